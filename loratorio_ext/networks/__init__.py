@@ -1,0 +1,1 @@
+"""Networks as functions of activations: files, tags, deltas and the row router."""

@@ -1,0 +1,171 @@
+"""What a network adds to one layer.
+
+Two forms: `LowRank` (LoRA and LoCon, with or without the Tucker/CP core) and `Dense` (a difference of
+the weight, of the bias, or of both). Neither holds a strength: that belongs to the batch row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from loratorio_ext.networks.kinds import convolution_dims, output_width
+
+OutputSlice = tuple[int, int]
+
+
+def _check_common(scale: float, output_slice: OutputSlice | None) -> None:
+    if not math.isfinite(scale):
+        raise ValueError(f"scale is {scale!r}; it must be a finite number (alpha / rank)")
+    if output_slice is not None and (output_slice[0] < 0 or output_slice[1] < 1):
+        raise ValueError(f"output_slice is {output_slice}; it must be (start >= 0, length >= 1)")
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """ΔW = scale · up · down (LoRA), or scale · up · mid · down (LoCon with a Tucker/CP core).
+
+    Shapes, any floating dtype, any device; kernel is (), (k,), (kh, kw) or (kt, kh, kw):
+
+    - plain: down [rank, in / groups, *kernel], up [out, rank, *ones];
+    - with mid: down [rank_in, in / groups, *ones], mid [rank_out, rank_in, *kernel],
+      up [out, rank_out, *ones].
+
+    A 1 × 1 kernel may be written with or without its spatial dims. Of a convolution with groups every
+    group has the same `down` and its own rows of `up`, so that ΔW has the weight's shape
+    [out, in / groups, *kernel]. `out` is the layer's output width, or the slice's length.
+
+    scale: alpha / rank, finite. output_slice: (start, length) on the output width (fused qkv).
+    Raises ValueError where the shapes do not fit each other.
+    Source: LoRA (arXiv 2106.09685) eq. 3; LyCORIS (arXiv 2309.14859) sec. 3.1.
+    """
+
+    down: Tensor
+    up: Tensor
+    mid: Tensor | None = None
+    scale: float = 1.0
+    output_slice: OutputSlice | None = None
+
+    def __post_init__(self) -> None:
+        _check_common(self.scale, self.output_slice)
+        down, up, mid = self.down, self.up, self.mid
+        shapes = f"down {tuple(down.shape)}, up {tuple(up.shape)}" + (
+            "" if mid is None else f", mid {tuple(mid.shape)}"
+        )
+        for part in (down, up) if mid is None else (down, up, mid):
+            if not 2 <= part.dim() <= 5 or not part.is_floating_point() or 0 in part.shape:
+                raise ValueError(f"{shapes}: each must be a floating tensor of 2 to 5 dims, none of them 0")
+        if math.prod(up.shape[2:]) != 1:
+            raise ValueError(
+                f"{shapes}: up must have a kernel of 1, the layer's kernel belongs to down or mid"
+            )
+        if mid is not None and math.prod(down.shape[2:]) != 1:
+            raise ValueError(f"{shapes}: with a mid tensor, down must have a kernel of 1")
+        rank_in, rank_out = (down.shape[0],) * 2 if mid is None else (mid.shape[1], mid.shape[0])
+        if down.shape[0] != rank_in or up.shape[1] != rank_out:
+            raise ValueError(f"{shapes}: the ranks do not fit each other")
+        if self.output_slice is not None and up.shape[0] != self.output_slice[1]:
+            raise ValueError(f"{shapes}: up must have the output slice's length {self.output_slice[1]}")
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Kernel of ΔW without a kernel of all ones: () for a linear layer or a 1 × 1 convolution."""
+        kernel = tuple(self.down.shape[2:]) if self.mid is None else tuple(self.mid.shape[2:])
+        return () if math.prod(kernel) == 1 else kernel
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """ΔW and Δb as they are: given, or computed when the layer runs.
+
+    weight: ΔW of the layer's weight shape (a slice: of the slice's rows), [out, in], [out, in / groups,
+    *kernel], or [channels] for LayerNorm, GroupNorm and RMSNorm. computed: called with the layer's module,
+    returns ΔW as above on any device (LoHa, LoKr, DoRA, OFT, ...); at most one of the two is set. bias: Δb
+    [out]. scale multiplies ΔW only, as A1111 does (extensions-builtin/Lora/network.py, finalize_updown).
+    Raises ValueError where both or nothing is given, or a shape cannot be.
+    """
+
+    weight: Tensor | None = None
+    computed: Callable[[nn.Module], Tensor] | None = None
+    bias: Tensor | None = None
+    scale: float = 1.0
+    output_slice: OutputSlice | None = None
+
+    def __post_init__(self) -> None:
+        _check_common(self.scale, self.output_slice)
+        if self.weight is not None and self.computed is not None:
+            raise ValueError("a dense delta has either weight or computed, not both")
+        if self.weight is None and self.computed is None and self.bias is None:
+            raise ValueError("a dense delta needs one of weight, computed, bias")
+        if self.weight is not None and not 1 <= self.weight.dim() <= 5:
+            raise ValueError(f"weight has shape {tuple(self.weight.shape)}; 1 to 5 dims are possible")
+        if self.bias is not None and self.bias.dim() != 1:
+            raise ValueError(f"bias has shape {tuple(self.bias.shape)}; it must have one dim")
+        if self.output_slice is not None:
+            for name, part in (("weight", self.weight), ("bias", self.bias)):
+                if part is not None and part.shape[0] != self.output_slice[1]:
+                    raise ValueError(
+                        f"{name} has {part.shape[0]} rows; the slice's length is {self.output_slice[1]}"
+                    )
+
+
+Delta = LowRank | Dense
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor without gradient, in float32, or in float64 where it is float64."""
+    return tensor.detach().to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
+
+
+def low_rank_product(delta: LowRank) -> Tensor:
+    """ΔW = scale · up · (mid ·) down, [out or slice, in / groups, *kernel], float32 at least."""
+    up = at_least_float32(delta.up).flatten(1)
+    down = at_least_float32(delta.down)
+    if delta.mid is None:
+        product = (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
+    else:
+        core = torch.einsum("or,rs...->os...", up, at_least_float32(delta.mid))
+        product = torch.einsum("os...,si->oi...", core, down.flatten(1))
+    return product * delta.scale
+
+
+def _full_width(part: Tensor, output_slice: OutputSlice | None, width: int | None) -> Tensor:
+    """Rows outside the slice are zero."""
+    if output_slice is None:
+        return part
+    start, length = output_slice
+    if width is None or start + length > width:
+        raise ValueError(f"output slice {output_slice} does not lie inside the layer's output width {width}")
+    full = part.new_zeros(width, *part.shape[1:])
+    full[start : start + length] = part
+    return full
+
+
+def delta_weight(delta: Delta, module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    """ΔW and Δb as merging adds them to `module` at strength 1.
+
+    Both of the shape of the module's parameters (an output slice is zero elsewhere), float32, or float64
+    where the delta is float64, on the delta's device. None where the delta has no such part.
+    Raises ValueError where an output slice does not lie inside the layer.
+    """
+    if isinstance(delta, LowRank):
+        weight: Tensor | None = low_rank_product(delta)
+        bias = None
+    else:
+        given = delta.computed(module) if delta.computed is not None else delta.weight
+        weight = None if given is None else at_least_float32(given) * delta.scale
+        bias = None if delta.bias is None else at_least_float32(delta.bias)
+    width = output_width(module)
+    if weight is not None:
+        if weight.dim() > 1:
+            ones = (1,) * convolution_dims(module)
+            kernel = tuple(weight.shape[2:])
+            weight = weight.reshape(*weight.shape[:2], *(ones if math.prod(kernel) == 1 else kernel))
+        weight = _full_width(weight, delta.output_slice, width)
+    if bias is not None:
+        bias = _full_width(bias, delta.output_slice, width)
+    return weight, bias
