@@ -1,0 +1,218 @@
+"""The WebUI's `<lora:name:te:unet:dyn>` tags in a prompt.
+
+Grammar as in modules/extra_networks.py (`parse_prompt`, `ExtraNetworkParams`) and
+extensions-builtin/Lora/extra_networks_lora.py (`activate`) of AUTOMATIC1111's WebUI 1.10: a tag is `<`, a
+word, `:`, one or more characters other than `>`, `>`. The characters are split at `:`; an item with exactly
+one `=` is named, the others are positional. Every tag is taken out of the text, also those that are not ours.
+
+One named argument is ours: `compose=off` keeps the network merged in every prediction.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from loratorio_ext.networks.errors import shown
+from loratorio_ext.networks.names import name_problem
+
+KINDS = ("lora", "lyco")
+"""Words that mean a LoRA network; the WebUI registers "lyco" as another name of "lora"."""
+
+MAX_STRENGTH = 100.0
+"""Strengths beyond ±100 are taken for a slip."""
+MAX_DYN = 100_000
+"""Largest `dyn` (rank) that makes sense to anybody."""
+MAX_PROBLEMS = 50
+"""A prompt can be hostile; this many problems are told in words, the rest are counted."""
+
+_HEAD = re.compile(r"<(\w+):")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SWITCH = MappingProxyType(
+    {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One network asked for.
+
+    name: file stem or alias. te, unet: strengths on the text encoder and the UNet, finite, within ±100.
+    dyn: rank to cut the network to, ≥ 1, or None. compose: False keeps it merged everywhere.
+    """
+
+    name: str
+    te: float = 1.0
+    unet: float = 1.0
+    dyn: int | None = None
+    compose: bool = True
+
+
+@dataclass(frozen=True)
+class OtherTag:
+    """A tag for another of the host's features, e.g. `<hypernet:name:1>`: its word and its items."""
+
+    kind: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt taken apart.
+
+    text: without any tag, otherwise untouched. tags: ours, in order of first mention, names unique. others:
+    all other tags. problems: one sentence for each tag that was ignored or changed, fit to show to the user.
+    """
+
+    text: str
+    tags: tuple[Tag, ...] = ()
+    others: tuple[OtherTag, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def _strength(text: str, what: str) -> tuple[float | None, str | None]:
+    text = text.strip(" ")
+    value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
+    if math.isfinite(value) and abs(value) <= MAX_STRENGTH:
+        return value, None
+    return None, (
+        f"{what} is {shown(text, 24)}; it must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}"
+    )
+
+
+def _rank(text: str) -> tuple[int | None, str | None]:
+    text = text.strip(" ")
+    if re.fullmatch(r"\+?[0-9]{1,12}", text) and 1 <= int(text) <= MAX_DYN:
+        return int(text), None
+    return None, f"dyn is {shown(text, 24)}; it must be a whole number from 1 to {MAX_DYN}"
+
+
+def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Positional items, named items, problems; an item with two or more `=` is positional, as in the host."""
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    problems: list[str] = []
+    for item in items:
+        if item.count("=") != 1:
+            positional.append(item)
+            continue
+        key, _, value = item.partition("=")
+        if key in named:
+            problems.append(f"{shown(key, 24)} is given twice; the last one counts")
+        named[key] = value
+    return positional, named, problems
+
+
+def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
+    """A tag from its items (the texts between the `:`), as a host that parsed the prompt itself has them.
+
+    Returns (tag or None, problems). A number that cannot be read leaves the whole tag out: a network at a
+    strength that nobody asked for would be worse than none. Unknown or surplus arguments are left out alone.
+    """
+    positional, named, problems = _split_items(items)
+    name = positional[0].strip(" ") if positional else ""
+    wrong = name_problem(name)
+    if wrong is not None:
+        return None, (f"ignored the tag of network {shown(name, 40)}: {wrong}",)
+    here = f"network {shown(name, 40)}: "
+
+    te_text = named.get("te", positional[1] if len(positional) > 1 else "1")
+    te, wrong_te = _strength(te_text, "te")
+    unet_text = named.get("unet", positional[2] if len(positional) > 2 else te_text)
+    unet, wrong_unet = _strength(unet_text, "unet")
+    dyn_text = named.get("dyn", positional[3] if len(positional) > 3 else None)
+    dyn, wrong_dyn = (None, None) if dyn_text is None else _rank(dyn_text)
+    for trouble in (wrong_te, wrong_unet, wrong_dyn):
+        if trouble is not None:
+            return None, (f"{here}{trouble}; ignored the tag",)
+    if te is None or unet is None:  # cannot be: both have a trouble above
+        return None, (f"{here}ignored the tag",)
+
+    compose_text = named.get("compose", "on").strip(" ").lower()
+    compose = _SWITCH.get(compose_text)
+    if compose is None:
+        problems.append(f"compose is {shown(compose_text, 24)}; it must be on or off; taken as on")
+    if len(positional) > 4:
+        problems.append(f"{len(positional)} positional arguments; name, te, unet and dyn are known")
+    unknown = sorted(set(named) - {"te", "unet", "dyn", "compose"})
+    if unknown:
+        problems.append(f"unknown argument {shown(unknown[0], 24)}; te, unet, dyn and compose are known")
+    tag = Tag(name, te, unet, dyn, compose is not False)
+    return tag, tuple(here + problem for problem in problems)
+
+
+def _raw_tags(text: str) -> tuple[list[tuple[str, str]], str]:
+    """All (word, arguments) of tags in order, and the text without them.
+
+    Linear in the text's length; the grammar as one regular expression is quadratic on many unclosed tags.
+    """
+    found: list[tuple[str, str]] = []
+    kept: list[str] = []
+    done = position = 0
+    while (head := _HEAD.search(text, position)) is not None:
+        end = text.find(">", head.end())
+        if end < 0:
+            break
+        if end == head.end():  # nothing between `:` and `>` is no tag
+            position = end + 1
+            continue
+        kept.append(text[done : head.start()])
+        found.append((head.group(1), text[head.end() : end]))
+        done = position = end + 1
+    kept.append(text[done:])
+    return found, "".join(kept)
+
+
+def parse_prompt(text: str) -> Prompt:
+    """Takes a prompt apart into text, networks and other tags. Never raises on any text.
+
+    A network named twice counts once, with the last tag's values (hosts differ in this).
+    """
+    found, rest = _raw_tags(text)
+    tags: dict[str, Tag] = {}
+    others: list[OtherTag] = []
+    problems: list[str] = []
+    for kind, arguments in found:
+        items = tuple(arguments.split(":"))
+        if kind not in KINDS:
+            others.append(OtherTag(kind, items))
+            if kind.lower() in KINDS:
+                problems.append(
+                    f"ignored the tag {shown(kind, 24)}: write it in small letters, as the WebUI does"
+                )
+            continue
+        tag, trouble = tag_from_items(items)
+        problems.extend(trouble)
+        if tag is None:
+            continue
+        if tag.name in tags:
+            problems.append(f"network {shown(tag.name, 40)} is named twice; the last tag counts")
+        tags[tag.name] = tag
+    if len(problems) > MAX_PROBLEMS:
+        more = len(problems) - MAX_PROBLEMS
+        problems = [*problems[:MAX_PROBLEMS], f"and {more} more problems in the tags"]
+    return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems))
+
+
+def format_tag(tag: Tag) -> str:
+    """The shortest tag that `parse_prompt` reads back as `tag`.
+
+    Raises ValueError where the grammar cannot write it: a name with `:`, `=`, `<` or `>`, with a blank at an
+    end, or that may not name a network; a strength that is not finite or beyond ±100; a dyn out of range.
+    """
+    if any(mark in tag.name for mark in ":=<>") or tag.name != tag.name.strip(" "):
+        raise ValueError(f"network name {shown(tag.name)} cannot be written in a tag")
+    text = f"<lora:{tag.name}:{tag.te!r}"
+    if tag.unet != tag.te:
+        text += f":{tag.unet!r}"
+    if tag.dyn is not None:
+        text += f":dyn={tag.dyn}"
+    if not tag.compose:
+        text += ":compose=off"
+    text += ">"
+    if parse_prompt(text) != Prompt("", (tag,)):
+        raise ValueError(f"{tag} has a value that a tag cannot have")
+    return text

@@ -1,0 +1,275 @@
+"""The WebUI's tag grammar: examples, hostile text, properties against the grammar written as one regex."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.networks.names import MAX_NAME
+from loratorio_ext.networks.tags import (
+    MAX_PROBLEMS,
+    MAX_STRENGTH,
+    OtherTag,
+    Tag,
+    format_tag,
+    parse_prompt,
+    tag_from_items,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("<lora:a>", Tag("a", 1, 1)),
+        ("<lora:a:0.8>", Tag("a", 0.8, 0.8)),
+        ("<lora:a:0.8:0.5>", Tag("a", 0.8, 0.5)),
+        ("<lora:a:0.8:0.5:4>", Tag("a", 0.8, 0.5, 4)),
+        ("<lora:a:te=0.2>", Tag("a", 0.2, 0.2)),
+        ("<lora:a:unet=0.2>", Tag("a", 1, 0.2)),
+        ("<lora:a:0.3:te=0.2>", Tag("a", 0.2, 0.2)),
+        ("<lora:a:0.3:0.4:te=0.2>", Tag("a", 0.2, 0.4)),
+        ("<lora:a:te=0.2:0.3:0.4>", Tag("a", 0.2, 0.4)),
+        ("<lora:a:dyn=16:unet=-1:te=0>", Tag("a", 0, -1, 16)),
+        ("<lora:a:1:compose=off>", Tag("a", compose=False)),
+        ("<lora:a:compose=OFF:0.5>", Tag("a", 0.5, 0.5, compose=False)),
+        ("<lora:a:compose=on>", Tag("a")),
+        ("<lyco:a:1>", Tag("a")),
+        ("<lora:sub folder/a b:.5>", Tag("sub folder/a b", 0.5, 0.5)),
+        ("<lora: a : 1 >", Tag("a")),
+        ("<lora:a.v1.2-(x)[y]:1e-1>", Tag("a.v1.2-(x)[y]", 0.1, 0.1)),
+        ("<lora:名前:+1.>", Tag("名前")),
+    ],
+)
+def test_forms(text: str, tag: Tag) -> None:
+    prompt = parse_prompt(f"x {text}, y")
+    assert prompt.tags == (tag,)
+    assert prompt.text == "x , y"
+    assert prompt.problems == ()
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "inf",
+        "-inf",
+        "nan",
+        "1e999",
+        "１",
+        "0x10",
+        "1_000",
+        "",
+        "one",
+        "1,5",
+        "--1",
+        "1e",
+        ".",
+        "٣",
+        "101",
+        "1 2",
+        "9" * 5000,
+    ],
+)
+@pytest.mark.parametrize("form", ["<lora:a:{}>", "<lora:a:1:{}>", "<lora:a:te={}>", "<lora:a:unet={}>"])
+def test_bad_numbers_leave_the_tag_out_and_say_so(number: str, form: str) -> None:
+    prompt = parse_prompt("p" + form.format(number))
+    assert prompt.tags == ()
+    assert prompt.text == "p"
+    (problem,) = prompt.problems
+    assert "'a'" in problem and str(int(MAX_STRENGTH)) in problem and len(problem) < 250
+
+
+@pytest.mark.parametrize("dyn", ["0", "-1", "1.5", "", "nan", "９", "1" * 100, "100001"])
+def test_bad_dyn(dyn: str) -> None:
+    assert parse_prompt(f"<lora:a:1:1:{dyn}>").tags == ()
+    (problem,) = parse_prompt(f"<lora:a:dyn={dyn}>").problems
+    assert "whole number" in problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "../a",
+        "/etc/passwd",
+        "a/../b",
+        "..\\a",
+        "\\\\server\\a",
+        "a//b",
+        "./a",
+        "a\nb",
+        "a\x00",
+        "\u202eabc",
+        "x" * (MAX_NAME + 1),
+    ],
+)
+def test_names_that_name_nothing(name: str) -> None:
+    prompt = parse_prompt(f"<lora:{name}:1>")
+    assert prompt.tags == ()
+    assert len(prompt.problems) == 1 and "\n" not in prompt.problems[0] and len(prompt.problems[0]) < 250
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("<lora:a:1:1:4:5>", "positional"),
+        ("<lora:a:weight=2>", "'weight'"),
+        ("<lora:a:te=1:te=2>", "twice"),
+        ("<lora:a:compose=perhaps>", "compose"),
+        ("<lora:a> <lora:a>", "named twice"),
+    ],
+)
+def test_what_is_adjusted_is_said(text: str, word: str) -> None:
+    prompt = parse_prompt(text)
+    assert len(prompt.tags) == 1 and len(prompt.problems) == 1
+    assert word in prompt.problems[0]
+
+
+def test_the_last_of_two_tags_counts_in_the_first_ones_place() -> None:
+    assert parse_prompt("<lora:a:1><lora:b><lora:a:0.5>").tags == (Tag("a", 0.5, 0.5), Tag("b"))
+
+
+def test_other_tags_are_removed_and_listed() -> None:
+    prompt = parse_prompt("x<hypernet:h:0.5><LoRA:a:1>y<extra:k=v:w>z")
+    assert prompt.text == "xyz"
+    assert prompt.tags == ()
+    assert prompt.others == (
+        OtherTag("hypernet", ("h", "0.5")),
+        OtherTag("LoRA", ("a", "1")),
+        OtherTag("extra", ("k=v", "w")),
+    )
+    assert len(prompt.problems) == 1 and "small letters" in prompt.problems[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<lora:a", "<lora>", "<lora:>", "< lora:a>", "<:a>", "a < b > c", "(cat:1.2)", ">"]
+)
+def test_what_is_no_tag_stays(text: str) -> None:
+    prompt = parse_prompt(text)
+    assert prompt.text == text
+    assert (prompt.tags, prompt.others, prompt.problems) == ((), (), ())
+
+
+def test_nested_brackets_end_at_the_first_closing_one() -> None:
+    prompt = parse_prompt("<lora:<lora:a:1>:1>")
+    assert prompt.text == ":1>"
+    assert prompt.tags == () and len(prompt.problems) == 1
+
+
+def test_items_of_a_host_that_parsed_the_prompt_itself() -> None:
+    assert tag_from_items(["a", "0.5", "compose=off"]) == (Tag("a", 0.5, 0.5, compose=False), ())
+    assert tag_from_items([])[0] is None
+
+
+def test_thousands_of_tags_and_problems() -> None:
+    prompt = parse_prompt("".join(f"<lora:n{i}:0.5>" for i in range(5000)))
+    assert len(prompt.tags) == 5000 and prompt.text == ""
+    prompt = parse_prompt("<lora:a:x>" * 5000)
+    assert len(prompt.problems) == MAX_PROBLEMS + 1 and "4950 more" in prompt.problems[-1]
+
+
+@pytest.mark.parametrize(
+    "piece", ["<lora:", "<", "<a", "<lora:a:>", "a", "<lora:a:1", ":", "<lora:a:1>", "=", "<lora:="]
+)
+def test_huge_texts_end(piece: str) -> None:
+    # A quadratic parser needs minutes for these; a linear one a fraction of a second.
+    text = piece * 200_000
+    assert len(parse_prompt(text).text) <= len(text)
+    assert parse_prompt(text + ">").text is not None
+
+
+TAG_LIKE = st.lists(
+    st.one_of(
+        st.text(max_size=6),
+        st.sampled_from(
+            [
+                "<",
+                ">",
+                ":",
+                "=",
+                "lora",
+                "<lora:",
+                "hypernet",
+                "te=",
+                "1",
+                ":0.5",
+                "a",
+                ">>",
+                "<<",
+                " ",
+                "é",
+                "\n",
+            ]
+        ),
+    ),
+    max_size=14,
+).map("".join)
+
+
+@settings(deadline=None, max_examples=300)
+@given(TAG_LIKE)
+@example("<a:>b>")
+@example("<lora:a:1><x:>y>")
+def test_the_text_is_what_the_grammar_as_one_regex_leaves(text: str) -> None:
+    found: list[tuple[str, str]] = []
+
+    def take(match: re.Match[str]) -> str:
+        found.append((match[1], match[2]))
+        return ""
+
+    rest = re.sub(r"<(\w+):([^>]+)>", take, text)
+    prompt = parse_prompt(text)
+    assert prompt.text == rest
+    assert [(o.kind, ":".join(o.items)) for o in prompt.others] == [
+        f for f in found if f[0] not in ("lora", "lyco")
+    ]
+    ours = [arguments for kind, arguments in found if kind in ("lora", "lyco")]
+    assert len(prompt.tags) <= len(ours)
+    assert len(prompt.tags) + len(prompt.problems) >= min(len(ours), 1)
+
+
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters=":=<>/\\"),
+    min_size=1,
+    max_size=20,
+).filter(lambda name: name.isprintable() and name not in (".", ".."))
+STRENGTHS = st.one_of(
+    st.floats(-MAX_STRENGTH, MAX_STRENGTH),
+    st.sampled_from([0.0, -0.0, 1.0, 0.8, -1.0, 1e-7, 5e-324, MAX_STRENGTH]),
+)
+TAGS = st.builds(Tag, NAMES, STRENGTHS, STRENGTHS, st.none() | st.integers(1, 100_000), st.booleans())
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(TAGS, max_size=5, unique_by=lambda tag: tag.name),
+    st.text(st.characters(exclude_characters="<>"), max_size=10),
+)
+def test_round_trip(tags: list[Tag], between: str) -> None:
+    prompt = parse_prompt(between.join(["", *(format_tag(tag) for tag in tags), ""]))
+    assert prompt.tags == tuple(tags)
+    assert prompt.text == between * (len(tags) + 1 if tags else 1)
+    assert prompt.problems == ()
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        Tag("a:b"),
+        Tag("a=b"),
+        Tag("a>"),
+        Tag(" a"),
+        Tag(""),
+        Tag("../a"),
+        Tag("a", math.nan),
+        Tag("a", 1, math.inf),
+        Tag("a", dyn=0),
+    ],
+)
+def test_what_a_tag_cannot_say(tag: Tag) -> None:
+    with pytest.raises(ValueError, match="tag"):
+        format_tag(tag)
