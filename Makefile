@@ -1,0 +1,46 @@
+# Each target works from a bare clone: it makes .venv, installs what it needs, and does its job.
+#   make demo    pictures, weight maps and costs side by side, in outputs/demo/
+#   make test    every test, with format, lint and types
+#   make lint    format, lint and types alone
+#   make clean   removes .venv, outputs and caches
+# PYTHON chooses the interpreter (3.10 or newer); PIP_FLAGS, PYTEST_FLAGS and DEMO_FLAGS are passed on.
+# pip's and torch's own variables (PIP_*, OMP_NUM_THREADS, ...) are respected as they are.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+DEMO_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: $(STAMP)
+	$(BIN)/python -m loratorio_ext demo $(DEMO_FLAGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m pytest -m lint $(PYTEST_FLAGS)
+
+clean:
+	rm -rf $(VENV) outputs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and alone, at its pinned version, so that nothing that follows can bring another one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "LoRAtorio needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install $(PIP_FLAGS) "$$(grep -E '^torch==' constraints.txt)" -c constraints.txt
+	$(PIP) install $(PIP_FLAGS) -e '.[diffusers,lycoris,dev]' -c constraints.txt
+	@touch $@
