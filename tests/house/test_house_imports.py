@@ -1,0 +1,136 @@
+"""Who may import whom, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Protocol
+
+import pytest
+
+PACKAGE = "loratorio_ext"
+ENGINE = frozenset({"method", "networks", "settings"})
+# room -> the rooms of the package it may import, besides itself and the package's version.
+ROOMS = MappingProxyType(
+    {
+        "settings": frozenset(),
+        "method": frozenset(),
+        "networks": frozenset(),
+        "run": ENGINE,
+        "hosts": ENGINE | {"run"},
+        "world": ENGINE | {"run", "hosts"},
+        "cli": ENGINE | {"run", "hosts", "world"},
+        "__main__": frozenset({"cli"}),
+        "__init__": frozenset(),
+    }
+)
+MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "transformers", "PIL"})
+# room -> the other people's packages it may import, besides Python's own library.
+LIBRARIES = MappingProxyType(
+    {
+        "settings": frozenset(),
+        "method": frozenset({"torch", "einops"}),
+        "networks": frozenset({"torch", "safetensors"}),
+        "run": frozenset({"torch"}),
+        "hosts": MODELS | {"accelerate"},
+        "world": MODELS,
+        "cli": frozenset({"torch", "numpy", "PIL", "tqdm"}),
+        "__main__": frozenset(),
+        "__init__": frozenset(),
+    }
+)
+# file -> packages that it alone may import.
+EXCEPTIONS = MappingProxyType(
+    {
+        "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
+        "loratorio_ext/hosts/a1111.py": frozenset({"modules", "networks", "network", "lora"}),
+        "loratorio_ext/hosts/forge.py": frozenset({"modules", "modules_forge", "backend"}),
+    }
+)
+
+
+class Source(Protocol):
+    path: str
+    text: str
+
+    @property
+    def tree(self) -> ast.Module: ...
+
+
+def imports(tree: ast.Module, path: str) -> Iterator[str]:
+    """Dotted names of everything a file imports, relative imports resolved, wherever they stand."""
+    package = path.removesuffix(".py").split("/")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = [*base, *(node.module.split(".") if node.module else [])]
+            # `from package import room` names the room only in its list of names.
+            if stem == [PACKAGE]:
+                yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
+            else:
+                yield ".".join(stem)
+
+
+def room_of(path: str) -> str:
+    return path.split("/")[1].removesuffix(".py")
+
+
+def wrong_imports(tree: ast.Module, path: str) -> list[str]:
+    room = room_of(path)
+    wrong = []
+    for name in imports(tree, path):
+        head, _, rest = name.partition(".")
+        if head == PACKAGE:
+            other = rest.partition(".")[0]
+            if other not in {"", "__version__", room} and other not in ROOMS[room]:
+                wrong.append(f"{path} ({room}) imports {name}")
+        elif head not in sys.stdlib_module_names | LIBRARIES[room] | EXCEPTIONS.get(path, frozenset()):
+            wrong.append(f"{path} ({room}) imports {name}")
+    return wrong
+
+
+def test_every_room_is_known(package_sources: list[Source]) -> None:
+    rooms = {room_of(source.path) for source in package_sources if source.path.startswith(PACKAGE)}
+    assert rooms <= set(ROOMS) == set(LIBRARIES), "a new room needs its import rules here"
+
+
+def test_rooms_import_only_what_they_may(package_sources: list[Source]) -> None:
+    package = [source for source in package_sources if source.path.startswith(PACKAGE)]
+    assert package
+    assert [line for source in package for line in wrong_imports(source.tree, source.path)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("loratorio_ext/method/a.py", "from loratorio_ext.run import Run"),
+        ("loratorio_ext/method/a.py", "from ..networks import router"),
+        ("loratorio_ext/method/a.py", "import numpy"),
+        ("loratorio_ext/networks/a.py", "from loratorio_ext import hosts"),
+        ("loratorio_ext/networks/a.py", "from lycoris import functional"),
+        ("loratorio_ext/run/a.py", "def f():\n    import diffusers.loaders"),
+        ("loratorio_ext/hosts/b.py", "from modules import shared"),
+        ("loratorio_ext/hosts/b.py", "from .. import world"),
+        ("loratorio_ext/settings.py", "import torch"),
+        ("loratorio_ext/cli/a.py", "import gradio"),
+    ],
+)
+def test_a_wrong_import_is_seen(path: str, text: str) -> None:
+    assert len(wrong_imports(ast.parse(text), path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("loratorio_ext/method/a.py", "import math\nfrom torch import nn\nfrom .b import c\nfrom . import d"),
+        ("loratorio_ext/networks/lycoris.py", "def f():\n    import lycoris.functional"),
+        ("loratorio_ext/run/a.py", "from loratorio_ext import __version__, method"),
+        ("loratorio_ext/cli/a.py", "from loratorio_ext.world.judge import Judge"),
+    ],
+)
+def test_a_right_import_passes(path: str, text: str) -> None:
+    assert wrong_imports(ast.parse(text), path) == []

@@ -1,0 +1,93 @@
+"""Names and versions that stand in several files agree; the documents name commands that exist."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import loratorio_ext
+
+
+@pytest.fixture(scope="module")
+def pyproject(root: Path) -> str:
+    # Read as text: tomllib is not in Python 3.10.
+    return (root / "pyproject.toml").read_text("utf-8")
+
+
+def names(requirements: str) -> dict[str, str]:
+    found = re.findall(r'"([A-Za-z0-9_-]+)(?:>=([0-9.]+))?"', requirements)
+    return {name.lower().replace("_", "-"): version for name, version in found}
+
+
+def test_the_version_is_written_once(root: Path, pyproject: str) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", loratorio_ext.__version__)
+    assert 'dynamic = ["version"]' in pyproject
+    assert 'path = "loratorio_ext/__init__.py"' in pyproject
+    others = [root / "pyproject.toml", root / "metadata.ini", root / "install.py"]
+    assert [
+        path.name for path in others if re.search(r"(?m)^_*version_* *= *\"?\d", path.read_text("utf-8"))
+    ] == []
+
+
+def test_metadata_ini_has_the_distribution_s_name(root: Path, pyproject: str) -> None:
+    metadata = configparser.ConfigParser()
+    metadata.read(root / "metadata.ini")
+    name = metadata.get("Extension", "Name")
+    assert f'\nname = "{name}"\n' in pyproject
+    # The WebUI compares names in lower case and splits lists of them at spaces and commas.
+    assert re.fullmatch(r"[a-z0-9_-]+", name)
+
+
+def test_install_py_checks_what_pyproject_demands(root: Path, pyproject: str) -> None:
+    specification = importlib.util.spec_from_file_location("house_install", root / "install.py")
+    assert specification is not None and specification.loader is not None
+    install = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(install)
+    block = re.search(r"(?ms)^dependencies = \[(.*?)^\]", pyproject)
+    assert block is not None
+    assert names(block[1]) == {package: install.dotted(minimum) for package, minimum in install.MINIMA}
+    assert f'requires-python = ">={install.dotted(install.PYTHON_MINIMUM)}"' in pyproject
+
+
+def test_constraints_pin_every_direct_dependency_and_name_no_place(root: Path, pyproject: str) -> None:
+    lines = [line for line in (root / "constraints.txt").read_text("utf-8").splitlines() if line[:1] != "#"]
+    form = re.compile(r'([A-Za-z0-9_.-]+)==[0-9][0-9a-z.]*( ; python_version >= "3\.\d+")?')
+    assert [line for line in lines if not form.fullmatch(line)] == []
+    pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
+    blocks = re.findall(r"(?ms)^(?:dependencies|diffusers|lycoris|dev) = \[(.*?)\]$", pyproject)
+    assert len(blocks) == 4
+    demanded = {name for block in blocks for name in names(block)}
+    assert demanded - pinned == set()
+    assert len(pinned) == len(lines)
+
+
+def test_the_readme_s_commands_exist(root: Path) -> None:
+    readme = (root / "README.md").read_text("utf-8")
+    makefile = (root / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", makefile))
+    code = "\n".join(re.findall(r"(?ms)^```\w*\n(.*?)^```", readme)) + "\n".join(
+        re.findall(r"`([^`\n]+)`", readme)
+    )
+    used = set(re.findall(r"(?m)\bmake ([a-z][a-z-]*)", code))
+    assert {"demo", "test"} <= used <= targets
+
+
+def test_the_readme_s_links_lead_somewhere(root: Path) -> None:
+    readme = (root / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", readme) + re.findall(
+        r'src="(?!https?:)([^"]+)"', readme
+    )
+    assert [link for link in links if not (root / link).exists()] == []
+
+
+def test_the_build_script_calls_make_test(root: Path) -> None:
+    script = root / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    text = script.read_text("utf-8")
+    assert "set -euo pipefail" in text
+    assert "make test" in text
