@@ -1,0 +1,31 @@
+"""The paper: patches, similarity, SoftMin weights, dynamic selection, aggregation, re-centring.
+
+`compose` does one step; the pieces are exported for those who want one equation alone.
+Source: N. Foteinopoulou, I. Budvytis, S. Liwicki, "LoRAtorio: An intrinsic approach to LoRA Skill
+Composition", arXiv 2508.11624 (2025).
+"""
+
+from __future__ import annotations
+
+from loratorio_ext.method.aggregation import aggregate, mean_over_subprompts, recentre
+from loratorio_ext.method.compose import Composition, compose
+from loratorio_ext.method.patches import to_patches, upsample
+from loratorio_ext.method.similarity import divergence, similarity
+from loratorio_ext.method.subprompts import Subprompts
+from loratorio_ext.method.weights import TopKScope, select_top_k, softmin
+
+__all__ = [
+    "Composition",
+    "Subprompts",
+    "TopKScope",
+    "aggregate",
+    "compose",
+    "divergence",
+    "mean_over_subprompts",
+    "recentre",
+    "select_top_k",
+    "similarity",
+    "softmin",
+    "to_patches",
+    "upsample",
+]

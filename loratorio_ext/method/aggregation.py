@@ -1,0 +1,76 @@
+"""Steps 6 and 7: scores weighted and added, and the unconditional pulled back towards the base.
+
+Sums are written as products and sums, not as a matrix product: hosts switch TF32 on for those.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.method.subprompts import Subprompts
+
+
+def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
+    """ẽ = Σ_i Ω̂_i^up ⊙ e_θi; where no network has a weight, the base's prediction.
+
+    A network adds nothing where its weight is 0, not even its NaN or infinity.
+
+    Args:
+        predictions: e_θi, [N, B, C, H, W], float32 or float64.
+        weights: Ω̂^up, [N, B, H, W].
+        base: e_θ, [B, C, H, W].
+
+    Returns:
+        [B, C, H, W], a new tensor.
+
+    Source: section "One denoising step" of the method, step 6.
+    """
+    weights = weights.unsqueeze(2)
+    silent = weights == 0
+    total = (weights * predictions).masked_fill(silent, 0.0).sum(dim=0)
+    return torch.where(silent.all(dim=0), base, total)
+
+
+def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:
+    """Re-centred unconditional score λ e_θ + (1 − λ) Σ_i Ω̂_i^up ⊙ e_θi.
+
+    Args:
+        base: e_θ without condition, [B, C, H, W].
+        networks: the networks' aggregated score without condition, [B, C, H, W].
+        recenter: λ in [0, 1]. 0: the networks' score, 1: the base's, both to the bit.
+
+    Returns:
+        [B, C, H, W].
+
+    Source: section "One denoising step" of the method, step 7.
+    """
+    if recenter == 0.0:  # 0 times a base that is not finite would be NaN
+        return networks
+    return torch.lerp(networks, base, recenter)
+
+
+def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -> Tensor:
+    """Weights of the images' unconditionals: the mean of their rows' Ω̂, weighted by |AND weight|.
+
+    Rows without any usable network (weights all 0) do not count; if an image has no other, its weights
+    are all 0 too.
+
+    Args:
+        weights: Ω̂ of the conditional rows, [N, R, h, w].
+        subprompts: which row belongs to which image, and its AND weight.
+        images: number of images B.
+
+    Returns:
+        [N, B, h, w].
+
+    Source: "Choices the public text leaves open" of the method, several AND sub-prompts per image.
+    """
+    used = (weights > 0).any(dim=0)
+    means = []
+    for image in range(images):
+        shares = subprompts.shares(image)
+        total = torch.stack([share * weights[:, row] for row, share in shares.items()]).sum(dim=0)
+        counted = torch.stack([share * used[row] for row, share in shares.items()]).sum(dim=0)
+        means.append((total / counted).masked_fill(counted == 0, 0.0))
+    return torch.stack(means, dim=1)

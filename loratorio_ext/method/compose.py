@@ -1,0 +1,160 @@
+"""One denoising step of LoRAtorio: the predictions of base and networks composed into one (steps 2 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.method.aggregation import aggregate, mean_over_subprompts, recentre
+from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
+from loratorio_ext.method.patches import to_patches, upsample
+from loratorio_ext.method.similarity import divergence
+from loratorio_ext.method.subprompts import Subprompts
+from loratorio_ext.method.weights import TopKScope, select_top_k, softmin
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """What `compose` makes of the predictions of one step.
+
+    Attributes:
+        cond: ẽ(z_t, c), [R, C, H, W], the dtype of the predictions.
+        uncond: ẽ(z_t), [B, C, H, W], the same dtype; None without unconditional predictions.
+        similarity: s, [N, R, h, w], float32, in [-1, 1]; 1 for a network that takes no part in a row.
+        weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks; all 0 in a row that no network could
+            be used for, where the base's prediction is taken.
+        finite: bool, [N, R]. False: the network takes part in the row, but a prediction of it held NaN or
+            infinity, so its weight is 0 there.
+    """
+
+    cond: Tensor
+    uncond: Tensor | None
+    similarity: Tensor
+    weights: Tensor
+    finite: Tensor
+
+
+def compose(
+    base_cond: Tensor,
+    network_conds: Tensor,
+    base_uncond: Tensor | None = None,
+    network_unconds: Tensor | None = None,
+    *,
+    patch_size: int,
+    temperature: float,
+    top_k: int,
+    top_k_scope: TopKScope,
+    recenter: float,
+    active: Tensor | None = None,
+    compare_as: Callable[[Tensor], Tensor] | None = None,
+    subprompts: Subprompts | None = None,
+) -> Composition:
+    """Compose the predictions of N networks by how far each diverges from the base, place by place.
+
+    Predictions are float16, bfloat16, float32 or float64, all of one dtype and device; similarity, weights
+    and sums are calculated in float32 (float64 for float64). Inputs are not modified and share no memory
+    with the result. Nothing waits for the device.
+
+    R conditional rows belong to B images; without ``subprompts`` row b is image b and R = B.
+
+    A base prediction that is not finite has similarity 0 with every network at the patches concerned; it is
+    the host's to report, and stays visible in ``uncond``.
+
+    Args:
+        base_cond: e_θ(z_t, c), [R, C, H, W].
+        network_conds: e_θi(z_t, c), [N, R, C, H, W], N ≥ 1.
+        base_uncond: e_θ(z_t), [B, C, H, W]; None without guidance.
+        network_unconds: e_θi(z_t), [N, B, C, H, W]; None without guidance. With λ = 1 not used.
+        patch_size: d ≥ 1, in latent pixels.
+        temperature: τ > 0, finite. Small: the most divergent network alone; large: the mean of all.
+        top_k: k ≥ 0, networks kept; 0: all.
+        top_k_scope: "image": k networks for a row; "patch": k networks at each patch.
+        recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
+        active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
+        compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
+            which the cosine is taken, shape kept, input not modified. None: as they are.
+        subprompts: the image and the AND weight of each conditional row.
+
+    Returns:
+        The composed predictions, and the maps that made them.
+
+    Raises:
+        ValueError: a shape, dtype, device or setting that does not fit; names the value and the range.
+
+    Source: arXiv 2508.11624, section "One denoising step" of the method. e: predicted noise, or any space
+    that is affine in it, since steps 6 and 7 have weights that sum to 1.
+    """
+    check_settings(patch_size, temperature, top_k, top_k_scope, recenter)
+    check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, subprompts)
+    dtype, size = base_cond.dtype, (base_cond.shape[-2], base_cond.shape[-1])
+    accurate = torch.float64 if dtype == torch.float64 else torch.float32
+
+    base, networks = base_cond.to(accurate), network_conds.to(accurate)
+    compared_base, compared = _compared(base, compare_as), _compared(networks, compare_as)
+    finite = _is_finite(networks) & _is_finite(compared)
+    if base_uncond is not None and network_unconds is not None and recenter < 1:
+        finite = finite & _of_rows(_is_finite(network_unconds.to(accurate)), subprompts)
+    taking_part = _taking_part(active, finite)
+    usable = taking_part & finite
+
+    # Steps 2 and 3. Ranking and SoftMin ask only for differences of s, so they are given s − 1, of which
+    # float32 holds more digits than of s.
+    s_minus_1 = -divergence(to_patches(compared, patch_size), to_patches(compared_base, patch_size))
+
+    # Step 4, among the selected networks.
+    selected = select_top_k(s_minus_1, top_k, top_k_scope, usable)
+    weights = softmin(s_minus_1, temperature, selected)
+
+    # Steps 5 and 6.
+    cond = aggregate(networks, upsample(weights, patch_size, size), base)
+
+    # Step 7, with the same weights.
+    uncond = None
+    if base_uncond is not None:
+        uncond = base_uncond.to(accurate, copy=True)
+        if network_unconds is not None and recenter < 1:
+            images = base_uncond.shape[0]
+            shared = weights if subprompts is None else mean_over_subprompts(weights, subprompts, images)
+            mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
+            uncond = recentre(uncond, mixed, recenter)
+
+    return Composition(
+        cond=cond.to(dtype),
+        uncond=None if uncond is None else uncond.to(dtype),
+        similarity=(1 + s_minus_1).masked_fill(~usable[:, :, None, None], 1.0).float(),
+        weights=weights.float(),
+        finite=finite | ~taking_part,
+    )
+
+
+def _compared(predictions: Tensor, compare_as: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """Predictions in the space of the cosine."""
+    if compare_as is None:
+        return predictions
+    compared = compare_as(predictions)
+    check_compared(compared, predictions)
+    return compared.to(predictions.dtype)
+
+
+def _is_finite(predictions: Tensor) -> Tensor:
+    """Whether each [C, H, W] of [N, rows, C, H, W] is finite; bool [N, rows]."""
+    return predictions.isfinite().flatten(2).all(dim=2)
+
+
+def _of_rows(images: Tensor, subprompts: Subprompts | None) -> Tensor:
+    """What holds for the images [N, B], for their conditional rows [N, R]."""
+    if subprompts is None:
+        return images
+    return torch.stack([images[:, image] for image in subprompts.images], dim=1)
+
+
+def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:
+    """``active`` as bool [N, R]."""
+    if active is None:
+        return torch.ones_like(finite)
+    check_active(active, finite.shape[0], finite.shape[1])
+    active = active.to(finite.device)
+    return active[:, None].expand_as(finite) if active.dim() == 1 else active

@@ -1,0 +1,52 @@
+"""Step 3: how far a network's prediction points away from the base's, patch by patch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def divergence(patches: Tensor, base_patches: Tensor) -> Tensor:
+    """1 − cos(Φ_θi, Φ_θ), kept apart from the cosine because the digits that matter are here.
+
+    Cosines lie close to 1 and SoftMin divides their differences by a small τ. A dot product in float32
+    rounds them to steps of 6e-8; the squared distance of the two unit vectors, |a − b|² = 2 − 2 cos, has no
+    large numbers to cancel and keeps about all digits of a small divergence.
+
+    Args:
+        patches: [..., D], float32 or float64.
+        base_patches: [..., D], broadcasts against ``patches``.
+
+    Returns:
+        [...], in [0, 2]. 0 where both norms are zero, 1 where one is, and 1 where either holds values that
+        are not finite: such patches have no direction to compare. Never NaN.
+    """
+    a, b = _unit(patches), _unit(base_patches)
+    distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
+    one_is_zero = a.any(dim=-1) != b.any(dim=-1)
+    without_direction = one_is_zero | distance.isnan()
+    return (distance.square() / 2).clamp(max=2.0).masked_fill(without_direction, 1.0)
+
+
+def similarity(patches: Tensor, base_patches: Tensor) -> Tensor:
+    """Similarity s = cos(Φ_θi, Φ_θ).
+
+    Args:
+        patches: [..., D], float32 or float64.
+        base_patches: [..., D], broadcasts against ``patches``.
+
+    Returns:
+        [...], in [-1, 1]. 1 where both norms are zero, 0 where one is or a value is not finite; never NaN.
+
+    Source: section "One denoising step" of the method, step 3.
+    """
+    return 1.0 - divergence(patches, base_patches)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors of length 1; zero stays zero."""
+    # Brought to a largest element of 1 first: the squares of 1e30 and 1e-30 do not exist in float32.
+    largest = vectors.abs().amax(dim=-1, keepdim=True)
+    scaled = vectors / largest.masked_fill(largest == 0, 1.0)
+    norm: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    return scaled / norm.masked_fill(norm == 0, 1.0)

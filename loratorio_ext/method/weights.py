@@ -1,0 +1,62 @@
+"""Step 4: who speaks where. Dynamic selection (top-k) and the SoftMin weights Ω̂."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+TopKScope = Literal["image", "patch"]
+
+
+def select_top_k(similarity: Tensor, top_k: int, scope: TopKScope, usable: Tensor) -> Tensor:
+    """Dynamic selection: the k networks that diverge most (lowest s) among the usable ones.
+
+    Of exactly equal s the earlier network is kept, so never more than k stay. Equal predictions have equal
+    s, and which of them stays does not show in the picture; only different predictions of exactly the same
+    s (where the base is zero, for example) let the order of the networks decide.
+
+    Args:
+        similarity: s, [N, R, h, w]; any constant may have been added to it.
+        top_k: k; 0, or N and more: no selection.
+        scope: "image": one choice for each row, by the mean of s over its patches; "patch": at every patch.
+        usable: bool, [N, R]; False: takes no part.
+
+    Returns:
+        bool, [N, R, h, w].
+
+    Source: section "One denoising step" of the method, "Dynamic selection".
+    """
+    usable = usable[:, :, None, None].expand(similarity.shape)
+    if top_k == 0 or top_k >= similarity.shape[0]:
+        return usable
+    if scope == "image":
+        similarity = similarity.mean(dim=(-2, -1), keepdim=True)
+    ranked = similarity.masked_fill(~usable, torch.inf).argsort(dim=0, stable=True)
+    rank = ranked.argsort(dim=0)
+    return usable & (rank < top_k)
+
+
+def softmin(similarity: Tensor, temperature: float, selected: Tensor | None = None) -> Tensor:
+    """Ω̂_i = exp(−s_i / τ) / Σ_j exp(−s_j / τ), over the selected networks j; the others get exactly 0.
+
+    Args:
+        similarity: s, [N, ...], float32 or float64. Adding a constant to all of s changes nothing.
+        temperature: τ > 0. Small: the most divergent network alone; large: the plain average.
+        selected: bool, like ``similarity``; None: all.
+
+    Returns:
+        Like ``similarity``, in [0, 1]. Sums to 1 over the networks, or is all 0 where none is selected.
+
+    Source: section "One denoising step" of the method, step 4.
+    """
+    if selected is None:
+        selected = torch.ones_like(similarity, dtype=torch.bool)
+    # As a float32 the smallest τ would be 0, and 0 / 0 is NaN; both ends are reached well inside this range.
+    finfo = torch.finfo(similarity.dtype)
+    tau = min(max(temperature, finfo.tiny), finfo.max)
+    # Counted from the lowest s, no exponent is positive and the largest term is 1: the sum is at least 1.
+    lowest = similarity.masked_fill(~selected, torch.inf).amin(dim=0)
+    terms = torch.exp(-(similarity - lowest) / tau).masked_fill(~selected, 0.0)
+    return terms / terms.sum(dim=0).clamp(min=1.0)
