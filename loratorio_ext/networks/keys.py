@@ -1,0 +1,202 @@
+"""Which layer of a model a key of a network file belongs to.
+
+A file's key is "<layer>.<part>". Layers are written in two styles, each with dialects: kohya's
+("lora_unet_down_blocks_0_attentions_0_proj_in") and diffusers' and PEFT's
+("unet.down_blocks.0.attentions.0.proj_in"). A `KeyMap` holds the canonical keys of one model; `split_key`
+brings a file's keys to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor, nn
+
+from loratorio_ext.networks.delta import OutputSlice
+from loratorio_ext.networks.kinds import convolution_dims, norm_kind
+from loratorio_ext.networks.ldm import ldm_aliases
+
+LayerKind = Literal["linear", "conv", "norm"]
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that networks may touch.
+
+    name: "<component>.<module path>". output_slice: (start, length) on the output width where the key means a
+    part of a fused layer. shape: of the layer's weight (of the slice's rows), [out, in], [out, in / groups,
+    *kernel] or [channels]; None if unknown, then nothing is checked.
+    """
+
+    name: str
+    output_slice: OutputSlice | None = None
+    shape: tuple[int, ...] | None = None
+    kind: LayerKind = "linear"
+
+
+KeyMap = Mapping[str, Layer]
+
+# What a file calls a part → what we call it. The longer first where one ends with another.
+_PARTS = MappingProxyType(
+    {
+        "lora_down.weight": "down",
+        "lora_A.weight": "down",
+        "lora.down.weight": "down",
+        "lora_linear_layer.down.weight": "down",
+        "lora_up.weight": "up",
+        "lora_B.weight": "up",
+        "lora.up.weight": "up",
+        "lora_linear_layer.up.weight": "up",
+        "lora_B.bias": "up_bias",
+        "lora_mid.weight": "mid",
+        "lora_magnitude_vector.weight": "magnitude",
+        "lora_magnitude_vector": "magnitude",
+        **{
+            part: part
+            for part in (
+                *("alpha", "scale", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
+                *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+                *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+                *("a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"),
+                *("oft_blocks", "oft_diag", "rescale"),
+            )
+        },
+        "weight": "weight",
+        "bias": "bias",
+    }
+)
+_PROCESSOR_PARTS = MappingProxyType(
+    {"_lora.down.weight": "down", "_lora.up.weight": "up", "_lora.alpha": "alpha"}
+)
+_KOHYA = ("lora_", "lycoris_", "oft_")
+_TEXT_PROJECTIONS = MappingProxyType(
+    {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+)
+
+
+@dataclass(frozen=True)
+class SplitKey:
+    """A file's key taken apart: canonical keys it may mean, best first, and the part's name ("": unknown)."""
+
+    layers: tuple[str, ...]
+    part: str
+
+
+def _weight_shape(module: nn.Module) -> tuple[LayerKind, tuple[int, ...]] | None:
+    """Kind and weight shape as the attributes tell it, for the stored weight may be packed; else None."""
+    dims = convolution_dims(module)
+    if dims > 0:
+        out, width = getattr(module, "out_channels", None), getattr(module, "in_channels", None)
+        kernel, groups = getattr(module, "kernel_size", ()), getattr(module, "groups", 1)
+        if isinstance(out, int) and isinstance(width, int):
+            return "conv", (out, width // groups, *kernel)
+        return None
+    if norm_kind(module) is not None:
+        weight = getattr(module, "weight", None)
+        return ("norm", tuple(weight.shape)) if isinstance(weight, Tensor) and weight.dim() == 1 else None
+    out, width = getattr(module, "out_features", None), getattr(module, "in_features", None)
+    if isinstance(out, int) and isinstance(width, int) and hasattr(module, "weight"):
+        return "linear", (out, width)
+    return None
+
+
+def _spellings(component: str, path: str) -> tuple[str, ...]:
+    """A key taken apart: canonical keys of layers it may mean, best first, and the part ("": unknown)."""
+    if component == "unet":
+        return (path,)
+    bare = path.removeprefix("text_model.")
+    return (path, bare if bare != path else f"text_model.{path}")
+
+
+def key_map(components: Mapping[str, nn.Module]) -> dict[str, Layer]:
+    """All canonical keys of a model made of diffusers' components.
+
+    components: "unet" and, if the networks' text-encoder parts are wanted, "text_encoder", "text_encoder_2"
+    (SDXL). Keys: diffusers' ("unet.conv_in"), kohya's ("lora_unet_conv_in"; text encoders "lora_te_" and
+    "lora_te1_", with two of them "lora_te1_" and "lora_te2_"), and kohya's with LDM names of the UNet.
+    Linear, convolution and norm layers only. Raises ValueError for an unknown component.
+    """
+    unknown = sorted(set(components) - set(COMPONENTS))
+    if unknown:
+        raise ValueError(f"unknown component {unknown[0]!r}; known are {', '.join(COMPONENTS)}")
+    first = ("lora_te1_",) if "text_encoder_2" in components else ("lora_te_", "lora_te1_")
+    prefixes = {"unet": ("lora_unet_",), "text_encoder": first, "text_encoder_2": ("lora_te2_",)}
+    keys: dict[str, Layer] = {}
+    for component, model in components.items():
+        by_path: dict[str, Layer] = {}
+        for path, module in model.named_modules():
+            found = _weight_shape(module)
+            if found is not None and path:
+                by_path[path] = Layer(f"{component}.{path}", None, found[1], found[0])
+        for path, layer in by_path.items():
+            for spelling in _spellings(component, path):
+                keys.setdefault(f"{component}.{spelling}", layer)
+                for prefix in prefixes[component]:
+                    keys.setdefault(prefix + spelling.replace(".", "_"), layer)
+        if component == "unet":
+            for alias, path in ldm_aliases([path for path, _ in model.named_modules()]).items():
+                if path in by_path:
+                    keys.setdefault(alias, by_path[path])
+    return keys
+
+
+def _underscored(layer: str) -> tuple[str, ...]:
+    """Kohya's spellings of a dotted canonical key, for hosts that know only those."""
+    component, _, path = layer.partition(".")
+    prefixes = {
+        "unet": ("lora_unet_",),
+        "text_encoder": ("lora_te1_", "lora_te_"),
+        "text_encoder_2": ("lora_te2_",),
+    }
+    return tuple(prefix + path.replace(".", "_") for prefix in prefixes.get(component, ()))
+
+
+def _canonical(layer: str) -> tuple[str, ...]:
+    """Canonical keys that a file's layer name may mean."""
+    layer = layer.removeprefix("base_model.model.")
+    for dialect, prefix in (
+        ("lora_", "lora_"),
+        ("oft_", "lora_"),
+        ("lycoris_", "lora_unet_"),
+        ("model.diffusion_model.", "lora_unet_"),
+        ("diffusion_model.", "lora_unet_"),
+    ):
+        if layer.startswith(dialect):
+            return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
+    layer = layer.replace(".processor.", ".")
+    if layer.partition(".")[0] in COMPONENTS:
+        return (layer, *_underscored(layer))
+    dotted = (f"unet.{layer}", f"text_encoder.{layer}")
+    return (*dotted, *(key for spelling in dotted for key in _underscored(spelling)))
+
+
+def split_key(key: str) -> SplitKey:
+    """Takes a file's key apart. Never raises; a key of no known form has the part "".
+
+    Dialects: "base_model.model." before a layer, an adapter's name ("lora_A.default.weight"), attention
+    processors ("attn1.processor.to_q_lora.down.weight"), no component at all ("down_blocks.0...", taken for
+    the UNet's or else the text encoder's), "lycoris_", "oft_", and LDM paths
+    ("diffusion_model.input_blocks.1.1...").
+    """
+    if key.startswith(_KOHYA):
+        layer, _, part = key.partition(".")
+        return SplitKey(_canonical(layer), _PARTS.get(part, ""))
+    pieces = key.rsplit(".", 3)
+    if len(pieces) == 4 and pieces[1] in ("lora_A", "lora_B", "lora_magnitude_vector"):
+        key = ".".join((pieces[0], pieces[1], pieces[3]))
+    for ending, part in _PROCESSOR_PARTS.items():
+        if key.endswith(ending):
+            layer, _, last = key.removesuffix(ending).rpartition(".")
+            if "self_attn" in layer:
+                last = _TEXT_PROJECTIONS.get(last, last)
+            elif last == "to_out":
+                last = "to_out.0"
+            return SplitKey(_canonical(f"{layer}.{last}"), part)
+    for ending, part in _PARTS.items():
+        if key.endswith(f".{ending}"):
+            return SplitKey(_canonical(key[: -len(ending) - 1]), part)
+    return SplitKey((key,), "")
