@@ -105,7 +105,7 @@ def _weight_shape(module: nn.Module) -> tuple[LayerKind, tuple[int, ...]] | None
 
 
 def _spellings(component: str, path: str) -> tuple[str, ...]:
-    """A key taken apart: canonical keys of layers it may mean, best first, and the part ("": unknown)."""
+    """Module paths that files use. They keep "text_model.", which `CLIPTextModel` of transformers 5 lacks."""
     if component == "unet":
         return (path,)
     bare = path.removeprefix("text_model.")
