@@ -1,0 +1,164 @@
+"""From a request to pictures: the sampler's loop, with the run's predictions in the place of the UNet's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from loratorio_ext.hosts.diffusers_host.encoding import Encodings
+from loratorio_ext.hosts.diffusers_host.pipeline import is_xl
+from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, converter
+from loratorio_ext.run.rows import Row
+
+__all__ = ["Conditions", "PipelineEvaluation", "decode", "first_latents"]
+
+# Row patterns whose conditions are kept; a choice of networks that changes at every scan makes many.
+_KEPT_PATTERNS: Final = 8
+
+
+@dataclass
+class Conditions:
+    """The UNet's arguments that depend on the rows alone, gathered once for every pattern of rows.
+
+    Attributes:
+        pipeline: The model.
+        encodings: The generation's texts.
+        size: Width and height in pixels.
+        cfg: Guidance scale, for models that take it as an input.
+    """
+
+    pipeline: Any
+    encodings: Encodings
+    size: tuple[int, int]
+    cfg: float
+    _known: dict[tuple[Row, ...], tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
+
+    def of(self, rows: Sequence[Row]) -> tuple[Tensor, dict[str, Any]]:
+        """(the image of every row, int64 [len(rows)]; keyword arguments for the UNet)."""
+        pattern = tuple(rows)
+        if pattern not in self._known:
+            if len(self._known) >= _KEPT_PATTERNS:
+                del self._known[next(iter(self._known))]
+            self._known[pattern] = self._gather(pattern)
+        return self._known[pattern]
+
+    def _gather(self, rows: tuple[Row, ...]) -> tuple[Tensor, dict[str, Any]]:
+        unet = self.pipeline.unet
+        hidden, pooled = self.encodings.select(rows)
+        arguments: dict[str, Any] = {"encoder_hidden_states": hidden}
+        if is_xl(self.pipeline):
+            width, height = self.size
+            # Original size, upper left corner of the crop, target size (SDXL, arXiv 2307.01952, section 2.2).
+            ids = torch.tensor([height, width, 0, 0, height, width], dtype=hidden.dtype, device=hidden.device)
+            arguments["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids.repeat(len(rows), 1)}
+        if unet.config.time_cond_proj_dim is not None:
+            scale = torch.full((len(rows),), self.cfg - 1.0)
+            embedded = self.pipeline.get_guidance_scale_embedding(
+                scale, embedding_dim=unet.config.time_cond_proj_dim
+            )
+            arguments["timestep_cond"] = embedded.to(hidden.device, hidden.dtype)
+        return torch.tensor([row.index for row in rows], device=hidden.device), arguments
+
+
+@dataclass(frozen=True)
+class PipelineEvaluation:
+    """One evaluation of the UNet, as the run asks for it (see `run.Evaluation`).
+
+    Predictions stay in the space that the UNet was trained in, which is what the scheduler's `step` takes.
+
+    Attributes:
+        index: Number of the evaluation, from 0.
+        total: How many there will be.
+        timestep: Element of the scheduler's timesteps.
+        model_input: [B, C, H, W] the latent as the UNet sees it.
+        level: The evaluation's α and σ.
+        prediction: What the UNet was trained to predict.
+        guided: Whether unconditional predictions are wanted.
+        conditions: The UNet's other arguments.
+    """
+
+    index: int
+    total: int
+    timestep: Tensor
+    model_input: Tensor
+    level: NoiseLevel
+    prediction: Literal["epsilon", "v_prediction", "sample"]
+    guided: bool
+    conditions: Conditions
+
+    @property
+    def subprompts(self) -> None:
+        """None: this host has no AND prompts."""
+        return
+
+    @property
+    def images(self) -> int:
+        """Number of pictures."""
+        return self.model_input.shape[0]
+
+    @property
+    def cond_rows(self) -> int:
+        """One conditional row per picture."""
+        return self.images
+
+    @property
+    def sigma(self) -> float:
+        """σ/α, the sigma of k-diffusion."""
+        return self.level.ratio
+
+    def predict(self, rows: Sequence[Row]) -> Tensor:
+        """The UNet's output for `rows`, [len(rows), C, H, W]."""
+        images, arguments = self.conditions.of(rows)
+        predicted: Tensor = self.conditions.pipeline.unet(
+            self.model_input.index_select(0, images), self.timestep, return_dict=False, **arguments
+        )[0]
+        return predicted
+
+    def call_group(self, row: Row) -> Hashable:
+        """All texts have the same length here, so any rows may share a call."""
+        return None
+
+    def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
+        """Predictions into noise or denoised latents; None where they are that already."""
+        return converter(space, self.prediction, self.model_input, self.level)
+
+
+def first_latents(
+    pipeline: Any, scheduler: Any, size: tuple[int, int], generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Noise at the sampler's first level, [B, C, H, W], each picture's from its own generator on the CPU."""
+    unet, factor = pipeline.unet, pipeline.vae_scale_factor
+    width, height = size
+    shape = (1, unet.config.in_channels, height // factor, width // factor)
+    noise = [torch.randn(shape, generator=generator, dtype=unet.dtype) for generator in generators]
+    latents: Tensor = torch.cat(noise).to(unet.device) * scheduler.init_noise_sigma
+    return latents
+
+
+def decode(pipeline: Any, latents: Tensor) -> list[Image.Image]:
+    """Pictures of `latents` [B, C, H, W]; one at a time, so that a batch needs no more memory than one."""
+    vae = pipeline.vae
+    config, dtype = vae.config, vae.dtype
+    latents = latents / config.scaling_factor
+    mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and deviation is not None:
+        shape = (1, -1, 1, 1)
+        latents = latents * latents.new_tensor(deviation).view(shape) + latents.new_tensor(mean).view(shape)
+    if getattr(config, "shift_factor", None):
+        latents = latents + config.shift_factor
+    # The VAE of SDXL overflows in float16; its configuration says so.
+    upcast = dtype == torch.float16 and bool(getattr(config, "force_upcast", False))
+    try:
+        if upcast:
+            vae.to(torch.float32)
+        pictures = [vae.decode(one.to(vae.dtype), return_dict=False)[0] for one in latents.split(1)]
+    finally:
+        if upcast:
+            vae.to(dtype)
+    images: list[Image.Image] = pipeline.image_processor.postprocess(torch.cat(pictures), output_type="pil")
+    return images

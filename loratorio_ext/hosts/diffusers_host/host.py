@@ -1,0 +1,158 @@
+"""The diffusers host: a model, its networks, and `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.hosts.diffusers_host.encoding import Text, encode
+from loratorio_ext.hosts.diffusers_host.generate import Conditions, PipelineEvaluation, decode, first_latents
+from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache
+from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
+from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
+from loratorio_ext.hosts.diffusers_host.samplers import make_scheduler, set_steps, step_arguments
+from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
+from loratorio_ext.networks.keys import key_map
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import NetworkUse, Run
+
+__all__ = ["DiffusersHost", "OnStep"]
+
+OnStep = Callable[[int, int], None]
+"""Called after every evaluation with (evaluations done, evaluations in all)."""
+
+
+class DiffusersHost:
+    """Stable Diffusion 1.x, 2.x or XL through diffusers, with composed networks.
+
+    The model's weights are never changed and its scheduler is never used: every generation works on a
+    scheduler of its own, and hooks exist only while the model runs.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        """`pipeline`: a StableDiffusionPipeline or StableDiffusionXLPipeline; ModelError for others."""
+        check_pipeline(pipeline, type(pipeline).__name__)
+        self.pipeline = pipeline
+        self._networks = NetworkCache(key_map(components(pipeline)))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        *,
+        config: str | Path | None = None,
+        offline: bool = False,
+    ) -> DiffusersHost:
+        """Open a folder in the format of diffusers or a .safetensors file; arguments as for `open_pipeline`.
+
+        Raises ModelError (a ValueError) that names the path, the reason and the remedy.
+        """
+        return cls(open_pipeline(path, device, dtype, config=config, offline=offline))
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """The model's own picture size (width, height) in pixels."""
+        size = self.pipeline.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        factor = self.pipeline.vae_scale_factor
+        return width * factor, height * factor
+
+    def generate(self, request: Request, on_step: OnStep | None = None) -> Result:
+        """Draw the pictures of `request`.
+
+        An exception from `on_step` or an interrupt ends the generation and leaves nothing behind.
+
+        Raises:
+            ValueError: a value, a sampler or a network that cannot be; before any work is done.
+        """
+        pipeline = self.pipeline
+        parsed = parse_request(
+            request,
+            factor=pipeline.vae_scale_factor,
+            default_size=self.default_size,
+            guidable=pipeline.unet.config.time_cond_proj_dim is None,
+        )
+        scheduler = make_scheduler(request.sampler, pipeline.scheduler)
+        timesteps = set_steps(scheduler, request.steps, pipeline.unet.device)
+        networks = self._load(parsed)
+        with torch.no_grad():
+            return self._sample(request, parsed, networks, scheduler, timesteps, on_step)
+
+    def _load(self, parsed: ParsedRequest) -> list[HostNetwork]:
+        if parsed.folder is None:
+            return []
+        return [self._networks.load(tag, parsed.folder) for tag in parsed.tags]
+
+    def _sample(
+        self,
+        request: Request,
+        parsed: ParsedRequest,
+        networks: Sequence[HostNetwork],
+        scheduler: Any,
+        timesteps: Tensor,
+        on_step: OnStep | None,
+    ) -> Result:
+        pipeline = self.pipeline
+        size = (parsed.width, parsed.height)
+        encodings = encode(pipeline, Text(parsed.texts, parsed.negative), networks)
+        conditions = Conditions(pipeline, encodings, size, request.cfg)
+        router = self._router(networks)
+        uses = [NetworkUse(network.name, network.unet, network.compose) for network in networks]
+        run = Run(
+            request.settings,
+            uses,
+            router,
+            method=request.method,
+            switch_every=request.switch_every,
+            host="diffusers",
+        )
+        for warning in (*parsed.warnings, *_unmatched(networks), *encodings.warnings):
+            run.report.warn(warning)
+
+        generators = [torch.Generator().manual_seed(seed) for seed in parsed.seeds]
+        latents = first_latents(pipeline, scheduler, size, generators)
+        arguments = step_arguments(scheduler, generators, parsed.seeds)
+        schedule = NoiseSchedule(scheduler)
+        try:
+            for index, timestep in enumerate(timesteps):
+                evaluation = PipelineEvaluation(
+                    index=index,
+                    total=len(timesteps),
+                    timestep=timestep,
+                    model_input=scheduler.scale_model_input(latents, timestep),
+                    level=schedule.level(timestep),
+                    prediction=scheduler.config.prediction_type,
+                    guided=parsed.guided,
+                    conditions=conditions,
+                )
+                predicted = run.step(evaluation)
+                output = predicted.cond
+                if predicted.uncond is not None:
+                    output = predicted.uncond + request.cfg * (predicted.cond - predicted.uncond)
+                latents = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
+                if on_step is not None:
+                    on_step(index + 1, len(timesteps))
+        finally:
+            router.release()
+        return Result(decode(pipeline, latents), latents, run.report)
+
+    def _router(self, networks: Sequence[HostNetwork]) -> Router:
+        parts = [network.part("unet") for network in networks]
+        touched = {layer for part in parts for layer in part}
+        modules = {f"unet.{name}": module for name, module in self.pipeline.unet.named_modules()}
+        return Router({name: modules[name] for name in modules if name in touched}, parts)
+
+
+def _unmatched(networks: Sequence[HostNetwork]) -> list[str]:
+    return [
+        f"Network {network.name!r}: {len(network.network.unmatched)} of its keys fit no layer of this model, "
+        f"such as {network.network.unmatched[0]!r}."
+        for network in networks
+        if network.network.unmatched
+    ]

@@ -1,0 +1,80 @@
+"""Networks as the tags ask for them, from files that are read once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loratorio_ext.networks.delta import Delta, LowRank
+from loratorio_ext.networks.files import find_network, load_network
+from loratorio_ext.networks.keys import KeyMap
+from loratorio_ext.networks.network import Component, Network
+from loratorio_ext.networks.tags import Tag
+
+__all__ = ["HostNetwork", "NetworkCache"]
+
+
+@dataclass(frozen=True)
+class HostNetwork:
+    """A network as a tag asks for it: strengths of its two parts; composed, or kept merged in every row."""
+
+    network: Network
+    te: float = 1.0
+    unet: float = 1.0
+    compose: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name that the tag used."""
+        return self.network.name
+
+    def part(self, component: Component) -> Mapping[str, Sequence[Delta]]:
+        """The deltas of the UNet ("unet") or of the text encoders ("text_encoder") by layer name."""
+        return self.network.part(component)
+
+
+class NetworkCache:
+    """The networks of one host, read again only when a file has changed (path and time of modification)."""
+
+    def __init__(self, keys: KeyMap) -> None:
+        """`keys`: the host's key map."""
+        self._keys = keys
+        self._loaded: dict[Path, tuple[int, Network]] = {}
+
+    def load(self, tag: Tag, folder: Path) -> HostNetwork:
+        """The network that `tag` names, from `folder`.
+
+        Raises UnknownNetworkError (a ValueError with near matches) and NetworkFileError (a ValueError that
+        says what is wrong with the file).
+        """
+        path = find_network(tag.name, folder)
+        changed = path.stat().st_mtime_ns
+        known = self._loaded.get(path)
+        if known is None or known[0] != changed:
+            known = (changed, load_network(path, self._keys))
+            self._loaded[path] = known
+        network = dataclasses.replace(known[1], name=tag.name)
+        if tag.dyn is not None:
+            network = with_rank(network, tag.dyn)
+        return HostNetwork(network, tag.te, tag.unet, tag.compose)
+
+    def clear(self) -> None:
+        """Forget every network."""
+        self._loaded.clear()
+
+
+def with_rank(network: Network, rank: int) -> Network:
+    """`network` with only the first `rank` components of its low-rank deltas, scales kept.
+
+    The WebUI's third tag argument, `dyn`; like there, deltas with a Tucker core and dense ones stay whole.
+    """
+
+    def cut(delta: Delta) -> Delta:
+        if not isinstance(delta, LowRank) or delta.mid is not None or delta.down.shape[0] <= rank:
+            return delta
+        return dataclasses.replace(delta, down=delta.down[:rank], up=delta.up[:, :rank])
+
+    layers = {name: tuple(cut(delta) for delta in deltas) for name, deltas in network.layers.items()}
+    return dataclasses.replace(network, layers=layers)

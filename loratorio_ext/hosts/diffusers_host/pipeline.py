@@ -1,0 +1,208 @@
+"""Open a Stable Diffusion 1.x, 2.x or XL model from a folder of diffusers or a single file; no pickles."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+__all__ = [
+    "ModelError",
+    "check_pipeline",
+    "components",
+    "is_xl",
+    "open_pipeline",
+    "pick_device",
+    "pick_dtype",
+]
+
+_CLASSES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "StableDiffusionPipeline": StableDiffusionPipeline,
+        "StableDiffusionXLPipeline": StableDiffusionXLPipeline,
+    }
+)
+_DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
+    {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+)
+# What diffusers, transformers and safetensors raise for files that are missing, damaged or of another model.
+_LOADING_ERRORS: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    SafetensorError,
+)
+
+
+class ModelError(ValueError):
+    """A model that cannot be opened or used; the message names the path, the reason and the remedy."""
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for; None: CUDA where there is one, else the CPU. Raises ModelError for others."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"Unknown device {device!r}. Use cpu, cuda, cuda:1, mps, ...") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"The device {str(chosen)!r} is not available here. Use cpu, or a PyTorch with CUDA."
+        )
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype asked for; None: float16 on CUDA, else float32. Raises ModelError for others."""
+    if dtype is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen is None or chosen not in _DTYPES.values():
+        raise ModelError(f"Unknown dtype {dtype!r}. Use one of: {', '.join(_DTYPES)}.")
+    return chosen
+
+
+def open_pipeline(
+    path: str | Path,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    config: str | Path | None = None,
+    offline: bool = False,
+) -> Any:
+    """A StableDiffusionPipeline or StableDiffusionXLPipeline, ready on `device`.
+
+    Args:
+        path: A folder in the format of diffusers, or one .safetensors file.
+        device: See `pick_device`.
+        dtype: See `pick_dtype`.
+        config: For a single file: a folder in the format of diffusers of the same model family, whose
+            configuration and tokenizer are used. None: diffusers takes them from its cache or the hub.
+        offline: Never ask the hub.
+
+    Raises:
+        ModelError: No such path, another kind of model, damaged files, a configuration that cannot be had.
+    """
+    place = Path(path)
+    target = pick_device(device)
+    kind = pick_dtype(dtype, target)
+    if place.is_dir():
+        pipeline = _open_folder(place, kind)
+    elif place.is_file():
+        pipeline = _open_file(place, kind, config, offline)
+    else:
+        raise ModelError(
+            f"No model at {place}. Give a folder in the format of diffusers or a .safetensors file."
+        )
+    check_pipeline(pipeline, str(place))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(target, kind)
+
+
+def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ModelError(
+            f"{folder} is not a model: it has no model_index.json. "
+            "Give a folder in the format of diffusers or a .safetensors file."
+        )
+    try:
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        name = parts["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{index} cannot be read as a list of a model's parts: {error}") from error
+    if name not in _CLASSES:
+        raise ModelError(f"{folder} holds a {name}. This host opens: {', '.join(_CLASSES)}.")
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    if "safety_checker" in parts:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        return _load(_CLASSES[name].from_pretrained, folder, dtype, options)
+    except _LOADING_ERRORS as error:
+        raise ModelError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
+
+
+def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offline: bool) -> Any:
+    if file.suffix.lower() != ".safetensors":
+        raise ModelError(
+            f"{file} is not a .safetensors file. Other formats can run code when they are opened; "
+            "convert it to .safetensors first."
+        )
+    if config is not None and not (Path(config) / "model_index.json").is_file():
+        raise ModelError(f"The configuration folder {config} has no model_index.json.")
+    try:
+        with safe_open(str(file), framework="pt") as header:
+            xl = any(key.startswith("conditioner.embedders.1.") for key in header.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} is damaged or not in the safetensors format: {error}") from error
+    name = "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline"
+    options: dict[str, Any] = {"local_files_only": offline or config is not None}
+    if config is not None:
+        options["config"] = str(config)
+    if not xl:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        return _load(_CLASSES[name].from_single_file, file, dtype, options)
+    except _LOADING_ERRORS as error:
+        remedy = (
+            f"Is {config} of the same model family?"
+            if config is not None
+            else "A single file holds no configuration and no tokenizer: diffusers takes them from its cache "
+            "or from the hub. Without a connection give `config`, a folder in the format of diffusers of "
+            "the same model family."
+        )
+        raise ModelError(f"{file} cannot be opened: {_first_line(error)} {remedy}") from error
+
+
+def _load(loader: Any, path: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        # Newer releases of diffusers call this argument `dtype`, older ones know only this name.
+        warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
+        return loader(str(path), torch_dtype=dtype, **options)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}."
+
+
+def check_pipeline(pipeline: Any, where: str) -> None:
+    """Raise ModelError unless `pipeline` is a text-to-image Stable Diffusion with all its parts."""
+    if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
+        raise ModelError(f"{where}: a {type(pipeline).__name__} is not one of {', '.join(_CLASSES)}.")
+    second = ("text_encoder_2", "tokenizer_2") if is_xl(pipeline) else ()
+    needed = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second)
+    missing = [part for part in needed if getattr(pipeline, part, None) is None]
+    if missing:
+        raise ModelError(
+            f"{where}: the model has no {', '.join(missing)} (a refiner has no first text encoder)."
+        )
+    takes, latent = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+    if takes != latent:
+        raise ModelError(
+            f"{where}: the UNet takes {takes} channels, the latent has {latent} "
+            "(inpainting and picture-editing models are not text-to-image)."
+        )
+
+
+def is_xl(pipeline: Any) -> bool:
+    """Whether `pipeline` is Stable Diffusion XL, with two text encoders, pooled text and time ids."""
+    return isinstance(pipeline, StableDiffusionXLPipeline)
+
+
+def components(pipeline: Any) -> dict[str, nn.Module]:
+    """The parts that networks touch, by the first part of a layer name: unet, text_encoder, ..."""
+    names = ("unet", "text_encoder", "text_encoder_2") if is_xl(pipeline) else ("unet", "text_encoder")
+    return {name: getattr(pipeline, name) for name in names}

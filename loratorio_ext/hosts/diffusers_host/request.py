@@ -1,0 +1,207 @@
+"""What to draw, checked before any work; and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from PIL import Image
+from torch import Tensor
+
+from loratorio_ext.networks.tags import Tag, parse_prompt
+from loratorio_ext.run import Method, Report
+from loratorio_ext.settings import Settings
+
+__all__ = ["ParsedRequest", "Request", "Result", "parse_request"]
+
+MAX_STEPS: Final = 1000
+MAX_CFG: Final = 1000.0
+MAX_SIDE: Final = 8192
+MAX_SEED: Final = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One batch of pictures.
+
+    Attributes:
+        prompts: One text per picture, with <lora:name:strength> tags. The first prompt's tags count for the
+            whole batch, as in the WebUI. One prompt with several seeds is drawn once per seed.
+        negative_prompt: What to keep away from, for every picture; its tags, if any, are taken out and
+            ignored.
+        steps: Steps of the sampler, 1 to 1000.
+        cfg: Scale of classifier-free guidance, 1 to 1000; 1 means none, and no unconditional is predicted.
+        seeds: One per picture, 0 to 2⁶³ − 1. A seed gives the same noise at every place of every batch.
+        width: Picture's width in pixels, a multiple of the model's factor (8, as a rule); None: the model's
+            own.
+        height: As the width.
+        sampler: None (the model's), a name (see `samplers.SAMPLER_NAMES`), or a scheduler of diffusers.
+        settings: Settings of the composition. `enabled` is the WebUI's switch and is not read here.
+        method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
+        switch_every: Evaluations after which Switch moves on to the next network, at least 1.
+        network_dir: Folder where the tags' networks are looked up; needed if there is a tag.
+    """
+
+    prompts: Sequence[str]
+    negative_prompt: str = ""
+    steps: int = 30
+    cfg: float = 7.0
+    seeds: Sequence[int] = (0,)
+    width: int | None = None
+    height: int | None = None
+    sampler: Any = None
+    settings: Settings = field(default_factory=Settings)
+    method: Method = "loratorio"
+    switch_every: int = 5
+    network_dir: Path | str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The pictures of one request.
+
+    Attributes:
+        images: One picture per seed, in order.
+        latents: [B, C, H, W] as the sampler left them, before the VAE, in the UNet's dtype, on its device.
+        report: What happened; see `run.Report`.
+    """
+
+    images: list[Image.Image]
+    latents: Tensor
+    report: Report
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """A request that passed its checks: texts without tags, one per picture, and sizes in pixels."""
+
+    texts: tuple[str, ...]
+    negative: str | None
+    tags: tuple[Tag, ...]
+    folder: Path | None
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    warnings: tuple[str, ...]
+
+    @property
+    def guided(self) -> bool:
+        """Whether unconditional predictions are wanted."""
+        return self.negative is not None
+
+
+def parse_request(
+    request: Request, *, factor: int, default_size: tuple[int, int], guidable: bool
+) -> ParsedRequest:
+    """Check everything that can be checked without the model.
+
+    Args:
+        request: What was asked for.
+        factor: Pixels per latent pixel.
+        default_size: The model's own width and height in pixels.
+        guidable: False for models that take the guidance scale as an input and need no unconditional.
+
+    Raises:
+        ValueError: names the value, the allowed range and the remedy.
+    """
+    prompts = _texts(request.prompts)
+    seeds = _seeds(request.seeds)
+    if len(prompts) == 1:
+        prompts *= len(seeds)
+    if len(prompts) != len(seeds):
+        raise ValueError(
+            f"{len(prompts)} prompts with {len(seeds)} seeds: give one seed per prompt, or one prompt alone."
+        )
+    if not isinstance(request.negative_prompt, str):
+        raise ValueError(f'negative_prompt is {request.negative_prompt!r}; it must be a text, "" for none.')
+    _check_whole("steps", request.steps, 1, MAX_STEPS)
+    _check_whole("switch_every", request.switch_every, 1, MAX_STEPS)
+    if request.method not in get_args(Method):
+        raise ValueError(f"method is {request.method!r}; it must be one of: {', '.join(get_args(Method))}.")
+    _check_cfg(request.cfg)
+    if not isinstance(request.settings, Settings):
+        raise ValueError(
+            f"settings is a {type(request.settings).__name__}; it must be a loratorio_ext Settings."
+        )
+    width = _side("width", request.width, default_size[0], factor)
+    height = _side("height", request.height, default_size[1], factor)
+
+    first, *others = [parse_prompt(prompt) for prompt in prompts]
+    warnings = list(first.problems)
+    warnings += [f"ignored the tag <{tag.kind}:…>: only lora tags work here" for tag in first.others]
+    different = [
+        number for number, prompt in enumerate(others, 2) if prompt.tags and prompt.tags != first.tags
+    ]
+    if different:
+        warnings.append(
+            "The first prompt's networks are used for all pictures; the tags of prompt "
+            f"{', '.join(map(str, different))} differ and are ignored."
+        )
+    negative = parse_prompt(request.negative_prompt)
+    if negative.tags or negative.others:
+        warnings.append("Tags in the negative prompt have no effect.")
+    folder = _folder(request.network_dir, first.tags)
+    return ParsedRequest(
+        texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
+        negative=negative.text.strip() if guidable and request.cfg > 1 else None,
+        tags=first.tags,
+        folder=folder,
+        seeds=seeds,
+        width=width,
+        height=height,
+        warnings=tuple(warnings),
+    )
+
+
+def _texts(prompts: object) -> tuple[str, ...]:
+    if isinstance(prompts, str):
+        return (prompts,)
+    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
+        raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
+    return tuple(prompts)
+
+
+def _seeds(seeds: object) -> tuple[int, ...]:
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
+        raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
+    for seed in seeds:
+        _check_whole("seed", seed, 0, MAX_SEED)
+    return tuple(seeds)
+
+
+def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number from {lowest} to {highest}.")
+
+
+def _check_cfg(cfg: object) -> None:
+    if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
+        raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
+
+
+def _side(name: str, value: int | None, default: int, factor: int) -> int:
+    if value is None:
+        return default
+    _check_whole(name, value, factor, MAX_SIDE)
+    if value % factor:
+        below = value - value % factor
+        raise ValueError(
+            f"{name} is {value}; it must be a multiple of {factor} for this model, "
+            f"such as {below} or {below + factor}."
+        )
+    return value
+
+
+def _folder(network_dir: Path | str | None, tags: Sequence[Tag]) -> Path | None:
+    if network_dir is None:
+        if tags:
+            raise ValueError(
+                f"The prompt names the network {tags[0].name!r}: give network_dir, where it lies."
+            )
+        return None
+    folder = Path(network_dir)
+    if not folder.is_dir():
+        raise ValueError(f"network_dir is {str(folder)!r}, which is not a folder.")
+    return folder

@@ -1,0 +1,126 @@
+"""Schedulers of diffusers by name: the class's own, or the name that users of a WebUI know."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import diffusers
+import torch
+from torch import Tensor
+
+from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES
+
+__all__ = ["SAMPLER_NAMES", "make_scheduler", "sampler_names", "set_steps", "step_arguments"]
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+# WebUI's name, diffusers' class, what to set on it.
+SAMPLER_NAMES: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
+    ("DDIM", "DDIMScheduler", _NOTHING),
+    ("DDPM", "DDPMScheduler", _NOTHING),
+    ("Euler", "EulerDiscreteScheduler", _NOTHING),
+    ("Euler a", "EulerAncestralDiscreteScheduler", _NOTHING),
+    ("Heun", "HeunDiscreteScheduler", _NOTHING),
+    ("LMS", "LMSDiscreteScheduler", _NOTHING),
+    ("PLMS", "PNDMScheduler", MappingProxyType({"skip_prk_steps": True})),
+    ("DPM2", "KDPM2DiscreteScheduler", _NOTHING),
+    ("DPM2 a", "KDPM2AncestralDiscreteScheduler", _NOTHING),
+    ("DPM++ 2M", "DPMSolverMultistepScheduler", _NOTHING),
+    ("DPM++ 2M SDE", "DPMSolverMultistepScheduler", MappingProxyType({"algorithm_type": "sde-dpmsolver++"})),
+    ("DPM++ 2S", "DPMSolverSinglestepScheduler", _NOTHING),
+    ("DPM++ SDE", "DPMSolverSDEScheduler", _NOTHING),
+    ("DEIS", "DEISMultistepScheduler", _NOTHING),
+    ("UniPC", "UniPCMultistepScheduler", _NOTHING),
+    ("SA-Solver", "SASolverScheduler", _NOTHING),
+    ("LCM", "LCMScheduler", _NOTHING),
+    ("TCD", "TCDScheduler", _NOTHING),
+)
+_KARRAS: Final = " karras"
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Every short name; " Karras" may follow where the scheduler knows that spacing."""
+    return tuple(name for name, _, _ in SAMPLER_NAMES)
+
+
+def make_scheduler(sampler: Any, default: Any) -> Any:
+    """A fresh scheduler of its own for one sampling pass.
+
+    `sampler`: None (the model's own kind), a short name ("Euler a", "DPM++ 2M Karras"), a class name of
+    diffusers ("EulerDiscreteScheduler"), upper or lower case alike, or a scheduler, which is copied and so
+    never changed. `default`: the model's scheduler; a named one takes over its configuration (betas, what
+    the UNet predicts).
+
+    Raises ValueError for a name that is not known and a scheduler that does not fit Stable Diffusion.
+    """
+    if sampler is None or isinstance(sampler, str):
+        scheduler = type(default).from_config(default.config) if sampler is None else _named(sampler, default)
+    else:
+        scheduler = copy.deepcopy(sampler)
+    prediction = getattr(getattr(scheduler, "config", None), "prediction_type", None)
+    if not hasattr(scheduler, "alphas_cumprod") or prediction not in PREDICTION_TYPES:
+        raise ValueError(
+            f"The scheduler {type(scheduler).__name__} (prediction type {prediction!r}) does not fit Stable "
+            f"Diffusion, whose predictions are one of {', '.join(PREDICTION_TYPES)}. "
+            f"Choose one of: {', '.join(sampler_names())}."
+        )
+    return scheduler
+
+
+def _named(name: str, default: Any) -> Any:
+    wanted = " ".join(name.lower().split())
+    options: dict[str, Any] = {}
+    if wanted.endswith(_KARRAS):
+        wanted, options = wanted.removesuffix(_KARRAS), {"use_karras_sigmas": True}
+    for short, class_name, settings in SAMPLER_NAMES:
+        if wanted in (short.lower(), class_name.lower(), class_name.lower().removesuffix("scheduler")):
+            # By class name the class's own defaults hold; by short name what that name means.
+            options = {**(settings if wanted == short.lower() else {}), **options}
+            return _from_config(getattr(diffusers, class_name), name, default, options)
+    close = difflib.get_close_matches(wanted, [known.lower() for known in sampler_names()], n=1)
+    near = [known for known in sampler_names() if known.lower() in close]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(sampler_names())}.")
+
+
+def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[str, Any]) -> Any:
+    unknown = [key for key in options if key not in inspect.signature(scheduler_class.__init__).parameters]
+    if unknown:
+        raise ValueError(
+            f"No sampler {name!r}: {scheduler_class.__name__} has no option {', '.join(unknown)}."
+        )
+    try:
+        return scheduler_class.from_config(default.config, **options)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The sampler {name!r} needs a package that is missing: {reason}") from error
+
+
+def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
+    """Prepare `scheduler` for `steps` steps; gives its timesteps, one per evaluation of the UNet.
+
+    Second-order schedulers ask for more evaluations than steps.
+    """
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except (ValueError, IndexError, ImportError) as error:
+        raise ValueError(f"{type(scheduler).__name__} cannot make {steps} steps: {error}") from error
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # else it looks its place up by comparing timesteps on the device
+    timesteps: Tensor = scheduler.timesteps
+    return timesteps
+
+
+def step_arguments(
+    scheduler: Any, generators: Sequence[torch.Generator], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Keyword arguments for `scheduler.step` that make its noise come from each image's own generator."""
+    if hasattr(scheduler, "noise_sampler_seed"):
+        scheduler.noise_sampler_seed = list(seeds)  # Brownian trees are seeded, they take no generators
+    accepted = inspect.signature(scheduler.step).parameters
+    return {"generator": list(generators)} if "generator" in accepted else {}
