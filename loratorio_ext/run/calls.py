@@ -1,0 +1,133 @@
+"""Rows into model calls: groups, size of a call, and smaller calls when the memory does not suffice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.run.evaluation import Evaluation
+from loratorio_ext.run.rows import Row, Strengths
+
+# How the allocators that raise a plain RuntimeError begin or name their complaint.
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+
+
+class RouterLike(Protocol):
+    """The part of ``networks.router.Router`` that a run uses."""
+
+    def routing(self, strengths: Sequence[Sequence[float]]) -> AbstractContextManager[None]:
+        """Context of one model call whose row r has ``strengths[r]``, one number for each network."""
+
+
+class RowTooLargeError(RuntimeError):
+    """A single row does not fit into memory, so smaller calls cannot help."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the calls of one step gave.
+
+    Attributes:
+        predictions: one prediction [C, H, W] for each row.
+        calls: number of model calls that went through.
+        halvings: the new largest number of rows a call, after each time that memory did not suffice.
+    """
+
+    predictions: dict[Row, Tensor]
+    calls: int
+    halvings: tuple[int, ...]
+
+
+class Caller:
+    """Makes the model calls of a run and remembers which size of a call fits into memory."""
+
+    def __init__(
+        self, router: RouterLike, strengths: Strengths, batch_rows: int, warn: Callable[[str], None]
+    ) -> None:
+        """Start with calls of at most ``batch_rows`` rows; 0: no limit until memory sets one."""
+        self._router = router
+        self._strengths = strengths
+        self._limit: float = batch_rows if batch_rows > 0 else math.inf
+        self._warn = warn
+
+    def predict(self, evaluation: Evaluation, rows: Sequence[Row]) -> Called:
+        """Predict all rows in as few calls as the groups and the limit allow.
+
+        The order of the rows is kept within a group, and the calls of a group differ by at most one row in
+        size as long as the limit does not change.
+
+        Raises:
+            RowTooLargeError: a single row does not fit into memory.
+            ValueError: the host's prediction does not have one entry for each row.
+        """
+        groups: dict[Hashable, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(evaluation.call_group(row), []).append(row)
+        predictions: dict[Row, Tensor] = {}
+        calls, halvings = 0, []
+        for pending in groups.values():
+            while pending:
+                size = _balanced(len(pending), self._limit)
+                output = self._call(evaluation, pending[:size])
+                if output is None:
+                    self._halve(evaluation.index, size)
+                    halvings.append(int(self._limit))
+                    continue
+                predictions.update(zip(pending[:size], output.unbind(0), strict=True))
+                pending = pending[size:]
+                calls += 1
+        return Called(predictions, calls, tuple(halvings))
+
+    def _call(self, evaluation: Evaluation, rows: Sequence[Row]) -> Tensor | None:
+        """One model call; None when it did not fit into memory and fewer rows may."""
+        try:
+            with self._router.routing([self._strengths.of(row.source) for row in rows]):
+                output = evaluation.predict(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise RowTooLargeError(
+                    f"a single row of evaluation {evaluation.index} does not fit into memory: make the "
+                    "picture smaller, free memory, or use a lower precision"
+                ) from error
+            return None
+        if output.shape[0] != len(rows):
+            raise ValueError(
+                f"the host predicted {output.shape[0]} entries for {len(rows)} rows; predict() must return "
+                "one entry for each row, in their order"
+            )
+        return output
+
+    def _halve(self, index: int, size: int) -> None:
+        # Here the exception is gone, and with it the tensors that its traceback held.
+        torch.cuda.empty_cache()
+        self._limit = (size + 1) // 2
+        self._warn(
+            f"evaluation {index}: {size} rows did not fit into memory together; from here on at most "
+            f"{self._limit} rows share a call (set batch_rows to {self._limit} to begin with that)"
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice, on any device."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def _balanced(rows: int, limit: float) -> int:
+    """Size of the next call, so that all calls for these rows are about as large."""
+    return math.ceil(rows / math.ceil(rows / limit)) if limit < rows else rows

@@ -1,0 +1,68 @@
+"""The choice of networks per image that holds between two scans of the whole pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.method import select_top_k
+from loratorio_ext.run.evaluation import Layout
+
+
+def mean_per_image(values: Tensor, layout: Layout) -> Tensor:
+    """Mean over the rows of each image, by their AND shares.
+
+    Args:
+        values: [N, R], one number for each network and conditional row.
+        layout: which row belongs to which image.
+
+    Returns:
+        [N, B]. Rows without a share do not count at all, not even when they are infinite.
+    """
+    images = []
+    for shares in layout.shares:
+        parts = [share * values[:, row] for row, share in shares.items() if share > 0]
+        images.append(torch.stack(parts).sum(0))
+    return torch.stack(images, dim=1)
+
+
+def most_divergent(similarity: Tensor, finite: Tensor, layout: Layout, count: int) -> Tensor:
+    """The ``count`` networks with the lowest mean similarity, for each image.
+
+    Args:
+        similarity: s, [N, R, h, w].
+        finite: [N, R]; False: not usable, chosen last.
+        layout: which row belongs to which image.
+        count: k, 1 … N.
+
+    Returns:
+        bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
+    """
+    mean = mean_per_image(similarity.mean(dim=(-2, -1)).masked_fill(~finite, torch.inf), layout)
+    everything = torch.ones_like(mean, dtype=torch.bool)
+    return select_top_k(mean[:, :, None, None], count, "image", everything)[:, :, 0, 0]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Networks chosen for each image.
+
+    Attributes:
+        mask: bool [N, B], on the model's device.
+        networks: the same for the host: for each image its networks, ascending.
+    """
+
+    mask: Tensor
+    networks: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, mask: Tensor) -> Choice:
+        """Read a mask [N, B]. The one place where a step waits for the device."""
+        columns = mask.T.tolist()
+        return cls(mask, tuple(tuple(i for i, chosen in enumerate(column) if chosen) for column in columns))
+
+    def for_rows(self, layout: Layout) -> Tensor:
+        """The choice of each conditional row, which is its image's; bool [N, R]."""
+        return torch.stack([self.mask[:, image] for image in layout.image_of], dim=1)

@@ -1,0 +1,130 @@
+"""One generation, for any host: what is evaluated when, the step, and the report of what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from loratorio_ext.run.calls import Caller, RouterLike
+from loratorio_ext.run.choice import Choice
+from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
+from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.run.report import Report
+from loratorio_ext.run.rows import NetworkUse, Strengths
+from loratorio_ext.run.schedule import Method, Schedule, StepPlan
+from loratorio_ext.run.step_report import StepCounts
+from loratorio_ext.run.stopwatch import Stopwatch
+from loratorio_ext.run.strategies import Composer, Observed, usual
+from loratorio_ext.settings import Settings
+
+
+class Run:
+    """One sampling pass.
+
+    The host calls ``step`` for every evaluation of the model and combines the prediction by its own guidance.
+    An exception of the host goes through; the report then holds the steps before it.
+
+    Attributes:
+        report: what happened so far.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        uses: Sequence[NetworkUse],
+        router: RouterLike,
+        *,
+        method: Method = "loratorio",
+        switch_every: int = 5,
+        host: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Prepare a run; nothing is evaluated yet.
+
+        Args:
+            settings: all settings; ``enabled`` is not read, since whether to run is the host's decision.
+            uses: the networks in the order of the router's. One of strength 0 takes part like any other.
+            router: gives each row its networks.
+            method: "loratorio", or for comparison "base" (kept networks only), "merge" (all at once),
+                "switch" (one at a time) or "composite" (the mean of the networks' predictions, each alone).
+            switch_every: evaluations after which Switch moves on; at least 1.
+            host: name of the host, for the report.
+            clock: seconds, for the report.
+
+        Raises:
+            ValueError: a strength is not finite, or ``method`` or ``switch_every`` is out of its range.
+        """
+        networks = sum(use.compose for use in uses)
+        self._schedule = Schedule(settings, method, networks, switch_every)
+        strengths = Strengths(uses)
+        self.report = Report(settings, uses, method, switch_every, host)
+        self._caller = Caller(router, strengths, settings.batch_rows, self.report.warn)
+        self._composer = Composer(settings, networks)
+        self._networks = networks
+        self._choice: Choice | None = None
+        self._clock = clock
+        self._warn_beforehand(settings, method)
+
+    def step(self, evaluation: Evaluation) -> Prediction:
+        """Do one evaluation of the sampler.
+
+        Returns:
+            Conditional [R, C, H, W] and unconditional [B, C, H, W] (None without guidance) predictions, in
+            the space and dtype of ``evaluation.predict``.
+
+        Raises:
+            ValueError: what the host says about its rows is contradictory, or a prediction has a wrong shape.
+            RowTooLargeError: not even one row fits into memory.
+        """
+        self.report.finished = False
+        layout = Layout.of(evaluation)
+        plan = self._plan(evaluation, layout)
+        rows = self._schedule.rows(plan, layout, self._choice.networks if self._choice else None)
+        stopwatch = Stopwatch(self._clock)
+        called = self._caller.predict(evaluation, rows)
+        outputs = Outputs(called.predictions, layout)
+        observed: Observed | None = None
+        if plan.mode == "composed":
+            prediction, observed, self._choice = self._composer.composed(
+                evaluation, layout, plan, outputs, self._choice
+            )
+        else:
+            prediction = usual(plan, layout, outputs, self._networks)
+        counts = StepCounts(
+            index=evaluation.index,
+            total=evaluation.total,
+            sigma=float(evaluation.sigma),
+            mode=plan.mode,
+            scan=plan.mode == "composed" and plan.scan,
+            rows=len(rows),
+            plain_rows=layout.plain_rows,
+            calls=called.calls,
+            halvings=called.halvings,
+            images=layout.images,
+            seconds=stopwatch.stop(prediction.cond.device),
+            switched_to=plan.network,
+        )
+        self.report.add(counts, observed)
+        if evaluation.index >= evaluation.total - 1:
+            self.finish()
+        return prediction
+
+    def finish(self) -> None:
+        """Say that the sampler is done, for samplers that end before the evaluation ``total - 1``."""
+        self.report.finished = True
+
+    def _plan(self, evaluation: Evaluation, layout: Layout) -> StepPlan:
+        plan = self._schedule.plan(evaluation.index, evaluation.total)
+        fits = self._choice is not None and len(self._choice.networks) == layout.images
+        return plan if fits or not plan.choosing else replace(plan, scan=True)
+
+    def _warn_beforehand(self, settings: Settings, method: Method) -> None:
+        if method in ("loratorio", "switch", "composite") and self._networks == 0:
+            self.report.warn("there is no network to compose: the base prediction is used")
+        elif method == "loratorio" and settings.rescan > 1 and not self._schedule.choosing:
+            self.report.warn(
+                f"rescan = {settings.rescan} has no effect: it needs top_k between 1 and "
+                f'{self._networks - 1} (it is {settings.top_k}) and top_k_scope "image" (it is '
+                f'"{settings.top_k_scope}"), so every network is evaluated at every step'
+            )

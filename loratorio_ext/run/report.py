@@ -1,0 +1,142 @@
+"""What a generation did: numbers for users, pages and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from loratorio_ext.run.rows import NetworkUse
+from loratorio_ext.run.schedule import Method
+from loratorio_ext.run.schema import REPORT_NAME, REPORT_VERSION
+from loratorio_ext.run.step_report import StepCounts, StepRecord, StepReport
+from loratorio_ext.run.strategies import Observed
+from loratorio_ext.settings import Settings
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the steps so far.
+
+    Attributes:
+        steps: evaluations of the model.
+        rows: rows through the model.
+        calls: model calls.
+        seconds: time of the evaluations, without what the sampler does between them.
+        plain_rows: rows that a plain generation would have evaluated.
+        ratio: rows / plain_rows; None without steps.
+    """
+
+    steps: int
+    rows: int
+    calls: int
+    seconds: float
+    plain_rows: int
+    ratio: float | None
+
+
+class Report:
+    """Grows while the run goes on; reading it is what waits for the device.
+
+    A run that is cancelled leaves the steps that were completed, and ``finished`` False.
+
+    Attributes:
+        settings: the settings of the run.
+        uses: the networks of the run, kept ones included.
+        method: LoRAtorio or one of the usual ways.
+        switch_every: Switch's period in evaluations.
+        host: who ran the sampler.
+        composed: names of the composed networks, in the order of ``StepReport.similarity`` and ``weight``.
+        finished: whether the last evaluation was reached or the host said that it is done.
+    """
+
+    def __init__(
+        self, settings: Settings, uses: Sequence[NetworkUse], method: Method, switch_every: int, host: str
+    ) -> None:
+        """An empty report."""
+        self.settings = settings
+        self.uses = tuple(uses)
+        self.method = method
+        self.switch_every = switch_every
+        self.host = host
+        self.composed = tuple(use.name for use in uses if use.compose)
+        self.finished = False
+        self._records: list[StepRecord] = []
+        self._warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Add a sentence for the user; the same sentence is kept once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def add(self, counts: StepCounts, observed: Observed | None) -> None:
+        """Add a completed step."""
+        self._records.append(StepRecord(counts, self.composed, observed))
+
+    @property
+    def steps(self) -> tuple[StepReport, ...]:
+        """The completed steps."""
+        return tuple(record.settled for record in self._records)
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over the completed steps."""
+        steps = self.steps
+        rows, plain = sum(step.rows for step in steps), sum(step.plain_rows for step in steps)
+        return Totals(
+            steps=len(steps),
+            rows=rows,
+            calls=sum(step.calls for step in steps),
+            seconds=sum(step.seconds for step in steps),
+            plain_rows=plain,
+            ratio=rows / plain if plain else None,
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know: what was said during the run, then what the steps show."""
+        steps = self.steps
+        found = []
+        for name in dict.fromkeys(name for step in steps for name in step.non_finite):
+            where = _ranges(step.index for step in steps if name in step.non_finite)
+            found.append(
+                f"network {name!r} gave NaN or infinite values at evaluation {where}: no weight there"
+            )
+        fallback = [step.index for step in steps if step.fallback]
+        if fallback:
+            found.append(
+                f"no network was usable at evaluation {_ranges(fallback)}: the base prediction was used there"
+            )
+        return (*self._warnings, *found)
+
+    def to_dict(self) -> dict[str, object]:
+        """The report for JSON, as ``schema.REPORT_SCHEMA`` says; the maps are left out."""
+        return {
+            "schema": REPORT_NAME,
+            "version": REPORT_VERSION,
+            "host": self.host,
+            "method": self.method,
+            "switch_every": self.switch_every,
+            "settings": self.settings.to_dict(),
+            "networks": [asdict(use) for use in self.uses],
+            "composed": list(self.composed),
+            "finished": self.finished,
+            "totals": asdict(self.totals),
+            "warnings": list(self.warnings),
+            "steps": [step.to_dict() for step in self.steps],
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The report as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Numbers for a sentence: "0, 3-5"."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

@@ -1,0 +1,181 @@
+"""Which networks are evaluated at which evaluation of the sampler, and what that costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from loratorio_ext.run.evaluation import Layout
+from loratorio_ext.run.rows import Row, Source, rows_of
+from loratorio_ext.settings import Settings
+
+Method = Literal["loratorio", "base", "merge", "switch", "composite"]
+Mode = Literal["composed", "base", "merged", "switch", "composite"]
+
+# A part of the evaluations that arrives as 0.15000000000000002 from a slider means 0.15.
+_WINDOW_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one evaluation does.
+
+    Attributes:
+        mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (one
+            alone) or "composite" (the plain mean of all).
+        scan: composed only: every network is evaluated.
+        choosing: composed only: a choice made at the scans decides what is evaluated between them.
+        network: switch only: the network that is alone.
+    """
+
+    mode: Mode
+    scan: bool = False
+    choosing: bool = False
+    network: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The plan of a whole generation.
+
+    An evaluation is inside the window when start ≤ index / total < end (a 1e-6 part of an evaluation is
+    forgiven); end = 1 has no upper bound, so a sampler that makes more evaluations than it promised goes on
+    composing; start = end is never inside. Outside the window LoRAtorio, Switch and Composite predict with
+    all networks merged. The window does nothing to the methods "base" and "merge".
+
+    Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
+    the window and at every ``rescan``-th one from there.
+
+    ``settings.enabled`` is not read: whether there is a run at all is the host's business.
+
+    Attributes:
+        settings: the settings of the generation.
+        method: LoRAtorio or one of the usual ways, for comparison.
+        networks: number of composed networks N.
+        switch_every: Switch moves on to the next network after so many evaluations; at least 1.
+    """
+
+    settings: Settings
+    method: Method
+    networks: int
+    switch_every: int = 5
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(get_args(Method))}")
+        if isinstance(self.switch_every, bool) or self.switch_every < 1:
+            raise ValueError(
+                f"switch_every is {self.switch_every!r}; it must be a whole number of at least 1"
+            )
+        if self.networks < 0:
+            raise ValueError(f"networks is {self.networks}; it must be at least 0")
+
+    def plan(self, index: int, total: int) -> StepPlan:
+        """What evaluation ``index`` of ``total`` does."""
+        if self.method == "base" or self.networks == 0:
+            return StepPlan("base")
+        first, last = self._window(total)
+        if self.method == "merge" or not first <= index < last:
+            return StepPlan("merged")
+        if self.method == "switch":
+            return StepPlan("switch", network=(index // self.switch_every) % self.networks)
+        if self.method == "composite":
+            return StepPlan("composite")
+        choosing = self.choosing
+        return StepPlan(
+            "composed",
+            scan=not choosing or (index - first) % self.settings.rescan == 0,
+            choosing=choosing,
+        )
+
+    def rows(
+        self, plan: StepPlan, layout: Layout, choice: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Row, ...]:
+        """The rows to predict, in order: the base's, then each network's; of each source cond before uncond.
+
+        Args:
+            plan: what the evaluation does.
+            layout: rows and images of the evaluation.
+            choice: the chosen networks of each image, needed between scans; AND sub-prompts follow their
+                image.
+        """
+        if plan.mode != "composed":
+            return tuple(row for source in self._sources(plan) for row in _all_rows(source, layout))
+        rows = list(_all_rows("base", layout))
+        with_uncond = layout.guided and self.settings.recenter < 1
+        for network in range(self.networks):
+            images = range(layout.images)
+            chosen = [b for b in images if plan.scan or (choice is not None and network in choice[b])]
+            cond = [row for row, image in enumerate(layout.image_of) if image in chosen]
+            rows.extend(rows_of(network, cond, chosen if with_uncond else ()))
+        return tuple(rows)
+
+    @property
+    def choosing(self) -> bool:
+        """Whether the composed steps between two scans evaluate the chosen networks alone."""
+        settings = self.settings
+        return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
+
+    def _window(self, total: int) -> tuple[int, float]:
+        start, end = self.settings.start, self.settings.end
+        first = math.ceil(start * total - _WINDOW_TOLERANCE)
+        if start >= end:
+            return first, first
+        return first, math.inf if end >= 1 else math.ceil(end * total - _WINDOW_TOLERANCE)
+
+    def _sources(self, plan: StepPlan) -> Sequence[Source]:
+        if plan.mode == "switch":
+            return (plan.network,)
+        if plan.mode == "composite":
+            return range(self.networks)
+        return ("merged",) if plan.mode == "merged" else ("base",)
+
+
+def cost(
+    settings: Settings,
+    networks: int,
+    guided: bool = True,
+    *,
+    total: int,
+    images: int = 1,
+    cond_rows: int | None = None,
+    method: Method = "loratorio",
+    switch_every: int = 5,
+) -> tuple[int, ...]:
+    """Rows that each evaluation of a generation sends through the model, known before it runs.
+
+    Args:
+        settings: the settings of the generation.
+        networks: number of composed networks N (kept networks cost no rows); at least 0.
+        guided: whether unconditional predictions are wanted.
+        total: number of evaluations of the model (twice the steps, about, for second-order samplers).
+        images: images in the batch; at least 1.
+        cond_rows: conditional rows, when AND sub-prompts make them more than ``images``; None: ``images``.
+        method: as for ``Run``.
+        switch_every: as for ``Run``.
+
+    Returns:
+        One number of rows for each evaluation; the same numbers as in the report afterwards. A plain
+        generation has ``cond_rows`` rows, and ``images`` more with guidance.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    cond_rows = images if cond_rows is None else cond_rows
+    if total < 1 or images < 1 or cond_rows < images:
+        raise ValueError(
+            f"total is {total}, images is {images}, cond_rows is {cond_rows}; the first two must be at least "
+            "1, and cond_rows at least images"
+        )
+    schedule = Schedule(settings, method, networks, switch_every)
+    # Every image chooses as many networks as any other, so it does not matter whose the extra rows are.
+    image_of = tuple(min(row, images - 1) for row in range(cond_rows))
+    layout = Layout(image_of, tuple({image: 1.0} for image in range(images)), guided)
+    choice = (tuple(range(min(settings.top_k, networks))),) * images
+    return tuple(len(schedule.rows(schedule.plan(index, total), layout, choice)) for index in range(total))
+
+
+def _all_rows(source: Source, layout: Layout) -> tuple[Row, ...]:
+    return rows_of(source, range(layout.cond_rows), range(layout.images) if layout.guided else ())

@@ -1,0 +1,208 @@
+"""One step of the report: first as tensors on the device, later as plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from loratorio_ext.run.schedule import Mode
+from loratorio_ext.run.strategies import Observed
+
+MAP_SIDE = 64
+# All maps of a generation together; small enough for a report that a WebUI keeps for each of its pictures.
+MAP_BYTES = 64 * 2**20
+
+# One number for each network and image; None where the network was not evaluated or not finite.
+PerImage = tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one evaluation of the model did; networks are the composed ones, in their order.
+
+    Attributes:
+        index: number of the evaluation, from 0.
+        sigma: noise level or timestep as the host counts it.
+        mode: "composed", "base", "merged", "switch" or "composite".
+        scan: whether all networks were evaluated to be compared.
+        rows: rows that went through the model.
+        plain_rows: rows that a plain generation would have evaluated.
+        calls: model calls.
+        seconds: time of the evaluation.
+        similarity: mean of s over the patches, for each network and image; None when nothing was compared.
+        weight: mean of the weights Ω̂ likewise, 0 … 1; None for "base" and "merged".
+        chosen: for each image the names of the networks that acted on it.
+        non_finite: names of networks whose predictions held NaN or infinity.
+        fallback: whether some row had no usable network, so that the base prediction was used.
+        halvings: new largest numbers of rows a call, each time memory did not suffice.
+        maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
+            None when nothing was composed.
+    """
+
+    index: int
+    sigma: float
+    mode: Mode
+    scan: bool
+    rows: int
+    plain_rows: int
+    calls: int
+    seconds: float
+    similarity: PerImage | None
+    weight: PerImage | None
+    chosen: tuple[tuple[str, ...], ...]
+    non_finite: tuple[str, ...]
+    fallback: bool
+    halvings: tuple[int, ...]
+    maps: Tensor | None
+
+    def to_dict(self) -> dict[str, object]:
+        """The step for JSON, without the maps."""
+        return {
+            "index": self.index,
+            "sigma": _number(self.sigma),
+            "mode": self.mode,
+            "scan": self.scan,
+            "rows": self.rows,
+            "plain_rows": self.plain_rows,
+            "calls": self.calls,
+            "seconds": self.seconds,
+            "similarity": _lists(self.similarity),
+            "weight": _lists(self.weight),
+            "chosen": [list(names) for names in self.chosen],
+            "non_finite": list(self.non_finite),
+            "fallback": self.fallback,
+            "halvings": list(self.halvings),
+        }
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """What the host side knows about a step without asking the device; as in ``StepReport``."""
+
+    index: int
+    total: int
+    sigma: float
+    mode: Mode
+    scan: bool
+    rows: int
+    plain_rows: int
+    calls: int
+    halvings: tuple[int, ...]
+    images: int
+    seconds: Callable[[], float]
+    switched_to: int = 0
+
+
+class StepRecord:
+    """A step that becomes a ``StepReport`` when somebody reads it; only then the device is waited for."""
+
+    def __init__(self, counts: StepCounts, names: tuple[str, ...], observed: Observed | None) -> None:
+        """Keep the small tensors of a step; ``names``: the composed networks."""
+        self._counts = counts
+        self._names = names
+        self._observed = observed
+        self._maps = None if observed is None else small_maps(observed.weights, counts.total)
+        self._settled: StepReport | None = None
+
+    @property
+    def settled(self) -> StepReport:
+        """The step in plain numbers; what was kept on the device is let go."""
+        if self._settled is None:
+            self._settled = self._settle()
+            self._observed = self._maps = None
+        return self._settled
+
+    def _settle(self) -> StepReport:
+        counts, names, observed = self._counts, self._names, self._observed
+        similarity, weight, fallback = None, self._known_weight(), False
+        non_finite: tuple[str, ...] = ()
+        acting = self._known_acting()
+        if observed is not None:
+            finite = observed.finite.all(1).tolist()
+            evaluated = observed.evaluated or (tuple(range(len(names))),) * counts.images
+            similarity = _where_evaluated(observed.similarity, evaluated, finite)
+            weight = _where_evaluated(observed.weight, evaluated)
+            non_finite = tuple(
+                name
+                for i, name in enumerate(names)
+                if not finite[i] and any(i in networks for networks in evaluated)
+            )
+            fallback = bool(observed.fallback.any())
+            acting = observed.acting.T.tolist()
+        return StepReport(
+            index=counts.index,
+            sigma=counts.sigma,
+            mode=counts.mode,
+            scan=counts.scan,
+            rows=counts.rows,
+            plain_rows=counts.plain_rows,
+            calls=counts.calls,
+            seconds=counts.seconds(),
+            similarity=similarity,
+            weight=weight,
+            chosen=tuple(
+                tuple(name for name, acts in zip(names, image, strict=True) if acts) for image in acting
+            ),
+            non_finite=non_finite,
+            fallback=fallback,
+            halvings=counts.halvings,
+            maps=None if self._maps is None else self._maps.cpu(),
+        )
+
+    def _known_acting(self) -> list[list[bool]]:
+        mode, count = self._counts.mode, len(self._names)
+        alone = self._counts.switched_to
+        image = [mode != "base" and (mode != "switch" or i == alone) for i in range(count)]
+        return [image] * self._counts.images
+
+    def _known_weight(self) -> PerImage | None:
+        mode, count, images = self._counts.mode, len(self._names), self._counts.images
+        if mode == "switch":
+            return tuple((float(i == self._counts.switched_to),) * images for i in range(count))
+        return ((1 / count,) * images,) * count if mode == "composite" else None
+
+
+def small_maps(weights: Tensor, total: int) -> Tensor:
+    """Weights for drawing: at most 64 × 64 and so small that a whole generation stays within ``MAP_BYTES``.
+
+    Args:
+        weights: [N, R, h, w].
+        total: number of evaluations of the generation.
+
+    Returns:
+        float16 [N, R, h', w'] of the same proportions, the area average where smaller; on the same device.
+    """
+    count, rows, height, width = weights.shape
+    affordable = math.isqrt(MAP_BYTES // (2 * count * rows * total))
+    side = max(1, min(MAP_SIDE, affordable))
+    longest = max(height, width)
+    maps = weights.detach().float()
+    if longest > side:
+        size = (max(1, height * side // longest), max(1, width * side // longest))
+        maps = F.adaptive_avg_pool2d(maps, size)
+    return maps.half()
+
+
+def _where_evaluated(
+    values: Tensor, evaluated: tuple[tuple[int, ...], ...], finite: list[bool] | None = None
+) -> PerImage:
+    """Numbers [N, B] of the device; None for what was not evaluated and where ``finite`` says no."""
+    return tuple(
+        tuple(
+            _number(value) if i in evaluated[image] and (finite is None or finite[i]) else None
+            for image, value in enumerate(images)
+        )
+        for i, images in enumerate(values.tolist())
+    )
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _lists(values: PerImage | None) -> list[list[float | None]] | None:
+    return None if values is None else [list(images) for images in values]

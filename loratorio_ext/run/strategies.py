@@ -1,0 +1,138 @@
+"""From the predictions of one step to what the host combines: LoRAtorio and the usual ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from loratorio_ext.method import Composition, compose, select_top_k
+from loratorio_ext.run.choice import Choice, mean_per_image, most_divergent
+from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
+from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.run.schedule import StepPlan
+from loratorio_ext.settings import Settings
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a composed step shows; tensors stay on the model's device.
+
+    Attributes:
+        similarity: mean over the patches, for each network and image, [N, B].
+        weight: the same of the weights.
+        finite: [N, R], False where a network's prediction was not finite.
+        acting: [N, B], the networks that could have weight in the image.
+        fallback: [R], True where the base prediction was used because no network was usable.
+        weights: the weights Ω̂ themselves, [N, R, h, w].
+        evaluated: for each image the networks that were evaluated; None: all.
+    """
+
+    similarity: Tensor
+    weight: Tensor
+    finite: Tensor
+    acting: Tensor
+    fallback: Tensor
+    weights: Tensor
+    evaluated: tuple[tuple[int, ...], ...] | None
+
+
+def usual(plan: StepPlan, layout: Layout, outputs: Outputs, networks: int) -> Prediction:
+    """Base, Merge and Switch take one source as it is; Composite averages the networks (LoRA Composite)."""
+    if plan.mode == "composite":
+        every = range(networks)
+        uncond = outputs.unconds(every).mean(0) if layout.guided else None
+        return Prediction(outputs.conds(every).mean(0), uncond)
+    if plan.mode == "switch":
+        return outputs.of(plan.network)
+    return outputs.of("merged" if plan.mode == "merged" else "base")
+
+
+@dataclass(frozen=True)
+class Composer:
+    """LoRAtorio's step.
+
+    Attributes:
+        settings: d, τ, k, its scope, λ and the space of the cosine.
+        networks: number of composed networks N; at least 1.
+    """
+
+    settings: Settings
+    networks: int
+
+    def composed(
+        self, evaluation: Evaluation, layout: Layout, plan: StepPlan, outputs: Outputs, choice: Choice | None
+    ) -> tuple[Prediction, Observed, Choice | None]:
+        """Compose the predictions of one evaluation.
+
+        Args:
+            evaluation: what the host handed over.
+            layout: its rows and images.
+            plan: whether this is a scan, and whether scans choose.
+            outputs: the base's predictions and the networks'.
+            choice: the choice of the last scan, between scans.
+
+        Returns:
+            The prediction, what was seen, and the choice that holds from here on (None: none is made).
+        """
+        k = self.settings.top_k
+        if not plan.choosing:
+            composition = everything = self._compose(evaluation, layout, outputs, None)
+            selected = select_top_k(everything.similarity, k, self.settings.top_k_scope, everything.finite)
+            acting = mean_per_image(selected.flatten(2).any(2).float(), layout) > 0
+            return _prediction(composition), _observed(composition, everything, layout, acting, None), None
+        if plan.scan or choice is None:
+            everything = self._compose(evaluation, layout, outputs, None)
+            choice = Choice.of(most_divergent(everything.similarity, everything.finite, layout, k))
+            # Again with the choice, which sub-prompts of one image share: it holds from the scan itself on.
+            composition = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
+            evaluated = None
+        else:
+            composition = everything = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
+            evaluated = choice.networks
+        observed = _observed(composition, everything, layout, choice.mask, evaluated)
+        return _prediction(composition), observed, choice
+
+    def _compose(
+        self, evaluation: Evaluation, layout: Layout, outputs: Outputs, active: Tensor | None
+    ) -> Composition:
+        settings, every = self.settings, range(self.networks)
+        with_uncond = layout.guided and settings.recenter < 1
+        return compose(
+            outputs.cond("base"),
+            outputs.conds(every),
+            outputs.uncond("base") if layout.guided else None,
+            outputs.unconds(every) if with_uncond else None,
+            patch_size=settings.patch_size,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_k_scope=settings.top_k_scope,
+            recenter=settings.recenter,
+            active=active,
+            compare_as=evaluation.compare_as(settings.compare),
+            subprompts=evaluation.subprompts,
+        )
+
+
+def _prediction(composition: Composition) -> Prediction:
+    return Prediction(composition.cond, composition.uncond)
+
+
+def _observed(
+    composition: Composition,
+    compared: Composition,
+    layout: Layout,
+    acting: Tensor,
+    evaluated: tuple[tuple[int, ...], ...] | None,
+) -> Observed:
+    """``composition`` gave the picture; in ``compared`` every network that was evaluated took part."""
+    weights = composition.weights
+    return Observed(
+        similarity=mean_per_image(compared.similarity.mean(dim=(-2, -1)), layout),
+        weight=mean_per_image(weights.mean(dim=(-2, -1)), layout),
+        finite=compared.finite,
+        acting=acting,
+        fallback=(weights.sum(0) == 0).flatten(1).any(1),
+        weights=weights,
+        evaluated=evaluated,
+    )

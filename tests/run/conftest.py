@@ -1,0 +1,232 @@
+"""A model that is linear in the strengths of its networks, a router that hands them on, a plain reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from loratorio_ext.method import Subprompts
+from loratorio_ext.run import NetworkUse, Row, Run
+from loratorio_ext.settings import Settings
+
+
+class FakeRouter:
+    """Gives the strengths of the current call to the model and refuses what the real router refuses."""
+
+    def __init__(self) -> None:
+        self.current: Sequence[Sequence[float]] | None = None
+
+    @contextmanager
+    def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
+        assert self.current is None, "routing was entered twice"
+        self.current = strengths
+        try:
+            yield
+        finally:
+            self.current = None
+
+
+@dataclass
+class FakeModel:
+    """Prediction = base + Σ strength · delta, for every row on its own; the source of a row plays no part."""
+
+    router: FakeRouter
+    base: dict[str, np.ndarray]  # half → [rows, C, H, W]
+    deltas: dict[str, np.ndarray]  # half → [networks, rows, C, H, W]
+    dtype: torch.dtype = torch.float64
+    device: str = "cpu"
+    calls: list[tuple[Row, ...]] = field(default_factory=list)
+    before_call: Callable[[Sequence[Row]], None] = lambda rows: None
+
+    def array(self, strengths: Sequence[float], half: str, index: int) -> np.ndarray:
+        total = self.base[half][index].copy()
+        for strength, delta in zip(strengths, self.deltas[half][:, index], strict=True):
+            if strength != 0:
+                total = total + strength * delta
+        return total
+
+    def predict(self, rows: Sequence[Row]) -> torch.Tensor:
+        assert self.router.current is not None, "predict outside the router's context"
+        assert len(self.router.current) == len(rows)
+        self.before_call(rows)
+        self.calls.append(tuple(rows))
+        arrays = [
+            self.array(strengths, row.half, row.index)
+            for strengths, row in zip(self.router.current, rows, strict=True)
+        ]
+        return torch.tensor(np.stack(arrays), dtype=self.dtype).to(self.device)
+
+
+@dataclass
+class FakeEvaluation:
+    model: FakeModel
+    index: int = 0
+    total: int = 10
+    sigma: float = 1.0
+    images: int = 1
+    cond_rows: int = 1
+    guided: bool = True
+    subprompts: Subprompts | None = None
+    group: Callable[[Row], Hashable] = lambda row: 0
+    mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def predict(self, rows: Sequence[Row]) -> torch.Tensor:
+        return self.model.predict(rows)
+
+    def call_group(self, row: Row) -> Hashable:
+        return self.group(row)
+
+    def compare_as(self, space: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        self.asked.append(space)
+        return self.mapping
+
+
+@dataclass
+class World:
+    """A random model with networks, and evaluations of it."""
+
+    uses: tuple[NetworkUse, ...]
+    images: int = 1
+    subprompts: Subprompts | None = None
+    guided: bool = True
+    seed: int = 0
+    shape: tuple[int, int, int] = (2, 4, 5)
+    total: int = 10
+
+    def __post_init__(self) -> None:
+        random = np.random.default_rng(self.seed)
+        self.cond_rows = self.images if self.subprompts is None else len(self.subprompts.images)
+        sizes = {"cond": self.cond_rows, "uncond": self.images}
+        self.router = FakeRouter()
+        self.model = FakeModel(
+            self.router,
+            {half: random.normal(size=(rows, *self.shape)) for half, rows in sizes.items()},
+            {
+                half: random.normal(size=(len(self.uses), rows, *self.shape)) * 0.6
+                for half, rows in sizes.items()
+            },
+        )
+
+    def evaluation(self, index: int = 0, **changes: object) -> FakeEvaluation:
+        values = {
+            "model": self.model,
+            "index": index,
+            "total": self.total,
+            "images": self.images,
+            "cond_rows": self.cond_rows,
+            "guided": self.guided,
+            "subprompts": self.subprompts,
+        }
+        return FakeEvaluation(**{**values, **changes})
+
+    def run(self, settings: Settings | None = None, **options: object) -> Run:
+        return Run(settings or Settings(), self.uses, self.router, **options)
+
+    def picked(self, image_rows: Sequence[int], image: int) -> World:
+        """The same world with one image alone."""
+        weights = None if self.subprompts is None else [self.subprompts.weights[row] for row in image_rows]
+        subprompts = None if weights is None else Subprompts((0,) * len(weights), tuple(weights))
+        single = World(self.uses, 1, subprompts, self.guided, self.seed, self.shape, self.total)
+        rows = {"cond": list(image_rows), "uncond": [image]}
+        single.model.base = {half: self.model.base[half][rows[half]] for half in rows}
+        single.model.deltas = {half: self.model.deltas[half][:, rows[half]] for half in rows}
+        return single
+
+    def arrays(self, strengths: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """All rows with these strengths: cond [R, C, H, W], uncond [B, C, H, W]."""
+        cond = [self.model.array(strengths, "cond", row) for row in range(self.cond_rows)]
+        uncond = [self.model.array(strengths, "uncond", image) for image in range(self.images)]
+        return np.stack(cond), np.stack(uncond)
+
+    def kept(self) -> list[float]:
+        return [0.0 if use.compose else use.strength for use in self.uses]
+
+    def merged(self) -> list[float]:
+        return [use.strength for use in self.uses]
+
+    def alone(self, composed_index: int) -> list[float]:
+        own = [place for place, use in enumerate(self.uses) if use.compose][composed_index]
+        return [
+            use.strength if place == own or not use.compose else 0.0 for place, use in enumerate(self.uses)
+        ]
+
+
+def _cosines(prediction: np.ndarray, base: np.ndarray, d: int) -> np.ndarray:
+    _, height, width = base.shape
+    rows, columns = math.ceil(height / d), math.ceil(width / d)
+    s = np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            a = prediction[:, i * d : (i + 1) * d, j * d : (j + 1) * d].ravel()
+            b = base[:, i * d : (i + 1) * d, j * d : (j + 1) * d].ravel()
+            s[i, j] = a @ b / math.sqrt((a @ a) * (b @ b))
+    return s
+
+
+def _lowest(values: Sequence[float], k: int, usable: Sequence[int]) -> list[int]:
+    return sorted(usable, key=lambda i: values[i])[:k] if k else list(usable)
+
+
+def reference(
+    world: World, settings: Settings, allowed: Sequence[Sequence[int]] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps 2 to 7 with loops: cond [R, C, H, W], uncond [B, C, H, W], weights [N, R, h, w].
+
+    ``allowed``: for each image the networks that take part.
+    """
+    count = sum(use.compose for use in world.uses)
+    base_cond, base_uncond = world.arrays(world.kept())
+    conds, unconds = zip(*(world.arrays(world.alone(i)) for i in range(count)), strict=True)
+    d, k, tau = settings.patch_size, settings.top_k, settings.temperature
+    height, width = world.shape[1:]
+    image_of = range(world.images) if world.subprompts is None else world.subprompts.images
+    ands = [1.0] * world.images if world.subprompts is None else world.subprompts.weights
+    all_weights, cond = [], []
+    for row, image in enumerate(image_of):
+        s = np.stack([_cosines(conds[i][row], base_cond[row], d) for i in range(count)])
+        usable = list(range(count)) if allowed is None else list(allowed[image])
+        weights = np.zeros_like(s)
+        for p in np.ndindex(s.shape[1:]):
+            by = s.mean((1, 2)) if settings.top_k_scope == "image" else s[(slice(None), *p)]
+            chosen = _lowest(by, k, usable)
+            lowest = min(s[(i, *p)] for i in chosen)
+            terms = {i: math.exp(-(s[(i, *p)] - lowest) / tau) for i in chosen}
+            for i, term in terms.items():
+                weights[(i, *p)] = term / sum(terms.values())
+        all_weights.append(weights)
+        cond.append(_weighted(weights, [conds[i][row] for i in range(count)], d, height, width))
+    uncond = []
+    for image in range(world.images):
+        rows = [row for row, owner in enumerate(image_of) if owner == image]
+        total = sum(abs(ands[row]) for row in rows)
+        shares = [abs(ands[row]) / total if total else 1 / len(rows) for row in rows]
+        mean = sum(share * all_weights[row] for share, row in zip(shares, rows, strict=True))
+        networks = _weighted(mean, [unconds[i][image] for i in range(count)], d, height, width)
+        uncond.append(settings.recenter * base_uncond[image] + (1 - settings.recenter) * networks)
+    return np.stack(cond), np.stack(uncond), np.stack(all_weights, 1)
+
+
+def _weighted(weights: np.ndarray, values: list[np.ndarray], d: int, height: int, width: int) -> np.ndarray:
+    total = np.zeros_like(values[0])
+    for y in range(height):
+        for x in range(width):
+            for weight, value in zip(weights, values, strict=True):
+                total[:, y, x] += weight[y // d, x // d] * value[:, y, x]
+    return total
+
+
+def uses(count: int, kept: int = 0) -> tuple[NetworkUse, ...]:
+    return tuple(NetworkUse(f"network {i}", 0.5 + 0.25 * i, compose=i < count) for i in range(count + kept))
+
+
+@pytest.fixture(scope="session")
+def fakes() -> SimpleNamespace:
+    return SimpleNamespace(World=World, uses=uses, reference=reference)

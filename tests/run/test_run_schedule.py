@@ -1,0 +1,199 @@
+"""Windows, the usual ways, the rows of a step and what they cost."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.method import Subprompts
+from loratorio_ext.run import Row, cost
+from loratorio_ext.settings import Settings
+
+METHODS = ["loratorio", "base", "merge", "switch", "composite"]
+
+
+def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", **options: Any) -> list[str]:
+    world.total = total
+    run = world.run(chosen, method=method, **options)
+    for index in range(total):
+        run.step(world.evaluation(index))
+    return [step.mode for step in run.report.steps]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "total", "inside"),
+    [
+        (0.0, 1.0, 4, [0, 1, 2, 3]),
+        (0.25, 0.75, 4, [1, 2]),
+        (0.3, 1.0, 10, [3, 4, 5, 6, 7, 8, 9]),
+        (0.15000000000000002, 0.30000000000000004, 20, [3, 4, 5]),
+        (0.26, 0.74, 4, [2]),
+        (0.5, 0.5, 4, []),
+        (1.0, 1.0, 4, []),
+        (0.0, 0.0, 4, []),
+        (0.0, 0.1, 1, [0]),
+    ],
+)
+def test_window_counts_evaluations(
+    fakes: SimpleNamespace, start: float, end: float, total: int, inside: list[int]
+) -> None:
+    expected = ["composed" if index in inside else "merged" for index in range(total)]
+    world = fakes.World(fakes.uses(2))
+    chosen = Settings(start=start, end=end)
+    assert modes(world, chosen, total) == expected
+    assert [mode == "merged" for mode in modes(world, chosen, total, "switch")] == [
+        mode == "merged" for mode in expected
+    ]
+
+
+def test_more_evaluations_than_promised_go_on_composing(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2), total=2)
+    run = world.run()
+    for index in range(4):
+        run.step(world.evaluation(index))
+    assert {step.mode for step in run.report.steps} == {"composed"}
+
+
+def test_outside_the_window_networks_act_merged(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2, kept=1), images=2)
+    prediction = world.run(Settings(start=0.5)).step(world.evaluation(0))
+    cond, uncond = world.arrays(world.merged())
+    np.testing.assert_array_equal(prediction.cond.numpy(), cond)
+    np.testing.assert_array_equal(prediction.uncond.numpy(), uncond)
+    assert {row.source for row in world.model.calls[0]} == {"merged"}
+    assert len(world.model.calls[0]) == 4
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
+    world = fakes.World(fakes.uses(3, kept=1), images=2, guided=guided)
+    alone = [world.arrays(world.alone(i)) for i in range(3)]
+    expected = {
+        "base": world.arrays(world.kept()),
+        "merge": world.arrays(world.merged()),
+        "composite": tuple(np.mean([half[i] for half in alone], axis=0) for i in range(2)),
+    }
+    for index in range(5):
+        expected["switch"] = alone[(index // 2) % 3]
+        for method, (cond, uncond) in expected.items():
+            prediction = world.run(method=method, switch_every=2).step(world.evaluation(index))
+            np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
+            if guided:
+                np.testing.assert_allclose(prediction.uncond.numpy(), uncond, atol=1e-12)
+            else:
+                assert prediction.uncond is None
+
+
+def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2), images=2)
+    seen = {}
+    for method in METHODS:
+        run = world.run(method=method, switch_every=1)
+        run.step(world.evaluation(1))
+        seen[method] = run.report.steps[0]
+    both, second = ("network 0", "network 1"), ("network 1",)
+    assert {method: step.chosen for method, step in seen.items()} == {
+        "loratorio": (both, both),
+        "base": ((), ()),
+        "merge": (both, both),
+        "switch": (second, second),
+        "composite": (both, both),
+    }
+    assert seen["switch"].weight == ((0.0, 0.0), (1.0, 1.0))
+    assert seen["composite"].weight == ((0.5, 0.5), (0.5, 0.5))
+    assert seen["merge"].weight is None and seen["merge"].similarity is None and seen["merge"].maps is None
+
+
+def test_no_network_to_compose_is_the_base_with_the_kept_ones(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(0, kept=2))
+    run = world.run()
+    prediction = run.step(world.evaluation())
+    np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays(world.merged())[0])
+    assert run.report.steps[0].mode == "base"
+    assert "no network to compose" in run.report.warnings[0]
+
+
+def test_rows_in_their_order(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2), images=2, subprompts=Subprompts((0, 1, 0), (1.0, 1.0, 1.0)))
+    world.run().step(world.evaluation())
+    expected = [
+        Row(source, half, index)
+        for source in ("base", 0, 1)
+        for half, count in (("cond", 3), ("uncond", 2))
+        for index in range(count)
+    ]
+    assert list(world.model.calls[0]) == expected
+
+
+@pytest.mark.parametrize(("guided", "recenter", "rows"), [(True, 0.5, 8), (True, 1.0, 5), (False, 0.5, 4)])
+def test_unconditional_rows_only_where_needed(
+    fakes: SimpleNamespace, guided: bool, recenter: float, rows: int
+) -> None:
+    world = fakes.World(fakes.uses(3), guided=guided)
+    world.run(Settings(recenter=recenter)).step(world.evaluation())
+    called = world.model.calls[0]
+    assert len(called) == rows
+    assert sum(row.half == "uncond" for row in called) == (0 if not guided else 1 if recenter == 1 else 4)
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) -> None:
+    images = data.draw(st.integers(1, 3))
+    extra = data.draw(st.lists(st.integers(0, images - 1), max_size=3))
+    owners = (*range(images), *extra)
+    count, total = data.draw(st.integers(0, 5)), data.draw(st.integers(1, 8))
+    bounds = sorted(data.draw(st.tuples(*[st.integers(0, 10)] * 2)))
+    chosen = Settings(
+        top_k=data.draw(st.integers(0, 5)),
+        top_k_scope=data.draw(st.sampled_from(["image", "patch"])),
+        recenter=data.draw(st.sampled_from([0.0, 0.5, 1.0])),
+        rescan=data.draw(st.integers(1, 4)),
+        start=bounds[0] / 10,
+        end=bounds[1] / 10,
+        batch_rows=data.draw(st.integers(0, 4)),
+    )
+    method = data.draw(st.sampled_from(METHODS))
+    world = fakes.World(
+        fakes.uses(count, kept=1),
+        images=images,
+        subprompts=Subprompts(owners, (1.0,) * len(owners)),
+        guided=data.draw(st.booleans()),
+        total=total,
+        seed=data.draw(st.integers(0, 1000)),
+        shape=(1, 2, 2),
+    )
+    run = world.run(chosen, method=method, switch_every=2)
+    for index in range(total):
+        run.step(world.evaluation(index))
+    foretold = cost(
+        chosen,
+        count,
+        world.guided,
+        total=total,
+        images=images,
+        cond_rows=len(owners),
+        method=method,
+        switch_every=2,
+    )
+    assert tuple(step.rows for step in run.report.steps) == foretold
+    assert sum(len(call) for call in world.model.calls) == sum(foretold)
+    assert run.report.totals.plain_rows == total * (len(owners) + (images if world.guided else 0))
+
+
+def test_cost_of_the_paper() -> None:
+    assert cost(Settings(), 3, total=2) == (8, 8)
+    assert cost(Settings(recenter=1.0), 3, total=1) == (5,)
+    assert cost(Settings(), 3, guided=False, total=1) == (4,)
+    assert cost(Settings(top_k=2, rescan=3), 10, total=4) == (22, 6, 6, 22)
+
+
+@pytest.mark.parametrize("wrong", [{"total": 0}, {"total": 1, "images": 0}, {"total": 1, "cond_rows": 0}])
+def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        cost(Settings(), 2, **wrong)
