@@ -1,0 +1,339 @@
+"""Every setting of a composition once: name, type, range, default, label, help and infotext key.
+
+`Settings` holds the values of one generation, `SETTINGS` describes them to user interfaces, the command
+line and the API. To add a setting, add one field to `Settings`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+Value = bool | int | float | str
+Limits = tuple[float, float, float] | tuple[None, None, None]
+Choices = tuple[str, ...]
+
+NO_LIMITS: Limits = (None, None, None)
+INFOTEXT_PREFIX = "LoRAtorio "
+LONGEST_JSON = 100_000  # characters; settings take a few hundred
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Describes one setting.
+
+    Attributes:
+        name: field of `Settings`, key in dicts and JSON.
+        default: value of an untouched setting; its type is the setting's type.
+        label: short name in a user interface.
+        help: what it does; what a low and what a high value does.
+        infotext: key in a picture's infotext.
+        minimum: lowest value of a number.
+        maximum: highest value of a number.
+        step: a slider's step; values between are allowed.
+        choices: the values of a text.
+    """
+
+    name: str
+    default: Value
+    label: str
+    help: str
+    infotext: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: Choices = ()
+
+    @property
+    def type(self) -> type[bool] | type[int] | type[float] | type[str]:
+        """One of bool, int, float, str."""
+        return type(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.type is bool:
+            return "true or false"
+        if self.type is str:
+            return " or ".join(json.dumps(choice) for choice in self.choices)
+        kind = "whole number" if self.type is int else "number"
+        return f"a {kind} from {self.minimum:g} to {self.maximum:g}"
+
+    def check(self, value: object) -> Value:
+        """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
+
+        Raises:
+            ValueError: another type, or outside the range; names the value and what is allowed.
+        """
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is str and isinstance(value, str) and value in self.choices:
+            return str(value)
+        if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            lowest, highest = self.minimum, self.maximum
+            inside = (
+                lowest is not None and highest is not None and lowest <= value <= highest
+            )  # False for NaN
+            if inside and self.type is float:
+                return float(value) + 0.0  # -0.0 becomes 0.0
+            if inside and value == int(value):
+                return int(value)
+        raise self._refusal(value)
+
+    def parse(self, text: str) -> Value:
+        """The value written in an infotext or on a command line.
+
+        Raises:
+            ValueError: not such a value; names the text and what is allowed.
+        """
+        text = text.strip()
+        if self.type is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if self.type is int and _WHOLE.fullmatch(text):
+            return self.check(int(text))
+        if self.type is float and _NUMBER.fullmatch(text):
+            return self.check(float(text))
+        if self.type is str:
+            return self.check(text)
+        raise self._refusal(text)
+
+    def _refusal(self, value: object) -> ValueError:
+        return ValueError(f"{self.name} is {_shown(value)}; give {self.allowed} (default {self.default!r})")
+
+
+def _setting(
+    default: Value, label: str, explanation: str, key: str, limits: Limits = NO_LIMITS, choices: Choices = ()
+) -> Any:
+    """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
+    described = Setting("", default, label, explanation, INFOTEXT_PREFIX + key, *limits, choices)
+    return field(default=default, metadata={"setting": described})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one generation; what each does is said by its help text.
+
+    Raises:
+        ValueError: a value of another type or outside its range, or start after end; names the value, what
+            is allowed and the default.
+    """
+
+    enabled: bool = _setting(
+        False,
+        "Enable LoRAtorio",
+        "Compose the networks of the prompt place by place. Off: they are merged the usual way.",
+        "enabled",
+    )
+    patch_size: int = _setting(
+        2,
+        "Patch size",
+        "Side of the squares in which networks are compared and mixed, in latent pixels (each usually 8 × 8 "
+        "in the picture). Low: fine borders between networks, but noisier decisions. High: calmer, coarser "
+        "decisions; from the latent's size on, one decision for the whole picture.",
+        "patch size",
+        limits=(1, 64, 1),
+    )
+    temperature: float = _setting(
+        0.1,
+        "Temperature",
+        "How evenly the networks share a place. Low: the network with most to say there speaks almost alone. "
+        "High: all speak equally everywhere; from about 1 on it is nearly the plain average.",
+        "temperature",
+        limits=(1e-4, 1000.0, 0.01),
+    )
+    top_k: int = _setting(
+        0,
+        "Networks kept (top k)",
+        "How many networks may speak at a time: the ones that differ most from the base model. Low: fewer "
+        "networks mix, so less bleeding, but some may never appear. High: more mix. 0, or as many as there "
+        "are: all of them.",
+        "top k",
+        limits=(0, 64, 1),
+    )
+    top_k_scope: Literal["image", "patch"] = _setting(
+        "image",
+        "Choose top k per",
+        "Where the networks kept are chosen. image: one choice for the whole picture, so that the others "
+        "can be skipped (see Rescan). patch: a choice of its own at every place; all are evaluated.",
+        "top k scope",
+        choices=("image", "patch"),
+    )
+    recenter: float = _setting(
+        0.5,
+        "Recenter",
+        "What the guidance pushes away from. Low (0): the networks' own unconditional prediction; their "
+        "effect is weakest. High (1): the base model's; networks act strongest, and their unconditional "
+        "predictions are not calculated, which is faster. The paper uses 0.5.",
+        "recenter",
+        limits=(0.0, 1.0, 0.05),
+    )
+    compare: Literal["noise", "denoised"] = _setting(
+        "noise",
+        "Compare in",
+        "What networks are compared by. noise: the predicted noise, as in the paper; networks look alike in "
+        "the first steps and differ more towards the end. denoised: the predicted picture; there they differ "
+        "most in the first steps.",
+        "compare",
+        choices=("noise", "denoised"),
+    )
+    start: float = _setting(
+        0.0,
+        "Start",
+        "Part of the steps after which composing begins; before it the networks act merged, the usual way. "
+        "Low (0): composed from the first step, which decides the layout. High: only details are composed, "
+        "and fewer steps cost extra time.",
+        "start",
+        limits=(0.0, 1.0, 0.05),
+    )
+    end: float = _setting(
+        1.0,
+        "End",
+        "Part of the steps after which composing ends; from there the networks act merged, the usual way. "
+        "Low: only the layout is composed, and fewer steps cost extra time. High (1): composed to the last "
+        "step. Not below Start.",
+        "end",
+        limits=(0.0, 1.0, 0.05),
+    )
+    rescan: int = _setting(
+        1,
+        "Rescan every",
+        "With top k per image: every how many steps all networks are looked at again; in between only the "
+        "networks kept are evaluated. Low (1): the choice is always fresh, but every step costs the full "
+        "time. High: faster, but a network may come in late.",
+        "rescan",
+        limits=(1, 1000, 1),
+    )
+    batch_rows: int = _setting(
+        0,
+        "Rows per model call",
+        "How many predictions are asked of the model at once. Low: less memory, slower. High: more memory, "
+        "usually faster. 0: as many as fit.",
+        "batch rows",
+        limits=(0, 1024, 1),
+    )
+
+    def __post_init__(self) -> None:
+        for setting in SETTINGS:
+            object.__setattr__(self, setting.name, setting.check(getattr(self, setting.name)))
+        if self.start > self.end:
+            raise ValueError(
+                f"start is {self.start} and end is {self.end}; give a start not above end (defaults 0 and 1)"
+            )
+
+    def to_dict(self) -> dict[str, Value]:
+        """All values by name."""
+        return {setting.name: getattr(self, setting.name) for setting in SETTINGS}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Settings:
+        """Settings from values by name; missing ones have their default.
+
+        Raises:
+            ValueError: an unknown name, or a value that is not allowed.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(
+                f'settings are {_shown(values)}; give names with values: {{"patch_size": 2}}, say'
+            )
+        names = [setting.name for setting in SETTINGS]
+        _refuse_unknown(values, names)
+        return cls(**{name: values[name] for name in names if name in values})  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """All values as a JSON object on one line."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Settings from a JSON object; missing values have their default.
+
+        Raises:
+            ValueError: not a JSON object, longer than 100,000 characters, a name twice or unknown, or a value
+                that is not allowed.
+        """
+        if len(text) > LONGEST_JSON:
+            raise ValueError(f"settings are {len(text)} characters of JSON; give at most {LONGEST_JSON}")
+        # Whole numbers are read as floats because Python refuses to read very long ones as int.
+        try:
+            values = json.loads(text, object_pairs_hook=_without_repeats, parse_int=float)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f'settings are not JSON ({error}); give {{"patch_size": 2}}, say') from error
+        return cls.from_dict(values)
+
+    def infotext_fields(self) -> dict[str, str]:
+        """Infotext keys and values: "enabled" and what differs from the defaults; nothing at all when off."""
+        if not self.enabled:
+            return {}
+        values = self.to_dict()
+        return {s.infotext: str(values[s.name]) for s in SETTINGS if values[s.name] != s.default}
+
+    def to_infotext(self) -> str:
+        """`infotext_fields` as text: "LoRAtorio enabled: True, LoRAtorio patch size: 4"."""
+        return ", ".join(f"{key}: {value}" for key, value in self.infotext_fields().items())
+
+    @classmethod
+    def from_infotext(cls, infotext: str | Mapping[str, str]) -> Settings:
+        """Settings from a picture's infotext, or from its keys and values.
+
+        Of a text only the last line counts: those above are prompts, which may say anything. Keys of others
+        are left alone; missing keys have their default, so a picture made without LoRAtorio is "off".
+
+        Raises:
+            ValueError: an unknown key with our prefix, or a value that is not allowed.
+        """
+        found = _infotext_fields(infotext) if isinstance(infotext, str) else dict(infotext)
+        ours = {key: value for key, value in found.items() if key.startswith(INFOTEXT_PREFIX)}
+        _refuse_unknown(ours, [setting.infotext for setting in SETTINGS])
+        return cls.from_dict({s.name: s.parse(ours[s.infotext]) for s in SETTINGS if s.infotext in ours})
+
+
+SETTINGS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Settings))
+
+
+def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name[:64], known, 1, 0.5) if isinstance(name, str) else []
+            hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(known)}"
+            raise ValueError(f"{_shown(name)} is not a setting; {hint}")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("settings have a name twice; give each once")
+    return values
+
+
+def _infotext_fields(text: str) -> dict[str, str]:
+    """Keys and values of the last line; commas inside quotes do not separate."""
+    last_line = text.strip().rpartition("\n")[2]
+    parts = (part.partition(":") for part in _split_outside_quotes(last_line))
+    return {key.strip(): value.strip() for key, colon, value in parts if colon}
+
+
+def _split_outside_quotes(line: str) -> Iterator[str]:
+    # By hand and in one pass: a regular expression takes quadratic time on a line made for that.
+    start, quoted, escaped = 0, False, False
+    for position, character in enumerate(line):
+        if character == '"' and not escaped:
+            quoted = not quoted
+        elif character == "," and not quoted:
+            yield line[start:position]
+            start = position + 1
+        escaped = quoted and character == "\\" and not escaped
+    yield line[start:]
+
+
+def _shown(value: object) -> str:
+    """A value for a message, short whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return "a huge number"  # Python may refuse to write it out
+    return reprlib.repr(value)
