@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-MAX_TOKENS = 12
+MAX_TOKENS = 16
 WIDTH = 16
 
 

@@ -100,8 +100,6 @@ class DiffusersHost:
     ) -> Result:
         pipeline = self.pipeline
         size = (parsed.width, parsed.height)
-        encodings = encode(pipeline, Text(parsed.texts, parsed.negative), networks)
-        conditions = Conditions(pipeline, encodings, size, request.cfg)
         router = self._router(networks)
         uses = [NetworkUse(network.name, network.unet, network.compose) for network in networks]
         run = Run(
@@ -112,6 +110,8 @@ class DiffusersHost:
             switch_every=request.switch_every,
             host="diffusers",
         )
+        encodings = encode(pipeline, Text(parsed.texts, parsed.negative), networks)
+        conditions = Conditions(pipeline, encodings, size, request.cfg)
         for warning in (*parsed.warnings, *_unmatched(networks), *encodings.warnings):
             run.report.warn(warning)
 

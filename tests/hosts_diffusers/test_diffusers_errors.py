@@ -1,0 +1,184 @@
+"""Wrong requests fail before any work; a cancelled generation leaves nothing behind; files are read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
+from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
+from loratorio_ext.hosts.diffusers_host.pipeline import components
+from loratorio_ext.networks.keys import key_map
+from loratorio_ext.networks.tags import Tag
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
+
+
+class Reached(Exception):
+    """The model was asked."""
+
+
+@pytest.fixture
+def untouchable(sd: Any) -> Iterator[DiffusersHost]:
+    """A host whose model must not be asked."""
+
+    def refuse(module: nn.Module, given: Any) -> None:
+        raise Reached
+
+    handles = [part.register_forward_pre_hook(refuse) for part in (sd.unet, sd.text_encoder, sd.vae)]
+    yield DiffusersHost(sd)
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"prompts": []}, ["prompts", "at least one"]),
+        ({"prompts": [3]}, ["prompts"]),
+        ({"prompts": ["a", "b"]}, ["2 prompts", "1 seeds"]),
+        ({"negative_prompt": None}, ["negative_prompt"]),
+        ({"seeds": []}, ["seeds"]),
+        ({"seeds": [-1]}, ["-1", "0"]),
+        ({"seeds": [2**63]}, [str(2**63)]),
+        ({"seeds": [True]}, ["True"]),
+        ({"seeds": [1.5]}, ["1.5"]),
+        ({"steps": 0}, ["steps", "0", "1000"]),
+        ({"steps": 10**9}, ["steps", "1000"]),
+        ({"cfg": 0.5}, ["cfg", "0.5", "1"]),
+        ({"cfg": float("nan")}, ["cfg", "nan"]),
+        ({"cfg": float("inf")}, ["cfg", "inf"]),
+        ({"cfg": "7"}, ["cfg", "'7'"]),
+        ({"width": 17}, ["width", "17", "multiple of 2", "16", "18"]),
+        ({"height": 0}, ["height", "0"]),
+        ({"height": 10**6}, ["height", "8192"]),
+        ({"sampler": "Eular a"}, ["Eular a", "Did you mean 'Euler a'"]),
+        ({"sampler": "LCM Karras"}, ["LCM Karras", "use_karras_sigmas"]),
+        ({"sampler": object()}, ["object", "Euler"]),
+        ({"method": "loratorios"}, ["loratorios", "composite"]),
+        ({"switch_every": 0}, ["switch_every"]),
+        ({"settings": {"top_k": 2}}, ["settings", "dict"]),
+        ({"prompts": ["a <lora:ink>"]}, ["ink", "network_dir"]),
+        ({"prompts": ["a <lora:ink>"], "network_dir": "no/such/folder"}, ["no/such/folder"]),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong_before_any_work(
+    wrong: dict[str, Any], words: list[str], untouchable: DiffusersHost
+) -> None:
+    request = Request(**{"prompts": ["a cat"], "seeds": [1], "width": 16, "height": 16, "steps": 2, **wrong})
+    with pytest.raises(ValueError) as caught:
+        untouchable.generate(request)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_misspelt_network_gets_near_matches(
+    untouchable: DiffusersHost, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    save_network(untouchable.pipeline, tmp_path / "watercolour.safetensors", seed=1)
+    with pytest.raises(ValueError, match="watercolour"):
+        untouchable.generate(Request(["a <lora:watercolor>"], network_dir=tmp_path, width=16, height=16))
+
+
+def test_a_network_of_another_model_is_refused(
+    untouchable: DiffusersHost, sdxl: Any, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    save_network(sdxl, tmp_path / "xl.safetensors", seed=1, text=False)
+    with pytest.raises(ValueError, match=r"xl\.safetensors"):
+        untouchable.generate(Request(["a <lora:xl>"], network_dir=tmp_path, width=16, height=16))
+
+
+def snapshot(pipeline: Any) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for name, component in components(pipeline).items():
+        for path, module in component.named_modules():
+            for table in HOOKS:
+                state[f"{name}.{path}:{table}"] = dict(getattr(module, table))
+    return state
+
+
+@pytest.mark.parametrize("where", ["on_step", "unet", "text_encoder", "vae"])
+def test_an_interrupt_leaves_nothing_behind(
+    where: str, sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    for number, name in enumerate("ab"):
+        save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
+    host = DiffusersHost(sd)
+    plain = Request(["cat"], seeds=[1], steps=2, width=16, height=16)
+    composed = Request(
+        ["cat <lora:a> <lora:b>"], seeds=[1], steps=2, width=16, height=16, network_dir=tmp_path
+    )
+    before = host.generate(plain).latents
+    weights = {name: value.clone() for name, value in sd.unet.state_dict().items()}
+    hooks = snapshot(sd)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if where == "on_step":
+        with pytest.raises(KeyboardInterrupt):
+            host.generate(composed, on_step=interrupt)
+    else:
+        part = {
+            "unet": sd.unet.conv_out,
+            "text_encoder": sd.text_encoder.final_layer_norm,
+            "vae": sd.vae.decoder,
+        }[where]
+        handle = part.register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            host.generate(composed)
+        handle.remove()
+    assert snapshot(sd) == hooks
+    assert all(torch.equal(value, weights[name]) for name, value in sd.unet.state_dict().items())
+    assert torch.equal(host.generate(plain).latents, before)
+    assert torch.isfinite(host.generate(composed).latents).all()
+
+
+def test_progress_counts_evaluations(sd: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    request = Request(["cat"], seeds=[1], steps=3, width=16, height=16, sampler="Heun")
+    DiffusersHost(sd).generate(request, on_step=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_the_first_prompts_tags_count_and_others_are_said(
+    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    for number, name in enumerate("ab"):
+        save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
+    prompts = ["cat <lora:a>", "cat <lora:a>", "cat", "cat <lora:b>", "cat <lora:a:0.5>"]
+    request = Request(
+        prompts,
+        "ugly <lora:b>",
+        seeds=list(range(5)),
+        steps=1,
+        width=16,
+        height=16,
+        network_dir=tmp_path,
+    )
+    report = DiffusersHost(sd).generate(request).report
+    assert report.composed == ("a",)
+    assert any("prompt 4, 5 differ" in warning for warning in report.warnings)
+    assert any("negative prompt" in warning for warning in report.warnings)
+
+
+def test_a_file_is_read_once_until_it_changes(
+    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    path = save_network(sd, tmp_path / "a.safetensors", seed=1)
+    cache = NetworkCache(key_map(components(sd)))
+    first = cache.load(Tag("a"), tmp_path).network
+    again = cache.load(Tag("a", te=0.3), tmp_path)
+    assert again.network.layers is first.layers
+    assert (again.te, again.unet) == (0.3, 1.0)
+    save_network(sd, path, seed=2)
+    os.utime(path, ns=(1, 1))
+    changed = cache.load(Tag("a"), tmp_path).network
+    assert changed.layers is not first.layers
+    cache.clear()
+    assert cache.load(Tag("a"), tmp_path).network.layers is not changed.layers

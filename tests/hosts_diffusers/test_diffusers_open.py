@@ -1,0 +1,96 @@
+"""Opening models: folders, single files, and everything that is neither."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, ModelError, Request
+from loratorio_ext.hosts.diffusers_host.pipeline import pick_device, pick_dtype
+
+SMALL = Request(["a cat"], seeds=[3], steps=2, width=16, height=16)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_a_folder_gives_the_model_that_was_saved(kind: str, tmp_path: Path, pipelines: Any) -> None:
+    pipeline = pipelines[kind]()
+    pipeline.save_pretrained(tmp_path)
+    host = DiffusersHost.open(tmp_path, "cpu", "float32")
+    assert torch.equal(host.generate(SMALL).latents, DiffusersHost(pipeline).generate(SMALL).latents)
+    assert host.default_size == (16, 16)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
+def test_dtype(dtype: Any, sd: Any, tmp_path: Path) -> None:
+    sd.save_pretrained(tmp_path)
+    pipeline = DiffusersHost.open(tmp_path, "cpu", dtype).pipeline
+    wanted = torch.bfloat16 if dtype == "bfloat16" else dtype
+    assert {pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype} == {wanted}
+
+
+def test_device_and_dtype_by_themselves() -> None:
+    assert pick_dtype(None, torch.device("cpu")) == torch.float32
+    assert pick_dtype(None, torch.device("cuda")) == torch.float16
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ModelError, match="potato"):
+        pick_device("potato")
+    with pytest.raises(ModelError, match="float32"):
+        pick_dtype("float8", torch.device("cpu"))
+    with pytest.raises(ModelError, match="int64"):
+        pick_dtype(torch.int64, torch.device("cpu"))
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="cuda"):
+            pick_device("cuda")
+
+
+def test_what_is_not_a_model(tmp_path: Path) -> None:
+    def refused(path: Path, words: str, **more: Any) -> None:
+        with pytest.raises(ModelError, match=words) as caught:
+            DiffusersHost.open(path, "cpu", offline=True, **more)
+        assert str(path) in str(caught.value) or "configuration" in str(caught.value)
+
+    refused(tmp_path / "nowhere", "No model")
+    refused(tmp_path, "model_index.json")
+    index = tmp_path / "model_index.json"
+    index.write_text("{", encoding="utf-8")
+    refused(tmp_path, "cannot be read")
+    index.write_text(json.dumps({"_class_name": "FluxPipeline"}), encoding="utf-8")
+    refused(tmp_path, "FluxPipeline")
+    pickled = tmp_path / "model.ckpt"
+    pickled.write_bytes(b"x")
+    refused(pickled, "safetensors")
+    broken = tmp_path / "model.safetensors"
+    broken.write_bytes(b"\x08" + b"\0" * 7 + b"{")
+    refused(broken, "damaged")
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}, broken)
+    refused(broken, "give `config`")
+    refused(broken, "model_index.json", config=tmp_path / "nothing")
+
+
+def test_a_folder_with_a_missing_or_pickled_part_is_refused(sd: Any, tmp_path: Path) -> None:
+    sd.save_pretrained(tmp_path)
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        DiffusersHost.open(tmp_path, "cpu")
+    weights.unlink()
+    torch.save(sd.unet.state_dict(), weights.with_suffix(".bin"))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        DiffusersHost.open(tmp_path, "cpu")
+
+
+def test_pipelines_that_are_not_text_to_image(sd: Any, sdxl: Any) -> None:
+    with pytest.raises(ModelError, match="object"):
+        DiffusersHost(object())
+    sdxl.text_encoder = None
+    with pytest.raises(ModelError, match="text_encoder"):
+        DiffusersHost(sdxl)
+    sd.unet.register_to_config(in_channels=9)
+    with pytest.raises(ModelError, match="9 channels"):
+        DiffusersHost(sd)
