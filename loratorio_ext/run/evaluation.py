@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, SupportsFloat
 
 from torch import Tensor
 
@@ -28,8 +28,8 @@ class Evaluation(Protocol):
         """How many evaluations the sampler will make, as far as the host knows; at least 1."""
 
     @property
-    def sigma(self) -> float:
-        """Noise level or timestep, as the host counts it; for the report alone."""
+    def sigma(self) -> SupportsFloat:
+        """Noise level or timestep, as the host counts it; a tensor is read with the report, not before."""
 
     @property
     def subprompts(self) -> Subprompts | None:

@@ -93,8 +93,7 @@ class Run:
             prediction = usual(plan, layout, outputs, self._networks)
         counts = StepCounts(
             index=evaluation.index,
-            total=evaluation.total,
-            sigma=float(evaluation.sigma),
+            sigma=evaluation.sigma,
             mode=plan.mode,
             scan=plan.mode == "composed" and plan.scan,
             rows=len(rows),

@@ -65,7 +65,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(get_args(Method))}")
-        if isinstance(self.switch_every, bool) or self.switch_every < 1:
+        if type(self.switch_every) is not int or self.switch_every < 1:
             raise ValueError(
                 f"switch_every is {self.switch_every!r}; it must be a whole number of at least 1"
             )

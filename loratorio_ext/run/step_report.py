@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import SupportsFloat
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from loratorio_ext.run.schedule import Mode
 from loratorio_ext.run.strategies import Observed
-
-MAP_SIDE = 64
-# All maps of a generation together; small enough for a report that a WebUI keeps for each of its pictures.
-MAP_BYTES = 64 * 2**20
 
 # One number for each network and image; None where the network was not evaluated or not finite.
 PerImage = tuple[tuple[float | None, ...], ...]
@@ -84,8 +80,7 @@ class StepCounts:
     """What the host side knows about a step without asking the device; as in ``StepReport``."""
 
     index: int
-    total: int
-    sigma: float
+    sigma: SupportsFloat
     mode: Mode
     scan: bool
     rows: int
@@ -105,7 +100,6 @@ class StepRecord:
         self._counts = counts
         self._names = names
         self._observed = observed
-        self._maps = None if observed is None else small_maps(observed.weights, counts.total)
         self._settled: StepReport | None = None
 
     @property
@@ -113,7 +107,7 @@ class StepRecord:
         """The step in plain numbers; what was kept on the device is let go."""
         if self._settled is None:
             self._settled = self._settle()
-            self._observed = self._maps = None
+            self._observed = None
         return self._settled
 
     def _settle(self) -> StepReport:
@@ -135,7 +129,7 @@ class StepRecord:
             acting = observed.acting.T.tolist()
         return StepReport(
             index=counts.index,
-            sigma=counts.sigma,
+            sigma=float(counts.sigma),
             mode=counts.mode,
             scan=counts.scan,
             rows=counts.rows,
@@ -150,7 +144,7 @@ class StepRecord:
             non_finite=non_finite,
             fallback=fallback,
             halvings=counts.halvings,
-            maps=None if self._maps is None else self._maps.cpu(),
+            maps=None if observed is None else observed.maps.cpu(),
         )
 
     def _known_acting(self) -> list[list[bool]]:
@@ -164,27 +158,6 @@ class StepRecord:
         if mode == "switch":
             return tuple((float(i == self._counts.switched_to),) * images for i in range(count))
         return ((1 / count,) * images,) * count if mode == "composite" else None
-
-
-def small_maps(weights: Tensor, total: int) -> Tensor:
-    """Weights for drawing: at most 64 × 64 and so small that a whole generation stays within ``MAP_BYTES``.
-
-    Args:
-        weights: [N, R, h, w].
-        total: number of evaluations of the generation.
-
-    Returns:
-        float16 [N, R, h', w'] of the same proportions, the area average where smaller; on the same device.
-    """
-    count, rows, height, width = weights.shape
-    affordable = math.isqrt(MAP_BYTES // (2 * count * rows * total))
-    side = max(1, min(MAP_SIDE, affordable))
-    longest = max(height, width)
-    maps = weights.detach().float()
-    if longest > side:
-        size = (max(1, height * side // longest), max(1, width * side // longest))
-        maps = F.adaptive_avg_pool2d(maps, size)
-    return maps.half()
 
 
 def _where_evaluated(

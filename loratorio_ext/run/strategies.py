@@ -9,6 +9,7 @@ from torch import Tensor
 from loratorio_ext.method import Composition, compose, select_top_k
 from loratorio_ext.run.choice import Choice, mean_per_image, most_divergent
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
+from loratorio_ext.run.maps import small_maps
 from loratorio_ext.run.outputs import Outputs
 from loratorio_ext.run.schedule import StepPlan
 from loratorio_ext.settings import Settings
@@ -24,7 +25,7 @@ class Observed:
         finite: [N, R], False where a network's prediction was not finite.
         acting: [N, B], the networks that could have weight in the image.
         fallback: [R], True where the base prediction was used because no network was usable.
-        weights: the weights Ω̂ themselves, [N, R, h, w].
+        maps: the weights Ω̂ for drawing, float16, [N, R, h', w'], at most 64 × 64.
         evaluated: for each image the networks that were evaluated; None: all.
     """
 
@@ -33,7 +34,7 @@ class Observed:
     finite: Tensor
     acting: Tensor
     fallback: Tensor
-    weights: Tensor
+    maps: Tensor
     evaluated: tuple[tuple[int, ...], ...] | None
 
 
@@ -80,7 +81,11 @@ class Composer:
             composition = everything = self._compose(evaluation, layout, outputs, None)
             selected = select_top_k(everything.similarity, k, self.settings.top_k_scope, everything.finite)
             acting = mean_per_image(selected.flatten(2).any(2).float(), layout) > 0
-            return _prediction(composition), _observed(composition, everything, layout, acting, None), None
+            return (
+                _prediction(composition),
+                _observed(composition, everything, layout, acting, None, evaluation.total),
+                None,
+            )
         if plan.scan or choice is None:
             everything = self._compose(evaluation, layout, outputs, None)
             choice = Choice.of(most_divergent(everything.similarity, everything.finite, layout, k))
@@ -90,7 +95,7 @@ class Composer:
         else:
             composition = everything = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
             evaluated = choice.networks
-        observed = _observed(composition, everything, layout, choice.mask, evaluated)
+        observed = _observed(composition, everything, layout, choice.mask, evaluated, evaluation.total)
         return _prediction(composition), observed, choice
 
     def _compose(
@@ -124,6 +129,7 @@ def _observed(
     layout: Layout,
     acting: Tensor,
     evaluated: tuple[tuple[int, ...], ...] | None,
+    total: int,
 ) -> Observed:
     """``composition`` gave the picture; in ``compared`` every network that was evaluated took part."""
     weights = composition.weights
@@ -133,6 +139,6 @@ def _observed(
         finite=compared.finite,
         acting=acting,
         fallback=(weights.sum(0) == 0).flatten(1).any(1),
-        weights=weights,
+        maps=small_maps(weights, total),
         evaluated=evaluated,
     )

@@ -1,0 +1,53 @@
+"""Bad input is refused before any work, with the value and the remedy."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from loratorio_ext.method import Subprompts
+from loratorio_ext.run import NetworkUse, Run
+from loratorio_ext.settings import Settings
+
+
+@pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf, True])
+def test_strength_must_be_a_finite_number(fakes: SimpleNamespace, strength: float) -> None:
+    with pytest.raises(ValueError, match=r"'bad' is .*finite number"):
+        Run(Settings(), [NetworkUse("bad", strength)], fakes.World(()).router)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"method": "loratorrio"}, "loratorrio.*composite"),
+        ({"switch_every": 0}, "switch_every is 0"),
+        ({"switch_every": True}, "switch_every is True"),
+        ({"switch_every": 1.5}, "switch_every is 1.5"),
+    ],
+)
+def test_options(fakes: SimpleNamespace, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        fakes.World(fakes.uses(1)).run(**options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"index": -1}, "index is -1"),
+        ({"total": 0}, "total is 0"),
+        ({"images": 0, "cond_rows": 0}, "images is 0"),
+        ({"cond_rows": 3}, "cond_rows is 3 .*subprompts"),
+        ({"cond_rows": 3, "subprompts": Subprompts((0, 1), (1.0, 1.0))}, "2 rows"),
+        ({"subprompts": Subprompts((0, 0), (1.0, 1.0))}, "every image from 0 to 1"),
+        ({"subprompts": Subprompts((0, 2), (1.0, 1.0))}, "every image from 0 to 1"),
+    ],
+)
+def test_contradictory_rows(fakes: SimpleNamespace, changes: dict[str, Any], text: str) -> None:
+    world = fakes.World(fakes.uses(2), images=2)
+    run = world.run()
+    with pytest.raises(ValueError, match=text):
+        run.step(world.evaluation(**changes))
+    assert world.model.calls == [] and run.report.steps == ()

@@ -1,0 +1,283 @@
+"""The report: numbers, JSON, maps, warnings, and that it does not make the host wait."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from collections.abc import Iterator
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
+
+from loratorio_ext.method import Subprompts
+from loratorio_ext.run import REPORT_SCHEMA, REPORT_VERSION, NetworkUse, Run
+from loratorio_ext.run.maps import MAP_BYTES, small_maps
+from loratorio_ext.settings import Settings
+
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+
+
+def problems(value: Any, schema: Any, where: str = "report") -> Iterator[str]:
+    """The part of JSON Schema that the report's schema uses."""
+    unknown = set(schema) - {
+        *("$schema", "title", "description", "type", "properties", "required", "additionalProperties"),
+        *("items", "enum", "minimum"),
+    }
+    assert not unknown, f"the checker does not know {unknown}"
+    names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    fitting = [name for name in names if isinstance(value, TYPES[name])]
+    if not fitting or (isinstance(value, bool) and "boolean" not in names):
+        yield f"{where} is {value!r}, not {names}"
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where} is {value!r}, not one of {schema['enum']}"
+    if value is not None and value < schema["minimum"] if "minimum" in schema else False:
+        yield f"{where} is {value!r}, below {schema['minimum']}"
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        yield from (f"{where}.{name} is missing" for name in set(schema.get("required", ())) - set(value))
+        if schema.get("additionalProperties") is False:
+            yield from (f"{where}.{name} is unknown" for name in set(value) - set(known))
+        for name in set(value) & set(known):
+            yield from problems(value[name], known[name], f"{where}.{name}")
+    if isinstance(value, list) and "items" in schema:
+        for i, item in enumerate(value):
+            yield from problems(item, schema["items"], f"{where}[{i}]")
+
+
+@pytest.mark.parametrize("method", ["loratorio", "base", "merge", "switch", "composite"])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_json_fits_its_schema(fakes: SimpleNamespace, method: str, steps: int) -> None:
+    world = fakes.World(fakes.uses(3, kept=1), images=2, total=3)
+    world.model.deltas["cond"][1] = math.nan
+    run = world.run(Settings(top_k=2, rescan=2), method=method, host="a test")
+    for index in range(steps):
+        run.step(world.evaluation(index, sigma=math.inf if index == 0 else 0.5))
+    report = json.loads(run.report.to_json())
+    assert list(problems(report, REPORT_SCHEMA)) == []
+    assert report["version"] == REPORT_VERSION
+    assert report["host"] == "a test" and report["method"] == method
+    assert report["settings"] == Settings(top_k=2, rescan=2).to_dict()
+    assert report["networks"][3] == {"name": "network 3", "strength": 1.25, "compose": False}
+    assert report["composed"] == ["network 0", "network 1", "network 2"]
+    assert report["finished"] is (steps == 3)
+    assert json.dumps(json.loads(json.dumps(REPORT_SCHEMA.copy()))) != "{}"
+
+
+def test_checker_finds_what_does_not_fit(fakes: SimpleNamespace) -> None:
+    report = json.loads(fakes.World(fakes.uses(1)).run().report.to_json())
+    wrong = [
+        {"finished": 1},
+        {"version": 2},
+        {"extra": 1},
+        {"method": "x"},
+        {"totals": {}},
+        {"warnings": [1]},
+    ]
+    assert all(list(problems({**report, **change}, REPORT_SCHEMA)) for change in wrong)
+    del report["host"]
+    assert list(problems(report, REPORT_SCHEMA)) == ["report.host is missing"]
+
+
+def test_totals_and_seconds(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3), total=2)
+    ticks = count(step=0.25)
+    run = world.run(clock=lambda: next(ticks))
+    for index in range(2):
+        run.step(world.evaluation(index, sigma=14.6 - index))
+    totals = run.report.totals
+    assert (totals.steps, totals.rows, totals.calls, totals.plain_rows, totals.ratio) == (2, 16, 2, 4, 4.0)
+    assert totals.seconds == pytest.approx(0.5)
+    assert [step.sigma for step in run.report.steps] == [14.6, 13.6]
+
+
+def test_means_per_network_and_image(fakes: SimpleNamespace) -> None:
+    subprompts = Subprompts((0, 0, 1), (3.0, -1.0, 0.0))
+    world = fakes.World(fakes.uses(2), images=2, subprompts=subprompts, shape=(2, 4, 4))
+    run = world.run()
+    run.step(world.evaluation())
+    step = run.report.steps[0]
+    _, _, weights = fakes.reference(world, Settings())
+    means = weights.mean((2, 3))
+    expected = np.stack([0.75 * means[:, 0] + 0.25 * means[:, 1], means[:, 2]], axis=1)
+    np.testing.assert_allclose(step.weight, expected, atol=1e-6)
+    assert step.similarity is not None
+    assert all(-1 <= value <= 1 for images in step.similarity for value in images if value is not None)
+
+
+@given(
+    networks=st.integers(1, 4), rows=st.integers(1, 3), height=st.integers(1, 150), width=st.integers(1, 150)
+)
+@settings(deadline=None, max_examples=25)
+def test_maps_are_small_and_keep_the_mean(networks: int, rows: int, height: int, width: int) -> None:
+    weights = torch.rand(networks, rows, height, width, generator=torch.Generator().manual_seed(height))
+    maps = small_maps(weights, total=10)
+    assert maps.dtype == torch.float16 and maps.shape[:2] == (networks, rows)
+    assert max(maps.shape[2:]) == min(64, max(height, width))
+    if max(height, width) <= 64:
+        torch.testing.assert_close(maps.float(), weights, atol=1e-3, rtol=0)
+    if height % maps.shape[2] == 0 and width % maps.shape[3] == 0:
+        torch.testing.assert_close(maps.float().mean((2, 3)), weights.mean((2, 3)), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("networks", "rows", "total"), [(64, 8, 150), (8, 4, 50), (64, 64, 1000)])
+def test_maps_of_a_generation_stay_within_their_memory(networks: int, rows: int, total: int) -> None:
+    maps = small_maps(torch.rand(1, 1, 64, 64).expand(networks, rows, 64, 64), total)
+    assert maps.numel() * 2 * total <= MAP_BYTES
+
+
+def test_full_weights_are_let_go_before_the_report_is_read(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3), shape=(1, 97, 3))
+    run = world.run(Settings(patch_size=1))
+    run.step(world.evaluation())
+    gc.collect()
+    held = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor and 97 in thing.shape]
+    assert held == []
+    assert run.report.steps[0].maps.shape == (3, 1, 64, 1)
+
+
+def test_network_that_is_not_finite_is_named_and_has_no_weight(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3), total=6)
+    run = world.run()
+    healthy = world.model.deltas["cond"][1].copy()
+    for index in range(6):
+        world.model.deltas["cond"][1] = healthy if index in (0, 4) else math.nan
+        assert run.step(world.evaluation(index)).cond.isfinite().all()
+    steps = run.report.steps
+    assert [step.non_finite for step in steps] == [
+        () if index in (0, 4) else ("network 1",) for index in range(6)
+    ]
+    assert steps[1].weight is not None and steps[1].weight[1] == (0.0,)
+    assert steps[1].similarity is not None and steps[1].similarity[1] == (None,)
+    assert steps[1].chosen == (("network 0", "network 2"),)
+    assert not any(step.fallback for step in steps)
+    assert run.report.warnings == (
+        "network 'network 1' gave NaN or infinite values at evaluation 1-3, 5: no weight there",
+    )
+
+
+@pytest.mark.parametrize("top_k", [0, 1])
+def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNamespace, top_k: int) -> None:
+    world = fakes.World(fakes.uses(2), total=4)
+    world.model.deltas["cond"][:] = math.inf
+    run = world.run(Settings(top_k=top_k, rescan=2 if top_k else 1))
+    for index in range(2):
+        prediction = run.step(world.evaluation(index))
+        np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays([0.0, 0.0])[0])
+        np.testing.assert_array_equal(prediction.uncond.numpy(), world.arrays([0.0, 0.0])[1])
+    assert all(step.fallback for step in run.report.steps)
+    assert run.report.warnings[-1] == (
+        "no network was usable at evaluation 0-1: the base prediction was used there"
+    )
+
+
+def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3))
+    run = world.run(Settings(top_k=1, rescan=5))
+    run.step(world.evaluation(0))
+    chosen = run.report.composed.index(run.report.steps[0].chosen[0][0])
+    world.model.base["cond"][:] = math.nan
+    run.step(world.evaluation(1))
+    assert run.report.steps[1].non_finite == (f"network {chosen}",)
+
+
+def test_setting_without_effect_is_said(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3))
+    assert world.run(Settings(top_k=2, rescan=4)).report.warnings == ()
+    for useless in (Settings(rescan=4), Settings(top_k=2, rescan=4, top_k_scope="patch")):
+        assert "rescan = 4 has no effect" in world.run(useless).report.warnings[0]
+
+
+def test_host_may_warn_and_a_sentence_is_kept_once(fakes: SimpleNamespace) -> None:
+    report = fakes.World(fakes.uses(1)).run().report
+    report.warn("the prompt was cut")
+    report.warn("the prompt was cut")
+    assert report.warnings == ("the prompt was cut",)
+
+
+def test_finish_is_for_samplers_that_end_early(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(1), total=8)
+    run = world.run()
+    run.step(world.evaluation(0))
+    assert not run.report.finished
+    run.finish()
+    assert run.report.finished
+
+
+def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2), total=2)
+    run = world.run()
+    run.step(world.evaluation(0))
+    first = run.report.steps
+    run.step(world.evaluation(1))
+    assert run.report.steps[0] is first[0]
+    assert [step.index for step in run.report.steps] == [0, 1]
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize(
+    "chosen", [Settings(), Settings(top_k=1), Settings(top_k=1, top_k_scope="patch"), Settings(recenter=1.0)]
+)
+def test_step_never_looks_at_the_predictions(fakes: SimpleNamespace, chosen: Settings, guided: bool) -> None:
+    # Tensors without data: whoever asks for a number fails.
+    world = fakes.World(
+        fakes.uses(3), images=2, subprompts=Subprompts((0, 1, 1), (1.0, 0.5, 2.0)), guided=guided
+    )
+    world.model.device = "meta"
+    run = world.run(chosen)
+    for index in range(2):
+        assert run.step(world.evaluation(index)).cond.shape == (3, *world.shape)
+
+
+class Looks(TorchFunctionMode):
+    """Counts the calls that make a host wait for its device."""
+
+    NAMES = frozenset({"item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in self.NAMES:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3), images=2)
+    run = world.run(Settings(top_k=1, rescan=2))
+    seen = []
+    for index in range(4):
+        with Looks() as looks:
+            run.step(world.evaluation(index))
+        seen.append(looks.seen)
+    assert seen == [["tolist"], [], ["tolist"], []]
+
+
+def test_half_precision_and_gradients_leave_no_trace(fakes: SimpleNamespace) -> None:
+    world = fakes.World((NetworkUse("a", 1.0), NetworkUse("b", 1.0)))
+    evaluation = world.evaluation()
+    evaluation.predict = lambda rows: world.model.predict(rows).half().requires_grad_()
+    run = Run(Settings(), world.uses, world.router)
+    prediction = run.step(evaluation)
+    assert prediction.cond.dtype == prediction.uncond.dtype == torch.float16
+    maps = run.report.steps[0].maps
+    assert maps is not None and not maps.requires_grad
