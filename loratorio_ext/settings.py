@@ -112,7 +112,10 @@ def _setting(
     default: Value, label: str, explanation: str, key: str, limits: Limits = NO_LIMITS, choices: Choices = ()
 ) -> Any:
     """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
-    described = Setting("", default, label, explanation, INFOTEXT_PREFIX + key, *limits, choices)
+    lowest, highest, step = limits
+    described = Setting(
+        "", default, label, explanation, INFOTEXT_PREFIX + key, lowest, highest, step, choices
+    )
     return field(default=default, metadata={"setting": described})
 
 
