@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_a_wrong_request_says_what_is_wrong_before_any_work(
     with pytest.raises(ValueError) as caught:
         untouchable.generate(request)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "package"), [("LMS", "scipy"), ("DPM++ SDE", "torchsde")])
+def test_a_sampler_that_needs_another_package(name: str, package: str, untouchable: DiffusersHost) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(ValueError, match=package):
+        untouchable.generate(Request(["cat"], sampler=name, width=16, height=16))
 
 
 def test_a_misspelt_network_gets_near_matches(

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request, Result
+from loratorio_ext.hosts.diffusers_host.samplers import SAMPLER_NAMES
 from loratorio_ext.settings import Settings
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 
 PROMPTS = ["a red cat", "blue dog, big"]
 SEEDS = (5, 6)
@@ -151,6 +154,17 @@ def test_a_seed_gives_its_picture_at_every_place_of_every_batch(
     size = float(three.abs().max())
     torch.testing.assert_close(three, torch.cat(alone), rtol=1e-4, atol=1e-5 * size)
     torch.testing.assert_close(other_way, three.flip(0), rtol=1e-4, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in SAMPLER_NAMES])
+def test_noise_of_a_sampler_belongs_to_the_picture(name: str, sd_v: Any) -> None:
+    for sampler, package in (("LMS", "scipy"), ("DPM++ SDE", "torchsde")):
+        if name == sampler:
+            pytest.importorskip(package)
+    host = DiffusersHost(sd_v)
+    both = draw(host, ["cat", "dog"], (3, 4), sampler=name).latents
+    second = draw(host, ["dog"], (4,), sampler=name).latents
+    torch.testing.assert_close(both[1:], second, rtol=1e-4, atol=1e-4 * float(second.abs().max()))
 
 
 def test_kept_networks_act_in_every_row(sd: Any, folder: Path, save_network: Callable[..., Path]) -> None:

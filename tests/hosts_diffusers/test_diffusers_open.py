@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, ModelError, Request
 from loratorio_ext.hosts.diffusers_host.pipeline import pick_device, pick_dtype
+from loratorio_ext.networks.ldm import ldm_names
 
 SMALL = Request(["a cat"], seeds=[3], steps=2, width=16, height=16)
 
@@ -23,6 +25,51 @@ def test_a_folder_gives_the_model_that_was_saved(kind: str, tmp_path: Path, pipe
     host = DiffusersHost.open(tmp_path, "cpu", "float32")
     assert torch.equal(host.generate(SMALL).latents, DiffusersHost(pipeline).generate(SMALL).latents)
     assert host.default_size == (16, 16)
+
+
+def autoencoder_name(name: str) -> str:
+    """A key of diffusers' AutoencoderKL (two blocks) in the original layout."""
+    name = re.sub(r"down_blocks\.(\d)\.resnets\.(\d)", r"down.\1.block.\2", name)
+    name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
+    name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{1 - int(m[1])}.block.{m[2]}", name)
+    name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{1 - int(m[1])}.upsample", name)
+    name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+    for ours, theirs in (
+        ("mid_block.attentions.0", "mid.attn_1"),
+        ("group_norm", "norm"),
+        ("to_q", "q"),
+        ("to_k", "k"),
+        ("to_v", "v"),
+        ("to_out.0", "proj_out"),
+        ("conv_shortcut", "nin_shortcut"),
+        ("conv_norm_out", "norm_out"),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
+def write_single_file(pipeline: Any, path: Path) -> None:
+    """Stable Diffusion 1.x as one file, the way it was first published."""
+    names = ldm_names([name for name, _ in pipeline.unet.named_modules()])
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in pipeline.unet.state_dict().items():
+        module, _, part = key.rpartition(".")
+        tensors[f"model.diffusion_model.{names[module]}.{part}"] = value
+    for key, value in pipeline.vae.state_dict().items():
+        name = autoencoder_name(key)
+        matrix = "attn_1" in name and value.ndim == 2
+        tensors[f"first_stage_model.{name}"] = value[:, :, None, None] if matrix else value
+    for key, value in pipeline.text_encoder.state_dict().items():
+        tensors[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
+    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+
+
+def test_a_single_file_with_a_configuration_at_hand(sd: Any, tmp_path: Path) -> None:
+    sd.save_pretrained(tmp_path / "config")
+    file = tmp_path / "one.safetensors"
+    write_single_file(sd, file)
+    host = DiffusersHost.open(file, "cpu", "float32", config=tmp_path / "config")
+    assert torch.equal(host.generate(SMALL).latents, DiffusersHost(sd).generate(SMALL).latents)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])

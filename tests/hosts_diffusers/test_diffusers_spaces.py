@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from loratorio_ext.hosts.diffusers_host.samplers import SAMPLER_NAMES, make_scheduler, set_steps
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES, NoiseLevel, NoiseSchedule, converter
 
+# diffusers' own arithmetic of numpy with torch tensors.
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+
 NEEDS = {"DPM++ SDE": "torchsde", "LMS": "scipy"}
 NAMES = [
     name
@@ -89,9 +92,9 @@ def test_noise_that_every_scheduler_added_is_found_again(
     schedule = NoiseSchedule(scheduler)
     generator = torch.Generator().manual_seed(3)
     compared = 0
-    for timestep in timesteps:
+    for index, timestep in enumerate(timesteps):
         x0, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
-        level = schedule.level(timestep)
+        level = schedule.level(index)
         latents = scheduler.add_noise(x0, noise, timestep[None])
         x = scheduler.scale_model_input(latents, timestep)
         convert = converter("noise", kind, x, level)
@@ -121,8 +124,8 @@ def test_denoised_is_what_the_scheduler_itself_denoises(
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
     compared = 0
-    for timestep in timesteps:
-        level = schedule.level(timestep)
+    for index, timestep in enumerate(timesteps):
+        level = schedule.level(index)
         x = scheduler.scale_model_input(latents, timestep)
         output = torch.randn(1, 4, 8, 8, generator=generator)
         convert = converter("denoised", "v_prediction", x, level)

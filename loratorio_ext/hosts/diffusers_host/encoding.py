@@ -78,9 +78,7 @@ def encode(pipeline: Any, text: Text, networks: Sequence[HostNetwork]) -> Encodi
         place[source] = patterns.setdefault(heard, len(patterns))
 
     texts = [*text.prompts, *([] if text.negative is None else [text.negative])]
-    encoders: dict[str, Any] = {
-        name: module for name, module in components(pipeline).items() if name != "unet"
-    }
+    encoders = {name: module for name, module in components(pipeline).items() if name != "unet"}
     modules = {
         f"{component}.{name}": module
         for component, encoder in encoders.items()

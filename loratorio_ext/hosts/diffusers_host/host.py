@@ -126,7 +126,7 @@ class DiffusersHost:
                     total=len(timesteps),
                     timestep=timestep,
                     model_input=scheduler.scale_model_input(latents, timestep),
-                    level=schedule.level(timestep),
+                    level=schedule.level(index),
                     prediction=scheduler.config.prediction_type,
                     guided=parsed.guided,
                     conditions=conditions,
@@ -135,7 +135,8 @@ class DiffusersHost:
                 output = predicted.cond
                 if predicted.uncond is not None:
                     output = predicted.uncond + request.cfg * (predicted.cond - predicted.uncond)
-                latents = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
+                following = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
+                latents = following.to(latents.dtype)  # some schedulers answer in float32
                 if on_step is not None:
                     on_step(index + 1, len(timesteps))
         finally:

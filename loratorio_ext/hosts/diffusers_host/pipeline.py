@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from transformers.utils import logging as transformers_log
 
 __all__ = [
     "ModelError",
@@ -108,7 +110,10 @@ def open_pipeline(
         )
     check_pipeline(pipeline, str(place))
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(target, kind)
+    parts = (*components(pipeline).values(), pipeline.vae)
+    if any(part.dtype != kind for part in parts):  # a loader may have kept the files' own
+        pipeline.to(kind)
+    return pipeline.to(target)
 
 
 def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
@@ -167,10 +172,23 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
 
 
 def _load(loader: Any, path: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_progress_bars():
         # Newer releases of diffusers call this argument `dtype`, older ones know only this name.
         warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
         return loader(str(path), torch_dtype=dtype, **options)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """The libraries' bars while loading off, and afterwards as they were."""
+    on = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
+    for log in on:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in on:
+            log.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:
@@ -202,7 +220,7 @@ def is_xl(pipeline: Any) -> bool:
     return isinstance(pipeline, StableDiffusionXLPipeline)
 
 
-def components(pipeline: Any) -> dict[str, nn.Module]:
+def components(pipeline: Any) -> dict[str, Any]:
     """The parts that networks touch, by the first part of a layer name: unet, text_encoder, ..."""
     names = ("unet", "text_encoder", "text_encoder_2") if is_xl(pipeline) else ("unet", "text_encoder")
     return {name: getattr(pipeline, name) for name in names}

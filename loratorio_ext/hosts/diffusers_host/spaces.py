@@ -66,20 +66,21 @@ class NoiseSchedule:
     def __init__(self, scheduler: Any) -> None:
         """`scheduler`: a diffusers scheduler after `set_timesteps`, not yet stepped."""
         self._scheduler = scheduler
+        self._timesteps = scheduler.timesteps.tolist()  # read once: reading one waits for the device
         # Asked of a copy, because schedulers take the first question as the start of the sampling.
         first = _input_factor(copy.deepcopy(scheduler), scheduler.timesteps[0])
         self._scales_input = first != 1.0
 
-    def level(self, timestep: Tensor) -> NoiseLevel:
-        """The level at an element of `scheduler.timesteps`, before `scheduler.step` is called for it."""
+    def level(self, index: int) -> NoiseLevel:
+        """The level of evaluation `index`, asked for before `scheduler.step` is called for it."""
         scheduler = self._scheduler
         if self._scales_input:
-            return NoiseLevel.from_alpha(_input_factor(scheduler, timestep))
+            return NoiseLevel.from_alpha(_input_factor(scheduler, scheduler.timesteps[index]))
         ratios = getattr(scheduler, "sigmas", None)
         if ratios is not None:
-            index = scheduler.step_index
-            return NoiseLevel.from_ratio(float(ratios[0 if index is None else index]))
-        return NoiseLevel.from_alpha(math.sqrt(float(scheduler.alphas_cumprod[int(timestep)])))
+            place = scheduler.step_index
+            return NoiseLevel.from_ratio(float(ratios[0 if place is None else place]))
+        return NoiseLevel.from_alpha(math.sqrt(float(scheduler.alphas_cumprod[int(self._timesteps[index])])))
 
 
 def _input_factor(scheduler: Any, timestep: Tensor) -> float:
