@@ -35,7 +35,7 @@ LIBRARIES = MappingProxyType(
         "networks": frozenset({"torch", "safetensors"}),
         "run": frozenset({"torch"}),
         "hosts": MODELS | {"accelerate"},
-        "world": MODELS,
+        "world": MODELS | {"peft"},
         "cli": frozenset({"torch", "numpy", "PIL", "tqdm"}),
         "__main__": frozenset(),
         "__init__": frozenset(),

@@ -1,0 +1,110 @@
+"""Line charts as inline SVG: one line for each network over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Final
+
+from loratorio_ext.cli.colours import network_colour
+
+WIDTH: Final = 480
+HEIGHT: Final = 240
+LEFT, RIGHT, TOP, BOTTOM = 46, 96, 14, 34
+# Lines differ in their dashes too, for readers and printers without colours.
+DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "1 4", "12 4", "3 6")
+LABEL_GAP: Final = 15.0
+
+Series = Sequence[float | None]
+
+
+def nice_top(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 7.5, 10 times a power of ten that is not below `value`."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 10.0 ** -_zeros(value)
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 7.5, 10) if step * power >= value * 0.999999)
+
+
+def _zeros(value: float) -> int:
+    """How many places a number below 1 must be moved to have a digit before its point."""
+    places = 0
+    while value < 1 and places < 12:
+        value, places = value * 10, places + 1
+    return places
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places near the wanted ones, in the same order, at least `gap` apart, within low..high if they fit."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    placed = [0.0] * len(wanted)
+    last = low - gap
+    for index in order:
+        last = placed[index] = max(wanted[index], last + gap)
+    over = max(0.0, last - high)
+    ceiling = high + gap
+    for index in reversed(order if over else []):
+        ceiling = placed[index] = min(placed[index], ceiling - gap)
+    return placed
+
+
+def line_chart(
+    names: Sequence[str], series: Sequence[Series], *, title: str, guide: float | None = None
+) -> str:
+    """An SVG of `series` (one value a step, None where there is none), named at the line's end.
+
+    `guide` draws a faint level, such as the weight that every network would have if none stood out. The
+    axis begins at 0.
+    """
+    known = [value for line in series for value in line if value is not None]
+    steps = max((len(line) for line in series), default=0)
+    top = nice_top(max([*known, guide or 0.0], default=1.0))
+    wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def x(step: int) -> float:
+        return LEFT + wide * (step / (steps - 1) if steps > 1 else 0.5)
+
+    def y(value: float) -> float:
+        return TOP + tall * (1 - value / top)
+
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">',
+        *(_level(y(share * top), f"{share * top:g}") for share in (0.0, 0.5, 1.0)),
+        f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">step 1</text>',
+        f'<text x="{LEFT + wide}" y="{HEIGHT - 10}" class="axis end">step {steps}</text>',
+    ]
+    if guide is not None:
+        parts.append(
+            f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y(guide):.1f}" y2="{y(guide):.1f}" class="guide"/>'
+        )
+    ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
+    labels = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
+    for index, (name, line) in enumerate(zip(names, series, strict=True)):
+        colour, dash = network_colour(index), DASHES[index % len(DASHES)]
+        parts += [
+            f'<polyline points="{points}" stroke="{colour}" stroke-dasharray="{dash}" class="line"/>'
+            for points in _runs(line, x, y)
+        ]
+        parts.append(
+            f'<text x="{LEFT + wide + 9}" y="{labels[index] + 4:.1f}" class="name">'
+            f'<tspan fill="{colour}">●</tspan> {escape(name)}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def _level(y: float, text: str) -> str:
+    return (
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="level"/>'
+        f'<text x="{LEFT - 7}" y="{y + 4:.1f}" class="axis end">{text}</text>'
+    )
+
+
+def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float]) -> list[str]:
+    """The points of every unbroken part of a line; steps without a value leave a gap."""
+    runs: list[list[str]] = [[]]
+    for step, value in enumerate(line):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
+    return [" ".join(run) for run in runs if run]

@@ -1,0 +1,79 @@
+"""What the commands work with: a host, the judge, the training; imported when needed, as torch is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from loratorio_ext.cli.places import DemoData, find_demo_data
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from loratorio_ext.hosts.diffusers_host import Request, Result
+
+Scores = Mapping[str, Mapping[str, float]]
+"""The judge's opinion of one picture: the probability of every value of every factor."""
+
+
+class Host(Protocol):
+    """A model that draws; see `hosts.diffusers_host.DiffusersHost`."""
+
+    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
+        """Draw one batch of pictures."""
+
+
+class Judge(Protocol):
+    """A classifier of pictures; see `world.judge.Judge`."""
+
+    def scores(self, images: Sequence[Image.Image]) -> Sequence[Scores]:
+        """For every picture the probability of every value of every factor."""
+
+
+class Train(Protocol):
+    """The recipe of the embedded world; see `world.train.train`."""
+
+    def __call__(
+        self, out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[str], None]
+    ) -> object:
+        """Train everything into `out`."""
+
+
+def open_host(path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
+    """A diffusers model at `path`; raises ValueError for what cannot be opened."""
+    from loratorio_ext.hosts.diffusers_host import DiffusersHost
+
+    return DiffusersHost.open(path, device, dtype, offline=offline)
+
+
+def load_judge(path: Path) -> Judge:
+    """The judge of the embedded world."""
+    from loratorio_ext.world.judge import Judge as WorldJudge
+
+    return WorldJudge.load(path)
+
+
+def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[str], None]) -> object:
+    """Train the embedded world into `out`."""
+    from loratorio_ext.world.train import train as train_world
+
+    return train_world(out, seed=seed, workers=workers, quick=quick, report=report)
+
+
+class OpenHost(Protocol):
+    """As `open_host`."""
+
+    def __call__(self, path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
+        """Open a model."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The real tools; tests hand over others."""
+
+    open_host: OpenHost = open_host
+    load_judge: Callable[[Path], Judge] = load_judge
+    find_demo_data: Callable[[], DemoData] = find_demo_data
+    train: Train = train

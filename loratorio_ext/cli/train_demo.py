@@ -1,0 +1,31 @@
+"""Make the embedded world again: base model, networks and judge."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loratorio_ext.cli.console import OK, Console, Interrupted, Work
+from loratorio_ext.cli.writing import prepare_folder
+
+if TYPE_CHECKING:
+    from loratorio_ext.cli.tools import Tools
+
+
+def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
+    """`loratorio train-demo`: writes the world into --out; what is there already is not made again."""
+    out = prepare_folder(Path(arguments.out))
+
+    def report(line: str) -> None:
+        work.begun = True
+        console.note(line)
+
+    try:
+        tools.train(out, seed=arguments.seed, workers=arguments.workers, quick=arguments.quick, report=report)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"the finished parts are kept in {out}; the same command goes on from them"
+        ) from None
+    console.result(str(out))
+    return OK
