@@ -103,9 +103,12 @@ def _save_maps(out: Path, demo: Demo) -> None:
     steps, maps = demo.maps()
     if not steps:
         return
-    scale, mean = scale_of([maps]), maps.mean(axis=0)
+    mean = maps.mean(axis=0)
+    scale, mean_scale = scale_of([maps]), scale_of([mean])
     for place, (seed, image) in enumerate(zip(demo.seeds, demo.composed.images, strict=True)):
         territories(image, mean[:, place], (TILE, TILE)).save(out / f"who-speaks-{seed}.png")
         for index, name in enumerate(demo.composed.report.composed):
-            overlay(image, mean[index, place], scale, (TILE, TILE)).save(out / f"weights-{name}-{seed}.png")
+            overlay(image, mean[index, place], mean_scale, (TILE, TILE)).save(
+                out / f"weights-{name}-{seed}.png"
+            )
             strip(maps[:, index, place], scale, 64).save(out / f"steps-{name}-{seed}.png")

@@ -77,6 +77,7 @@ def line_chart(
         parts.append(
             f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y(guide):.1f}" y2="{y(guide):.1f}" class="guide"/>'
         )
+        parts.append(f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">all equal</text>')
     ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
     labels = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):

@@ -122,8 +122,10 @@ def _who_speaks(demo: Demo) -> Iterable[str]:
     steps, maps = demo.maps()
     if not steps:
         return
-    scale = scale_of([maps])
-    first, *others = [_maps_of(demo, place, steps, maps, scale) for place in range(len(demo.seeds))]
+    scale, mean_scale = scale_of([maps]), scale_of([maps.mean(axis=0)])
+    first, *others = [
+        _maps_of(demo, place, steps, maps, (scale, mean_scale)) for place in range(len(demo.seeds))
+    ]
     more = "".join(
         f"<details><summary>The same for seed {seed}</summary>{html}</details>"
         for seed, html in zip(demo.seeds[1:], others, strict=True)
@@ -133,12 +135,13 @@ def _who_speaks(demo: Demo) -> Iterable[str]:
 <p>The weights that LoRAtorio gave to each network, for seed {demo.seeds[0]}. Light places listen to the
 network, dark ones do not. At every place the weights of all networks add up to one.</p>
 {first}
-{_legend(scale, maps.shape[1])}
+{_legends(demo, scale, mean_scale)}
 {more}
 </section>"""
 
 
-def _maps_of(demo: Demo, place: int, steps: list[int], maps: Maps, scale: Scale) -> str:
+def _maps_of(demo: Demo, place: int, steps: list[int], maps: Maps, scales: tuple[Scale, Scale]) -> str:
+    scale, mean_scale = scales
     picture, names = demo.composed.images[place], demo.composed.report.composed
     mean = maps[:, :, place].mean(axis=0)
     figures = [
@@ -149,7 +152,7 @@ def _maps_of(demo: Demo, place: int, steps: list[int], maps: Maps, scale: Scale)
     strips = []
     for index, name in enumerate(names):
         swatch = f'<span class="swatch" style="--network: {network_colour(index)}"></span>'
-        laid_over = _img(overlay(picture, mean[index], scale, picture.size), f"mean weight of {name}")
+        laid_over = _img(overlay(picture, mean[index], mean_scale, picture.size), f"mean weight of {name}")
         figures.append(
             f"<figure>{laid_over}<figcaption>{swatch}{escape(name)}, all steps</figcaption></figure>"
         )
@@ -165,14 +168,23 @@ def _maps_of(demo: Demo, place: int, steps: list[int], maps: Maps, scale: Scale)
     return f'<div class="who">{"".join(figures)}</div>\n<div class="steps">{"".join(strips)}</div>'
 
 
-def _legend(scale: Scale, networks: int) -> str:
+def _legends(demo: Demo, scale: Scale, mean_scale: Scale) -> str:
+    networks = len(demo.composed.report.composed)
+    return (
+        f'<div class="legends">{_legend("mean of all steps", mean_scale, networks)}'
+        f"{_legend('single step', scale, networks)}</div>"
+        f'<p class="note below">Colours are weights. The mark is at 1/{networks}, what each network would'
+        " have if none stood out.</p>"
+    )
+
+
+def _legend(label: str, scale: Scale, networks: int) -> str:
     colours = ", ".join("#" + "".join(f"{part:02x}" for part in colour) for colour in ramp(13))
     equal = float(scale.place(np.array(1 / networks)))
     return (
-        f'<div class="legend"><span>weight {scale.low:.2f}</span>'
+        f'<div class="legend"><span>{label}</span><span>{scale.low:.2f}</span>'
         f'<div class="ramp" style="background: linear-gradient(to right, {colours})">'
         f'<i style="left: {100 * equal:.1f}%"></i></div><span>{scale.high:.2f}</span></div>'
-        f'<p class="note">The mark is at 1/{networks}, what each network would have if none stood out.</p>'
     )
 
 
@@ -191,7 +203,7 @@ def _charts(demo: Demo) -> Iterable[str]:
 only, such as an object's, has a modest mean and a bright spot in its map.</p>
 <div class="charts">
 <div><h3>Weight of each network</h3>{weight_chart}</div>
-<div><h3>Distance from the base model (1 − cosine similarity)</h3>{distance_chart}</div>
+<div><h3>Distance from the base (1 − cosine)</h3>{distance_chart}</div>
 </div>
 </section>"""
 

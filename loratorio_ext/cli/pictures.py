@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from loratorio_ext.cli.colours import Bytes, Floats, network_colour, ramp, rgb
 
@@ -54,7 +54,11 @@ def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
 def overlay(picture: Image.Image, values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
     """The map [h, w] laid over the picture: colours say the weight, light and dark say the drawing."""
     base = picture.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST)
-    return Image.blend(base, heat(values, scale, size), 0.58)
+    colours = heat(values, scale, size)
+    # Shaded by the drawing, then lifted a little, so that the drawing shows in dark places too.
+    return Image.blend(
+        ImageChops.multiply(colours, ImageChops.screen(base, base)), Image.blend(base, colours, 0.6), 0.5
+    )
 
 
 def territories(picture: Image.Image, maps: Maps, size: tuple[int, int]) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Train(Protocol):
 
 def open_host(path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
+    # transformers notes at its import what it lacks, such as torchvision; here nothing of it is needed.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
 
     return DiffusersHost.open(path, device, dtype, offline=offline)

@@ -127,8 +127,8 @@ class ToyJudge:
             level = float(np.asarray(image, dtype=np.float64).mean() / 255)
             found.append(
                 {
-                    "shape": {"star": level, "circle": 1 - level, "none": 0.0},
-                    "texture": {"checkered": 0.4, "plain": 0.5, "none": 0.1},
+                    "shape": {"star": level + 0.1, "circle": 0.9 - level, "none": 0.0},
+                    "texture": {"checkered": 1 - level, "plain": level, "none": 0.0},
                     "object": {"moon": 0.9, "ball": 0.05, "none": 0.05},
                 }
             )
@@ -175,3 +175,8 @@ def toys(world: Path) -> Toys:
         train=train,
     )
     return Toys(host, opened, trained, tools)
+
+
+@pytest.fixture
+def root_of_checkout() -> Path:
+    return Path(__file__).resolve().parents[2]

@@ -1,0 +1,131 @@
+"""`loratorio generate` against a host that keeps the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from loratorio_ext.cli.main import main
+from loratorio_ext.settings import Settings
+
+PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_pictures_are_written_and_named(toys: Any, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", PROMPT, "--seed", "5", "--batch", "2", "--out", "made"], toys.tools) == 0
+    assert lines(capsys) == ["made/5-loratorio.png", "made/6-loratorio.png"]
+    assert sorted(path.name for path in Path("made").iterdir()) == ["5-loratorio.png", "6-loratorio.png"]
+    assert toys.opened == [(world / "model", None, None, True)]
+    request = toys.host.requests[0]
+    assert (request.seeds, request.steps, request.cfg) == ((5, 6), 20, 4.0)
+    assert request.network_dir == world / "networks"
+    assert request.settings == Settings(enabled=True)
+
+
+def test_every_option_reaches_the_request(toys: Any) -> None:
+    Path("nets").mkdir()
+    Path("model").mkdir()
+    given = (
+        "--negative dark --method switch --switch-every 3 --model model --lora-dir nets --device cpu"
+        " --dtype float32 --offline"
+        " --seed 9 --batch 2 --count 2 --steps 4 --cfg 1 --sampler Euler --width 64 --height 72"
+        " --patch-size 4 --temperature 0.5 --top-k 2 --top-k-scope patch --recenter 1 --compare denoised"
+        " --start 0.1 --end 0.9 --rescan 2 --batch-rows 8"
+    )
+    assert main(["generate", PROMPT, *given.split()], toys.tools) == 0
+    assert toys.opened == [(Path("model"), "cpu", "float32", True)]
+    first, second = toys.host.requests
+    assert (first.seeds, second.seeds) == ((9, 10), (11, 12))
+    assert (first.prompts, first.negative_prompt) == ([PROMPT], "dark")
+    assert (first.steps, first.cfg, first.sampler, first.width, first.height) == (4, 1.0, "Euler", 64, 72)
+    assert (first.method, first.switch_every, first.network_dir) == ("switch", 3, Path("nets"))
+    assert first.settings == Settings(True, 4, 0.5, 2, "patch", 1.0, "denoised", 0.1, 0.9, 2, 8)
+
+
+def test_another_model_gets_the_usual_steps_and_scale(toys: Any) -> None:
+    Path("model").mkdir()
+    assert main(["generate", "a star", "--model", "model"], toys.tools) == 0
+    assert (toys.host.requests[0].steps, toys.host.requests[0].cfg) == (30, 7.0)
+    assert toys.opened[0][3] is False
+
+
+def test_a_picture_is_never_written_over_unless_it_was_named(
+    toys: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for expected in ("made/1-loratorio.png", "made/1-loratorio-2.png", "made/1-loratorio-3.png"):
+        assert main(["generate", PROMPT, "--out", "made"], toys.tools) == 0
+        assert lines(capsys) == [expected]
+    for _ in range(2):
+        assert main(["generate", PROMPT, "--out", "made/mine.png"], toys.tools) == 0
+        assert lines(capsys) == ["made/mine.png"]
+    assert len(list(Path("made").iterdir())) == 4
+
+
+def test_the_picture_holds_its_parameters(toys: Any) -> None:
+    assert (
+        main(["generate", PROMPT, "--out", "a.png", "--temperature", "0.7", "--patch-size", "4"], toys.tools)
+        == 0
+    )
+    with Image.open("a.png") as image:
+        text = image.info["parameters"]
+    assert text.startswith(PROMPT)
+    assert "Seed: 1" in text
+    assert Settings.from_infotext(text) == Settings(enabled=True, temperature=0.7, patch_size=4)
+
+
+def test_the_report_says_what_happened(toys: Any) -> None:
+    assert main(["generate", PROMPT, "--steps", "3", "--report", "notes/report.json"], toys.tools) == 0
+    report = json.loads(Path("notes/report.json").read_text("utf-8"))
+    assert report["schema"] == "loratorio.report"
+    assert report["composed"] == ["star", "moon"]
+    assert report["totals"]["rows"] == 3 * 2 * 3
+    assert report["finished"] is True
+
+
+def test_progress_is_lines_without_a_terminal_and_nothing_when_quiet(
+    toys: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", PROMPT, "--steps", "8"], toys.tools) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"seed 1: step {step} of 8" for step in (2, 4, 6, 8)]
+    assert main(["generate", PROMPT, "--quiet"], toys.tools) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(
+    toys: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["generate", PROMPT, "--steps", "8"], toys.tools) == 0
+    assert "8/8" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_so(toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    toys.host.fail_at, toys.host.error = (2, 3), KeyboardInterrupt()
+    assert main(["generate", PROMPT, "--out", "made", "--count", "3", "--batch", "2"], toys.tools) == 130
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["made/1-loratorio.png", "made/2-loratorio.png"]
+    assert "kept 2 finished pictures in made" in captured.err.splitlines()[-1]
+    assert len(list(Path("made").iterdir())) == 2
+
+
+def test_ctrl_c_before_the_first_picture(toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    toys.host.fail_at, toys.host.error = (1, 0), KeyboardInterrupt()
+    assert main(["generate", PROMPT, "--quiet", "--out", "made"], toys.tools) == 130
+    assert "nothing was kept" in capsys.readouterr().err
+    assert list(Path("made").iterdir()) == []
+
+
+def test_warnings_of_the_run_are_told_even_when_quiet(toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", PROMPT, "--quiet", "--rescan", "4"], toys.tools) == 0
+    assert "rescan = 4 has no effect" in capsys.readouterr().err
