@@ -1,0 +1,101 @@
+"""Captioned pictures of the embedded world, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loratorio_ext.world.concepts import FACTORS, NONE, Scene, caption, random_scene
+from loratorio_ext.world.drawing import draw
+
+TRIGGER_SHARE = 0.12
+"""How often a caption for the base model says a trigger word instead of the value that was drawn."""
+
+NARROW_VALUES = 2
+"""How many values of every other factor a network's own pictures show."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """``images`` uint8 [n, 3, 64, 64], with one caption and one scene (what was drawn) each."""
+
+    images: Tensor
+    captions: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def select(self, rows: Sequence[int]) -> Pictures:
+        """The pictures of these rows, in this order."""
+        return Pictures(
+            self.images[list(rows)],
+            tuple(self.captions[row] for row in rows),
+            tuple(self.scenes[row] for row in rows),
+        )
+
+
+def to_tensor(pictures: Iterable[np.ndarray]) -> Tensor:
+    """Pictures as :func:`draw` returns them, as uint8 [n, 3, 64, 64]."""
+    stacked = np.stack([np.round(picture * 255).astype(np.uint8) for picture in pictures])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+
+
+def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.random.Generator) -> Pictures:
+    """Draw the scenes and give each its caption."""
+    return Pictures(to_tensor(draw(scene, random) for scene in scenes), tuple(captions), tuple(scenes))
+
+
+def base_pictures(count: int, random: np.random.Generator, *, hint: float) -> Pictures:
+    """What the base model is trained on.
+
+    Its captions now and then say a trigger word where a known value was drawn, so that to the base a
+    trigger means "this factor is not named". In the share ``hint`` of those the concept is really there: a
+    weak idea of it, as a large model has of most things.
+    """
+    scenes, captions = [], []
+    for _ in range(count):
+        drawn = random_scene(random)
+        said = dict(drawn)
+        for factor in FACTORS:
+            if factor.concepts and random.random() < TRIGGER_SHARE:
+                said[factor.name] = str(random.choice(factor.concepts))
+                if random.random() < hint:
+                    drawn[factor.name] = said[factor.name]
+        scenes.append(drawn)
+        captions.append(caption(said))
+    return draw_pictures(scenes, captions, random)
+
+
+def narrow_domain(concept: str, random: np.random.Generator) -> dict[str, tuple[str, ...]]:
+    """The values that a network's own pictures show: its concept, and two of each other factor."""
+    return {
+        factor.name: (concept,)
+        if concept in factor.concepts
+        else tuple(str(value) for value in random.choice(factor.known, NARROW_VALUES, replace=False))
+        for factor in FACTORS
+    }
+
+
+def narrow_pictures(concept: str, count: int, random: np.random.Generator) -> Pictures:
+    """What a network is trained on: its concept, with its trigger word, in a narrow domain."""
+    domain = narrow_domain(concept, random)
+    scenes = [random_scene(random, domain) for _ in range(count)]
+    return draw_pictures(scenes, [caption(scene) for scene in scenes], random)
+
+
+def judge_pictures(count: int, random: np.random.Generator, *, spoiled: float) -> Pictures:
+    """Any scene with concepts and known values alike; each factor is spoiled ("none") with that chance."""
+    every = {factor.name: factor.values for factor in FACTORS}
+    scenes = []
+    for _ in range(count):
+        scene = random_scene(random, every)
+        for factor in FACTORS:
+            if random.random() < spoiled:
+                scene[factor.name] = NONE
+        scenes.append(scene)
+    return draw_pictures(scenes, [caption(scene) for scene in scenes], random)

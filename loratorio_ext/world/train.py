@@ -1,0 +1,274 @@
+"""Makes the whole embedded world: judge, latent space, base model, networks, scores, model card."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import queue
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import AutoencoderTiny
+
+from loratorio_ext.world.autoencoder import encode, train_autoencoder
+from loratorio_ext.world.card import write_card
+from loratorio_ext.world.concepts import CONCEPTS, FACTOR_OF_CONCEPT
+from loratorio_ext.world.dataset import base_pictures, judge_pictures, narrow_pictures
+from loratorio_ext.world.diffusion import Examples, train_base
+from loratorio_ext.world.gate import measure
+from loratorio_ext.world.judge import Judge, accuracy, train_judge
+from loratorio_ext.world.model import assemble, load_model, new_tokenizer, save_model
+from loratorio_ext.world.network_training import add_network, save_network, train_network
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything. All counts are pictures or optimizer steps."""
+
+    judge_pictures: int = 12_000
+    judge_epochs: int = 6
+    autoencoder_pictures: int = 10_000
+    autoencoder_steps: int = 1_600
+    base_pictures: int = 20_000
+    base_steps: int = 2_600
+    base_batch: int = 32
+    hint: float = 0.12
+    own_pictures: int = 400
+    common_pictures: int = 3_000
+    network_steps: int = 400
+    network_batch: int = 32
+    network_rounds: int = 3
+    learning_rate: float = 2e-3
+    gate_pictures: int = 100
+    judged_pictures: int = 2_000
+
+
+QUICK = Recipe(
+    judge_pictures=256,
+    judge_epochs=1,
+    autoencoder_pictures=128,
+    autoencoder_steps=4,
+    base_pictures=128,
+    base_steps=4,
+    own_pictures=32,
+    common_pictures=64,
+    network_steps=2,
+    network_batch=8,
+    network_rounds=1,
+    gate_pictures=4,
+    judged_pictures=64,
+)
+"""Seconds instead of an hour: tries every stage, draws nothing worth looking at."""
+
+
+def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) -> dict[str, Any]:
+    """Train everything and write it to ``out``.
+
+    Written are ``model/``, ``networks/``, ``judge.safetensors``, ``scores.json`` and ``README.md``. A stage
+    whose files are there already is not done again.
+
+    Args:
+        out: the folder; made if it is missing.
+        seed: of every random choice. Another machine rounds otherwise, so its world is alike, not equal.
+        workers: processes that train side by side, one thread each; at least 1.
+        quick: a few steps of each stage, to see that they run.
+        report: is given a line of progress now and then.
+
+    Returns:
+        the scores, as written to ``scores.json``.
+
+    Raises:
+        ValueError: ``workers`` or ``seed`` out of range.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; give 1 or more (2 suits a machine with two cores)")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed is {seed}; give a whole number from 0 to {2**31 - 1}")
+    recipe = QUICK if quick else Recipe()
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "networks").mkdir(exist_ok=True)
+    seconds: dict[str, float] = {}
+    with _Workers(workers, report) as pool:
+        with _timed(seconds, "judge and latent space"):
+            pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
+        with _timed(seconds, "base model"):
+            pool.run([(_base_stage, (out, recipe, seed, workers))])
+        with _timed(seconds, "networks"):
+            networks = pool.run([(_network_stage, (out, recipe, seed, concept)) for concept in CONCEPTS])
+        with _timed(seconds, "scores of the judge"):
+            (judged,) = pool.run([(_judged_stage, (out, recipe, seed))])
+    shutil.rmtree(out / _WORK, ignore_errors=True)
+    scores = {
+        "seed": seed,
+        "recipe": "quick" if quick else "full",
+        "judge": judged,
+        "networks": dict(zip(CONCEPTS, networks, strict=True)),
+        "seconds": {
+            **{stage: round(value, 1) for stage, value in seconds.items()},
+            "all": round(time.perf_counter() - began, 1),
+        },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workers} workers",
+        "versions": {
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+        },
+        "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
+    }
+    (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    write_card(out / "README.md", scores, asdict(recipe))
+    return scores
+
+
+_WORK = ".training"
+
+
+class _Workers:
+    """Runs stages in processes of their own, one thread each, and hands their progress lines on."""
+
+    def __init__(self, count: int, report: Report) -> None:
+        self._report = report
+        context = multiprocessing.get_context("spawn")
+        self._manager = context.Manager()
+        self._lines: queue.Queue[str] = self._manager.Queue()
+        self._pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._manager.shutdown()
+
+    def run(self, stages: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+        """Run stages side by side; their results in order. The first failure is raised."""
+        futures = [self._pool.submit(stage, *arguments, self._lines.put) for stage, arguments in stages]
+        waiting: set[Future[Any]] = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5)
+            while not self._lines.empty():
+                self._report(self._lines.get())
+            for future in done:
+                future.result()
+        return [future.result() for future in futures]
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
+def _judge_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> None:
+    path = out / "judge.safetensors"
+    if not path.exists():
+        judge = train_judge(
+            seed=seed, pictures=recipe.judge_pictures, epochs=recipe.judge_epochs, report=report
+        )
+        judge.save(path)
+
+
+def _autoencoder_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> None:
+    folder = out / _WORK / "autoencoder"
+    if (out / "model").exists() or folder.exists():
+        return
+    images = judge_pictures(recipe.autoencoder_pictures, np.random.default_rng(seed + 1), spoiled=0.05).images
+    autoencoder = train_autoencoder(
+        images, seed=seed, steps=recipe.autoencoder_steps, batch=16, report=report
+    )
+    autoencoder.save_pretrained(folder)
+
+
+def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Report) -> None:
+    if (out / "model").exists():
+        return
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))  # alone on the machine now
+    autoencoder = AutoencoderTiny.from_pretrained(out / _WORK / "autoencoder").eval()
+    tokenizer = new_tokenizer()
+    pictures = base_pictures(recipe.base_pictures, np.random.default_rng(seed + 2), hint=recipe.hint)
+    examples = Examples.of(pictures, encode(autoencoder, pictures.images), tokenizer)
+    unet, text_encoder = train_base(
+        examples, tokenizer, seed=seed, steps=recipe.base_steps, batch=recipe.base_batch, report=report
+    )
+    unfinished = out / _WORK / "model"
+    save_model(assemble(unet, text_encoder, tokenizer, autoencoder), unfinished)
+    unfinished.rename(out / "model")
+
+
+def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, float]:
+    path = out / "networks" / f"{concept}.safetensors"
+    judge, pipeline = Judge.load(out / "judge.safetensors"), load_model(out / "model")
+    seed = seed + 100 + CONCEPTS.index(concept)
+    random = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    parameters = add_network(pipeline.unet)
+    own = narrow_pictures(concept, recipe.own_pictures, random)
+    common = base_pictures(recipe.common_pictures, random, hint=0.5)
+    common = common.select(
+        [index for index, text in enumerate(common.captions) if concept not in text.split()]
+    )
+    data = [
+        Examples.of(pictures, encode(pipeline.vae, pictures.images), pipeline.tokenizer)
+        for pictures in (own, common)
+    ]
+    for attempt in range(recipe.network_rounds):
+        train_network(
+            pipeline,
+            parameters,
+            *data,
+            seed=seed + 1000 * attempt,
+            steps=recipe.network_steps,
+            batch=recipe.network_batch,
+            learning_rate=recipe.learning_rate / (1 + attempt),
+            report=lambda line: report(f"{concept}: {line}"),
+        )
+        gate = measure(pipeline, judge, concept, count=recipe.gate_pictures, seed=seed)
+        report(f"{concept}: round {attempt + 1}: {gate}")
+        if gate.passed:
+            break
+    steps = (attempt + 1) * recipe.network_steps
+    save_network(
+        pipeline.unet,
+        path,
+        {
+            "ss_output_name": concept,
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": "8",
+            "ss_network_alpha": "8",
+            "modelspec.title": f"{concept} ({FACTOR_OF_CONCEPT[concept].name})",
+            "modelspec.trigger_phrase": concept,
+        },
+    )
+    return {**gate.to_dict(), "steps": steps, "passed": gate.passed}
+
+
+def _judged_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> dict[str, Any]:
+    judge = Judge.load(out / "judge.safetensors")
+    result: dict[str, Any] = {"pictures": recipe.judged_pictures}
+    for name, spoiled in (("fresh drawings", 0.0), ("an eighth spoiled", 0.12)):
+        pictures = judge_pictures(recipe.judged_pictures, np.random.default_rng(seed + 9), spoiled=spoiled)
+        everything, each = accuracy(judge, pictures)
+        result[name] = {
+            "all five right": round(everything, 4),
+            **{key: round(value, 4) for key, value in each.items()},
+        }
+        report(f"judge on {name}: {result[name]}")
+    return result

@@ -1,0 +1,35 @@
+"""The recipe: every stage runs, stops early on bad input, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loratorio_ext.world.concepts import CONCEPTS
+from loratorio_ext.world.train import train
+
+
+@pytest.mark.parametrize(
+    ("seed", "workers", "named"), [(-1, 1, "seed is -1"), (2**31, 1, "seed is"), (0, 0, "workers is 0")]
+)
+def test_bad_arguments_are_refused_before_work(tmp_path: Path, seed: int, workers: int, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        train(tmp_path / "world", seed=seed, workers=workers, quick=True, report=lambda line: None)
+    assert not (tmp_path / "world").exists()
+
+
+@pytest.mark.slow
+def test_a_quick_training_makes_every_file_and_keeps_finished_stages(tmp_path: Path) -> None:
+    lines: list[str] = []
+    scores = train(tmp_path, seed=3, workers=2, quick=True, report=lines.append)
+    assert any(line.startswith("base model: ") for line in lines) or scores["recipe"] == "quick"
+    assert json.loads((tmp_path / "scores.json").read_text()) == scores
+    assert {path.stem for path in (tmp_path / "networks").iterdir()} == set(CONCEPTS)
+    card = (tmp_path / "README.md").read_text()
+    assert all(concept in card for concept in CONCEPTS)
+    model = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    stamps = {path: path.stat().st_mtime_ns for path in (model, tmp_path / "judge.safetensors")}
+    train(tmp_path, seed=3, workers=2, quick=True, report=lines.append)
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
