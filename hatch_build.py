@@ -1,0 +1,20 @@
+"""Puts the embedded model and its networks into the wheel; called by hatchling when it builds one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class DemoData(BuildHookInterface):
+    """Adds `demo/` as `loratorio_ext/demo_data`.
+
+    Hatchling's own `force-include` would copy the folder for an editable install too, which finds it in the
+    checkout anyway.
+    """
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called before a build; `version` is "standard" or "editable"."""
+        if version == "standard":
+            build_data["force_include"]["demo"] = "loratorio_ext/demo_data"
