@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loratorio_ext.networks.delta import Delta, LowRank
-from loratorio_ext.networks.files import find_network, load_network
+from loratorio_ext.networks.files import load_network
+from loratorio_ext.networks.find import find_network
 from loratorio_ext.networks.keys import KeyMap
 from loratorio_ext.networks.network import Component, Network
 from loratorio_ext.networks.tags import Tag
