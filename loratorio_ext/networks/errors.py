@@ -33,3 +33,7 @@ class UnknownNetworkError(ValueError):
         super().__init__(f"network {shown(name)}: {reason}")
         self.name = name
         self.near = near
+
+
+class LayerPartsError(ValueError):
+    """The parts that a file holds for one layer make no delta; the message is the reason and the remedy."""

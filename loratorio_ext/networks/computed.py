@@ -1,0 +1,139 @@
+"""ΔW that is computed when the layer runs: types that are not low-rank, and DoRA on top of any type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from loratorio_ext.networks.delta import OutputSlice
+from loratorio_ext.networks.errors import LayerPartsError
+
+Parts = Mapping[str, Tensor]
+Rebuild = Callable[[Parts, Tensor], Tensor]
+"""(parts, W) → ΔW without its scale, float32, one device. W is empty where the type does not need it."""
+
+
+def plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
+    """The layer's weight in float32 (the slice's rows), detached.
+
+    Raises ValueError where the weight is stored in a form that is not plain numbers (4 bit, GGUF).
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        stored = f"as {weight.dtype}" if isinstance(weight, Tensor) else "nowhere that can be read"
+        raise ValueError(
+            f"a layer of class {type(module).__name__} has its weight stored {stored}, but this network's "
+            "type is computed from the plain weight; load the model in 16, 32 or 8 bit floats, or use a LoRA"
+        )
+    plain = weight.detach().to(torch.float32)
+    return plain if output_slice is None else plain[output_slice[0] : output_slice[0] + output_slice[1]]
+
+
+def weight_decomposed(weight: Tensor, delta: Tensor, magnitude: Tensor) -> Tensor:
+    """ΔW of DoRA: m · (W + ΔW) / ‖W + ΔW‖ − W.
+
+    weight, delta: [out, in, *kernel]. magnitude m: [out, 1, ...] (norm of every output's row) or
+    [1, in, 1, ...] (norm of every input's column). Source: DoRA (arXiv 2402.09353) eq. 5; LyCORIS has both
+    directions.
+    """
+    merged = weight + delta
+    over = tuple(dim for dim in range(merged.dim()) if magnitude.shape[dim] == 1)
+    norm: Tensor = torch.linalg.vector_norm(merged, dim=over, keepdim=True)
+    tiny = torch.finfo(norm.dtype).tiny
+    return merged * (magnitude / norm.clamp_min(tiny)) - weight
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """Callable for `Dense.computed`: module → ΔW, float32, shaped like the weight, on the weight's device.
+
+    rebuild: gives ΔW from the parts. scale: alpha / rank. shape: of the layer's weight, or of the slice;
+    None: the module's own. needs_weight: whether rebuild reads W. magnitude: DoRA's, broadcastable to the
+    shape.
+    """
+
+    rebuild: Rebuild
+    parts: Parts
+    scale: float = 1.0
+    shape: tuple[int, ...] | None = None
+    needs_weight: bool = False
+    magnitude: Tensor | None = None
+    output_slice: OutputSlice | None = None
+
+    def __call__(self, module: nn.Module) -> Tensor:
+        """ΔW for `module`. Raises ValueError where the layer's weight is needed but quantised."""
+        stored = getattr(module, "weight", None)
+        if self.needs_weight or self.magnitude is not None:
+            weight = plain_weight(module, self.output_slice)
+        else:
+            device = stored.device if isinstance(stored, Tensor) else torch.device("cpu")
+            weight = torch.empty(0, device=device)
+        shape = self.shape
+        if shape is None and isinstance(stored, Tensor):
+            shape = tuple(stored.shape)
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            return self._delta(weight, shape)
+
+    def check(self) -> None:
+        """Tries the shapes without computing. Raises LayerPartsError where they do not fit."""
+        if self.shape is None:
+            return
+        weight = torch.empty(self.shape, device="meta")
+        try:
+            self._delta(weight, self.shape)
+        except (RuntimeError, ValueError, IndexError) as error:
+            shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in self.parts.items())
+            raise LayerPartsError(f"{shapes} do not fit the layer's weight {self.shape}") from error
+
+    def _delta(self, weight: Tensor, shape: tuple[int, ...] | None) -> Tensor:
+        parts = {name: part.to(weight.device, torch.float32) for name, part in self.parts.items()}
+        delta = self.rebuild(parts, weight).to(torch.float32) * self.scale
+        if shape is not None:
+            if delta.shape[0] != shape[0]:
+                raise ValueError(f"ΔW has shape {tuple(delta.shape)}, the weight {shape}")
+            delta = delta.reshape(shape)
+        if self.magnitude is None:
+            return delta
+        return weight_decomposed(weight.reshape(delta.shape), delta, self.magnitude.to(weight.device))
+
+
+def low_rank(parts: Parts, weight: Tensor) -> Tensor:
+    """Low-rank ΔW, up · down or up · mid · down (for DoRA; plain LoRA never becomes dense)."""
+    up, down = parts["up"].flatten(1), parts["down"]
+    if "mid" in parts:
+        return torch.einsum("or,rs...,si->oi...", up, parts["mid"], down.flatten(1))
+    return (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
+
+
+def given(parts: Parts, weight: Tensor) -> Tensor:
+    """A full difference (for DoRA)."""
+    return parts["diff"]
+
+
+def ia3_of_outputs(parts: Parts, weight: Tensor) -> Tensor:
+    """(IA)³: ΔW = l ⊙ W along the outputs. Source: arXiv 2205.05638 sec. 3.3; LyCORIS modules/ia3.py."""
+    return weight * parts["weight"].reshape(-1, *(1,) * (weight.dim() - 1))
+
+
+def ia3_of_inputs(parts: Parts, weight: Tensor) -> Tensor:
+    """(IA)³ along the inputs."""
+    return weight * parts["weight"].reshape(1, -1, *(1,) * (weight.dim() - 2))
+
+
+def glora(parts: Parts, weight: Tensor) -> Tensor:
+    """GLoRA: ΔW = W · A + B with A and B low-rank. Source: arXiv 2306.07967; LyCORIS modules/glora.py.
+
+    Two orientations exist in files, told apart by the shapes: A = a1 · a2 (now) or a2 · a1 (before).
+    """
+    a1, a2 = parts["a1.weight"].flatten(1), parts["a2.weight"].flatten(1)
+    b1, b2 = parts["b1.weight"].flatten(1), parts["b2.weight"].flatten(1)
+    if not (a1.shape[0] == a2.shape[1] == weight.shape[1]):
+        a1, a2, b1, b2 = a2, a1, b2, b1
+    if "bm.weight" in parts:
+        core = torch.einsum("or,rs...,si->oi...", b1, parts["bm.weight"], b2)
+    else:
+        core = (b1 @ b2).reshape(weight.shape)
+    return torch.einsum("oi...,ij->oj...", weight, a1 @ a2) + core

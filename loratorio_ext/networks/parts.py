@@ -1,0 +1,209 @@
+"""From the parts that a file holds for one layer to deltas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.networks import computed, lycoris
+from loratorio_ext.networks.computed import Computed, Rebuild
+from loratorio_ext.networks.delta import Delta, Dense, LowRank
+from loratorio_ext.networks.errors import LayerPartsError
+from loratorio_ext.networks.keys import Layer
+
+Parts = Mapping[str, Tensor]
+RankScale = Callable[[int], float]
+"""rank → alpha / rank of a layer that has no alpha of its own."""
+
+# Types by the part that only they have: name, parts they need, parts they may have.
+_TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("LoRA", "up", ("down", "up"), ("mid", "up_bias")),
+    ("LoRA", "down", ("down", "up"), ("mid", "up_bias")),
+    ("LoHa", "hada_w1_a", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("hada_t1", "hada_t2")),
+    ("LoKr", "lokr_w1", ("lokr_w1",), ("lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")),
+    ("LoKr", "lokr_w1_a", ("lokr_w1_a", "lokr_w1_b"), ("lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")),
+    ("GLoRA", "a1.weight", ("a1.weight", "a2.weight", "b1.weight", "b2.weight"), ("bm.weight",)),
+    ("(IA)³", "on_input", ("on_input", "weight"), ()),
+    ("OFT", "oft_blocks", ("oft_blocks",), ("rescale",)),
+    ("full", "diff", ("diff",), ()),
+    ("norm", "w_norm", ("w_norm",), ("b_norm",)),
+    ("norm", "b_norm", ("b_norm",), ()),
+)
+_COMMON = frozenset({"alpha", "scale", "dora_scale", "magnitude", "bias", "diff_b"})
+
+
+def alpha_is_rank(rank: int) -> float:
+    """A scale of 1 (alpha = rank), which is what files without alpha mean."""
+    return 1.0
+
+
+def _number(parts: Parts, name: str) -> float | None:
+    if name not in parts:
+        return None
+    if parts[name].numel() != 1:
+        raise LayerPartsError(f"{name} has shape {tuple(parts[name].shape)}; it must be one number")
+    return float(parts[name])
+
+
+def _type_of(parts: Parts) -> str | None:
+    """The type's name; None where only biases are given. LayerPartsError for a mixture or an unknown."""
+    fits = [entry for entry in _TYPES if entry[1] in parts]
+    names = sorted({entry[0] for entry in fits})
+    if len(names) > 1:
+        raise LayerPartsError(f"parts of several types at once: {', '.join(names)}")
+    if "oft_diag" in parts:
+        raise LayerPartsError(
+            "OFT in an old form (oft_diag) is not supported; export it again with LyCORIS 2.0+"
+        )
+    if not fits:
+        rest = sorted(set(parts) - _COMMON)
+        if rest:
+            raise LayerPartsError(f"unknown or incomplete type with the parts {', '.join(rest)}")
+        return None
+    _, _, needs, may = fits[0]
+    missing = sorted(set(needs) - set(parts))
+    if missing:
+        raise LayerPartsError(f"{names[0]} without its part {missing[0]}")
+    surplus = sorted(set(parts) - set(needs) - set(may) - _COMMON)
+    if surplus:
+        raise LayerPartsError(f"{names[0]} with a part that does not belong to it: {surplus[0]}")
+    return names[0]
+
+
+def _magnitude(parts: Parts, layer: Layer) -> Tensor | None:
+    """DoRA's magnitude, shaped to broadcast over the weight's outputs or its inputs."""
+    if "magnitude" not in parts and "dora_scale" not in parts:
+        return None
+    if layer.shape is None or len(layer.shape) < 2:
+        raise LayerPartsError("DoRA on a layer whose weight shape is not known or has one dim")
+    out, width, *kernel = layer.shape
+    ones = (1,) * len(kernel)
+    if "magnitude" in parts:  # PEFT: one number an output
+        vector, of_outputs = parts["magnitude"].flatten(), True
+    else:  # LyCORIS: [out, 1, ...] or [1, in, ...]
+        scale = parts["dora_scale"]
+        vector, of_outputs = scale.flatten(), scale.dim() == 1 or scale.shape[0] != 1 or out == 1
+    if vector.numel() != (out if of_outputs else width):
+        shape = tuple(parts["magnitude" if "magnitude" in parts else "dora_scale"].shape)
+        raise LayerPartsError(f"DoRA's magnitude has shape {shape}; the layer's weight has {layer.shape}")
+    return vector.to(torch.float32).reshape((out, 1, *ones) if of_outputs else (1, width, *ones))
+
+
+def _check_low_rank(delta: LowRank, layer: Layer) -> None:
+    if layer.shape is None:
+        return
+    got = (delta.up.shape[0], delta.down.shape[1], *delta.kernel)
+    kernel = layer.shape[2:]
+    expected = (*layer.shape[:2], *(() if math.prod(kernel) == 1 else kernel))
+    if got != expected:
+        raise LayerPartsError(f"it is made for a weight of shape {got}; the model's layer has {expected}")
+
+
+def _shaped(tensor: Tensor, layer: Layer, what: str) -> Tensor:
+    if layer.shape is None:
+        return tensor
+    if tensor.numel() != math.prod(layer.shape) or tensor.shape[:1] != layer.shape[:1]:
+        raise LayerPartsError(f"{what} has shape {tuple(tensor.shape)}; the model's layer has {layer.shape}")
+    return tensor.reshape(layer.shape)
+
+
+def _bias(tensor: Tensor, layer: Layer, what: str) -> Tensor:
+    if layer.shape is not None and tensor.numel() != layer.shape[0]:
+        raise LayerPartsError(
+            f"{what} has shape {tuple(tensor.shape)}; the layer has {layer.shape[0]} outputs"
+        )
+    return tensor.flatten()
+
+
+def _rebuild(kind: str, parts: Parts, layer: Layer) -> tuple[Rebuild, int | None, bool]:
+    """How ΔW of a dense type is computed, its rank (None: no alpha), and whether it reads W."""
+    if kind == "LoRA":
+        return computed.low_rank, parts["down"].shape[0], False
+    if kind == "LoHa":
+        if ("hada_t1" in parts) != ("hada_t2" in parts):
+            raise LayerPartsError("LoHa with one of its two Tucker cores")
+        return lycoris.loha, parts["hada_w1_b"].shape[0], False
+    if kind == "LoKr":
+        if "lokr_w2" not in parts and not {"lokr_w2_a", "lokr_w2_b"} <= set(parts):
+            raise LayerPartsError("LoKr without its second factor")
+        low = next((parts[name] for name in ("lokr_w1_b", "lokr_w2_b") if name in parts), None)
+        return lycoris.lokr, None if low is None else low.shape[0], False
+    if kind == "GLoRA":
+        return computed.glora, min(parts["a1.weight"].shape[:2]), True
+    if kind == "(IA)³":
+        on_input = _number(parts, "on_input")
+        return (computed.ia3_of_inputs if on_input else computed.ia3_of_outputs), None, True
+    if kind == "full":
+        return computed.given, None, False
+    if parts["oft_blocks"].dim() not in (3, 4):
+        raise LayerPartsError(
+            f"OFT with blocks of shape {tuple(parts['oft_blocks'].shape)}; 3 or 4 dims are known"
+        )
+    constraint = (_number(parts, "alpha") or 0.0) * (layer.shape[0] if layer.shape else 0)
+    return partial(lycoris.oft, constraint=constraint), None, True
+
+
+def layer_deltas(parts: Parts, layer: Layer, rank_scale: RankScale = alpha_is_rank) -> tuple[Delta, ...]:
+    """The deltas of one layer, which add up: most often one.
+
+    parts: by our part names (keys.py), finite floating tensors on the CPU, without empty ones. rank_scale:
+    gives alpha / rank where the parts have neither alpha nor scale. Raises LayerPartsError for parts that
+    are incomplete, contradict each other, or do not fit the layer.
+    """
+    kind = _type_of(parts)
+    if layer.kind == "norm" and kind not in ("norm", "full", None):
+        raise LayerPartsError(f"{kind} on a norm layer")
+    cut = layer.output_slice
+    alpha, own_scale = _number(parts, "alpha"), _number(parts, "scale")
+
+    def scale_of(rank: int | None) -> float:
+        if own_scale is not None:
+            return own_scale
+        if rank is None:
+            return 1.0
+        return rank_scale(rank) if alpha is None else alpha / rank
+
+    deltas: list[Delta] = []
+    scale = 1.0
+    magnitude = _magnitude(parts, layer)
+    if kind == "LoRA" and magnitude is None:
+        scale = scale_of(parts["down"].shape[0])
+        try:
+            low = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, cut)
+        except ValueError as error:
+            raise LayerPartsError(str(error)) from error
+        _check_low_rank(low, layer)
+        deltas.append(low)
+    elif kind == "norm" or (kind == "full" and magnitude is None):
+        name = "diff" if kind == "full" else "w_norm"
+        weight = _shaped(parts[name], layer, name) if name in parts else None
+        norm_bias = _bias(parts["b_norm"], layer, "b_norm") if "b_norm" in parts else None
+        deltas.append(Dense(weight, None, norm_bias, scale_of(None), cut))
+    elif kind is not None:
+        if kind == "full":
+            parts = {**parts, "diff": _shaped(parts["diff"], layer, "diff")}
+        rebuild, rank, needs_weight = _rebuild(kind, parts, layer)
+        scale = scale_of(rank)
+        used = {name: part for name, part in parts.items() if name not in _COMMON}
+        recipe = Computed(rebuild, used, scale, layer.shape, needs_weight, magnitude, cut)
+        recipe.check()
+        deltas.append(Dense(None, recipe, None, 1.0, cut))
+
+    for name, factor in (("diff_b", 1.0), ("up_bias", scale)):
+        if name in parts:
+            deltas.append(Dense(bias=_bias(parts[name], layer, name) * factor, output_slice=cut))
+    if (
+        "bias" in parts
+    ):  # A1111 adds it to ΔW before the scale (network.py, finalize_updown); small ones are Δb
+        bias = parts["bias"]
+        if layer.shape is not None and bias.numel() == math.prod(layer.shape) and len(layer.shape) > 1:
+            deltas.append(Dense(weight=bias.reshape(layer.shape), scale=scale, output_slice=cut))
+        else:
+            deltas.append(Dense(bias=_bias(bias, layer, "bias"), output_slice=cut))
+    if not deltas:
+        raise LayerPartsError(f"nothing but {', '.join(sorted(parts))}")
+    return tuple(deltas)
