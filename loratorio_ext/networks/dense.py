@@ -11,7 +11,7 @@ from loratorio_ext.networks.convolution import convolve, geometry_of, padded
 from loratorio_ext.networks.delta import Dense, OutputSlice, at_least_float32
 from loratorio_ext.networks.plan import Segment
 from loratorio_ext.networks.rooms import Ledger
-from loratorio_ext.networks.stacks import tensor_bytes
+from loratorio_ext.networks.stacks import lasting, tensor_bytes
 
 Parts = Sequence[tuple[Dense, float]]
 """The dense deltas of one segment or row with their strengths."""
@@ -62,7 +62,7 @@ class DenseRoom:
 
     def _weight(self, module: nn.Module, parts: Parts, dtype: torch.dtype, device: torch.device) -> Tensor:
         total: Tensor | None = None
-        with torch.inference_mode(False), torch.no_grad():
+        with lasting():
             for delta, strength in parts:
                 given = delta.computed(module) if delta.computed is not None else delta.weight
                 if given is None:
@@ -71,9 +71,9 @@ class DenseRoom:
                 ones = (1,) * (self._dims + 2 - part.dim())
                 part = part.reshape(*part.shape, *ones)
                 total = part if total is None else total + part
-        if total is None:
-            raise ValueError("a dense room was given deltas without a weight")
-        return total.to(dtype)
+            if total is None:
+                raise ValueError("a dense room was given deltas without a weight")
+            return total.to(dtype)
 
 
 class BiasRoom:
@@ -91,7 +91,8 @@ class BiasRoom:
         """See `Room.apply`."""
         table = self._prepared.get((out.dtype, out.device))
         if table is None:
-            table = bias_table(self._rows, self._width).to(out.device, out.dtype)
+            with lasting():
+                table = bias_table(self._rows, self._width).to(out.device, out.dtype)
             self._ledger.held += tensor_bytes(table)
             self._prepared[out.dtype, out.device] = table
         if self._channels_dim == 1:
@@ -106,7 +107,7 @@ class BiasRoom:
 
 def bias_table(rows: Sequence[Parts], width: int) -> Tensor:
     """Every row's summed Δb, [rows, width], float32 or float64; zeros where a row has none."""
-    with torch.inference_mode(False), torch.no_grad():
+    with lasting():
         biases = [part.bias for parts in rows for part, _ in parts if part.bias is not None]
         dtype = torch.float64 if any(bias.dtype == torch.float64 for bias in biases) else torch.float32
         table = torch.zeros(len(rows), width, dtype=dtype)

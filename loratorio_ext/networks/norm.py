@@ -12,7 +12,7 @@ from loratorio_ext.networks.delta import at_least_float32
 from loratorio_ext.networks.dense import Parts, bias_table
 from loratorio_ext.networks.kinds import NormKind
 from loratorio_ext.networks.rooms import Ledger
-from loratorio_ext.networks.stacks import tensor_bytes
+from loratorio_ext.networks.stacks import lasting, tensor_bytes
 
 
 class NormRoom:
@@ -30,8 +30,9 @@ class NormRoom:
         """See `Room.apply`."""
         prepared = self._prepared.get((out.dtype, out.device))
         if prepared is None:
-            weight = self._weight_table().to(out.device, out.dtype)
-            bias = bias_table(self._rows, self._width).to(out.device, out.dtype)
+            with lasting():
+                weight = self._weight_table().to(out.device, out.dtype)
+                bias = bias_table(self._rows, self._width).to(out.device, out.dtype)
             self._ledger.held += tensor_bytes(weight, bias)
             prepared = self._prepared[out.dtype, out.device] = (weight, bias)
         weight, bias = prepared
@@ -50,12 +51,11 @@ class NormRoom:
         self._prepared.clear()
 
     def _weight_table(self) -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
-            table = torch.zeros(len(self._rows), self._width, dtype=torch.float64)
-            for index, parts in enumerate(self._rows):
-                for delta, strength in parts:
-                    if delta.weight is not None:
-                        table[index] += at_least_float32(delta.weight).cpu() * (delta.scale * strength)
+        table = torch.zeros(len(self._rows), self._width, dtype=torch.float64)
+        for index, parts in enumerate(self._rows):
+            for delta, strength in parts:
+                if delta.weight is not None:
+                    table[index] += at_least_float32(delta.weight).cpu() * (delta.scale * strength)
         return table
 
 

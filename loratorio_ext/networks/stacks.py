@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +38,18 @@ def up_rank(delta: LowRank) -> int:
     return delta.up.shape[1]
 
 
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Tensors made here may be kept: no gradient, and usable outside inference mode too."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 def repeat(part: Tensor, copies: int) -> Tensor:
     """Every slot `copies` times in a row: [slots, ...] → [slots · copies, ...]."""
     if copies == 1:
         return part
-    with torch.inference_mode(False), torch.no_grad():
+    with lasting():
         return part.repeat_interleave(copies, 0)
 
 
@@ -63,7 +71,7 @@ def stack_factors(slots: Sequence[Factors], dims: int, dtype: torch.dtype, devic
     rank_out = max(sum(up_rank(delta) for delta, _ in slot) for slot in slots)
     width_in, width_out = first.down.shape[1], first.up.shape[0]
     down_kernel = kernel if first.mid is None else ()
-    with torch.inference_mode(False), torch.no_grad():
+    with lasting():
         down = torch.zeros(len(slots), rank_in, width_in, *down_kernel, dtype=dtype, device=device)
         up = torch.zeros(len(slots), width_out, rank_out, dtype=dtype, device=device)
         mid = None
