@@ -1,0 +1,85 @@
+"""The choice per image, and the predictions that stand in for what was not evaluated."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from loratorio_ext.method import Subprompts
+from loratorio_ext.run import NetworkUse, Row
+from loratorio_ext.run.choice import Choice, mean_per_image, most_divergent
+from loratorio_ext.run.evaluation import Layout
+from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.settings import Settings
+
+TWO_IMAGES = Layout((0, 0, 1), ({0: 0.75, 1: 0.25}, {2: 1.0}), True)
+
+
+def test_mean_over_the_rows_of_an_image() -> None:
+    values = torch.tensor([[1.0, 5.0, 7.0], [0.0, 4.0, math.inf]])
+    expected = torch.tensor([[2.0, 7.0], [1.0, math.inf]])
+    torch.testing.assert_close(mean_per_image(values, TWO_IMAGES), expected)
+
+
+def test_row_without_a_share_does_not_count() -> None:
+    layout = Layout((0, 0), ({0: 1.0, 1: 0.0},), True)
+    assert mean_per_image(torch.tensor([[3.0, math.inf]]), layout).tolist() == [[3.0]]
+
+
+def test_most_divergent_of_each_image() -> None:
+    similarity = torch.tensor([[0.9, 0.9, 0.1], [0.5, 1.0, 0.2], [1.0, 1.0, 0.3]])[:, :, None, None]
+    finite = torch.ones(3, 3, dtype=torch.bool)
+    mask = most_divergent(similarity, finite, TWO_IMAGES, 1)
+    assert mask.tolist() == [[False, True], [True, False], [False, False]]
+    assert Choice.of(mask).networks == ((1,), (0,))
+    assert Choice.of(mask).for_rows(TWO_IMAGES)[1].tolist() == [True, True, False]
+
+
+def test_network_that_is_not_finite_is_chosen_last(fakes: SimpleNamespace) -> None:
+    # A network of strength 0 has similarity 1, which also stands in for a prediction that is not finite.
+    world = fakes.World((NetworkUse("broken", 1.0), NetworkUse("silent", 0.0)))
+    world.model.deltas["cond"][0] = math.nan
+    run = world.run(Settings(top_k=1, rescan=4))
+    for index in range(2):
+        run.step(world.evaluation(index))
+    assert [step.chosen for step in run.report.steps] == [(("silent",),)] * 2
+    assert not any(step.fallback for step in run.report.steps)
+
+
+def test_scan_reports_the_networks_that_it_did_not_choose(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3))
+    world.model.deltas["cond"][2] = math.nan
+    run = world.run(Settings(top_k=1, rescan=4))
+    for index in range(2):
+        run.step(world.evaluation(index))
+    scan, between = run.report.steps
+    assert scan.non_finite == ("network 2",) and between.non_finite == ()
+    plain = world.run()
+    plain.step(world.evaluation())
+    assert scan.similarity == plain.report.steps[0].similarity
+    assert scan.weight is not None and sorted(scan.weight) == [(0.0,), (0.0,), (1.0,)]
+
+
+def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
+    rows = [Row("base", "cond", i) for i in range(3)] + [Row("base", "uncond", i) for i in range(2)]
+    rows += [Row(0, "cond", 2), Row(0, "uncond", 1)]
+    outputs = Outputs({row: torch.full((1, 1, 1), float(i)) for i, row in enumerate(rows)}, TWO_IMAGES)
+    assert outputs.cond(0).flatten().tolist() == [0.0, 1.0, 5.0]
+    assert outputs.uncond(0).flatten().tolist() == [3.0, 6.0]
+    assert outputs.conds([0, 1]).flatten(1).tolist() == [[0.0, 1.0, 5.0], [0.0, 1.0, 2.0]]
+
+
+def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace) -> None:
+    subprompts = Subprompts((0, 0), (1.0, 0.25))
+    world = fakes.World(fakes.uses(2), subprompts=subprompts)
+    world.model.deltas["cond"][:] = 0.0
+    for row, network in ((0, 0), (1, 1)):
+        world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
+    chosen = Settings(top_k=1, rescan=3)
+    run = world.run(chosen)
+    first, second = (run.step(world.evaluation(index)) for index in range(2))
+    torch.testing.assert_close(first.cond, second.cond)
+    np.testing.assert_allclose(first.cond.numpy(), world.arrays(world.alone(0))[0], atol=1e-10)
