@@ -42,10 +42,23 @@ class Train(Protocol):
         """Train everything into `out`."""
 
 
+def hush_libraries() -> None:
+    """Leave the terminal to the commands: no bars of other libraries and no notes that need no action.
+
+    diffusers, for one, warns that the embedded model's autoencoder is not Stable Diffusion's own. The
+    variables go to child processes too; one that the user has set stays.
+    """
+    for name, value in (
+        ("DIFFUSERS_VERBOSITY", "error"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+    ):
+        os.environ.setdefault(name, value)
+
+
 def open_host(path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
-    # transformers notes at its import what it lacks, such as torchvision; here nothing of it is needed.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    hush_libraries()
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
 
     return DiffusersHost.open(path, device, dtype, offline=offline)
@@ -60,6 +73,7 @@ def load_judge(path: Path) -> Judge:
 
 def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[str], None]) -> object:
     """Train the embedded world into `out`."""
+    hush_libraries()
     from loratorio_ext.world.train import train as train_world
 
     return train_world(out, seed=seed, workers=workers, quick=quick, report=report)
