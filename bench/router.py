@@ -1,4 +1,4 @@
-"""What the row router costs: `python bench/router.py` (a table, and JSON with --json FILE).
+"""What the row router costs: `python -m bench.router` (a table, and JSON with --json FILE).
 
 Random UNets of diffusers with random networks. Measured, in interleaved rounds, as medians: the plain UNet on
 the rows, the router with all networks' rows in one call, the router one network at a time, and merging each
@@ -22,6 +22,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loratorio_ext.networks.convolution import padded_rank
 from loratorio_ext.networks.delta import Delta, LowRank, delta_weight
 from loratorio_ext.networks.router import Router
 
@@ -143,26 +144,37 @@ def measure(
 
 
 def compare_convolutions(rounds: int) -> list[dict[str, object]]:
-    """One grouped convolution for 4 networks × 2 rows against a loop over the networks."""
+    """One grouped convolution for 4 networks × 2 rows against a loop over the networks, by rank."""
     return [
         _compare_convolution(channels, size, rank, rounds)
-        for channels, size, rank in ((32, 16, 8), (64, 16, 8), (96, 8, 8), (256, 16, 16), (512, 8, 16))
+        for channels, size in ((32, 16), (64, 16), (96, 8), (256, 16))
+        for rank in (8, 12, 16, 32)
     ]
 
 
 def _compare_convolution(channels: int, size: int, rank: int, rounds: int) -> dict[str, object]:
     x, down = torch.randn(8, channels, size, size), torch.randn(4, rank, channels, 3, 3)
-    kernels = down.repeat_interleave(2, 0).flatten(0, 1)
+    rows = down.repeat_interleave(2, 0)
+    exact = rows.flatten(0, 1)
+    wide = functional.pad(rows, (0,) * 7 + (padded_rank(rank) - rank,)).flatten(0, 1)
+
+    def grouped(kernels: Tensor) -> Tensor:
+        return functional.conv2d(x.view(1, -1, size, size), kernels, padding=1, groups=8)
+
+    def loop() -> Tensor:
+        return torch.cat([functional.conv2d(x[2 * i : 2 * i + 2], down[i], padding=1) for i in range(4)])
+
     cases: dict[str, Callable[[], object]] = {
-        "grouped": lambda: functional.conv2d(x.view(1, -1, *x.shape[2:]), kernels, padding=1, groups=8),
-        "loop": lambda: torch.cat(
-            [functional.conv2d(x[2 * i : 2 * i + 2], down[i], padding=1) for i in range(4)]
-        ),
+        "loop": loop,
+        "grouped": lambda: grouped(exact),
+        "grouped_padded": lambda: grouped(wide),
     }
     with torch.inference_mode():
         times = medians(cases, rounds)
-    ratio = times["loop"]["median_ms"] / times["grouped"]["median_ms"]
-    return {"channels": channels, "size": size, "rank": rank, "loop_over_grouped": ratio}
+    ratios = {
+        f"loop_over_{name}": times["loop"]["median_ms"] / times[name]["median_ms"] for name in list(cases)[1:]
+    }
+    return {"channels": channels, "size": size, "rank": rank, **ratios}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,9 +1,10 @@
 """Low-rank deltas of convolutions with a kernel, stride, padding or groups (LoCon).
 
-Every row has weights of its own. On a CPU all rows go through one grouped convolution (a group is a row),
-measured 1.1 to 1.9 times as fast as a loop over the networks (bench/router.py --convolutions); elsewhere a
-loop over the slots is used, because grouped convolutions with few channels are not what GPUs do well.
-The product with `up` is one `baddbmm` for all rows.
+Every slot has weights of its own. A slot alone is one convolution. Several slots go, on a CPU, through one
+grouped convolution (a group is a row) where that was measured to be faster than a loop over the slots
+(python -m bench.router --convolutions): few rows in a slot and small ranks, padded to 8 or a multiple of 16,
+because other widths of a group are about half as fast. Elsewhere (GPUs were not measured) they go through
+the loop. The product with `up` is one `baddbmm` for all rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from torch.nn import functional
 from loratorio_ext.networks.delta import OutputSlice
 from loratorio_ext.networks.plan import Block
 from loratorio_ext.networks.rooms import Ledger
-from loratorio_ext.networks.stacks import Factors, repeat, stack_factors, tensor_bytes
+from loratorio_ext.networks.stacks import Factors, lasting, repeat, stack_factors, tensor_bytes
+
+GROUPED_ROWS = 4
+"""Most entries of a slot for which one grouped convolution beats a loop over the slots on a CPU."""
+
+GROUPED_RANK = 32
+"""Largest rank for which it does."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +150,34 @@ class ConvolutionRoom:
             stack = stack_factors(slots, self._dims, dtype, device)
             copies = block.slot_rows * per_row
             kernel, inner = (stack.down, None) if stack.mid is None else (stack.mid, stack.down)
-            kernel = repeat(kernel, groups).reshape(len(slots), -1, *kernel.shape[2:])
-            kernel = repeat(kernel, copies) if device.type == "cpu" else kernel
-            inner = None if inner is None else repeat(inner, copies * groups)
             up = stack.up
+            rank = padded_rank(up.shape[2])
+            by_row = (
+                device.type == "cpu" and len(slots) > 1 and copies <= GROUPED_ROWS and rank <= GROUPED_RANK
+            )
+            if by_row:
+                kernel, up = _pad_rank(kernel, 1, rank), _pad_rank(up, 2, rank)
+            kernel = repeat(kernel, groups).reshape(len(slots), -1, *kernel.shape[2:])
+            kernel = repeat(kernel, copies) if by_row else kernel
+            inner = None if inner is None else repeat(inner, copies * groups)
             up = up.view(len(slots), groups, up.shape[1] // groups, up.shape[2])
             up = repeat(up, copies).flatten(0, 1)
             self._ledger.held += tensor_bytes(kernel, inner, up)
             prepared.append(_Prepared(block.start * per_row, block.rows * per_row, inner, kernel, up))
         self._prepared[dtype, device, per_row, groups] = prepared
         return prepared
+
+
+def padded_rank(rank: int) -> int:
+    """The width of a group that grouped convolutions on a CPU are fast at: 8, or a multiple of 16."""
+    return 8 if rank <= 8 else -(-rank // 16) * 16
+
+
+def _pad_rank(part: Tensor, dim: int, rank: int) -> Tensor:
+    """The tensor with zeros up to `rank` along `dim`; nothing of the result changes by them."""
+    shape = (*part.shape[:dim], rank - part.shape[dim], *part.shape[dim + 1 :])
+    with lasting():
+        return torch.cat([part, part.new_zeros(shape)], dim)
 
 
 def _convolve_rows(x: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:

@@ -94,6 +94,9 @@ def test_convolutions(tools: SimpleNamespace, options: dict[str, Any], mode: str
     module = nn.Conv2d(4, 8, padding_mode=mode, **options)
     deltas = [(tools.random_low_rank(module, rank, rank, mid=mid),) for rank in (1, 3)]
     check(tools, module, deltas, torch.randn(6, 4, 7, 6))
+    many_rows = [[1.0, 0.0]] * 5 + [[0.0, -0.5]] * 5
+    check(tools, module, deltas, torch.randn(10, 4, 7, 6), many_rows)
+    check(tools, module, deltas, torch.randn(4, 4, 7, 6), [[0.3, -0.5]] * 4)
 
 
 def test_plain_and_mid_factors_and_a_dense_difference_on_one_convolution(tools: SimpleNamespace) -> None:
