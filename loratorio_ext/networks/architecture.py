@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from loratorio_ext.networks.keys import KeyMap
+from loratorio_ext.networks.keys import KeyMap, split_key
 
 _BY_WIDTH = MappingProxyType(
     {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
@@ -18,6 +18,14 @@ _BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a textual inversion embedding", ("emb_params", "string_to_param")),
 )
 _CONTEXT_LAYERS = ("attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v", "attn2.processor.to_k")
+_WHOLE_MODELS = (
+    "model.diffusion_model.",
+    "first_stage_model.",
+    "down_blocks.",
+    "text_model.",
+    "encoder.",
+    "conv_in.",
+)
 # Parts whose second dim is the layer's input width.
 _INPUT_PARTS = ("lora_down.weight", "lora_A.weight", "down.weight", "hada_w1_b", "diff", "a2.weight")
 
@@ -45,14 +53,9 @@ def made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
             return by_width(shape[1])
     if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
         return "SDXL"
-    if not any(
-        part in key for key in shapes for part in ("lora", "lokr", "hada", "alpha", "diff", "oft", "norm.")
-    ):
-        whole = any(key.startswith(("model.diffusion_model.", "first_stage_model.")) for key in shapes)
-        if whole or any(
-            key.startswith(("down_blocks.", "text_model.", "encoder.", "conv_in.")) for key in shapes
-        ):
-            return "a whole model or a part of one, not a network"
+    plain = all(split_key(key).part in ("", "weight", "bias") for key in shapes)
+    if plain and any(key.startswith(_WHOLE_MODELS) for key in shapes):
+        return "a whole model or a part of one, not a network"
     return None
 
 

@@ -78,12 +78,14 @@ class Computed:
             return self._delta(weight, shape)
 
     def check(self) -> None:
-        """Tries the shapes without computing. Raises LayerPartsError where they do not fit."""
+        """Tries the shapes without computing. LayerPartsError: they do not fit, or a library is missing."""
         if self.shape is None:
             return
         weight = torch.empty(self.shape, device="meta")
         try:
             self._delta(weight, self.shape)
+        except LayerPartsError:  # a ValueError too, with a better reason
+            raise
         except (RuntimeError, ValueError, IndexError) as error:
             shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in self.parts.items())
             raise LayerPartsError(f"{shapes} do not fit the layer's weight {self.shape}") from error

@@ -58,7 +58,10 @@ def oft(parts: Parts, weight: Tensor, *, constraint: float) -> Tensor:
     """
     blocks = parts["oft_blocks"]
     algorithm = "diag_oft" if blocks.dim() == 3 else "boft"
-    delta = _diff_weight(algorithm, weight, blocks, None, constraint=constraint)
+    if constraint > 0:  # here, because the library asks the tensors for their norm on the host
+        norm = torch.linalg.vector_norm(blocks - blocks.transpose(-1, -2))
+        blocks = blocks * (constraint / norm.clamp_min(1e-8)).clamp_max(1.0)
+    delta = _diff_weight(algorithm, weight, blocks, None, constraint=0)
     delta = delta.reshape(weight.shape)
     if "rescale" not in parts:
         return delta

@@ -1,0 +1,156 @@
+"""From a tag's name to a file, and never out of the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.networks.errors import NetworkFileError, UnknownNetworkError
+from loratorio_ext.networks.find import find_network, network_names
+
+
+@pytest.fixture
+def folder(write: Any, tmp_path: Path) -> Path:
+    for name, alias in (
+        ("ink", None),
+        ("Watercolour.v1.2", "wash"),
+        ("style/chalk", None),
+        ("style/deep/oil", "INK"),
+        ("a/twin", "first_twin"),
+        ("b/twin", None),
+        ("Case", None),
+        ("case2/case", None),
+    ):
+        write({"x": torch.ones(1)}, {"ss_output_name": alias} if alias else None, f"loras/{name}.safetensors")
+    write({"x": torch.ones(1)}, None, "outside.safetensors")
+    (tmp_path / "loras" / "broken.safetensors").write_bytes(b"no")
+    (tmp_path / "loras" / "old.pt").write_bytes(b"no")
+    (tmp_path / "loras" / "notes.txt").write_text("no")
+    return tmp_path / "loras"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("ink", "ink"),
+        ("INK", "ink"),  # a stem in any case goes before an alias in this case
+        ("ink.safetensors", "ink"),
+        ("Watercolour.v1.2", "Watercolour.v1.2"),
+        ("watercolour.V1.2", "Watercolour.v1.2"),
+        ("wash", "Watercolour.v1.2"),
+        ("chalk", "style/chalk"),
+        ("style/chalk", "style/chalk"),
+        ("style\\chalk", "style/chalk"),
+        ("Style/Deep/OIL", "style/deep/oil"),
+        ("a/twin", "a/twin"),
+        ("first_twin", "a/twin"),
+        ("Case", "Case"),
+        ("case", "case2/case"),
+        ("broken", "broken"),
+    ],
+)
+def test_names(name: str, file: str, folder: Path) -> None:
+    assert find_network(name, folder) == (folder / f"{file}.safetensors").resolve()
+    assert find_network(name, str(folder)).is_file()
+
+
+def test_ambiguous_names_are_not_guessed(folder: Path) -> None:
+    with pytest.raises(UnknownNetworkError, match="2 files answer") as caught:
+        find_network("twin", folder)
+    assert caught.value.near == ("a/twin", "b/twin")
+    assert all(find_network(name, folder) for name in caught.value.near)
+    with pytest.raises(UnknownNetworkError, match="2 files answer"):
+        find_network("CASE", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("inc", "ink"), ("chalkk", "chalk"), ("wsh", "wash"), ("Watercolor.v1.2", "Watercolour.v1.2")],
+)
+def test_misspelt_names_get_near_matches(name: str, near: str, folder: Path) -> None:
+    with pytest.raises(UnknownNetworkError, match="did you mean") as caught:
+        find_network(name, folder)
+    assert caught.value.name == name and near in caught.value.near
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "..\\outside",
+        "style/../../outside",
+        "/etc/passwd",
+        "",
+        ".",
+        "..",
+        "a\x00b",
+        "a\nb",
+        "x" * 5000,
+        "style//chalk",
+        "notes",
+        "*",
+        "outside",
+    ],
+)
+def test_nothing_outside_is_found(name: str, folder: Path) -> None:
+    with pytest.raises(UnknownNetworkError) as caught:
+        find_network(name, folder)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_absolute_names_are_refused_even_inside(folder: Path) -> None:
+    with pytest.raises(UnknownNetworkError):
+        find_network(str((folder / "ink").resolve()), folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_links(folder: Path, tmp_path: Path) -> None:
+    (folder / "out.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    (folder / "outdir").symlink_to(tmp_path)
+    (folder / "inside.safetensors").symlink_to(folder / "ink.safetensors")
+    (folder / "dead.safetensors").symlink_to(folder / "nothing.safetensors")
+    for name in ("out", "outdir/outside", "outside", "dead"):
+        with pytest.raises(UnknownNetworkError):
+            find_network(name, folder)
+    assert find_network("inside", folder).is_file()
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    assert find_network("ink", linked) == (folder / "ink.safetensors").resolve()
+
+
+def test_only_a_pickle_has_the_name(folder: Path) -> None:
+    with pytest.raises(NetworkFileError, match=r"old\.pt.*\.safetensors version"):
+        find_network("old", folder)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNetworkError, match="there is no folder"):
+        find_network("ink", tmp_path / "nothing")
+    assert network_names(tmp_path / "nothing") == ()
+
+
+def test_all_names_find_their_files(folder: Path) -> None:
+    names = network_names(folder)
+    assert {"ink", "chalk", "a/twin", "b/twin", "Case", "case2/case"} <= set(names)
+    assert len({find_network(name, folder) for name in names}) == len(names) == 9
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.lists(
+        st.sampled_from(["..", "/", "\\", "outside", "loras", "ink", ".safetensors", "\x00", "~", "C:"]),
+        max_size=6,
+    ).map("".join)
+)
+def test_whatever_is_found_lies_inside(name: str, folder: Path) -> None:
+    try:
+        found = find_network(name, folder)
+    except (UnknownNetworkError, NetworkFileError):
+        return
+    assert found.is_relative_to(folder.resolve()) and found.suffix == ".safetensors"
