@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request, Result
@@ -20,11 +22,11 @@ PROMPTS = ["a red cat", "blue dog, big"]
 SEEDS = (5, 6)
 
 
-def own_picture(pipeline: Any, prompts: list[str], seeds: tuple[int, ...], **more: Any) -> Tensor:
-    options = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": 16, "width": 16, **more}
+def own_picture(pipeline: Any, prompts: list[str], seeds: tuple[int, ...], **more: Any) -> Any:
+    options = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": 16, "width": 16}
+    options |= {"output_type": "latent", **more}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    latents: Tensor = pipeline(prompts, generator=generators, output_type="latent", **options).images
-    return latents
+    return pipeline(prompts, generator=generators, **options).images
 
 
 def draw(host: DiffusersHost, prompts: list[str], seeds: tuple[int, ...] = SEEDS, **more: Any) -> Result:
@@ -46,7 +48,12 @@ def test_without_networks_it_is_the_pipelines_own_picture(
     theirs = own_picture(pipeline, PROMPTS, SEEDS, guidance_scale=cfg, negative_prompt=["ugly"] * 2)
     ours = draw(DiffusersHost(pipeline), PROMPTS, cfg=cfg, negative_prompt="ugly")
     torch.testing.assert_close(ours.latents, theirs, rtol=1e-5, atol=1e-5)
-    assert [image.size for image in ours.images] == [(16, 16)] * 2
+    pictures = own_picture(
+        pipeline, PROMPTS, SEEDS, guidance_scale=cfg, negative_prompt=["ugly"] * 2, output_type="pil"
+    )
+    for our_image, their_image in zip(ours.images, pictures, strict=True):
+        apart = np.asarray(our_image).astype(int) - np.asarray(their_image).astype(int)
+        assert np.abs(apart).max() <= 1
     assert ours.report.totals.ratio == 1
 
 
@@ -133,8 +140,25 @@ def test_strengths_of_the_two_parts_are_apart(
     torch.testing.assert_close(picture("<lora:both:0.5:0>"), picture("<lora:text:0.5>"))
     torch.testing.assert_close(picture("<lora:both:0:0.5>"), picture("<lora:unet:0.5>"))
     torch.testing.assert_close(picture("<lora:both:0>"), picture(""))
-    torch.testing.assert_close(picture("<lora:both:1:dyn=2>"), picture("<lora:both:1>"))
-    assert not torch.allclose(picture("<lora:both:1:dyn=1>"), picture("<lora:both:1>"))
+
+
+def test_dyn_keeps_the_first_ranks(sd: Any, folder: Path, save_network: Callable[..., Path]) -> None:
+    whole = load_file(save_network(sd, folder / "whole.safetensors", seed=1))
+    first = {key: value[:1] if key.endswith("lora_down.weight") else value for key, value in whole.items()}
+    first |= {key: value[:, :1] for key, value in whole.items() if key.endswith("lora_up.weight")}
+    # The scale stays alpha / 2, that of the whole network.
+    save_file(
+        {key: (value / 2 if key.endswith("alpha") else value.contiguous()) for key, value in first.items()},
+        folder / "first.safetensors",
+    )
+    host = DiffusersHost(sd)
+
+    def picture(tag: str) -> Tensor:
+        return draw(host, [f"cat {tag}"], (1,), method="merge", network_dir=folder).latents
+
+    torch.testing.assert_close(picture("<lora:whole:1:dyn=1>"), picture("<lora:first:1>"))
+    torch.testing.assert_close(picture("<lora:whole:1:dyn=2>"), picture("<lora:whole:1>"))
+    assert not torch.allclose(picture("<lora:whole:1:dyn=1>"), picture("<lora:whole:1>"))
 
 
 def test_a_seed_gives_its_picture_at_every_place_of_every_batch(
