@@ -1,0 +1,259 @@
+"""Settings: declared once, checked wherever values come from, the same after every round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.settings import INFOTEXT_PREFIX, LONGEST_JSON, SETTINGS, Setting, Settings
+
+quick = settings(max_examples=60, deadline=None)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def allowed(setting: Setting) -> st.SearchStrategy[Any]:
+    if setting.type is bool:
+        return st.booleans()
+    if setting.type is str:
+        return st.sampled_from(setting.choices)
+    low, high = setting.minimum, setting.maximum
+    assert low is not None and high is not None
+    return st.integers(int(low), int(high)) if setting.type is int else st.floats(low, high)
+
+
+@st.composite
+def some_settings(draw: Any, **fixed: Any) -> Settings:
+    values = {setting.name: draw(allowed(setting)) for setting in SETTINGS}
+    values["start"], values["end"] = sorted((values["start"], values["end"]))
+    return Settings(**{**values, **fixed})
+
+
+def test_what_there_is() -> None:
+    defaults = {
+        "enabled": False,
+        "patch_size": 2,
+        "temperature": 0.1,
+        "top_k": 0,
+        "top_k_scope": "image",
+        "recenter": 0.5,
+        "compare": "noise",
+        "start": 0.0,
+        "end": 1.0,
+        "rescan": 1,
+        "batch_rows": 0,
+    }
+    assert Settings().to_dict() == {setting.name: setting.default for setting in SETTINGS} == defaults
+    assert [field.name for field in dataclasses.fields(Settings)] == list(BY_NAME)
+
+
+def test_every_setting_is_described() -> None:
+    hints = get_type_hints(Settings)
+    for setting in SETTINGS:
+        assert setting.check(setting.default) == setting.default
+        assert setting.infotext.startswith(INFOTEXT_PREFIX) and ":" not in setting.infotext
+        assert setting.label and setting.help.endswith(".")
+        if setting.type in (int, float):
+            assert hints[setting.name] is setting.type
+            assert setting.minimum is not None and setting.maximum is not None and setting.step
+            assert "Low" in setting.help and "High" in setting.help
+        if setting.type is str:
+            assert all(f"{choice}:" in setting.help for choice in setting.choices)
+            assert hints[setting.name].__args__ == setting.choices
+    for attribute in ("name", "label", "infotext"):
+        assert len({getattr(setting, attribute) for setting in SETTINGS}) == len(SETTINGS)
+
+
+@quick
+@given(chosen=some_settings())
+def test_dict_and_json_keep_everything(chosen: Settings) -> None:
+    assert Settings.from_dict(chosen.to_dict()) == chosen
+    assert Settings.from_json(chosen.to_json()) == chosen
+    assert type(json.loads(chosen.to_json())["patch_size"]) is int
+
+
+@quick
+@given(chosen=some_settings(enabled=True))
+def test_infotext_keeps_everything_of_a_run(chosen: Settings) -> None:
+    assert Settings.from_infotext(chosen.to_infotext()) == chosen
+    assert Settings.from_infotext(chosen.infotext_fields()) == chosen
+    picture = (
+        f"a cat, LoRAtorio patch size: 9\nNegative prompt: x\nSteps: 20, {chosen.to_infotext()}, Size: 8x8"
+    )
+    assert Settings.from_infotext(picture) == chosen
+
+
+@quick
+@given(setting=st.sampled_from(SETTINGS), data=st.data())
+def test_every_value_can_be_written_and_read(setting: Setting, data: st.DataObject) -> None:
+    value = data.draw(allowed(setting))
+    assert setting.parse(f" {value} ") == value
+
+
+def test_infotext_says_only_what_differs() -> None:
+    assert Settings().to_infotext() == ""
+    assert Settings(patch_size=5).to_infotext() == ""  # off: the picture owes nothing to these settings
+    assert Settings(enabled=True).to_infotext() == "LoRAtorio enabled: True"
+    chosen = Settings(enabled=True, patch_size=4, temperature=0.5, compare="denoised")
+    assert chosen.infotext_fields() == {
+        "LoRAtorio enabled": "True",
+        "LoRAtorio patch size": "4",
+        "LoRAtorio temperature": "0.5",
+        "LoRAtorio compare": "denoised",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "LoRAtorio enabled: True\nSteps: 20",
+        'Steps: 20, Other: "a, LoRAtorio enabled: True, b"',
+        'Steps: 20, Other: "a \\", LoRAtorio enabled: True, b"',
+        "loratorio enabled: True",
+    ],
+)
+def test_what_only_looks_like_our_infotext(text: str) -> None:
+    assert Settings.from_infotext(text) == Settings()
+
+
+@pytest.mark.parametrize("name", [s.name for s in SETTINGS])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "x",
+        [],
+        {},
+        b"2",
+        math.nan,
+        math.inf,
+        -math.inf,
+        -1,
+        10**5000,
+        1e308,
+        1j,
+        "2; rm",
+        "\0" * 9999,
+    ],
+    ids=lambda value: repr(value)[:20] if not isinstance(value, int) or value < 10**9 else "huge",
+)
+def test_hostile_values_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError) as raised:
+        Settings.from_dict({name: value})
+    message = str(raised.value)
+    assert message.startswith(f"{name} is ") and BY_NAME[name].allowed in message and "default" in message
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("name", [s.name for s in SETTINGS if s.type in (int, float)])
+def test_ranges_end_where_they_say(name: str) -> None:
+    setting = BY_NAME[name]
+    for end, beyond in ((setting.minimum, -1), (setting.maximum, 1)):
+        assert end is not None
+        assert setting.check(end) == end
+        outside = end + beyond if setting.type is int else math.nextafter(end, beyond * math.inf)
+        with pytest.raises(ValueError, match=f"{name} is "):
+            setting.check(outside)
+    for value in (True, False):
+        with pytest.raises(ValueError, match=f"{name} is {value}"):
+            setting.check(value)
+
+
+def test_numbers_as_javascript_writes_them() -> None:
+    chosen = Settings.from_json('{"patch_size": 4.0, "temperature": 1}')
+    assert type(chosen.patch_size) is int and type(chosen.temperature) is float
+    with pytest.raises(ValueError, match=r"patch_size is 2\.5; give a whole number from 1 to 64"):
+        Settings.from_dict({"patch_size": 2.5})
+    with pytest.raises(ValueError, match=r"enabled is 1(\.0)?; give true or false"):
+        Settings.from_json('{"enabled": 1}')
+
+
+def test_start_after_end() -> None:
+    assert Settings(start=0.5, end=0.5).start == 0.5
+    with pytest.raises(ValueError, match=r"start is 0\.6 and end is 0\.5"):
+        Settings(start=0.6, end=0.5)
+    with pytest.raises(ValueError, match="start is"):
+        dataclasses.replace(Settings(end=0.3), start=0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("patchsize", "did you mean 'patch_size'"),
+        ("recentre", "did you mean 'recenter'"),
+        ("qqqqq", "give one of enabled"),
+        (3, "give one of enabled"),
+        ("x" * 10**6, "give one of enabled"),
+    ],
+    ids=["patchsize", "recentre", "qqqqq", "number", "long"],
+)
+def test_unknown_names(name: Any, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint) as raised:
+        Settings.from_dict({name: 1})
+    assert len(str(raised.value)) < 250
+
+
+def test_unknown_infotext_key() -> None:
+    with pytest.raises(
+        ValueError, match="'LoRAtorio patchsize' is not a setting; did you mean 'LoRAtorio patch size'"
+    ):
+        Settings.from_infotext("Steps: 2, LoRAtorio patchsize: 3")
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "1_0", "٣", "0x2", "", "2x2", "9" * 100_000, "1e99999", "True", "2\n3", "--2"]
+)
+def test_hostile_infotext_values(value: str) -> None:
+    for key in ("LoRAtorio patch size", "LoRAtorio temperature"):
+        with pytest.raises(ValueError, match=r"(patch_size|temperature) is "):
+            Settings.from_infotext({key: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "[1]", "1", '"x"', "null", "NaN", "[" * 90_000, '{"a": ' * 15_000, '{"top_k": 1, "top_k": 2}'],
+    ids=lambda text: text[:12] + f" {len(text)}",
+)
+def test_what_is_not_a_json_object(text: str) -> None:
+    with pytest.raises(ValueError, match="settings"):
+        Settings.from_json(text)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 5000, "-1"])
+def test_hostile_json_numbers(number: str) -> None:
+    with pytest.raises(ValueError, match="top_k is "):
+        Settings.from_json(f'{{"top_k": {number}}}')
+
+
+def test_too_much_json() -> None:
+    with pytest.raises(ValueError, match="give at most"):
+        Settings.from_json(" " * (LONGEST_JSON + 1))
+
+
+@quick
+@given(
+    text=st.text(alphabet=st.sampled_from('LoRAtori psze:,"\\\n0147.TrueFalse-'), max_size=60),
+    form=st.sampled_from(["{}", "LoRAtorio patch size: {}", "LoRAtorio {}, LoRAtorio enabled: True"]),
+)
+def test_any_infotext_is_read_or_refused(text: str, form: str) -> None:
+    try:
+        assert isinstance(Settings.from_infotext(form.format(text)), Settings)
+    except ValueError as refusal:
+        assert " is " in str(refusal)
+
+
+@pytest.mark.parametrize("line", ['"' * 500_000, '"' + '\\"' * 250_000, "a" * 500_000, ",:" * 250_000])
+def test_long_infotext_is_read_in_one_pass(line: str) -> None:
+    assert Settings.from_infotext(line) == Settings()
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().top_k = 3  # type: ignore[misc]
