@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loratorio_ext.method import Subprompts
 from loratorio_ext.run import Row, cost
+from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 
 METHODS = ["loratorio", "base", "merge", "switch", "composite"]
@@ -197,3 +198,23 @@ def test_cost_of_the_paper() -> None:
 def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least"):
         cost(Settings(), 2, **wrong)
+
+
+def test_scans_are_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
+    chosen = Settings(top_k=1, rescan=3, start=0.2)
+    world = fakes.World(fakes.uses(4), total=10)
+    run = world.run(chosen)
+    for index in range(10):
+        run.step(world.evaluation(index))
+    assert [step.index for step in run.report.steps if step.scan] == [2, 5, 8]
+    assert cost(chosen, 4, total=10) == (2, 2, 10, 4, 4, 10, 4, 4, 10, 4)
+
+
+def test_nothing_to_choose_between_scans_when_all_are_kept() -> None:
+    assert not Schedule(Settings(top_k=3, rescan=3), "loratorio", 3).choosing
+    assert Schedule(Settings(top_k=2, rescan=3), "loratorio", 3).choosing
+
+
+def test_empty_window_at_the_end_stays_empty() -> None:
+    schedule = Schedule(Settings(start=1.0, end=1.0), "loratorio", 2)
+    assert {schedule.plan(index, 4).mode for index in range(8)} == {"merged"}
