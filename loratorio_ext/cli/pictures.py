@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
 from loratorio_ext.cli.colours import Bytes, Floats, network_colour, ramp, rgb
 
@@ -53,7 +53,9 @@ def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
 
 def overlay(picture: Image.Image, values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
     """The map [h, w] laid over the picture: colours say the weight, light and dark say the drawing."""
-    base = picture.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST)
+    # Dark and flat pictures are stretched, or the colours would drown in them.
+    grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1)
+    base = grey.convert("RGB").resize(size, Image.Resampling.NEAREST)
     colours = heat(values, scale, size)
     # Shaded by the drawing, then lifted a little, so that the drawing shows in dark places too.
     return Image.blend(
@@ -71,7 +73,8 @@ def territories(picture: Image.Image, maps: Maps, size: tuple[int, int]) -> Imag
     count = values.shape[0]
     colours = np.array([rgb(network_colour(index)) for index in range(count)], dtype=np.float64)
     margin = values.max(axis=0) - 1.0 / count
-    top = max(float(margin.max()), 1e-6)
+    # Differences too small to matter leave the picture grey instead of being blown up.
+    top = max(float(margin.max()), 0.05)
     strength = np.clip(margin / top, 0.0, 1.0)[..., None] * 0.8
     grey = picture.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST)
     paint = Image.fromarray(colours[values.argmax(axis=0)].astype(np.uint8)).resize(
