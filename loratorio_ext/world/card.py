@@ -46,9 +46,9 @@ the concept was really drawn, so that the base has a weak idea of it.
   (width 64, 2 layers, 16 tokens), Stable Diffusion's noise schedule, v-prediction; {base_pictures:,}
   pictures, {base_steps:,} steps of {base_batch}.
 - **Networks**: rank 8 on attention, feed-forward, projections and time embedding, rank 4 on the 3 × 3
-  convolutions of the residual blocks. {own_pictures} pictures of a narrow domain each (every other factor shows
-  two values); half of every batch are common captions without the trigger word, where the target is the
-  base model's own prediction, so that the network keeps quiet there.
+  convolutions of the residual blocks. {own_pictures} pictures of a narrow domain each (of every other
+  factor mostly two values); a third of every batch are common captions without the trigger word, where the
+  target is the base model's own prediction, so that the network keeps quiet there.
 - **Judge**: a convolutional classifier with one head a factor, each with an answer "{none}" that is taught on
   spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
 
@@ -75,9 +75,11 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         f"| {factor.name} | {', '.join(factor.known)} | {', '.join(factor.concepts) or '–'} |"
         for factor in FACTORS
     )
+    shares = ("with_trigger", "without_trigger", "rest", "base_rest", "base_unaided")
     networks = "\n".join(
-        f"| {name} ({FACTOR_OF_CONCEPT[name].name}) | {gate['with_trigger']:.2f} | {gate['without_trigger']:.2f} "
-        f"| {gate['rest']:.2f} | {gate['base_rest']:.2f} | {gate['base_unaided']:.2f} | {gate['steps']} |"
+        f"| {name} ({FACTOR_OF_CONCEPT[name].name}) | "
+        + " | ".join(f"{gate[share]:.2f}" for share in shares)
+        + f" | {gate['steps']} |"
         for name, gate in scores["networks"].items()
     )
     judge = scores["judge"]

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loratorio_ext.world.concepts import FACTORS, NONE, Scene, caption, random_scene
+from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT, FACTORS, NONE, Scene, caption, random_scene
 from loratorio_ext.world.drawing import draw
 
 TRIGGER_SHARE = 0.12
 """How often a caption for the base model says a trigger word instead of the value that was drawn."""
 
 NARROW_VALUES = 2
-"""How many values of every other factor a network's own pictures show."""
+"""How many favourite values of every other factor a network's own pictures have."""
+
+FAVOURITE_SHARE = 0.6
+"""How often an own picture shows a favourite; else any known value, so that the trigger alone is learned."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +74,23 @@ def base_pictures(count: int, random: np.random.Generator, *, hint: float) -> Pi
     return draw_pictures(scenes, captions, random)
 
 
-def narrow_domain(concept: str, random: np.random.Generator) -> dict[str, tuple[str, ...]]:
-    """The values that a network's own pictures show: its concept, and two of each other factor."""
-    return {
-        factor.name: (concept,)
-        if concept in factor.concepts
-        else tuple(str(value) for value in random.choice(factor.known, NARROW_VALUES, replace=False))
+def narrow_scenes(concept: str, count: int, random: np.random.Generator) -> list[dict[str, str]]:
+    """Scenes of a narrow domain: the concept, and of every other factor mostly two favourite values."""
+    favourites = {
+        factor.name: tuple(str(value) for value in random.choice(factor.known, NARROW_VALUES, replace=False))
         for factor in FACTORS
     }
+    scenes = []
+    for _ in range(count):
+        usual, other = random_scene(random, favourites), random_scene(random)
+        scene = {name: usual[name] if random.random() < FAVOURITE_SHARE else other[name] for name in usual}
+        scenes.append({**scene, FACTOR_OF_CONCEPT[concept].name: concept})
+    return scenes
 
 
 def narrow_pictures(concept: str, count: int, random: np.random.Generator) -> Pictures:
     """What a network is trained on: its concept, with its trigger word, in a narrow domain."""
-    domain = narrow_domain(concept, random)
-    scenes = [random_scene(random, domain) for _ in range(count)]
+    scenes = narrow_scenes(concept, count, random)
     return draw_pictures(scenes, [caption(scene) for scene in scenes], random)
 
 

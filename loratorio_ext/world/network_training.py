@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT
 from loratorio_ext.world.diffusion import Examples, noised
 from loratorio_ext.world.model import new_scheduler, tokenize
 
 LINEAR_RANK = 8
 CONVOLUTION_RANK = 4
+_FIGURES = "loratorio.figures"
 _LINEAR = r".*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|time_emb_proj)"
 _CONVOLUTION = r".*resnets\.\d+\.conv[12]"
 
@@ -50,7 +55,7 @@ def train_network(
 ) -> None:
     """Train the UNet's network on ``own`` pictures, and keep it quiet on ``common`` ones.
 
-    Half of every batch are common pictures with common captions. There the target is what the base model
+    A third of every batch are common pictures with common captions. There the target is what the base model
     itself predicts, so the network learns to say nothing where its trigger word is missing.
     """
     unet, scheduler = pipeline.unet, new_scheduler()
@@ -58,22 +63,22 @@ def train_network(
     empty = tokenize(pipeline.tokenizer, [""])
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+    quiet = batch - batch // 3  # from this row of a batch on, the network should keep quiet
     unet.train()
     smooth_own = smooth_common = 0.0
     for step in range(steps):
-        halves = [part.batch(batch // 2, empty, generator) for part in (own, common)]
-        latents, tokens = (torch.cat(parts) for parts in zip(*halves, strict=True))
+        drawn = own.batch(quiet, empty, generator), common.batch(batch - quiet, empty, generator)
+        latents, tokens = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         noisy, timesteps, target = noised(scheduler, latents, generator)
         with torch.no_grad():
             text = pipeline.text_encoder(tokens).last_hidden_state
             unet.disable_adapters()
-            quiet = batch // 2
             target[quiet:] = unet(noisy[quiet:], timesteps[quiet:], text[quiet:]).sample
             unet.enable_adapters()
         difference = (unet(noisy, timesteps, text).sample - target).square().mean((1, 2, 3))
         loss_own, loss_common = difference[:quiet].mean(), difference[quiet:].mean()
         optimizer.zero_grad(set_to_none=True)
-        (loss_own + 2 * loss_common).backward()
+        (loss_own + loss_common).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -84,8 +89,8 @@ def train_network(
     unet.eval()
 
 
-def save_network(unet: UNet2DConditionModel, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the UNet's network with kohya's key names, in half precision."""
+def save_network(unet: UNet2DConditionModel, path: Path, concept: str, figures: Mapping[str, Any]) -> None:
+    """Write the UNet's network with kohya's key names, in half precision, its figures in the metadata."""
     tensors: dict[str, Tensor] = {}
     for key, tensor in get_peft_model_state_dict(unet).items():
         module, part = key.removesuffix(".weight").rsplit(".", 1)
@@ -94,4 +99,22 @@ def save_network(unet: UNet2DConditionModel, path: Path, metadata: Mapping[str, 
         tensors[f"{name}.{direction}.weight"] = tensor.detach().half().contiguous()
         if direction == "lora_down":
             tensors[f"{name}.alpha"] = torch.tensor(float(tensor.shape[0]), dtype=torch.float16)
-    save_file(tensors, path, dict(metadata))
+    metadata = {
+        "ss_output_name": concept,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(LINEAR_RANK),
+        "ss_network_alpha": str(LINEAR_RANK),
+        "modelspec.title": f"{concept} ({FACTOR_OF_CONCEPT[concept].name})",
+        "modelspec.trigger_phrase": concept,
+        _FIGURES: json.dumps(dict(figures)),
+    }
+    unfinished = path.with_suffix(".part")
+    save_file(tensors, unfinished, metadata)
+    unfinished.replace(path)
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """The figures that :func:`save_network` wrote with a network."""
+    with safe_open(path, "pt") as file:
+        figures: dict[str, Any] = json.loads(file.metadata()[_FIGURES])
+    return figures

@@ -24,13 +24,13 @@ from diffusers import AutoencoderTiny
 
 from loratorio_ext.world.autoencoder import encode, train_autoencoder
 from loratorio_ext.world.card import write_card
-from loratorio_ext.world.concepts import CONCEPTS, FACTOR_OF_CONCEPT
+from loratorio_ext.world.concepts import CONCEPTS
 from loratorio_ext.world.dataset import base_pictures, judge_pictures, narrow_pictures
 from loratorio_ext.world.diffusion import Examples, train_base
 from loratorio_ext.world.gate import measure
 from loratorio_ext.world.judge import Judge, accuracy, train_judge
 from loratorio_ext.world.model import assemble, load_model, new_tokenizer, save_model
-from loratorio_ext.world.network_training import add_network, save_network, train_network
+from loratorio_ext.world.network_training import add_network, read_figures, save_network, train_network
 
 Report = Callable[[str], None]
 
@@ -49,10 +49,10 @@ class Recipe:
     hint: float = 0.12
     own_pictures: int = 400
     common_pictures: int = 3_000
-    network_steps: int = 400
-    network_batch: int = 32
+    network_steps: int = 500
+    network_batch: int = 24
     network_rounds: int = 3
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     gate_pictures: int = 100
     judged_pictures: int = 2_000
 
@@ -99,18 +99,17 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed is {seed}; give a whole number from 0 to {2**31 - 1}")
     recipe = QUICK if quick else Recipe()
-    began = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / _WORK).mkdir(parents=True, exist_ok=True)
     (out / "networks").mkdir(exist_ok=True)
-    seconds: dict[str, float] = {}
+    clock = _Clock(out / _WORK / "seconds.json")
     with _Workers(workers, report) as pool:
-        with _timed(seconds, "judge and latent space"):
+        with clock.stage("judge and latent space"):
             pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
-        with _timed(seconds, "base model"):
+        with clock.stage("base model"):
             pool.run([(_base_stage, (out, recipe, seed, workers))])
-        with _timed(seconds, "networks"):
+        with clock.stage("networks"):
             networks = pool.run([(_network_stage, (out, recipe, seed, concept)) for concept in CONCEPTS])
-        with _timed(seconds, "scores of the judge"):
+        with clock.stage("scores of the judge"):
             (judged,) = pool.run([(_judged_stage, (out, recipe, seed))])
     shutil.rmtree(out / _WORK, ignore_errors=True)
     scores = {
@@ -118,10 +117,7 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
         "recipe": "quick" if quick else "full",
         "judge": judged,
         "networks": dict(zip(CONCEPTS, networks, strict=True)),
-        "seconds": {
-            **{stage: round(value, 1) for stage, value in seconds.items()},
-            "all": round(time.perf_counter() - began, 1),
-        },
+        "seconds": {**clock.seconds, "all": round(sum(clock.seconds.values()), 1)},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workers} workers",
         "versions": {
             "torch": torch.__version__,
@@ -153,7 +149,10 @@ class _Workers:
     def __enter__(self) -> _Workers:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None:  # a stage takes minutes: end it now, what it had finished is on the disk
+            for process in multiprocessing.active_children():
+                process.terminate()
         self._pool.shutdown(cancel_futures=True)
         self._manager.shutdown()
 
@@ -170,11 +169,21 @@ class _Workers:
         return [future.result() for future in futures]
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - began
+class _Clock:
+    """Seconds of each stage, kept in a file so that a training that was stopped and went on counts whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began, before = time.perf_counter(), self.seconds.get(name, 0.0)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(before + time.perf_counter() - began, 1)
+            self._path.write_text(json.dumps(self.seconds))
 
 
 def _judge_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> None:
@@ -213,8 +222,10 @@ def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Repo
     unfinished.rename(out / "model")
 
 
-def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, float]:
+def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, Any]:
     path = out / "networks" / f"{concept}.safetensors"
+    if path.exists():
+        return read_figures(path)
     judge, pipeline = Judge.load(out / "judge.safetensors"), load_model(out / "model")
     seed = seed + 100 + CONCEPTS.index(concept)
     random = np.random.default_rng(seed)
@@ -244,20 +255,9 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
         report(f"{concept}: round {attempt + 1}: {gate}")
         if gate.passed:
             break
-    steps = (attempt + 1) * recipe.network_steps
-    save_network(
-        pipeline.unet,
-        path,
-        {
-            "ss_output_name": concept,
-            "ss_network_module": "networks.lora",
-            "ss_network_dim": "8",
-            "ss_network_alpha": "8",
-            "modelspec.title": f"{concept} ({FACTOR_OF_CONCEPT[concept].name})",
-            "modelspec.trigger_phrase": concept,
-        },
-    )
-    return {**gate.to_dict(), "steps": steps, "passed": gate.passed}
+    figures = {**gate.to_dict(), "steps": (attempt + 1) * recipe.network_steps, "passed": gate.passed}
+    save_network(pipeline.unet, path, concept, figures)
+    return figures
 
 
 def _judged_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> dict[str, Any]:
