@@ -53,14 +53,12 @@ def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
 
 def overlay(picture: Image.Image, values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
     """The map [h, w] laid over the picture: colours say the weight, light and dark say the drawing."""
-    # Dark and flat pictures are stretched, or the colours would drown in them.
-    grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1)
-    base = grey.convert("RGB").resize(size, Image.Resampling.NEAREST)
-    colours = heat(values, scale, size)
-    # Shaded by the drawing, then lifted a little, so that the drawing shows in dark places too.
-    return Image.blend(
-        ImageChops.multiply(colours, ImageChops.screen(base, base)), Image.blend(base, colours, 0.6), 0.5
-    )
+    # Dark and flat pictures are stretched, then all are toned down: the map must win over the drawing.
+    grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1).resize(size, Image.Resampling.NEAREST)
+    shade = grey.point([175 + 80 * level // 255 for level in range(256)]).convert("RGB")
+    shaded = ImageChops.multiply(heat(values, scale, size), shade)
+    # A breath of the drawing itself, so that it can be made out where the map is dark.
+    return Image.blend(shaded, grey.convert("RGB"), 0.14)
 
 
 def territories(picture: Image.Image, maps: Maps, size: tuple[int, int]) -> Image.Image:
