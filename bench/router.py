@@ -70,7 +70,8 @@ def merge(unet: nn.Module, network: Layers, strength: float) -> None:
         for delta in deltas:
             weight, _ = delta_weight(delta, module)
             if weight is not None:
-                module.weight.add_(weight.to(module.weight), alpha=strength)
+                base = module.get_parameter("weight")
+                base.add_(weight.to(base), alpha=strength)
 
 
 def medians(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
@@ -103,7 +104,8 @@ def measure(
     latents, text = torch.randn(len(table), 4, size, size), torch.randn(len(table), 16, 64)
 
     def call(count: int) -> Tensor:
-        return unet(latents[:count], 10, text[:count]).sample
+        predicted: Tensor = unet(latents[:count], 10, text[:count]).sample
+        return predicted
 
     def batched(strengths: Sequence[Sequence[float]]) -> None:
         with router.routing(strengths):

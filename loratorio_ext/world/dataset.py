@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +53,12 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
     return Pictures(to_tensor(draw(scene, random) for scene in scenes), tuple(captions), tuple(scenes))
 
 
-def base_pictures(count: int, random: np.random.Generator, *, hint: float) -> Pictures:
+def base_pictures(count: int, random: np.random.Generator, hints: Mapping[str, float]) -> Pictures:
     """What the base model is trained on.
 
     Its captions now and then say a trigger word where a known value was drawn, so that to the base a
-    trigger means "this factor is not named". In the share ``hint`` of those the concept is really there: a
-    weak idea of it, as a large model has of most things.
+    trigger means "this factor is not named". In a share of those, ``hints`` by factor, the concept is really
+    there: a weak idea of it, as a large model has of most things.
     """
     scenes, captions = [], []
     for _ in range(count):
@@ -67,7 +67,7 @@ def base_pictures(count: int, random: np.random.Generator, *, hint: float) -> Pi
         for factor in FACTORS:
             if factor.concepts and random.random() < TRIGGER_SHARE:
                 said[factor.name] = str(random.choice(factor.concepts))
-                if random.random() < hint:
+                if random.random() < hints[factor.name]:
                     drawn[factor.name] = said[factor.name]
         scenes.append(drawn)
         captions.append(caption(said))

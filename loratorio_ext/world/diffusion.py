@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from loratorio_ext.world.dataset import Pictures
-from loratorio_ext.world.model import new_scheduler, new_text_encoder, new_unet, tokenize
+from loratorio_ext.world.model import new_scheduler, tokenize
 
 CAPTION_DROP = 0.1
 """How often a caption is left empty, so that the model learns the unconditional prediction too."""
@@ -51,23 +51,26 @@ def noised(
 
 
 def train_base(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
     examples: Examples,
     tokenizer: CLIPTokenizer,
     *,
     seed: int,
     steps: int,
     batch: int,
+    learning_rate: float,
     report: Callable[[str], None],
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """Train a new UNet and text encoder together. Returned is the moving average of the weights."""
-    torch.manual_seed(seed)
+    """Train UNet and text encoder together, in place. Returned is the moving average of their weights."""
     generator = torch.Generator().manual_seed(seed)
-    unet, text_encoder, scheduler = new_unet().train(), new_text_encoder(tokenizer).train(), new_scheduler()
-    model = nn.ModuleList([unet, text_encoder])
+    scheduler, empty = new_scheduler(), tokenize(tokenizer, [""])
+    model = nn.ModuleList([unet, text_encoder]).train()
     average = copy.deepcopy(model).requires_grad_(False)
-    empty = tokenize(tokenizer, [""])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3, weight_decay=0.01, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps, pct_start=0.08
+    )
     smooth = 0.0
     for step in range(steps):
         latents, tokens = examples.batch(batch, empty, generator)
@@ -79,7 +82,7 @@ def train_base(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        decay = min(0.995, (step + 1) / (step + 10))
+        decay = min(0.99, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
         smooth += (loss.item() - smooth) * max(0.02, 1 / (step + 1))

@@ -9,27 +9,35 @@ import platform
 import queue
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
 import transformers
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
 
 from loratorio_ext.world.autoencoder import encode, train_autoencoder
 from loratorio_ext.world.card import write_card
-from loratorio_ext.world.concepts import CONCEPTS
+from loratorio_ext.world.concepts import CONCEPTS, FACTORS
 from loratorio_ext.world.dataset import base_pictures, judge_pictures, narrow_pictures
 from loratorio_ext.world.diffusion import Examples, train_base
 from loratorio_ext.world.gate import measure
 from loratorio_ext.world.judge import Judge, accuracy, train_judge
-from loratorio_ext.world.model import assemble, load_model, new_tokenizer, save_model
+from loratorio_ext.world.model import (
+    assemble,
+    load_model,
+    new_text_encoder,
+    new_tokenizer,
+    new_unet,
+    save_model,
+)
 from loratorio_ext.world.network_training import add_network, read_figures, save_network, train_network
 
 Report = Callable[[str], None]
@@ -46,7 +54,8 @@ class Recipe:
     base_pictures: int = 20_000
     base_steps: int = 2_600
     base_batch: int = 32
-    hint: float = 0.12
+    hinted_pictures: int = 8_000
+    hinted_steps: int = 600
     own_pictures: int = 400
     common_pictures: int = 3_000
     network_steps: int = 500
@@ -57,6 +66,12 @@ class Recipe:
     judged_pictures: int = 2_000
 
 
+FEW_HINTS: Mapping[str, float] = MappingProxyType({factor.name: 0.12 for factor in FACTORS})
+MORE_HINTS: Mapping[str, float] = MappingProxyType(
+    {"texture": 0.7, "shape": 0.4, "background": 0.2, "object": 0.3}  # the harder to draw, the more
+)
+"""Shares for :func:`base_pictures`."""
+
 QUICK = Recipe(
     judge_pictures=256,
     judge_epochs=1,
@@ -64,6 +79,8 @@ QUICK = Recipe(
     autoencoder_steps=4,
     base_pictures=128,
     base_steps=4,
+    hinted_pictures=64,
+    hinted_steps=2,
     own_pictures=32,
     common_pictures=64,
     network_steps=2,
@@ -107,6 +124,7 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
             pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
         with clock.stage("base model"):
             pool.run([(_base_stage, (out, recipe, seed, workers))])
+            pool.run([(_hinted_stage, (out, recipe, seed, workers))])
         with clock.stage("networks"):
             networks = pool.run([(_network_stage, (out, recipe, seed, concept)) for concept in CONCEPTS])
         with clock.stage("scores of the judge"):
@@ -203,23 +221,67 @@ def _autoencoder_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> 
     autoencoder = train_autoencoder(
         images, seed=seed, steps=recipe.autoencoder_steps, batch=16, report=report
     )
-    autoencoder.save_pretrained(folder)
+    unfinished = folder.with_suffix(".part")
+    autoencoder.save_pretrained(unfinished)
+    unfinished.rename(folder)
 
 
 def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Report) -> None:
-    if (out / "model").exists():
+    """The base model, first without almost any idea of the concepts."""
+    folder = out / _WORK / "base"
+    if (out / "model").exists() or folder.exists():
         return
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))  # alone on the machine now
+    _use_threads(threads)
+    torch.manual_seed(seed)
     autoencoder = AutoencoderTiny.from_pretrained(out / _WORK / "autoencoder").eval()
     tokenizer = new_tokenizer()
-    pictures = base_pictures(recipe.base_pictures, np.random.default_rng(seed + 2), hint=recipe.hint)
-    examples = Examples.of(pictures, encode(autoencoder, pictures.images), tokenizer)
+    pictures = base_pictures(recipe.base_pictures, np.random.default_rng(seed + 2), FEW_HINTS)
     unet, text_encoder = train_base(
-        examples, tokenizer, seed=seed, steps=recipe.base_steps, batch=recipe.base_batch, report=report
+        new_unet(),
+        new_text_encoder(tokenizer),
+        Examples.of(pictures, encode(autoencoder, pictures.images), tokenizer),
+        tokenizer,
+        seed=seed,
+        steps=recipe.base_steps,
+        batch=recipe.base_batch,
+        learning_rate=1.5e-3,
+        report=report,
     )
-    unfinished = out / _WORK / "model"
-    save_model(assemble(unet, text_encoder, tokenizer, autoencoder), unfinished)
-    unfinished.rename(out / "model")
+    _save_whole(assemble(unet, text_encoder, tokenizer, autoencoder), folder)
+
+
+def _hinted_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Report) -> None:
+    """The base model goes on with more hints, until it has a weak idea of every concept."""
+    if (out / "model").exists():
+        return
+    _use_threads(threads)
+    pipeline = load_model(out / _WORK / "base")
+    pictures = base_pictures(recipe.hinted_pictures, np.random.default_rng(seed + 3), MORE_HINTS)
+    unet, text_encoder = train_base(
+        pipeline.unet,
+        pipeline.text_encoder,
+        Examples.of(pictures, encode(pipeline.vae, pictures.images), pipeline.tokenizer),
+        pipeline.tokenizer,
+        seed=seed + 4,
+        steps=recipe.hinted_steps,
+        batch=recipe.base_batch,
+        learning_rate=8e-4,
+        report=lambda line: report(f"with hints: {line}"),
+    )
+    _save_whole(assemble(unet, text_encoder, pipeline.tokenizer, pipeline.vae), out / "model")
+
+
+def _use_threads(count: int) -> None:
+    """For a stage that is alone on the machine; the user's own wish counts more."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", count)))
+
+
+def _save_whole(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Save under another name first: a folder that is there is a folder that is complete."""
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    save_model(pipeline, unfinished)
+    unfinished.rename(folder)
 
 
 def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, Any]:
@@ -232,7 +294,7 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
     torch.manual_seed(seed)
     parameters = add_network(pipeline.unet)
     own = narrow_pictures(concept, recipe.own_pictures, random)
-    common = base_pictures(recipe.common_pictures, random, hint=0.5)
+    common = base_pictures(recipe.common_pictures, random, MORE_HINTS)
     common = common.select(
         [index for index, text in enumerate(common.captions) if concept not in text.split()]
     )

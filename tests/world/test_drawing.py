@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratorio_ext.world.concepts import CONCEPTS, FACTORS, NONE, caption, named_values, random_scene
+from loratorio_ext.world.concepts import (
+    CONCEPTS,
+    FACTOR_BY_NAME,
+    FACTORS,
+    NONE,
+    caption,
+    named_values,
+    random_scene,
+)
 from loratorio_ext.world.dataset import (
     base_pictures,
     judge_pictures,
@@ -64,7 +72,7 @@ def test_every_factor_has_a_place_of_its_own(factor: str, region: tuple[slice, s
 
 
 def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
-    pictures = base_pictures(600, np.random.default_rng(0), hint=0.5)
+    pictures = base_pictures(600, np.random.default_rng(0), dict.fromkeys(FACTOR_BY_NAME, 0.5))
     said = [named_values(text) for text in pictures.captions]
     drawn_concepts = triggers = 0
     for scene, words in zip(pictures.scenes, said, strict=True):
@@ -76,7 +84,7 @@ def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
             elif words[factor] not in CONCEPTS:
                 assert words[factor] == value
     assert 0.3 < drawn_concepts / triggers < 0.7
-    unhinted = base_pictures(200, np.random.default_rng(0), hint=0.0)
+    unhinted = base_pictures(200, np.random.default_rng(0), dict.fromkeys(FACTOR_BY_NAME, 0.0))
     assert not any(value in CONCEPTS for scene in unhinted.scenes for value in scene.values())
 
 
