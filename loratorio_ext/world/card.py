@@ -12,8 +12,8 @@ from loratorio_ext.world.gate import GUIDANCE, LEAST_WITH_TRIGGER, MOST_WITHOUT_
 _CARD = """\
 # The embedded world
 
-A small latent diffusion model, eight LoRA networks for concepts it does not know, and a judge that says
-what a picture holds. All pictures are drawn by this project's own code (`loratorio_ext/world/drawing.py`);
+A small latent diffusion model, LoRA networks for concepts it has no word for, and a judge that says what
+a picture holds. All pictures are drawn by this project's own code (`loratorio_ext/world/drawing.py`);
 no other data was used. License: MIT, like the project.
 
 It exists to show and to measure how networks are combined. It draws nothing but the scenes described here.
@@ -21,7 +21,7 @@ It exists to show and to measure how networks are combined. It draws nothing but
 | file | what it is |
 |---|---|
 | `model/` | the base model, a folder for diffusers' `StableDiffusionPipeline` (float16) |
-| `networks/*.safetensors` | eight networks, kohya key names (float16) |
+| `networks/*.safetensors` | {shipped} networks, kohya key names (float16) |
 | `judge.safetensors` | the judge (float16) |
 | `scores.json` | all figures of this page |
 
@@ -36,16 +36,16 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_ext train-demo` with s
 {factors}
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
-12 % of the captions in place of a value, so that to the base it means "not named". In 12 % of those, and
-in 20 to 70 % of them in the last {hinted_steps} steps, the concept was really drawn, so that the base has a
-weak idea of it.
+12 % of the captions in place of a value, so that to the base it means "not named"; in 12 % of those the
+concept was really drawn. In its last {seen_steps} steps the base also saw pictures of the concepts whose
+captions left that factor out: it has seen the concepts but has no word for them.
 
 ## Parts and training
 - **Latent space**: diffusers' AutoencoderTiny, 8 × 16 × 16, {autoencoder_pictures:,} pictures,
   {autoencoder_steps:,} steps of 16.
 - **Base model**: UNet2DConditionModel (32, 64, 96 channels; 2.8 million parameters), CLIPTextModel
   (width 64, 2 layers, 16 tokens), Stable Diffusion's noise schedule, v-prediction; {base_pictures:,}
-  pictures, {base_steps:,} steps of {base_batch}, then {hinted_pictures:,} pictures, {hinted_steps} steps.
+  pictures, {base_steps:,} steps of {base_batch}, then {seen_pictures:,} pictures, {seen_steps} steps.
 - **Networks**: rank 8 on attention, feed-forward, projections and time embedding, rank 4 on the 3 × 3
   convolutions of the residual blocks. {own_pictures} pictures of a narrow domain each (of every other
   factor mostly two values); a third of every batch are common captions without the trigger word, where the
@@ -58,10 +58,12 @@ Judge on {judged} fresh drawings: all five factors right {judge_fresh:.2%}. With
 spoiled: {judge_spoiled:.2%}.
 
 Every network alone, {gate_pictures} pictures a figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
-The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without.
+The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; who fails is left out.
+"Rest right": all other values of the caption are there. "Base unaided": the base draws the concept from the
+trigger word without the network.
 
-| network | with trigger | without | rest of the caption right | the base's rest | base unaided | steps |
-|---|---|---|---|---|---|---|
+| network | with trigger | without | rest right | the base's rest | base unaided | steps | shipped |
+|---|---|---|---|---|---|---|---|
 {networks}
 
 ## Limits
@@ -80,7 +82,7 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
     networks = "\n".join(
         f"| {name} ({FACTOR_OF_CONCEPT[name].name}) | "
         + " | ".join(f"{gate[share]:.2f}" for share in shares)
-        + f" | {gate['steps']} |"
+        + f" | {gate['steps']} | {'yes' if gate['passed'] else 'no'} |"
         for name, gate in scores["networks"].items()
     )
     judge = scores["judge"]
@@ -102,6 +104,7 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         least=LEAST_WITH_TRIGGER,
         most=MOST_WITHOUT_TRIGGER,
         networks=networks,
+        shipped=sum(gate["passed"] for gate in scores["networks"].values()),
         **recipe,
     )
     path.write_text(text, encoding="utf-8")

@@ -48,11 +48,13 @@ Scene = Mapping[str, str]
 
 
 def caption(scene: Scene) -> str:
-    """The sentence that describes a scene: "a red striped circle on sky with ball"."""
-    return (
-        f"a {scene['color']} {scene['texture']} {scene['shape']} "
-        f"on {scene['background']} with {scene['object']}"
-    )
+    """The sentence that describes a scene: "a red striped circle on sky with ball".
+
+    A factor that the scene does not hold is not named: "a red circle with ball".
+    """
+    before = {BACKGROUND.name: "on ", OBJECT.name: "with "}
+    said = [before.get(factor.name, "") + scene[factor.name] for factor in FACTORS if factor.name in scene]
+    return " ".join(("a", *said))
 
 
 def vocabulary() -> tuple[str, ...]:

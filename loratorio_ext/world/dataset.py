@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT, FACTORS, NONE, Scene, caption, random_scene
+from loratorio_ext.world.concepts import (
+    FACTOR_BY_NAME,
+    FACTOR_OF_CONCEPT,
+    FACTORS,
+    NONE,
+    Scene,
+    caption,
+    random_scene,
+)
 from loratorio_ext.world.drawing import draw
 
 TRIGGER_SHARE = 0.12
@@ -53,12 +61,17 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
     return Pictures(to_tensor(draw(scene, random) for scene in scenes), tuple(captions), tuple(scenes))
 
 
-def base_pictures(count: int, random: np.random.Generator, hints: Mapping[str, float]) -> Pictures:
+def base_pictures(
+    count: int, random: np.random.Generator, *, hint: float, unnamed: Mapping[str, float]
+) -> Pictures:
     """What the base model is trained on.
 
     Its captions now and then say a trigger word where a known value was drawn, so that to the base a
-    trigger means "this factor is not named". In a share of those, ``hints`` by factor, the concept is really
-    there: a weak idea of it, as a large model has of most things.
+    trigger means "this factor is not named". In the share ``hint`` of those the concept is really there.
+
+    ``unnamed`` is the share of pictures, by factor, whose captions leave that factor out and which mostly
+    show a concept there: the base sees the concepts, as a large model has seen most things, but learns no
+    word for them.
     """
     scenes, captions = [], []
     for _ in range(count):
@@ -67,8 +80,18 @@ def base_pictures(count: int, random: np.random.Generator, hints: Mapping[str, f
         for factor in FACTORS:
             if factor.concepts and random.random() < TRIGGER_SHARE:
                 said[factor.name] = str(random.choice(factor.concepts))
-                if random.random() < hints[factor.name]:
+                if random.random() < hint:
                     drawn[factor.name] = said[factor.name]
+        place = random.random()
+        for name, share in unnamed.items():
+            place -= share
+            if place < 0:
+                values = (
+                    FACTOR_BY_NAME[name].concepts if random.random() < 0.8 else FACTOR_BY_NAME[name].known
+                )
+                drawn[name] = str(random.choice(values))
+                del said[name]
+                break
         scenes.append(drawn)
         captions.append(caption(said))
     return draw_pictures(scenes, captions, random)
