@@ -37,15 +37,15 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_ext train-demo` with s
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
 12 % of the captions in place of a value, so that to the base it means "not named"; in 12 % of those the
-concept was really drawn. In its last {seen_steps} steps the base also saw pictures of the concepts whose
-captions left that factor out: it has seen the concepts but has no word for them.
+concept was really drawn. Half of its pictures had captions that left a factor out, and mostly showed a
+concept there: the base has seen the concepts but has no word for them.
 
 ## Parts and training
 - **Latent space**: diffusers' AutoencoderTiny, 8 × 16 × 16, {autoencoder_pictures:,} pictures,
   {autoencoder_steps:,} steps of 16.
 - **Base model**: UNet2DConditionModel (32, 64, 96 channels; 2.8 million parameters), CLIPTextModel
   (width 64, 2 layers, 16 tokens), Stable Diffusion's noise schedule, v-prediction; {base_pictures:,}
-  pictures, {base_steps:,} steps of {base_batch}, then {seen_pictures:,} pictures, {seen_steps} steps.
+  pictures, {base_steps:,} steps of {base_batch}.
 - **Networks**: rank 8 on attention, feed-forward, projections and time embedding, rank 4 on the 3 × 3
   convolutions of the residual blocks. {own_pictures} pictures of a narrow domain each (of every other
   factor mostly two values); a third of every batch are common captions without the trigger word, where the

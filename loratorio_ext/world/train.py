@@ -21,7 +21,7 @@ import diffusers
 import numpy as np
 import torch
 import transformers
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderTiny
 
 from loratorio_ext.world.autoencoder import encode, train_autoencoder
 from loratorio_ext.world.card import write_card
@@ -52,10 +52,8 @@ class Recipe:
     autoencoder_pictures: int = 10_000
     autoencoder_steps: int = 1_600
     base_pictures: int = 20_000
-    base_steps: int = 2_600
+    base_steps: int = 2_800
     base_batch: int = 32
-    seen_pictures: int = 8_000
-    seen_steps: int = 600
     own_pictures: int = 400
     common_pictures: int = 3_000
     network_steps: int = 300
@@ -70,9 +68,9 @@ HINT = 0.12
 """In how many captions with a trigger word the base model is shown the concept."""
 
 UNNAMED: Mapping[str, float] = MappingProxyType(
-    {"texture": 0.28, "shape": 0.2, "background": 0.06, "object": 0.1}  # the harder to draw, the more
+    {"texture": 0.18, "shape": 0.16, "background": 0.07, "object": 0.09}  # the harder to draw, the more
 )
-"""In how many pictures, at the end of its training, the base model sees concepts that are not named."""
+"""In how many of its pictures the base model sees concepts that are not named."""
 
 QUICK = Recipe(
     judge_pictures=256,
@@ -81,8 +79,6 @@ QUICK = Recipe(
     autoencoder_steps=4,
     base_pictures=128,
     base_steps=4,
-    seen_pictures=64,
-    seen_steps=2,
     own_pictures=32,
     common_pictures=64,
     network_steps=2,
@@ -127,7 +123,6 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
             pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
         with clock.stage("base model"):
             pool.run([(_base_stage, (out, recipe, seed, workers))])
-            pool.run([(_seen_stage, (out, recipe, seed, workers))])
         with clock.stage("networks"):
             networks = pool.run([(_network_stage, (out, recipe, seed, concept)) for concept in CONCEPTS])
         with clock.stage("scores of the judge"):
@@ -230,15 +225,16 @@ def _autoencoder_stage(out: Path, recipe: Recipe, seed: int, report: Report) -> 
 
 
 def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Report) -> None:
-    """The base model, first almost without the concepts."""
-    folder = out / _WORK / "base"
-    if (out / "model").exists() or folder.exists():
+    if (out / "model").exists():
         return
-    _use_threads(threads)
+    # alone on the machine; the user's own wish counts more
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
     torch.manual_seed(seed)
     autoencoder = AutoencoderTiny.from_pretrained(out / _WORK / "autoencoder").eval()
     tokenizer = new_tokenizer()
-    pictures = base_pictures(recipe.base_pictures, np.random.default_rng(seed + 2), hint=HINT, unnamed={})
+    pictures = base_pictures(
+        recipe.base_pictures, np.random.default_rng(seed + 2), hint=HINT, unnamed=UNNAMED
+    )
     unet, text_encoder = train_base(
         new_unet(),
         new_text_encoder(tokenizer),
@@ -250,43 +246,11 @@ def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Repo
         learning_rate=1.5e-3,
         report=report,
     )
-    _save_whole(assemble(unet, text_encoder, tokenizer, autoencoder), folder)
-
-
-def _seen_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Report) -> None:
-    """The base model goes on, and sees the concepts without learning a word for them."""
-    if (out / "model").exists():
-        return
-    _use_threads(threads)
-    pipeline = load_model(out / _WORK / "base")
-    pictures = base_pictures(
-        recipe.seen_pictures, np.random.default_rng(seed + 3), hint=HINT, unnamed=UNNAMED
-    )
-    unet, text_encoder = train_base(
-        pipeline.unet,
-        pipeline.text_encoder,
-        Examples.of(pictures, encode(pipeline.vae, pictures.images), pipeline.tokenizer),
-        pipeline.tokenizer,
-        seed=seed + 4,
-        steps=recipe.seen_steps,
-        batch=recipe.base_batch,
-        learning_rate=8e-4,
-        report=lambda line: report(f"with unnamed concepts: {line}"),
-    )
-    _save_whole(assemble(unet, text_encoder, pipeline.tokenizer, pipeline.vae), out / "model")
-
-
-def _use_threads(count: int) -> None:
-    """For a stage that is alone on the machine; the user's own wish counts more."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", count)))
-
-
-def _save_whole(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Save under another name first: a folder that is there is a folder that is complete."""
-    unfinished = folder.with_name(folder.name + ".part")
+    # Under another name first: a folder that is there is a folder that is complete.
+    unfinished = out / _WORK / "model"
     shutil.rmtree(unfinished, ignore_errors=True)
-    save_model(pipeline, unfinished)
-    unfinished.rename(folder)
+    save_model(assemble(unet, text_encoder, tokenizer, autoencoder), unfinished)
+    unfinished.rename(out / "model")
 
 
 def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, Any]:
