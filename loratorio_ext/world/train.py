@@ -58,7 +58,7 @@ class Recipe:
     common_pictures: int = 3_000
     network_steps: int = 300
     network_batch: int = 24
-    network_rounds: int = 3
+    network_rounds: int = 2
     learning_rate: float = 8e-3
     gate_pictures: int = 64
     judged_pictures: int = 2_000
@@ -255,8 +255,12 @@ def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Repo
 
 def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: Report) -> dict[str, Any]:
     path = out / "networks" / f"{concept}.safetensors"
+    failed = out / _WORK / f"{concept}.json"  # so that a training that goes on does not try it again
     if path.exists():
         return read_figures(path)
+    if failed.exists():
+        figures: dict[str, Any] = json.loads(failed.read_text())
+        return figures
     judge, pipeline = Judge.load(out / "judge.safetensors"), load_model(out / "model")
     torch.set_num_threads(1)
     seed = seed + 100 + CONCEPTS.index(concept)
@@ -291,6 +295,7 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
     if gate.passed or recipe == QUICK:
         save_network(pipeline.unet, path, concept, figures)
     else:
+        failed.write_text(json.dumps(figures))
         report(f"{concept}: did not pass its gate and is left out")
     return figures
 
