@@ -107,7 +107,21 @@ class Report:
             found.append(
                 f"no network was usable at evaluation {_ranges(fallback)}: the base prediction was used there"
             )
+        found.extend(self._never_combined(steps))
         return (*self._warnings, *found)
+
+    def _never_combined(self, steps: Sequence[StepReport]) -> tuple[str, ...]:
+        """A warning when a finished run combined the networks at no step in the way that was asked for."""
+        wanted = "composed" if self.method == "loratorio" else self.method
+        if not self.finished or not steps or not self.composed or self.method in ("base", "merge"):
+            return ()
+        if any(step.mode == wanted for step in steps):
+            return ()
+        return (
+            f"the networks were merged at all {len(steps)} evaluations and {self.method} at none: the part "
+            f"from start = {self.settings.start:g} to end = {self.settings.end:g} holds no evaluation; make "
+            "it wider or use more steps",
+        )
 
     def to_dict(self) -> dict[str, object]:
         """The report for JSON, as ``schema.REPORT_SCHEMA`` says; the maps are left out."""

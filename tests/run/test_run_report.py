@@ -230,6 +230,33 @@ def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> Non
     assert [step.index for step in run.report.steps] == [0, 1]
 
 
+@pytest.mark.parametrize("method", ["loratorio", "switch", "composite"])
+@pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.5, "end": 0.5}])
+def test_run_that_only_merged_says_so(fakes: SimpleNamespace, method: str, window: dict[str, float]) -> None:
+    world = fakes.World(fakes.uses(2), total=3)
+    run = world.run(Settings(**window), method=method)
+    for index in range(3):
+        assert run.report.warnings == ()
+        run.step(world.evaluation(index))
+    (warning,) = run.report.warnings
+    assert f"merged at all 3 evaluations and {method} at none" in warning
+    assert f"start = {window['start']}" in warning and "more steps" in warning
+
+
+@pytest.mark.parametrize(
+    ("method", "start", "kept"),
+    [("merge", 0.99, 0), ("base", 0.99, 0), ("loratorio", 0.6, 0), ("switch", 0.6, 0), ("composite", 0.6, 1)],
+)
+def test_run_that_did_what_it_should_is_silent(
+    fakes: SimpleNamespace, method: str, start: float, kept: int
+) -> None:
+    world = fakes.World(fakes.uses(2, kept=kept), total=3)
+    run = world.run(Settings(start=start), method=method)
+    for index in range(3):
+        run.step(world.evaluation(index))
+    assert run.report.warnings == ()
+
+
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize(
     "chosen", [Settings(), Settings(top_k=1), Settings(top_k=1, top_k_scope="patch"), Settings(recenter=1.0)]
