@@ -285,16 +285,16 @@ class Settings:
     def from_infotext(cls, infotext: str | Mapping[str, str]) -> Settings:
         """Settings from a picture's infotext, or from its keys and values.
 
-        Of a text only the last line counts: those above are prompts, which may say anything. Keys of others
-        are left alone; missing keys have their default, so a picture made without LoRAtorio is "off".
+        Of a text only the last line counts: those above are prompts, which may say anything. Keys that are
+        no setting are left alone, also with our prefix: a host may tell more about a picture, and a newer
+        version may know more settings. Missing keys have their default, so a picture made without LoRAtorio
+        is "off".
 
         Raises:
-            ValueError: an unknown key with our prefix, or a value that is not allowed.
+            ValueError: a value that is not allowed.
         """
         found = _infotext_fields(infotext) if isinstance(infotext, str) else dict(infotext)
-        ours = {key: value for key, value in found.items() if key.startswith(INFOTEXT_PREFIX)}
-        _refuse_unknown(ours, [setting.infotext for setting in SETTINGS])
-        return cls.from_dict({s.name: s.parse(ours[s.infotext]) for s in SETTINGS if s.infotext in ours})
+        return cls.from_dict({s.name: s.parse(found[s.infotext]) for s in SETTINGS if s.infotext in found})
 
 
 SETTINGS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Settings))

@@ -200,11 +200,11 @@ def test_unknown_names(name: Any, hint: str) -> None:
     assert len(str(raised.value)) < 250
 
 
-def test_unknown_infotext_key() -> None:
-    with pytest.raises(
-        ValueError, match="'LoRAtorio patchsize' is not a setting; did you mean 'LoRAtorio patch size'"
-    ):
-        Settings.from_infotext("Steps: 2, LoRAtorio patchsize: 3")
+@pytest.mark.parametrize("key", ["LoRAtorio warnings", "LoRAtorio patchsize", "LoRAtorio ", "Model"])
+def test_infotext_keys_that_are_no_setting_are_left_alone(key: str) -> None:
+    chosen = Settings(enabled=True, patch_size=4)
+    assert Settings.from_infotext({**chosen.infotext_fields(), key: "3"}) == chosen
+    assert Settings.from_infotext(f"Steps: 2, {key}: 3, {chosen.to_infotext()}, {key}: nan") == chosen
 
 
 @pytest.mark.parametrize(
