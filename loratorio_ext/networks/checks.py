@@ -9,6 +9,9 @@ from torch import nn
 from loratorio_ext.networks.delta import Delta, Dense, LowRank
 from loratorio_ext.networks.kinds import convolution_dims, norm_kind, output_width
 
+NEVER_CALLED = (nn.MultiheadAttention, nn.modules.linear.NonDynamicallyQuantizableLinear)
+"""torch's attention and its `out_proj`: `out_proj.forward` never runs, and a hook on it would do nothing."""
+
 
 def _integer(module: nn.Module, *names: str) -> int | None:
     for name in names:
@@ -38,6 +41,11 @@ def _bounds(delta: Delta, rows: int, width: int | None) -> str | None:
 
 def _misfit(delta: Delta, module: nn.Module) -> str | None:
     """Why the delta does not fit, or None."""
+    if isinstance(module, NEVER_CALLED):
+        return (
+            "torch's MultiheadAttention reads the weights of its parts without calling them, so nothing "
+            "can be added to their output; leave the layer out, or take a model with separate projections"
+        )
     if getattr(module, "transposed", False):
         return "transposed convolutions cannot be routed"
     groups = _integer(module, "groups") or 1

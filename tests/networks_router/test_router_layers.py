@@ -209,6 +209,12 @@ def test_an_input_given_by_name() -> None:
         (nn.LayerNorm(4), LowRank(torch.ones(1, 4), torch.ones(4, 1)), "normalisation"),
         (nn.LayerNorm(4), Dense(weight=torch.ones(5)), "gives 5"),
         (nn.Linear(3, 4), Dense(bias=torch.ones(3)), "gives 3 outputs"),
+        (nn.MultiheadAttention(4, 2), LowRank(torch.ones(1, 4), torch.ones(12, 1)), "without calling"),
+        (
+            nn.MultiheadAttention(4, 2).out_proj,
+            LowRank(torch.ones(1, 4), torch.ones(4, 1)),
+            "without calling",
+        ),
     ],
 )
 def test_deltas_that_do_not_fit_are_refused_by_layer(
