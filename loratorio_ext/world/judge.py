@@ -52,11 +52,17 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Judge:
-        """Load a judge that :meth:`save` wrote, ready to answer."""
+        """Load a judge that :meth:`save` wrote, ready to answer.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
         judge = cls()
-        judge.load_state_dict(
-            {name: tensor.float() for name, tensor in load_file(path).items()}, strict=False
-        )
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        expected = {name: t.shape for name, t in judge.state_dict().items() if t.is_floating_point()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+            raise ValueError(f"{path} does not hold this judge's weights; make them with train-demo")
+        judge.load_state_dict(tensors, strict=False)  # the counters of batches are not saved
         return judge.eval()
 
     def save(self, path: Path) -> None:
@@ -64,7 +70,9 @@ class Judge(nn.Module):
         tensors = {
             name: tensor.half() for name, tensor in self.state_dict().items() if tensor.is_floating_point()
         }
-        save_file(tensors, path)
+        unfinished = path.with_suffix(".part")
+        save_file(tensors, unfinished)
+        unfinished.replace(path)
 
     @torch.inference_mode()
     def scores(self, images: Sequence[Image.Image] | Tensor) -> list[dict[str, dict[str, float]]]:

@@ -128,9 +128,8 @@ def save_model(pipeline: StableDiffusionPipeline, folder: Path) -> None:
 
 def load_model(folder: Path) -> StableDiffusionPipeline:
     """Load what :func:`save_model` saved, in float32."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, safety_checker=None, local_files_only=True
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True)
+    pipeline.to(torch.float32)  # not all libraries make full precision of half precision files
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -8,6 +8,7 @@ import os
 import platform
 import queue
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -108,16 +109,19 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
         the scores, as written to ``scores.json``.
 
     Raises:
-        ValueError: ``workers`` or ``seed`` out of range.
+        ValueError: ``workers`` or ``seed`` out of range, or ``out`` holds a world of another seed or recipe.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; give 1 or more (2 suits a machine with two cores)")
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed is {seed}; give a whole number from 0 to {2**31 - 1}")
     recipe = QUICK if quick else Recipe()
+    asked = {"seed": seed, "recipe": "quick" if quick else "full"}
+    _check_same_world(out, asked)
     (out / _WORK).mkdir(parents=True, exist_ok=True)
+    (out / _WORK / "asked.json").write_text(json.dumps(asked))
     (out / "networks").mkdir(exist_ok=True)
-    clock = _Clock(out / _WORK / "seconds.json")
+    clock = _Clock(out)
     with _Workers(workers, report) as pool:
         with clock.stage("judge and latent space"):
             pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
@@ -129,8 +133,7 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
             (judged,) = pool.run([(_judged_stage, (out, recipe, seed))])
     shutil.rmtree(out / _WORK, ignore_errors=True)
     scores = {
-        "seed": seed,
-        "recipe": "quick" if quick else "full",
+        **asked,
         "judge": judged,
         "networks": dict(zip(CONCEPTS, networks, strict=True)),
         "seconds": {**clock.seconds, "all": round(sum(clock.seconds.values()), 1)},
@@ -150,6 +153,31 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
 _WORK = ".training"
 
 
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
+
+
+def _check_same_world(out: Path, asked: Mapping[str, object]) -> None:
+    """Finished parts are kept, so a folder must not mix two worlds."""
+    found = _read(out / _WORK / "asked.json") or _read(out / "scores.json")
+    for name, value in asked.items():
+        if found and found[name] != value:
+            raise ValueError(
+                f"{out} holds a world with {name} {found[name]!r}, asked is {value!r}; "
+                "give another folder, or remove that one"
+            )
+
+
+def _prepare_worker() -> None:
+    """One thread; no bars and notes of libraries; Ctrl-C is the main process's to handle."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+
+
 class _Workers:
     """Runs stages in processes of their own, one thread each, and hands their progress lines on."""
 
@@ -158,9 +186,7 @@ class _Workers:
         context = multiprocessing.get_context("spawn")
         self._manager = context.Manager()
         self._lines: queue.Queue[str] = self._manager.Queue()
-        self._pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_prepare_worker)
 
     def __enter__(self) -> _Workers:
         return self
@@ -188,9 +214,10 @@ class _Workers:
 class _Clock:
     """Seconds of each stage, kept in a file so that a training that was stopped and went on counts whole."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    def __init__(self, out: Path) -> None:
+        self._path = out / _WORK / "seconds.json"
+        self.seconds: dict[str, float] = _read(self._path) or _read(out / "scores.json").get("seconds", {})
+        self.seconds.pop("all", None)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

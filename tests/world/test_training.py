@@ -24,7 +24,8 @@ def test_bad_arguments_are_refused_before_work(tmp_path: Path, seed: int, worker
 def test_a_quick_training_makes_every_file_and_keeps_finished_stages(tmp_path: Path) -> None:
     lines: list[str] = []
     scores = train(tmp_path, seed=3, workers=2, quick=True, report=lines.append)
-    assert any(line.startswith("base model: ") for line in lines) or scores["recipe"] == "quick"
+    assert any(line.startswith("judge: epoch 1/1") for line in lines)
+    assert any(line.startswith("star: round 1") for line in lines)
     assert json.loads((tmp_path / "scores.json").read_text()) == scores
     assert {path.stem for path in (tmp_path / "networks").iterdir()} == set(CONCEPTS)
     card = (tmp_path / "README.md").read_text()
@@ -33,3 +34,11 @@ def test_a_quick_training_makes_every_file_and_keeps_finished_stages(tmp_path: P
     stamps = {path: path.stat().st_mtime_ns for path in (model, tmp_path / "judge.safetensors")}
     train(tmp_path, seed=3, workers=2, quick=True, report=lines.append)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    assert (
+        json.loads((tmp_path / "scores.json").read_text())["seconds"]["networks"]
+        >= scores["seconds"]["networks"]
+    )
+    with pytest.raises(ValueError, match="holds a world with seed 3, asked is 4"):
+        train(tmp_path, seed=4, workers=2, quick=True, report=lines.append)
+    with pytest.raises(ValueError, match="holds a world with recipe 'quick', asked is 'full'"):
+        train(tmp_path, seed=3, workers=2, quick=False, report=lines.append)
