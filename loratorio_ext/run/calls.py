@@ -19,7 +19,13 @@ _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
     "CUDA out of memory",
+    "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    # cuDNN's words when no algorithm finds room for its workspace.
+    "Unable to find a valid cuDNN algorithm to run convolution",
+    # DirectML.
+    "Could not allocate tensor with",
     "MPS backend out of memory",
 )
 
@@ -29,6 +35,9 @@ class RouterLike(Protocol):
 
     def routing(self, strengths: Sequence[Sequence[float]]) -> AbstractContextManager[None]:
         """Context of one model call whose row r has ``strengths[r]``, one number for each network."""
+
+    def release(self) -> None:
+        """Drop what was prepared for calls so far; called before smaller calls, when memory is short."""
 
 
 class RowTooLargeError(RuntimeError):
@@ -113,6 +122,8 @@ class Caller:
 
     def _halve(self, index: int, size: int) -> None:
         # Here the exception is gone, and with it the tensors that its traceback held.
+        # What the router stacked for the larger call serves no smaller one.
+        self._router.release()
         torch.cuda.empty_cache()
         self._limit = (size + 1) // 2
         self._warn(

@@ -22,6 +22,7 @@ class FakeRouter:
 
     def __init__(self) -> None:
         self.current: Sequence[Sequence[float]] | None = None
+        self.releases = 0
 
     @contextmanager
     def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
@@ -31,6 +32,10 @@ class FakeRouter:
             yield
         finally:
             self.current = None
+
+    def release(self) -> None:
+        assert self.current is None, "released during a call"
+        self.releases += 1
 
 
 @dataclass

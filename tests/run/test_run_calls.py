@@ -21,6 +21,10 @@ SHORTAGES = [
     ),
     RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 12 bytes."),
     RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+    RuntimeError("Could not allocate tensor with 1048576 bytes. There is not enough GPU video memory"),
     MemoryError("no memory"),
 ]
 
@@ -72,6 +76,7 @@ def test_half_the_rows_when_memory_does_not_suffice(fakes: SimpleNamespace, erro
     assert [len(call) for call in world.model.calls] == [3, 3, 2, 2] * 2
     assert [step.halvings for step in run.report.steps] == [(5, 3), ()]
     assert [step.calls for step in run.report.steps] == [4, 4]
+    assert world.router.releases == 2
     assert len(run.report.warnings) == 2
     assert "10 rows did not fit" in run.report.warnings[0] and "at most 3" in run.report.warnings[1]
 
