@@ -15,7 +15,7 @@ from loratorio_ext.run.rows import NetworkUse, Strengths
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.stopwatch import Stopwatch
-from loratorio_ext.run.strategies import Composer, Observed, usual
+from loratorio_ext.run.strategies import Composer, Observed, is_finite, usual
 from loratorio_ext.settings import Settings
 
 
@@ -64,7 +64,7 @@ class Run:
         self._networks = networks
         self._choice: Choice | None = None
         self._clock = clock
-        self._warn_beforehand(settings, method)
+        self._warn_beforehand(settings, method, kept=len(uses) - networks)
 
     def step(self, evaluation: Evaluation) -> Prediction:
         """Do one evaluation of the sampler.
@@ -104,7 +104,7 @@ class Run:
             seconds=stopwatch.stop(prediction.cond.device),
             switched_to=plan.network,
         )
-        self.report.add(counts, observed)
+        self.report.add(counts, is_finite(prediction), observed)
         if evaluation.index >= evaluation.total - 1:
             self.finish()
         return prediction
@@ -118,9 +118,13 @@ class Run:
         fits = self._choice is not None and len(self._choice.networks) == layout.images
         return plan if fits or not plan.choosing else replace(plan, scan=True)
 
-    def _warn_beforehand(self, settings: Settings, method: Method) -> None:
+    def _warn_beforehand(self, settings: Settings, method: Method, kept: int) -> None:
         if method in ("loratorio", "switch", "composite") and self._networks == 0:
-            self.report.warn("there is no network to compose: the base prediction is used")
+            # Without any network nothing is missing: the picture is the plain one.
+            if kept:
+                self.report.warn(
+                    f"there is no network to compose: all {kept} networks are kept merged in every row"
+                )
         elif method == "loratorio" and settings.rescan > 1 and not self._schedule.choosing:
             self.report.warn(
                 f"rescan = {settings.rescan} has no effect: it needs top_k between 1 and "

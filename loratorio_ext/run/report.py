@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from torch import Tensor
+
 from loratorio_ext.run.rows import NetworkUse
 from loratorio_ext.run.schedule import Method
 from loratorio_ext.run.schema import REPORT_NAME, REPORT_VERSION
@@ -69,9 +71,9 @@ class Report:
         if text not in self._warnings:
             self._warnings.append(text)
 
-    def add(self, counts: StepCounts, observed: Observed | None) -> None:
-        """Add a completed step."""
-        self._records.append(StepRecord(counts, self.composed, observed))
+    def add(self, counts: StepCounts, finite: Tensor, observed: Observed | None) -> None:
+        """Add a completed step; ``finite``: whether its prediction is, one bool on the device."""
+        self._records.append(StepRecord(counts, self.composed, finite, observed))
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
@@ -100,7 +102,14 @@ class Report:
         for name in dict.fromkeys(name for step in steps for name in step.non_finite):
             where = _ranges(step.index for step in steps if name in step.non_finite)
             found.append(
-                f"network {name!r} gave NaN or infinite values at evaluation {where}: no weight there"
+                f"network {name!r} gave NaN or infinite values at evaluation {where}"
+                f"{_in_images(name, steps)}: no weight there"
+            )
+        spoilt = [step.index for step in steps if not step.finite]
+        if spoilt:
+            found.append(
+                f"the prediction held NaN or infinite values at evaluation {_ranges(spoilt)}: the pictures "
+                "are likely spoilt; use a higher precision, or leave networks out to find the faulty one"
             )
         fallback = [step.index for step in steps if step.fallback]
         if fallback:
@@ -143,6 +152,13 @@ class Report:
     def to_json(self, indent: int | None = 2) -> str:
         """The report as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _in_images(name: str, steps: Sequence[StepReport]) -> str:
+    """The images of a batch in which a network was not finite, counted from 1; nothing when in all."""
+    count = max(len(step.non_finite_in) for step in steps)
+    images = {b + 1 for step in steps for b, names in enumerate(step.non_finite_in) if name in names}
+    return "" if len(images) == count else f" in image {_ranges(images)} of {count}"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -57,6 +57,8 @@ def _step() -> dict[str, object]:
         weight=_per_image("mean weight likewise, from 0 to 1"),
         chosen=_list(_list(_text("name of a network that acted on this image"))),
         non_finite=_list(_text("name of a network whose prediction held NaN or infinity")),
+        non_finite_in=_list(_list(_text("the same for each image: name of a network"))),
+        finite=_flag("whether the prediction that the sampler got held neither NaN nor infinity"),
         fallback=_flag("whether the base prediction was used where no network was usable"),
         halvings=_list(_count("new largest number of rows a call, after memory did not suffice", 1)),
     )

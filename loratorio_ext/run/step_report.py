@@ -32,7 +32,9 @@ class StepReport:
         similarity: mean of s over the patches, for each network and image; None when nothing was compared.
         weight: mean of the weights Ω̂ likewise, 0 … 1; None for "base" and "merged".
         chosen: for each image the names of the networks that acted on it.
-        non_finite: names of networks whose predictions held NaN or infinity.
+        non_finite: names of networks whose predictions held NaN or infinity in some image.
+        non_finite_in: the same for each image.
+        finite: whether the prediction that the sampler got held neither NaN nor infinity.
         fallback: whether some row had no usable network, so that the base prediction was used.
         halvings: new largest numbers of rows a call, each time memory did not suffice.
         maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
@@ -51,6 +53,8 @@ class StepReport:
     weight: PerImage | None
     chosen: tuple[tuple[str, ...], ...]
     non_finite: tuple[str, ...]
+    non_finite_in: tuple[tuple[str, ...], ...]
+    finite: bool
     fallback: bool
     halvings: tuple[int, ...]
     maps: Tensor | None
@@ -70,6 +74,8 @@ class StepReport:
             "weight": _lists(self.weight),
             "chosen": [list(names) for names in self.chosen],
             "non_finite": list(self.non_finite),
+            "non_finite_in": [list(names) for names in self.non_finite_in],
+            "finite": self.finite,
             "fallback": self.fallback,
             "halvings": list(self.halvings),
         }
@@ -95,10 +101,13 @@ class StepCounts:
 class StepRecord:
     """A step that becomes a ``StepReport`` when somebody reads it; only then the device is waited for."""
 
-    def __init__(self, counts: StepCounts, names: tuple[str, ...], observed: Observed | None) -> None:
-        """Keep the small tensors of a step; ``names``: the composed networks."""
+    def __init__(
+        self, counts: StepCounts, names: tuple[str, ...], finite: Tensor, observed: Observed | None
+    ) -> None:
+        """Keep the small tensors of a step; ``names``: the composed networks; ``finite``: one bool."""
         self._counts = counts
         self._names = names
+        self._finite = finite
         self._observed = observed
         self._settled: StepReport | None = None
 
@@ -113,17 +122,16 @@ class StepRecord:
     def _settle(self) -> StepReport:
         counts, names, observed = self._counts, self._names, self._observed
         similarity, weight, fallback = None, self._known_weight(), False
-        non_finite: tuple[str, ...] = ()
+        non_finite_in: tuple[tuple[str, ...], ...] = ((),) * counts.images
         acting = self._known_acting()
         if observed is not None:
-            finite = observed.finite.all(1).tolist()
+            finite = observed.finite.tolist()
             evaluated = observed.evaluated or (tuple(range(len(names))),) * counts.images
             similarity = _where_evaluated(observed.similarity, evaluated, finite)
             weight = _where_evaluated(observed.weight, evaluated)
-            non_finite = tuple(
-                name
-                for i, name in enumerate(names)
-                if not finite[i] and any(i in networks for networks in evaluated)
+            non_finite_in = tuple(
+                tuple(names[i] for i in networks if not finite[i][image])
+                for image, networks in enumerate(evaluated)
             )
             fallback = bool(observed.fallback.any())
             acting = observed.acting.T.tolist()
@@ -141,7 +149,11 @@ class StepRecord:
             chosen=tuple(
                 tuple(name for name, acts in zip(names, image, strict=True) if acts) for image in acting
             ),
-            non_finite=non_finite,
+            non_finite=tuple(
+                name for name in dict.fromkeys(names) if any(name in image for image in non_finite_in)
+            ),
+            non_finite_in=non_finite_in,
+            finite=bool(self._finite),
             fallback=fallback,
             halvings=counts.halvings,
             maps=None if observed is None else observed.maps.cpu(),
@@ -161,12 +173,12 @@ class StepRecord:
 
 
 def _where_evaluated(
-    values: Tensor, evaluated: tuple[tuple[int, ...], ...], finite: list[bool] | None = None
+    values: Tensor, evaluated: tuple[tuple[int, ...], ...], finite: list[list[bool]] | None = None
 ) -> PerImage:
     """Numbers [N, B] of the device; None for what was not evaluated and where ``finite`` says no."""
     return tuple(
         tuple(
-            _number(value) if i in evaluated[image] and (finite is None or finite[i]) else None
+            _number(value) if i in evaluated[image] and (finite is None or finite[i][image]) else None
             for image, value in enumerate(images)
         )
         for i, images in enumerate(values.tolist())

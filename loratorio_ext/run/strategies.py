@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from loratorio_ext.method import Composition, compose, select_top_k
@@ -22,7 +23,7 @@ class Observed:
     Attributes:
         similarity: mean over the patches, for each network and image, [N, B].
         weight: the same of the weights.
-        finite: [N, R], False where a network's prediction was not finite.
+        finite: [N, B], False where a network's prediction was not finite in a row of the image.
         acting: [N, B], the networks that could have weight in the image.
         fallback: [R], True where the base prediction was used because no network was usable.
         maps: the weights Ω̂ for drawing, float16, [N, R, h', w'], at most 64 × 64.
@@ -36,6 +37,12 @@ class Observed:
     fallback: Tensor
     maps: Tensor
     evaluated: tuple[tuple[int, ...], ...] | None
+
+
+def is_finite(prediction: Prediction) -> Tensor:
+    """Whether a step's prediction holds neither NaN nor infinity; one bool on the model's device."""
+    finite = prediction.cond.isfinite().all()
+    return finite if prediction.uncond is None else finite & prediction.uncond.isfinite().all()
 
 
 def usual(plan: StepPlan, layout: Layout, outputs: Outputs, networks: int) -> Prediction:
@@ -123,6 +130,11 @@ def _prediction(composition: Composition) -> Prediction:
     return Prediction(composition.cond, composition.uncond)
 
 
+def _in_all_rows(flags: Tensor, layout: Layout) -> Tensor:
+    """Flags [N, R] that hold in all rows of an image, [N, B]; rows without a share count too."""
+    return torch.stack([flags[:, list(shares)].all(dim=1) for shares in layout.shares], dim=1)
+
+
 def _observed(
     composition: Composition,
     compared: Composition,
@@ -136,7 +148,7 @@ def _observed(
     return Observed(
         similarity=mean_per_image(compared.similarity.mean(dim=(-2, -1)), layout),
         weight=mean_per_image(weights.mean(dim=(-2, -1)), layout),
-        finite=compared.finite,
+        finite=_in_all_rows(compared.finite, layout),
         acting=acting,
         fallback=(weights.sum(0) == 0).flatten(1).any(1),
         maps=small_maps(weights, total),

@@ -172,6 +172,38 @@ def test_network_that_is_not_finite_is_named_and_has_no_weight(fakes: SimpleName
     )
 
 
+def test_image_in_which_a_network_is_not_finite_is_named(fakes: SimpleNamespace) -> None:
+    subprompts = Subprompts((0, 1, 1), (1.0, 1.0, 0.5))
+    world = fakes.World(fakes.uses(2), images=2, subprompts=subprompts, total=2)
+    world.model.deltas["cond"][1, 2] = math.nan
+    run = world.run()
+    run.step(world.evaluation())
+    step = run.report.steps[0]
+    assert step.non_finite == ("network 1",) and step.non_finite_in == ((), ("network 1",))
+    assert step.similarity is not None
+    assert step.similarity[1][0] is not None and step.similarity[1][1] is None
+    assert step.finite
+    assert run.report.warnings == (
+        "network 'network 1' gave NaN or infinite values at evaluation 0 in image 2 of 2: no weight there",
+    )
+
+
+@pytest.mark.parametrize("method", ["loratorio", "base", "merge", "switch", "composite"])
+@pytest.mark.parametrize("half", ["cond", "uncond"])
+def test_prediction_that_is_not_finite_is_said_for_every_method(
+    fakes: SimpleNamespace, method: str, half: str
+) -> None:
+    world = fakes.World(fakes.uses(2), images=2, total=4)
+    run = world.run(method=method)
+    run.step(world.evaluation(0))
+    world.model.base[half][1] = math.inf
+    for index in (1, 2):
+        run.step(world.evaluation(index))
+    assert [step.finite for step in run.report.steps] == [True, False, False]
+    said = [text for text in run.report.warnings if "the prediction held NaN" in text]
+    assert len(said) == 1 and "at evaluation 1-2" in said[0]
+
+
 @pytest.mark.parametrize("top_k", [0, 1])
 def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNamespace, top_k: int) -> None:
     world = fakes.World(fakes.uses(2), total=4)

@@ -116,7 +116,13 @@ def test_no_network_to_compose_is_the_base_with_the_kept_ones(fakes: SimpleNames
     prediction = run.step(world.evaluation())
     np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays(world.merged())[0])
     assert run.report.steps[0].mode == "base"
-    assert "no network to compose" in run.report.warnings[0]
+    assert run.report.warnings == (
+        "there is no network to compose: all 2 networks are kept merged in every row",
+    )
+
+
+def test_picture_without_networks_needs_no_warning(fakes: SimpleNamespace) -> None:
+    assert fakes.World(()).run().report.warnings == ()
 
 
 def test_rows_in_their_order(fakes: SimpleNamespace) -> None:
