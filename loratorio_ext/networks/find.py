@@ -28,6 +28,19 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(found)
 
 
+def _outward_links(folder: Path) -> int:
+    """How many links below `folder`, to networks or to folders, lead out of it."""
+    root = folder.resolve()
+    count = 0
+    for directory, folders, files in os.walk(root):
+        for name in (*folders, *(file for file in files if file.lower().endswith(SUFFIX))):
+            path = Path(directory, name)
+            # realpath, because Path.resolve raises on a link to itself before Python 3.13.
+            if path.is_symlink() and path.exists():
+                count += not Path(os.path.realpath(path)).is_relative_to(root)
+    return count
+
+
 def _relative(path: Path, folder: Path) -> str:
     """The name that tells a file from every other: path below the folder without suffix, with "/"."""
     return path.relative_to(folder.resolve()).with_suffix("").as_posix()
@@ -123,4 +136,9 @@ def find_network(name: str, folder: str | Path) -> Path:
         if near
         else f"{len(paths)} others are there"
     )
+    links = _outward_links(folder)
+    if links:
+        hint += (
+            f"; links that lead out of the folder are skipped ({links} here): put the files themselves there"
+        )
     raise UnknownNetworkError(name, f"no file in {shown(str(folder), 200)} has this name; {hint}", near)

@@ -124,6 +124,22 @@ def test_links(folder: Path, tmp_path: Path) -> None:
     assert find_network("ink", linked) == (folder / "ink.safetensors").resolve()
 
 
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_skipped_links_are_told(folder: Path, tmp_path: Path) -> None:
+    (folder / "inside.safetensors").symlink_to(folder / "ink.safetensors")
+    (folder / "dead.safetensors").symlink_to(tmp_path / "nothing.safetensors")
+    (folder / "self.safetensors").symlink_to(folder / "self.safetensors")
+    (folder / "notes2.txt").symlink_to(tmp_path / "outside.safetensors")
+    with pytest.raises(UnknownNetworkError, match="has this name") as caught:
+        find_network("qqqq", folder)
+    assert "lead out" not in str(caught.value)
+    (folder / "out.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    (folder / "style" / "shared").symlink_to(tmp_path)
+    for name in ("out", "outside", "shared/outside"):
+        with pytest.raises(UnknownNetworkError, match=r"lead out of the folder are skipped \(2 here\)"):
+            find_network(name, folder)
+
+
 def test_only_a_pickle_has_the_name(folder: Path) -> None:
     with pytest.raises(NetworkFileError, match=r"old\.pt.*\.safetensors version"):
         find_network("old", folder)
