@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,25 @@ def test_a_single_file_with_a_configuration_at_hand(sd: Any, tmp_path: Path) -> 
     write_single_file(sd, file)
     host = DiffusersHost.open(file, "cpu", "float32", config=tmp_path / "config")
     assert torch.equal(host.generate(SMALL).latents, DiffusersHost(sd).generate(SMALL).latents)
+
+
+def test_offline_no_socket_is_opened(sd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def refuse(*address: object, **_: object) -> None:
+        asked.append(address)
+        raise OSError("no connection in this test")
+
+    for name in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    file = tmp_path / "one.safetensors"
+    write_single_file(sd, file)
+    with pytest.raises(ModelError, match="offline.*give `config`"):
+        DiffusersHost.open(file, "cpu", "float32", offline=True)
+    sd.save_pretrained(tmp_path / "config")
+    DiffusersHost.open(file, "cpu", "float32", config=tmp_path / "config", offline=True)
+    assert asked == []
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])

@@ -45,6 +45,10 @@ _LOADING_ERRORS: Final = (
     AttributeError,
     SafetensorError,
 )
+_NEEDS_CONFIGURATION: Final = (
+    "A single file holds no configuration and no tokenizer: diffusers takes them from its cache or from the "
+    "hub. Without a connection give `config`, a folder in the format of diffusers of the same model family."
+)
 
 
 class ModelError(ValueError):
@@ -92,7 +96,7 @@ def open_pipeline(
         dtype: See `pick_dtype`.
         config: For a single file: a folder in the format of diffusers of the same model family, whose
             configuration and tokenizer are used. None: diffusers takes them from its cache or the hub.
-        offline: Never ask the hub.
+        offline: Never ask the hub; a single file then needs `config`.
 
     Raises:
         ModelError: No such path, another kind of model, damaged files, a configuration that cannot be had.
@@ -152,8 +156,12 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
             xl = any(key.startswith("conditioner.embedders.1.") for key in header.keys())  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} is damaged or not in the safetensors format: {error}") from error
+    if offline and config is None:
+        # Not left to diffusers: its from_single_file asks the hub even with local_files_only where its cache
+        # holds nothing (diffusers/loaders/single_file.py).
+        raise ModelError(f"{file} cannot be opened offline. {_NEEDS_CONFIGURATION}")
     name = "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline"
-    options: dict[str, Any] = {"local_files_only": offline or config is not None}
+    options: dict[str, Any] = {"local_files_only": config is not None}
     if config is not None:
         options["config"] = str(config)
     if not xl:
@@ -161,13 +169,7 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
     try:
         return _load(_CLASSES[name].from_single_file, file, dtype, options)
     except _LOADING_ERRORS as error:
-        remedy = (
-            f"Is {config} of the same model family?"
-            if config is not None
-            else "A single file holds no configuration and no tokenizer: diffusers takes them from its cache "
-            "or from the hub. Without a connection give `config`, a folder in the format of diffusers of "
-            "the same model family."
-        )
+        remedy = f"Is {config} of the same model family?" if config is not None else _NEEDS_CONFIGURATION
         raise ModelError(f"{file} cannot be opened: {_first_line(error)} {remedy}") from error
 
 
