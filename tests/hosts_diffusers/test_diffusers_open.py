@@ -139,6 +139,39 @@ def test_what_is_not_a_model(tmp_path: Path) -> None:
     refused(broken, "model_index.json", config=tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("unet", ["evil_module", "UNet2DConditionModel"]),
+        ("scheduler", ["diffusers.schedulers", "DDIMScheduler"]),
+        ("vae", {"evil_module": 0, "AutoencoderKL": 0}),
+        ("vae", "ab"),
+        ("vae", ["diffusers"]),
+        ("tokenizer", [None, "CLIPTokenizer"]),
+        ("tokenizer", [["diffusers"], "CLIPTokenizer"]),
+        ("text_encoder", ["transformers", ["CLIPTextModel"]]),
+        ("_class_name", ["evil_module", "StableDiffusionPipeline"]),
+        ("_class_name", None),
+    ],
+)
+def test_a_model_cannot_bring_a_module_along(
+    entry: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil_module.py").write_text("open('ran', 'w').close()", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({**parts, entry: value}), encoding="utf-8")
+    with pytest.raises(ModelError, match=re.escape(str(index))) as caught:
+        DiffusersHost.open(tmp_path, "cpu")
+    assert entry in str(caught.value)
+    save_file({"x": torch.zeros(1)}, tmp_path / "one.safetensors")
+    with pytest.raises(ModelError, match=re.escape(str(index))):
+        DiffusersHost.open(tmp_path / "one.safetensors", "cpu", config=tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_folder_with_a_missing_or_pickled_part_is_refused(sd: Any, tmp_path: Path) -> None:
     sd.save_pretrained(tmp_path)
     weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_log
+
+from loratorio_ext.hosts.diffusers_host.model_index import ModelError, read_model_index
 
 __all__ = [
     "ModelError",
@@ -49,10 +50,6 @@ _NEEDS_CONFIGURATION: Final = (
     "A single file holds no configuration and no tokenizer: diffusers takes them from its cache or from the "
     "hub. Without a connection give `config`, a folder in the format of diffusers of the same model family."
 )
-
-
-class ModelError(ValueError):
-    """A model that cannot be opened or used; the message names the path, the reason and the remedy."""
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
@@ -121,17 +118,13 @@ def open_pipeline(
 
 
 def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
-    index = folder / "model_index.json"
-    if not index.is_file():
+    if not (folder / "model_index.json").is_file():
         raise ModelError(
             f"{folder} is not a model: it has no model_index.json. "
             "Give a folder in the format of diffusers or a .safetensors file."
         )
-    try:
-        parts = json.loads(index.read_text(encoding="utf-8"))
-        name = parts["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{index} cannot be read as a list of a model's parts: {error}") from error
+    parts = read_model_index(folder)
+    name = parts["_class_name"]
     if name not in _CLASSES:
         raise ModelError(f"{folder} holds a {name}. This host opens: {', '.join(_CLASSES)}.")
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
@@ -149,8 +142,10 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
             f"{file} is not a .safetensors file. Other formats can run code when they are opened; "
             "convert it to .safetensors first."
         )
-    if config is not None and not (Path(config) / "model_index.json").is_file():
-        raise ModelError(f"The configuration folder {config} has no model_index.json.")
+    if config is not None:
+        if not (Path(config) / "model_index.json").is_file():
+            raise ModelError(f"The configuration folder {config} has no model_index.json.")
+        read_model_index(Path(config))
     try:
         with safe_open(str(file), framework="pt") as header:
             xl = any(key.startswith("conditioner.embedders.1.") for key in header.keys())  # noqa: SIM118
