@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from loratorio_ext.networks.delta import OutputSlice
 from loratorio_ext.networks.plan import Block
-from loratorio_ext.networks.rooms import Ledger
 from loratorio_ext.networks.stacks import Factors, lasting, repeat, stack_factors, tensor_bytes
+from loratorio_ext.networks.updates import Ledger
 
 GROUPED_ROWS = 4
 """Most entries of a slot for which one grouped convolution beats a loop over the slots on a CPU."""
@@ -98,7 +98,7 @@ class _Prepared:
     up: Tensor
 
 
-class ConvolutionRoom:
+class ConvolutionUpdate:
     """out[row] += up · convolve(x[row], down), or up · convolve(down · x[row], mid)."""
 
     def __init__(
@@ -116,7 +116,7 @@ class ConvolutionRoom:
         self._prepared: dict[tuple[torch.dtype, torch.device, int, int], list[_Prepared]] = {}
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """See `Room.apply`; dim 1 holds the channels."""
+        """See `Update.apply`; dim 1 holds the channels."""
         groups = int(getattr(module, "groups", 1))
         key = (out.dtype, out.device, per_row, groups)
         prepared = self._prepared.get(key)

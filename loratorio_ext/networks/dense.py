@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from loratorio_ext.networks.convolution import convolve, geometry_of, padded
 from loratorio_ext.networks.delta import Dense, OutputSlice, at_least_float32
 from loratorio_ext.networks.plan import Segment
-from loratorio_ext.networks.rooms import Ledger
 from loratorio_ext.networks.stacks import lasting, tensor_bytes
+from loratorio_ext.networks.updates import Ledger
 
 Parts = Sequence[tuple[Dense, float]]
 """The dense deltas of one segment or row with their strengths."""
 
 
-class DenseRoom:
+class DenseUpdate:
     """out[segment] += layer(x[segment]) with the segment's summed ΔW in place of the layer's weight.
 
     The sum is made when the layer runs and kept while the ledger has room, else made again at every call.
@@ -38,7 +38,7 @@ class DenseRoom:
         self._kept: dict[tuple[torch.dtype, torch.device, int], Tensor] = {}
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """See `Room.apply`."""
+        """See `Update.apply`."""
         for index, (segment, parts) in enumerate(self._segments):
             weight = self._kept.get((out.dtype, out.device, index))
             if weight is None:
@@ -72,11 +72,11 @@ class DenseRoom:
                 part = part.reshape(*part.shape, *ones)
                 total = part if total is None else total + part
             if total is None:
-                raise ValueError("a dense room was given deltas without a weight")
+                raise ValueError("a dense update was given deltas without a weight")
             return total.to(dtype)
 
 
-class BiasRoom:
+class BiasUpdate:
     """out += table[row] on the channels; the table holds every row's summed bias difference."""
 
     def __init__(self, rows: Sequence[Parts], width: int, channels_dim: int, ledger: Ledger) -> None:
@@ -88,7 +88,7 @@ class BiasRoom:
         self._prepared: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """See `Room.apply`."""
+        """See `Update.apply`."""
         table = self._prepared.get((out.dtype, out.device))
         if table is None:
             with lasting():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from loratorio_ext.networks.rooms import Room
+from loratorio_ext.networks.updates import Update
 
 FRESH_OUTPUT = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "RMSNorm"})
 """Names of classes whose forward makes a new tensor that nobody else holds: it may be added to in place."""
@@ -28,10 +28,10 @@ autocast_enabled = _autocast_query()
 class RowHook:
     """Adds to the layer's output what every row's networks add; the output's dtype stays."""
 
-    def __init__(self, name: str, module: nn.Module, rooms: Sequence[Room], rows: int) -> None:
+    def __init__(self, name: str, module: nn.Module, updates: Sequence[Update], rows: int) -> None:
         """rows: batch rows of the model call."""
         self._name = name
-        self._rooms = tuple(rooms)
+        self._updates = tuple(updates)
         self._rows = rows
         kind = type(module).__name__
         plain = kind in FRESH_OUTPUT and not module._modules and "forward" not in module.__dict__
@@ -69,8 +69,8 @@ class RowHook:
         else:
             result = output.clone(memory_format=torch.contiguous_format)
         if result.numel():
-            for room in self._rooms:
-                room.apply(module, x, result, per_row)
+            for update in self._updates:
+                update.apply(module, x, result, per_row)
         if output.dim() == 4 and not output.is_contiguous():
             kept = output.is_contiguous(memory_format=torch.channels_last)
             return result.contiguous(memory_format=torch.channels_last) if kept else result

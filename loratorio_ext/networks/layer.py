@@ -1,4 +1,4 @@
-"""One layer that networks touch: which rooms it needs for a strengths table, and the hook that runs them."""
+"""One layer that networks touch: the updates that it needs for a strengths table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 from torch import nn
 
 from loratorio_ext.networks.checks import check_fits
-from loratorio_ext.networks.convolution import ConvolutionRoom
+from loratorio_ext.networks.convolution import ConvolutionUpdate
 from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
-from loratorio_ext.networks.dense import BiasRoom, DenseRoom
+from loratorio_ext.networks.dense import BiasUpdate, DenseUpdate
 from loratorio_ext.networks.kinds import convolution_dims, norm_kind, output_width
-from loratorio_ext.networks.linear import LinearRoom, PointwiseRoom
-from loratorio_ext.networks.norm import NormRoom
+from loratorio_ext.networks.linear import LinearUpdate, PointwiseUpdate
+from loratorio_ext.networks.norm import NormUpdate
 from loratorio_ext.networks.plan import Block, Segment, Terms, blocks_of
-from loratorio_ext.networks.rooms import Ledger, Room
 from loratorio_ext.networks.stacks import Factors, down_rank, up_rank
+from loratorio_ext.networks.updates import Ledger, Update
 
 AnyDelta = TypeVar("AnyDelta", LowRank, Dense)
 
@@ -51,29 +51,31 @@ class Layer:
                     self._tables.setdefault(network, []).append(delta)
         self._norm = norm
 
-    def rooms(self, table: Sequence[Sequence[float]], segments: Segments, ledger: Ledger) -> tuple[Room, ...]:
-        """The rooms that add what the table's rows get; none where no row gets anything."""
-        rooms: list[Room] = []
+    def updates(
+        self, table: Sequence[Sequence[float]], segments: Segments, ledger: Ledger
+    ) -> tuple[Update, ...]:
+        """The updates that add what the table's rows get; none where no row gets anything."""
+        updates: list[Update] = []
         for (output_slice, has_mid), family in self._low_rank.items():
             blocks = self._blocks(segments(frozenset(family)), family)
             if not blocks:
                 continue
             if self._dims == 0:
-                rooms.append(LinearRoom(blocks, output_slice, ledger))
+                updates.append(LinearUpdate(blocks, output_slice, ledger))
             elif not has_mid and self._is_pointwise():
-                rooms.append(PointwiseRoom(blocks, output_slice, ledger))
+                updates.append(PointwiseUpdate(blocks, output_slice, ledger))
             else:
-                rooms.append(ConvolutionRoom(blocks, output_slice, self._dims, ledger))
+                updates.append(ConvolutionUpdate(blocks, output_slice, self._dims, ledger))
         for output_slice, dense in self._dense.items():
             parts = [(part, _terms_of(part.terms, dense)) for part in segments(frozenset(dense))]
             if parts:
-                rooms.append(DenseRoom(parts, output_slice, self._dims, ledger))
+                updates.append(DenseUpdate(parts, output_slice, self._dims, ledger))
         if self._tables and segments(frozenset(self._tables)):
             rows = [_terms_of(tuple(enumerate(row)), self._tables) for row in table]
-            rooms.append(self._table_room(rows, ledger))
-        return tuple(rooms)
+            updates.append(self._table_update(rows, ledger))
+        return tuple(updates)
 
-    def _table_room(self, rows: Sequence[Sequence[tuple[Dense, float]]], ledger: Ledger) -> Room:
+    def _table_update(self, rows: Sequence[Sequence[tuple[Dense, float]]], ledger: Ledger) -> Update:
         width = self._width
         if width is None:
             lengths = [
@@ -85,8 +87,8 @@ class Layer:
             ]
             width = lengths[0]
         if self._norm is not None:
-            return NormRoom(self._norm, rows, width, ledger)
-        return BiasRoom(rows, width, 1 if self._dims else -1, ledger)
+            return NormUpdate(self._norm, rows, width, ledger)
+        return BiasUpdate(rows, width, 1 if self._dims else -1, ledger)
 
     def _blocks(
         self, segments: Sequence[Segment], family: Mapping[int, Sequence[LowRank]]

@@ -11,11 +11,11 @@ from torch.nn import functional
 from loratorio_ext.networks.delta import at_least_float32
 from loratorio_ext.networks.dense import Parts, bias_table
 from loratorio_ext.networks.kinds import NormKind
-from loratorio_ext.networks.rooms import Ledger
 from loratorio_ext.networks.stacks import lasting, tensor_bytes
+from loratorio_ext.networks.updates import Ledger
 
 
-class NormRoom:
+class NormUpdate:
     """Weight differences of LayerNorm (last dim), RMSNorm (last dim) or GroupNorm (dim 1)."""
 
     def __init__(self, kind: NormKind, rows: Sequence[Parts], width: int, ledger: Ledger) -> None:
@@ -27,7 +27,7 @@ class NormRoom:
         self._prepared: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """See `Room.apply`."""
+        """See `Update.apply`."""
         prepared = self._prepared.get((out.dtype, out.device))
         if prepared is None:
             with lasting():

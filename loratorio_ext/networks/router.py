@@ -16,7 +16,7 @@ from loratorio_ext.networks.delta import Delta
 from loratorio_ext.networks.hook import RowHook
 from loratorio_ext.networks.layer import Layer
 from loratorio_ext.networks.plan import Segment, check_strengths, segments_of
-from loratorio_ext.networks.rooms import Ledger, Room
+from loratorio_ext.networks.updates import Ledger, Update
 
 Table = tuple[tuple[float, ...], ...]
 
@@ -28,17 +28,17 @@ CACHE_PLANS = 32
 
 
 class _Plan:
-    """The rooms of all touched layers for one strengths table."""
+    """The updates of all touched layers for one strengths table."""
 
     def __init__(self, layers: Sequence[Layer], table: Table, limit: int) -> None:
         self.ledger = Ledger(limit)
         self._segments: dict[frozenset[int], tuple[Segment, ...]] = {}
         self._table = table
-        self.rooms: list[tuple[Layer, tuple[Room, ...]]] = []
+        self.updates: list[tuple[Layer, tuple[Update, ...]]] = []
         for layer in layers:
-            rooms = layer.rooms(table, self._segments_for, self.ledger)
-            if rooms:
-                self.rooms.append((layer, rooms))
+            updates = layer.updates(table, self._segments_for, self.ledger)
+            if updates:
+                self.updates.append((layer, updates))
 
     def _segments_for(self, touching: frozenset[int]) -> tuple[Segment, ...]:
         segments = self._segments.get(touching)
@@ -47,9 +47,9 @@ class _Plan:
         return segments
 
     def clear(self) -> None:
-        for _, rooms in self.rooms:
-            for room in rooms:
-                room.clear()
+        for _, updates in self.updates:
+            for update in updates:
+                update.clear()
         self.ledger.held = 0
 
 
@@ -107,8 +107,8 @@ class Router:
         handles = []
         try:
             plan = self._plan(table)
-            for layer, rooms in plan.rooms:
-                hook = RowHook(layer.name, layer.module, rooms, len(table))
+            for layer, updates in plan.updates:
+                hook = RowHook(layer.name, layer.module, updates, len(table))
                 handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
             yield
         finally:

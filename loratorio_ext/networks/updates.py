@@ -1,4 +1,4 @@
-"""What every room of the router shares: a room adds one kind of delta to one layer's output."""
+"""What the router adds to one layer's output: each kind of delta has its own update."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Ledger:
         return self.held + size <= self.limit
 
 
-class Room(Protocol):
+class Update(Protocol):
     """Adds one kind of delta of all networks to one layer's output, for one strengths table."""
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
