@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = "loratorio_ext"
 ENGINE = frozenset({"method", "networks", "settings"})
-# room -> the rooms of the package it may import, besides itself and the package's version.
-ROOMS = MappingProxyType(
+# part -> the parts of the package it may import, besides itself and the package's version.
+PARTS = MappingProxyType(
     {
         "settings": frozenset(),
         "method": frozenset(),
@@ -27,7 +27,7 @@ ROOMS = MappingProxyType(
     }
 )
 MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "transformers", "PIL"})
-# room -> the other people's packages it may import, besides Python's own library.
+# part -> the other people's packages it may import, besides Python's own library.
 LIBRARIES = MappingProxyType(
     {
         "settings": frozenset(),
@@ -68,37 +68,37 @@ def imports(tree: ast.Module, path: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = [*base, *(node.module.split(".") if node.module else [])]
-            # `from package import room` names the room only in its list of names.
+            # `from package import part` names the part only in its list of names.
             if stem == [PACKAGE]:
                 yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
             else:
                 yield ".".join(stem)
 
 
-def room_of(path: str) -> str:
+def part_of(path: str) -> str:
     return path.split("/")[1].removesuffix(".py")
 
 
 def wrong_imports(tree: ast.Module, path: str) -> list[str]:
-    room = room_of(path)
+    part = part_of(path)
     wrong = []
     for name in imports(tree, path):
         head, _, rest = name.partition(".")
         if head == PACKAGE:
             other = rest.partition(".")[0]
-            if other not in {"", "__version__", room} and other not in ROOMS[room]:
-                wrong.append(f"{path} ({room}) imports {name}")
-        elif head not in sys.stdlib_module_names | LIBRARIES[room] | EXCEPTIONS.get(path, frozenset()):
-            wrong.append(f"{path} ({room}) imports {name}")
+            if other not in {"", "__version__", part} and other not in PARTS[part]:
+                wrong.append(f"{path} ({part}) imports {name}")
+        elif head not in sys.stdlib_module_names | LIBRARIES[part] | EXCEPTIONS.get(path, frozenset()):
+            wrong.append(f"{path} ({part}) imports {name}")
     return wrong
 
 
-def test_every_room_is_known(package_sources: list[Source]) -> None:
-    rooms = {room_of(source.path) for source in package_sources if source.path.startswith(PACKAGE)}
-    assert rooms <= set(ROOMS) == set(LIBRARIES), "a new room needs its import rules here"
+def test_every_part_is_known(package_sources: list[Source]) -> None:
+    parts = {part_of(source.path) for source in package_sources if source.path.startswith(PACKAGE)}
+    assert parts <= set(PARTS) == set(LIBRARIES), "a new part needs its import rules here"
 
 
-def test_rooms_import_only_what_they_may(package_sources: list[Source]) -> None:
+def test_parts_import_only_what_they_may(package_sources: list[Source]) -> None:
     package = [source for source in package_sources if source.path.startswith(PACKAGE)]
     assert package
     assert [line for source in package for line in wrong_imports(source.tree, source.path)] == []
