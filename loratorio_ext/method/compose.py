@@ -24,6 +24,9 @@ class Composition:
         cond: ẽ(z_t, c), [R, C, H, W], the dtype of the predictions.
         uncond: ẽ(z_t), [B, C, H, W], the same dtype; None without unconditional predictions.
         similarity: s, [N, R, h, w], float32, in [-1, 1]; 1 for a network that takes no part in a row.
+        divergence: 1 − s, [N, R, h, w], in [0, 2], float32 (float64 for float64), with the digits that s has
+            lost by rounding: networks are ranked by this. 0 for a network that takes no part in a row.
+        selected: bool, [N, R, h, w]. The networks that dynamic selection left; without it all usable ones.
         weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks; all 0 in a row that no network could
             be used for, where the base's prediction is taken.
         finite: bool, [N, R]. False: the network takes part in the row, but a prediction of it held NaN or
@@ -33,6 +36,8 @@ class Composition:
     cond: Tensor
     uncond: Tensor | None
     similarity: Tensor
+    divergence: Tensor
+    selected: Tensor
     weights: Tensor
     finite: Tensor
 
@@ -121,10 +126,13 @@ def compose(
             mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
             uncond = recentre(uncond, mixed, recenter)
 
+    unusable = ~usable[:, :, None, None]
     return Composition(
         cond=cond.to(dtype),
         uncond=None if uncond is None else uncond.to(dtype),
-        similarity=(1 + s_minus_1).masked_fill(~usable[:, :, None, None], 1.0).float(),
+        similarity=(1 + s_minus_1).masked_fill(unusable, 1.0).float(),
+        divergence=(-s_minus_1).masked_fill(unusable, 0.0),
+        selected=selected,
         weights=weights.float(),
         finite=finite | ~taking_part,
     )

@@ -28,11 +28,11 @@ def mean_per_image(values: Tensor, layout: Layout) -> Tensor:
     return torch.stack(images, dim=1)
 
 
-def most_divergent(similarity: Tensor, finite: Tensor, layout: Layout, count: int) -> Tensor:
-    """The ``count`` networks with the lowest mean similarity, for each image.
+def most_divergent(divergence: Tensor, finite: Tensor, layout: Layout, count: int) -> Tensor:
+    """The ``count`` networks with the highest mean divergence, for each image.
 
     Args:
-        similarity: s, [N, R, h, w].
+        divergence: 1 − s, [N, R, h, w], not rounded as s is.
         finite: [N, R]; False: not usable, chosen last.
         layout: which row belongs to which image.
         count: k, 1 … N.
@@ -40,9 +40,15 @@ def most_divergent(similarity: Tensor, finite: Tensor, layout: Layout, count: in
     Returns:
         bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
     """
-    mean = mean_per_image(similarity.mean(dim=(-2, -1)).masked_fill(~finite, torch.inf), layout)
+    lowest_first = (-divergence).mean(dim=(-2, -1)).masked_fill(~finite, torch.inf)
+    mean = mean_per_image(lowest_first, layout)
     everything = torch.ones_like(mean, dtype=torch.bool)
     return select_top_k(mean[:, :, None, None], count, "image", everything)[:, :, 0, 0]
+
+
+def for_rows(mask: Tensor, layout: Layout) -> Tensor:
+    """What holds for images, bool [N, B], for the conditional rows of each; bool [N, R]."""
+    return torch.stack([mask[:, image] for image in layout.image_of], dim=1)
 
 
 @dataclass(frozen=True)
@@ -65,4 +71,4 @@ class Choice:
 
     def for_rows(self, layout: Layout) -> Tensor:
         """The choice of each conditional row, which is its image's; bool [N, R]."""
-        return torch.stack([self.mask[:, image] for image in layout.image_of], dim=1)
+        return for_rows(self.mask, layout)

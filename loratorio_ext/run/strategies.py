@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method import Composition, compose, select_top_k
-from loratorio_ext.run.choice import Choice, mean_per_image, most_divergent
+from loratorio_ext.method import Composition, compose
+from loratorio_ext.run.choice import Choice, for_rows, mean_per_image, most_divergent
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
 from loratorio_ext.run.maps import small_maps
 from loratorio_ext.run.outputs import Outputs
@@ -86,8 +86,10 @@ class Composer:
         k = self.settings.top_k
         if not plan.choosing:
             composition = everything = self._compose(evaluation, layout, outputs, None)
-            selected = select_top_k(everything.similarity, k, self.settings.top_k_scope, everything.finite)
-            acting = mean_per_image(selected.flatten(2).any(2).float(), layout) > 0
+            if self._shared_choice(layout):
+                mask = most_divergent(everything.divergence, everything.finite, layout, k)
+                composition = self._compose(evaluation, layout, outputs, for_rows(mask, layout))
+            acting = mean_per_image(composition.selected.flatten(2).any(2).float(), layout) > 0
             return (
                 _prediction(composition),
                 _observed(composition, everything, layout, acting, None, evaluation.total),
@@ -95,7 +97,7 @@ class Composer:
             )
         if plan.scan or choice is None:
             everything = self._compose(evaluation, layout, outputs, None)
-            choice = Choice.of(most_divergent(everything.similarity, everything.finite, layout, k))
+            choice = Choice.of(most_divergent(everything.divergence, everything.finite, layout, k))
             # Again with the choice, which sub-prompts of one image share: it holds from the scan itself on.
             composition = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
             evaluated = None
@@ -104,6 +106,11 @@ class Composer:
             evaluated = choice.networks
         observed = _observed(composition, everything, layout, choice.mask, evaluated, evaluation.total)
         return _prediction(composition), observed, choice
+
+    def _shared_choice(self, layout: Layout) -> bool:
+        """Whether sub-prompts share the choice of their image; a row alone makes it in ``compose``."""
+        choosing = 0 < self.settings.top_k < self.networks and self.settings.top_k_scope == "image"
+        return choosing and layout.cond_rows > layout.images
 
     def _compose(
         self, evaluation: Evaluation, layout: Layout, outputs: Outputs, active: Tensor | None

@@ -194,13 +194,20 @@ def reference(
     height, width = world.shape[1:]
     image_of = range(world.images) if world.subprompts is None else world.subprompts.images
     ands = [1.0] * world.images if world.subprompts is None else world.subprompts.weights
+    compared = [
+        np.stack([_cosines(conds[i][row], base_cond[row], d) for i in range(count)])
+        for row in range(world.cond_rows)
+    ]
     all_weights, cond = [], []
     for row, image in enumerate(image_of):
-        s = np.stack([_cosines(conds[i][row], base_cond[row], d) for i in range(count)])
+        s = compared[row]
+        own = [other for other, owner in enumerate(image_of) if owner == image]
+        parts = [abs(ands[other]) for other in own] if any(ands[other] for other in own) else [1.0] * len(own)
+        of_image = sum(part * compared[other].mean((1, 2)) for part, other in zip(parts, own, strict=True))
         usable = list(range(count)) if allowed is None else list(allowed[image])
         weights = np.zeros_like(s)
         for p in np.ndindex(s.shape[1:]):
-            by = s.mean((1, 2)) if settings.top_k_scope == "image" else s[(slice(None), *p)]
+            by = of_image if settings.top_k_scope == "image" else s[(slice(None), *p)]
             chosen = _lowest(by, k, usable)
             lowest = min(s[(i, *p)] for i in chosen)
             terms = {i: math.exp(-(s[(i, *p)] - lowest) / tau) for i in chosen}

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from loratorio_ext.method import Subprompts
@@ -32,7 +33,7 @@ def test_row_without_a_share_does_not_count() -> None:
 def test_most_divergent_of_each_image() -> None:
     similarity = torch.tensor([[0.9, 0.9, 0.1], [0.5, 1.0, 0.2], [1.0, 1.0, 0.3]])[:, :, None, None]
     finite = torch.ones(3, 3, dtype=torch.bool)
-    mask = most_divergent(similarity, finite, TWO_IMAGES, 1)
+    mask = most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
     assert mask.tolist() == [[False, True], [True, False], [False, False]]
     assert Choice.of(mask).networks == ((1,), (0,))
     assert Choice.of(mask).for_rows(TWO_IMAGES)[1].tolist() == [True, True, False]
@@ -72,14 +73,31 @@ def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
     assert outputs.conds([0, 1]).flatten(1).tolist() == [[0.0, 1.0, 5.0], [0.0, 1.0, 2.0]]
 
 
-def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace) -> None:
+@pytest.mark.parametrize("rescan", [1, 3])
+def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace, rescan: int) -> None:
     subprompts = Subprompts((0, 0), (1.0, 0.25))
     world = fakes.World(fakes.uses(2), subprompts=subprompts)
     world.model.deltas["cond"][:] = 0.0
     for row, network in ((0, 0), (1, 1)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
-    chosen = Settings(top_k=1, rescan=3)
+    chosen = Settings(top_k=1, rescan=rescan)
     run = world.run(chosen)
     first, second = (run.step(world.evaluation(index)) for index in range(2))
     torch.testing.assert_close(first.cond, second.cond)
     np.testing.assert_allclose(first.cond.numpy(), world.arrays(world.alone(0))[0], atol=1e-10)
+    assert [step.chosen for step in run.report.steps] == [(("network 0",),)] * 2
+
+
+@pytest.mark.parametrize("rescan", [1, 4])
+def test_choice_sees_differences_that_the_similarity_rounds_away(fakes: SimpleNamespace, rescan: int) -> None:
+    # 1 - s is 5e-9, 2e-8 and 1.1e-8; as float32 each s is 1.
+    world = fakes.World(tuple(NetworkUse(name, 1.0) for name in "abc"), shape=(2, 1, 1))
+    world.model.base["cond"][0] = [[[1.0]], [[0.0]]]
+    world.model.deltas["cond"][:, 0, 0] = 0.0
+    world.model.deltas["cond"][:, 0, 1, 0, 0] = [1.0e-4, 2.0e-4, 1.48e-4]
+    run = world.run(Settings(patch_size=1, top_k=1, rescan=rescan))
+    prediction = run.step(world.evaluation())
+    step = run.report.steps[0]
+    assert step.chosen == (("b",),)
+    assert step.weight == ((0.0,), (1.0,), (0.0,))
+    np.testing.assert_allclose(prediction.cond[0, 1].numpy(), 2.0e-4, rtol=1e-9)
