@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
 from loratorio_ext.cli.options import settings_from
 from loratorio_ext.cli.writing import free_name, prepare_file, prepare_folder, write_picture, write_text
+from loratorio_ext.networks.tags import parse_prompt
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
@@ -31,7 +32,13 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     model, networks, embedded = _model_and_networks(arguments, tools)
     target = _Target(Path(arguments.out), arguments.batch * arguments.count)
     report = None if arguments.report is None else prepare_file(Path(arguments.report))
-    host = tools.open_host(model, arguments.device, arguments.dtype, offline=embedded or arguments.offline)
+    host = tools.open_host(
+        model,
+        arguments.device,
+        arguments.dtype,
+        offline=embedded or arguments.offline,
+        config=_configuration(arguments),
+    )
 
     kept: list[Path] = []
     result = None
@@ -91,9 +98,25 @@ def _model_and_networks(arguments: Namespace, tools: Tools) -> tuple[Path, Path 
             raise InputError(
                 f"--model {model} does not exist; name a diffusers folder or a .safetensors file."
             )
+        tags = parse_prompt(arguments.prompt).tags
+        if tags and folder is None:
+            raise InputError(
+                f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder where it lies."
+            )
         return model, folder, False
     data = tools.find_demo_data()
     return data.model, folder or data.networks, True
+
+
+def _configuration(arguments: Namespace) -> Path | None:
+    if arguments.config is None:
+        return None
+    if arguments.model is None or Path(arguments.model).is_dir():
+        raise InputError(
+            f"--config {arguments.config} is for a --model that is one .safetensors file; "
+            "the embedded model and folders have a configuration of their own."
+        )
+    return Path(arguments.config)
 
 
 def _request(

@@ -165,6 +165,12 @@ def _add_generate(commands: Commands) -> None:
         metavar="PATH",
         help="a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL",
     )
+    model.add_argument(
+        "--config",
+        metavar="FOLDER",
+        help="for a model in a single file: a diffusers folder of the same family, for its configuration and "
+        "tokenizer (default: from diffusers' cache, or the hub)",
+    )
     model.add_argument("--lora-dir", metavar="FOLDER", help="where the tags' networks lie, as .safetensors")
     model.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)"
@@ -173,7 +179,7 @@ def _add_generate(commands: Commands) -> None:
         "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
     )
     model.add_argument(
-        "--offline", action="store_true", help="never ask a model hub for what a single file lacks"
+        "--offline", action="store_true", help="never ask a model hub; a single file then needs --config"
     )
     picture = parser.add_argument_group("pictures")
     picture.add_argument(

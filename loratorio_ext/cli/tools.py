@@ -56,12 +56,14 @@ def hush_libraries() -> None:
         os.environ.setdefault(name, value)
 
 
-def open_host(path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
+def open_host(
+    path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
+) -> Host:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
     hush_libraries()
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
 
-    return DiffusersHost.open(path, device, dtype, offline=offline)
+    return DiffusersHost.open(path, device, dtype, config=config, offline=offline)
 
 
 def load_judge(path: Path) -> Judge:
@@ -82,7 +84,15 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[
 class OpenHost(Protocol):
     """As `open_host`."""
 
-    def __call__(self, path: Path, device: str | None, dtype: str | None, *, offline: bool) -> Host:
+    def __call__(
+        self,
+        path: Path,
+        device: str | None,
+        dtype: str | None,
+        *,
+        offline: bool,
+        config: Path | None = None,
+    ) -> Host:
         """Open a model."""
 
 

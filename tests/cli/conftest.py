@@ -160,8 +160,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def toys(world: Path) -> Toys:
     host, opened, trained = ToyHost(), [], []
 
-    def open_host(path: Path, device: str | None, dtype: str | None, *, offline: bool) -> ToyHost:
-        opened.append((path, device, dtype, offline))
+    def open_host(
+        path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
+    ) -> ToyHost:
+        opened.append((path, device, dtype, offline, config))
         return host
 
     def train(out: Path, **options: Any) -> None:

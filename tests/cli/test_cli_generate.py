@@ -23,7 +23,7 @@ def test_pictures_are_written_and_named(toys: Any, world: Path, capsys: pytest.C
     assert main(["generate", PROMPT, "--seed", "5", "--batch", "2", "--out", "made"], toys.tools) == 0
     assert lines(capsys) == ["made/5-loratorio.png", "made/6-loratorio.png"]
     assert sorted(path.name for path in Path("made").iterdir()) == ["5-loratorio.png", "6-loratorio.png"]
-    assert toys.opened == [(world / "model", None, None, True)]
+    assert toys.opened == [(world / "model", None, None, True, None)]
     request = toys.host.requests[0]
     assert (request.seeds, request.steps, request.cfg) == ((5, 6), 20, 4.0)
     assert request.network_dir == world / "networks"
@@ -41,7 +41,7 @@ def test_every_option_reaches_the_request(toys: Any) -> None:
         " --start 0.1 --end 0.9 --rescan 2 --batch-rows 8"
     )
     assert main(["generate", PROMPT, *given.split()], toys.tools) == 0
-    assert toys.opened == [(Path("model"), "cpu", "float32", True)]
+    assert toys.opened == [(Path("model"), "cpu", "float32", True, None)]
     first, second = toys.host.requests
     assert (first.seeds, second.seeds) == ((9, 10), (11, 12))
     assert (first.prompts, first.negative_prompt) == ([PROMPT], "dark")
@@ -55,6 +55,30 @@ def test_another_model_gets_the_usual_steps_and_scale(toys: Any) -> None:
     assert main(["generate", "a star", "--model", "model"], toys.tools) == 0
     assert (toys.host.requests[0].steps, toys.host.requests[0].cfg) == (30, 7.0)
     assert toys.opened[0][3] is False
+
+
+def test_a_single_file_gets_its_configuration(toys: Any) -> None:
+    Path("one.safetensors").touch()
+    assert main(["generate", "a star", "--model", "one.safetensors", "--config", "family"], toys.tools) == 0
+    assert toys.opened == [(Path("one.safetensors"), None, None, False, Path("family"))]
+
+
+@pytest.mark.parametrize("model", [[], ["--model", "model"]], ids=["embedded", "folder"])
+def test_a_configuration_for_a_model_that_has_one_is_refused(
+    model: list[str], toys: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("model").mkdir()
+    assert main(["generate", "a star", *model, "--config", "family"], toys.tools) == 2
+    assert "--config family" in capsys.readouterr().err
+    assert toys.opened == []
+
+
+def test_tags_without_a_folder_are_told_by_the_option(toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model").mkdir()
+    assert main(["generate", PROMPT, "--model", "model"], toys.tools) == 2
+    told = capsys.readouterr().err
+    assert "'star'" in told and "--lora-dir" in told and "network_dir" not in told
+    assert toys.opened == []
 
 
 def test_a_picture_is_never_written_over_unless_it_was_named(

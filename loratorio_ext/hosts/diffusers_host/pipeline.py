@@ -48,7 +48,8 @@ _LOADING_ERRORS: Final = (
 )
 _NEEDS_CONFIGURATION: Final = (
     "A single file holds no configuration and no tokenizer: diffusers takes them from its cache or from the "
-    "hub. Without a connection give `config`, a folder in the format of diffusers of the same model family."
+    "hub. Without a connection give `config` (--config on the command line), a folder in the format of "
+    "diffusers of the same model family."
 )
 
 
