@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
+
 from loratorio_ext.run.calls import Caller, RouterLike
 from loratorio_ext.run.choice import Choice
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
@@ -64,6 +66,8 @@ class Run:
         self._networks = networks
         self._choice: Choice | None = None
         self._clock = clock
+        # Where the model runs; known after the first evaluation.
+        self._device: torch.device | None = None
         self._warn_beforehand(settings, method, kept=len(uses) - networks)
 
     def step(self, evaluation: Evaluation) -> Prediction:
@@ -81,7 +85,7 @@ class Run:
         layout = Layout.of(evaluation)
         plan = self._plan(evaluation, layout)
         rows = self._schedule.rows(plan, layout, self._choice.networks if self._choice else None)
-        stopwatch = Stopwatch(self._clock)
+        stopwatch = Stopwatch(self._clock, self._device)
         called = self._caller.predict(evaluation, rows)
         outputs = Outputs(called.predictions, layout)
         observed: Observed | None = None
@@ -91,6 +95,7 @@ class Run:
             )
         else:
             prediction = usual(plan, layout, outputs, self._networks)
+        self._device = prediction.cond.device
         counts = StepCounts(
             index=evaluation.index,
             sigma=evaluation.sigma,

@@ -7,12 +7,15 @@ from collections.abc import Callable
 import torch
 
 
-def cuda_mark() -> torch.cuda.Event | None:
-    """An event in the current CUDA stream; None while CUDA is not in use."""
-    if not torch.cuda.is_initialized():
+def cuda_mark(device: torch.device | None) -> torch.cuda.Event | None:
+    """An event in the current stream of ``device``; None while CUDA is not in use or for another device.
+
+    ``device`` None: the current CUDA device.
+    """
+    if not torch.cuda.is_initialized() or (device is not None and device.type != "cuda"):
         return None
     event = torch.cuda.Event(enable_timing=True)
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     return event
 
 
@@ -21,23 +24,33 @@ class Stopwatch:
 
     On a CUDA device the model runs behind the host, so the time between two events in the device's stream is
     taken; it is read later. Elsewhere the host's clock serves. A step during which CUDA starts up is timed by
-    the clock.
+    the clock, and so is one that turns out to run on another CUDA device than ``device``.
     """
 
     def __init__(
-        self, clock: Callable[[], float], mark: Callable[[], torch.cuda.Event | None] = cuda_mark
+        self,
+        clock: Callable[[], float],
+        device: torch.device | None = None,
+        mark: Callable[[torch.device | None], torch.cuda.Event | None] = cuda_mark,
     ) -> None:
-        """Start; ``clock`` gives seconds, ``mark`` records an event."""
+        """Start; ``clock`` gives seconds, ``mark`` records an event.
+
+        Args:
+            clock: seconds of the host.
+            device: where the work will be; None while nobody knows: the current CUDA device, if any.
+            mark: records an event on a device.
+        """
         self._clock = clock
         self._mark = mark
-        self._began_event = mark()
+        self._began_event = mark(device)
         self._began = clock()
 
     def stop(self, device: torch.device) -> Callable[[], float]:
         """End the measurement of work on ``device``; the function returned gives the seconds when called."""
         seconds = self._clock() - self._began
         began = self._began_event
-        ended = self._mark() if device.type == "cuda" and began is not None else None
+        same = began is not None and began.device == device
+        ended = self._mark(device) if same else None
         if began is None or ended is None:
             return lambda: seconds
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from itertools import count
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from loratorio_ext.run.stopwatch import Stopwatch, cuda_mark
 
 
 class Event:
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, index: int = 0) -> None:
         self.at = at
+        self.device = torch.device("cuda", index)
         self.waited = False
 
     def synchronize(self) -> None:
@@ -24,24 +27,56 @@ class Event:
 
 def test_clock_on_the_cpu() -> None:
     ticks = count(step=0.5)
-    assert Stopwatch(lambda: next(ticks), lambda: None).stop(torch.device("cpu"))() == 0.5
+    assert Stopwatch(lambda: next(ticks), None, lambda device: None).stop(torch.device("cpu"))() == 0.5
 
 
 def test_events_on_cuda_are_read_late() -> None:
     events = [Event(1000.0), Event(1250.0)]
     left = iter(events)
-    seconds = Stopwatch(lambda: 0.0, lambda: next(left)).stop(torch.device("cuda", 0))
+    seconds = Stopwatch(lambda: 0.0, None, lambda device: next(left)).stop(torch.device("cuda", 0))
     assert not events[1].waited
     assert seconds() == 0.25
 
 
 def test_clock_when_cuda_starts_during_the_step_or_the_model_is_elsewhere() -> None:
     ticks, marks = count(step=0.5), iter([None, Event(1.0)])
-    assert Stopwatch(lambda: next(ticks), lambda: next(marks)).stop(torch.device("cuda", 0))() == 0.5
+    watch = Stopwatch(lambda: next(ticks), None, lambda device: next(marks))
+    assert watch.stop(torch.device("cuda", 0))() == 0.5
     ticks = count(step=0.5)
-    assert Stopwatch(lambda: next(ticks), lambda: Event(1.0)).stop(torch.device("cpu"))() == 0.5
+    watch = Stopwatch(lambda: next(ticks), None, lambda device: Event(1.0))
+    assert watch.stop(torch.device("cpu"))() == 0.5
+
+
+def test_events_are_those_of_the_device_of_the_model() -> None:
+    asked, second = [], torch.device("cuda", 1)
+
+    def mark(device: torch.device | None) -> Event:
+        asked.append(device)
+        return Event(1000.0 * len(asked), 0 if device is None else device.index)
+
+    assert Stopwatch(lambda: 0.0, second, mark).stop(second)() == 1.0
+    assert asked == [second, second]
+
+
+def test_clock_when_the_model_is_on_another_cuda_device() -> None:
+    ticks = count(step=0.5)
+    watch = Stopwatch(lambda: next(ticks), None, lambda device: Event(1.0))
+    assert watch.stop(torch.device("cuda", 1))() == 0.5
+
+
+def test_run_times_the_device_of_its_last_prediction(
+    fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device | None] = []
+    watches = "loratorio_ext.run.generation.Stopwatch"
+    monkeypatch.setattr(watches, lambda clock, device: asked.append(device) or Stopwatch(clock, device))
+    world = fakes.World(fakes.uses(1))
+    run = world.run()
+    for index in range(2):
+        run.step(world.evaluation(index))
+    assert asked == [None, torch.device("cpu")]
 
 
 def test_no_event_without_cuda() -> None:
     if not torch.cuda.is_initialized():
-        assert cuda_mark() is None
+        assert cuda_mark(None) is None
