@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
@@ -15,12 +17,23 @@ from loratorio_ext.networks.tags import parse_prompt
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
     from loratorio_ext.hosts.diffusers_host import Request
+    from loratorio_ext.run import Report
     from loratorio_ext.settings import Settings
 
 # What suits the embedded model, and what other models usually get.
 EMBEDDED: Final = (20, 4.0)
 USUAL: Final = (30, 7.0)
 LARGEST_SEED: Final = 2**63 - 1
+# What a step's report calls each method.
+MODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "loratorio": "composed",
+        "merge": "merged",
+        "switch": "switch",
+        "composite": "composite",
+        "base": "base",
+    }
+)
 
 
 def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
@@ -51,7 +64,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
                 console.warn(warning)
             for seed, image in zip(seeds, result.images, strict=True):
                 path = target.path(seed, request.method)
-                write_picture(path, image, _infotext(request, seed, image.size))
+                write_picture(path, image, _infotext(request, result.report, seed, image.size))
                 kept.append(path)
                 console.result(str(path))
         if report is not None and result is not None:
@@ -144,7 +157,7 @@ def _request(
     )
 
 
-def _infotext(request: Request, seed: int, size: tuple[int, int]) -> str:
+def _infotext(request: Request, report: Report, seed: int, size: tuple[int, int]) -> str:
     """The parameters of one picture, in the form that the WebUI writes and reads."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     facts = [
@@ -155,7 +168,18 @@ def _infotext(request: Request, seed: int, size: tuple[int, int]) -> str:
     ]
     if request.sampler:
         facts.append(f"Sampler: {request.sampler}")
-    facts.append(f"Networks combined by: {request.method}")
-    if request.method == "loratorio":
-        facts.append(request.settings.to_infotext())
+    facts += _combination(request, report)
     return f"{request.prompts[0]}{negative}\n" + ", ".join(facts)
+
+
+def _combination(request: Request, report: Report) -> list[str]:
+    """How the networks were combined, by what the steps did and not by what was asked for."""
+    if not report.composed:
+        return []
+    happened = {step.mode for step in report.steps}
+    # A window that holds no step leaves every step to the usual way.
+    as_asked = MODES[request.method] in happened
+    facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
+    if request.method == "loratorio":
+        facts.append(replace(request.settings, enabled=as_asked).to_infotext())
+    return facts

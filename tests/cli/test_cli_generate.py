@@ -105,6 +105,33 @@ def test_the_picture_holds_its_parameters(toys: Any) -> None:
     assert Settings.from_infotext(text) == Settings(enabled=True, temperature=0.7, patch_size=4)
 
 
+def parameters(*arguments: str, toys: Any) -> str:
+    assert main(["generate", *arguments, "--out", "a.png"], toys.tools) == 0
+    with Image.open("a.png") as image:
+        return str(image.info["parameters"])
+
+
+@pytest.mark.parametrize("window", [["--start", "0.99"], ["--start", "0.5", "--end", "0.5"]])
+def test_a_picture_whose_steps_were_all_merged_does_not_pass_as_composed(
+    window: list[str], toys: Any
+) -> None:
+    text = parameters(PROMPT, "--steps", "3", *window, toys=toys)
+    assert "Networks combined by: merge" in text
+    assert Settings.from_infotext(text).enabled is False
+
+
+def test_a_picture_without_networks_says_nothing_of_them(toys: Any) -> None:
+    text = parameters("a red star", toys=toys)
+    assert "combined" not in text and "LoRAtorio" not in text
+
+
+@pytest.mark.parametrize("method", ["base", "merge", "switch", "composite"])
+def test_a_usual_way_is_named(method: str, toys: Any) -> None:
+    text = parameters(PROMPT, "--method", method, toys=toys)
+    assert f"Networks combined by: {method}" in text
+    assert "LoRAtorio" not in text
+
+
 def test_the_report_says_what_happened(toys: Any) -> None:
     assert main(["generate", PROMPT, "--steps", "3", "--report", "notes/report.json"], toys.tools) == 0
     report = json.loads(Path("notes/report.json").read_text("utf-8"))
