@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 EMBEDDED: Final = (20, 4.0)
 USUAL: Final = (30, 7.0)
 LARGEST_SEED: Final = 2**63 - 1
+# Names that are meant as a picture and not as a folder.
+OTHER_PICTURES: Final = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".tif", ".tiff", ".webp"}
+)
 # What a step's report calls each method.
 MODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -82,7 +86,7 @@ class _Target:
         self._file = out if out.suffix.lower() == ".png" else None
         if self._file is not None and pictures > 1:
             raise InputError(f"--out {out} is one file for {pictures} pictures; name a folder.")
-        if out.suffix and self._file is None and not out.is_dir():
+        if out.suffix.lower() in OTHER_PICTURES and not out.is_dir():
             raise InputError(f"--out {out}: pictures are written as .png; name such a file, or a folder.")
         self.folder = (prepare_file(out).parent) if self._file is not None else prepare_folder(out)
 

@@ -93,6 +93,21 @@ def test_a_picture_is_never_written_over_unless_it_was_named(
     assert len(list(Path("made").iterdir())) == 4
 
 
+@pytest.mark.parametrize("name", ["run.1", "v1.5", "a.b/2026.01"])
+def test_a_new_folder_may_have_a_dot(name: str, toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", PROMPT, "--out", name], toys.tools) == 0
+    assert lines(capsys) == [f"{name}/1-loratorio.png"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "new/a.webp"])
+def test_pictures_of_another_format_are_refused(
+    name: str, toys: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", PROMPT, "--out", name], toys.tools) == 2
+    assert name in capsys.readouterr().err
+    assert toys.opened == []
+
+
 def test_the_picture_holds_its_parameters(toys: Any) -> None:
     assert (
         main(["generate", PROMPT, "--out", "a.png", "--temperature", "0.7", "--patch-size", "4"], toys.tools)
