@@ -15,6 +15,7 @@ from torch import nn
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import components
+from loratorio_ext.hosts.diffusers_host.request import parse_request
 from loratorio_ext.networks.keys import key_map
 from loratorio_ext.networks.tags import Tag
 
@@ -174,6 +175,25 @@ def test_the_first_prompts_tags_count_and_others_are_said(
     assert report.composed == ("a",)
     assert any("prompt 4, 5 differ" in warning for warning in report.warnings)
     assert any("negative prompt" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "guidable", "negative", "words"),
+    [
+        (1.0, True, "ugly", "cfg is 1"),
+        (7.0, False, "ugly", "this model"),
+        (1.0, False, "ugly", "this model"),
+        (1.0, True, " ", None),
+        (7.0, True, "ugly", None),
+    ],
+)
+def test_a_negative_prompt_that_counts_for_nothing_is_said(
+    cfg: float, guidable: bool, negative: str, words: str | None
+) -> None:
+    request = Request(["cat"], negative, cfg=cfg)
+    parsed = parse_request(request, factor=2, default_size=(16, 16), guidable=guidable)
+    assert len(parsed.warnings) == (words is not None)
+    assert all("negative prompt has no effect" in said and words in said for said in parsed.warnings)
 
 
 def test_a_file_is_read_once_until_it_changes(

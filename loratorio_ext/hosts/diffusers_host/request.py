@@ -142,10 +142,14 @@ def parse_request(
     negative = parse_prompt(request.negative_prompt)
     if negative.tags or negative.others:
         warnings.append("Tags in the negative prompt have no effect.")
+    guided = guidable and request.cfg > 1
+    if negative.text.strip() and not guided:
+        why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
+        warnings.append(f"The negative prompt has no effect: {why}.")
     folder = _folder(request.network_dir, first.tags)
     return ParsedRequest(
         texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
-        negative=negative.text.strip() if guidable and request.cfg > 1 else None,
+        negative=negative.text.strip() if guided else None,
         tags=first.tags,
         folder=folder,
         seeds=seeds,
