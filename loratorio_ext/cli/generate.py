@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from loratorio_ext.networks.tags import parse_prompt
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
-    from loratorio_ext.hosts.diffusers_host import Request
+    from loratorio_ext.hosts.diffusers_host import Request, Result
     from loratorio_ext.run import Report
     from loratorio_ext.settings import Settings
 
@@ -68,7 +69,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
                 console.warn(warning)
             for seed, image in zip(seeds, result.images, strict=True):
                 path = target.path(seed, request.method)
-                write_picture(path, image, _infotext(request, result.report, seed, image.size))
+                write_picture(path, image, _infotext(request, result, model, seed, image.size))
                 kept.append(path)
                 console.result(str(path))
         if report is not None and result is not None:
@@ -161,7 +162,7 @@ def _request(
     )
 
 
-def _infotext(request: Request, report: Report, seed: int, size: tuple[int, int]) -> str:
+def _infotext(request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]) -> str:
     """The parameters of one picture, in the form that the WebUI writes and reads."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     facts = [
@@ -170,10 +171,17 @@ def _infotext(request: Request, report: Report, seed: int, size: tuple[int, int]
         f"Seed: {seed}",
         f"Size: {size[0]}x{size[1]}",
     ]
-    if request.sampler:
-        facts.append(f"Sampler: {request.sampler}")
-    facts += _combination(request, report)
+    if result.sampler:
+        facts.append(f"Sampler: {_quoted(result.sampler)}")
+    name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
+    facts.append(f"Model: {_quoted(name)}")
+    facts += _combination(request, result.report)
     return f"{request.prompts[0]}{negative}\n" + ", ".join(facts)
+
+
+def _quoted(text: str) -> str:
+    """`text`, in quotes where a comma, a colon or a line break would end its field."""
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text
 
 
 def _combination(request: Request, report: Report) -> list[str]:
@@ -184,6 +192,8 @@ def _combination(request: Request, report: Report) -> list[str]:
     # A window that holds no step leaves every step to the usual way.
     as_asked = MODES[request.method] in happened
     facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
+    if request.method == "switch":
+        facts.append(f"Switch every: {request.switch_every}")
     if request.method == "loratorio":
         facts.append(replace(request.settings, enabled=as_asked).to_infotext())
     return facts

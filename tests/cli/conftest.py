@@ -115,7 +115,7 @@ class ToyHost:
             if on_step is not None:
                 on_step(index + 1, request.steps)
         images = [drawing(seed, request.method) for seed in request.seeds]
-        return Result(images, torch.zeros(len(images), 4, SIDE, SIDE), run.report)
+        return Result(images, torch.zeros(len(images), 4, SIDE, SIDE), run.report, request.sampler or "Own")
 
 
 class ToyJudge:

@@ -135,6 +135,15 @@ def test_a_picture_whose_steps_were_all_merged_does_not_pass_as_composed(
     assert Settings.from_infotext(text).enabled is False
 
 
+def test_the_parameters_name_model_sampler_and_period(toys: Any) -> None:
+    text = parameters(PROMPT, "--method", "switch", "--switch-every", "3", toys=toys)
+    assert {"Model: model", "Sampler: Own", "Switch every: 3"} <= set(text.splitlines()[-1].split(", "))
+    Path("a, b.safetensors").touch()
+    text = parameters("x", "--model", "a, b.safetensors", "--sampler", "Euler a", toys=toys)
+    assert 'Sampler: Euler a, Model: "a, b"' in text
+    assert "Switch every" not in text
+
+
 def test_a_picture_without_networks_says_nothing_of_them(toys: Any) -> None:
     text = parameters("a red star", toys=toys)
     assert "combined" not in text and "LoRAtorio" not in text

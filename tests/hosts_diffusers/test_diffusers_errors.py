@@ -156,6 +156,12 @@ def test_progress_counts_evaluations(sd: Any) -> None:
     assert seen == [(done, 5) for done in range(1, 6)]
 
 
+@pytest.mark.parametrize(("asked", "said"), [(None, "DDIMScheduler"), ("Euler a", "Euler a")])
+def test_the_result_names_its_sampler(asked: str | None, said: str, sd: Any) -> None:
+    request = Request(["cat"], steps=1, cfg=1.0, width=16, height=16, sampler=asked)
+    assert DiffusersHost(sd).generate(request).sampler == said
+
+
 def test_the_first_prompts_tags_count_and_others_are_said(
     sd: Any, tmp_path: Path, save_network: Callable[..., Path]
 ) -> None:

@@ -141,7 +141,8 @@ class DiffusersHost:
                     on_step(index + 1, len(timesteps))
         finally:
             router.release()
-        return Result(decode(pipeline, latents), latents, run.report)
+        name = request.sampler if isinstance(request.sampler, str) else type(scheduler).__name__
+        return Result(decode(pipeline, latents), latents, run.report, name)
 
     def _router(self, networks: Sequence[HostNetwork]) -> Router:
         parts = [network.part("unet") for network in networks]

@@ -66,11 +66,13 @@ class Result:
         images: One picture per seed, in order.
         latents: [B, C, H, W] as the sampler left them, before the VAE, in the UNet's dtype, on its device.
         report: What happened; see `run.Report`.
+        sampler: Name of the sampler that was used, as in the request, or the scheduler's class.
     """
 
     images: list[Image.Image]
     latents: Tensor
     report: Report
+    sampler: str = ""
 
 
 @dataclass(frozen=True)
