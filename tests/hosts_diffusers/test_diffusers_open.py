@@ -106,6 +106,9 @@ def test_device_and_dtype_by_themselves() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     with pytest.raises(ModelError, match="potato"):
         pick_device("potato")
+    for name in ("xpu", "meta", "cuda:99", "hpu"):
+        with pytest.raises(ModelError, match=name):
+            pick_device(name)
     with pytest.raises(ModelError, match="float32"):
         pick_dtype("float8", torch.device("cpu"))
     with pytest.raises(ModelError, match="int64"):

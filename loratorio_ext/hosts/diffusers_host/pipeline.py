@@ -61,10 +61,14 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ModelError(f"Unknown device {device!r}. Use cpu, cuda, cuda:1, mps, ...") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+    if chosen.type == "meta":
+        raise ModelError("The device 'meta' holds no values, so nothing can be drawn on it. Use cpu or cuda.")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, ImportError) as error:  # each kind of device has its own
         raise ModelError(
-            f"The device {str(chosen)!r} is not available here. Use cpu, or a PyTorch with CUDA."
-        )
+            f"The device {str(chosen)!r} is not available here. Use cpu, or a PyTorch that knows it."
+        ) from error
     return chosen
 
 
