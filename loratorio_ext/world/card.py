@@ -43,13 +43,14 @@ concept there: the base has seen the concepts but has no word for them.
 ## Parts and training
 - **Latent space**: diffusers' AutoencoderTiny, 8 × 16 × 16, {autoencoder_pictures:,} pictures,
   {autoencoder_steps:,} steps of 16.
-- **Base model**: UNet2DConditionModel (32, 64, 96 channels; 2.8 million parameters), CLIPTextModel
+- **Base model**: UNet2DConditionModel (48, 64, 96 channels, attention from the second level down; 2.9 million
+  parameters), CLIPTextModel
   (width 64, 2 layers, 16 tokens), Stable Diffusion's noise schedule, v-prediction; {base_pictures:,}
   pictures, {base_steps:,} steps of {base_batch}.
-- **Networks**: rank 8 on attention, feed-forward, projections and time embedding, rank 4 on the 3 × 3
-  convolutions of the residual blocks. {own_pictures} pictures of a narrow domain each (of every other
-  factor mostly two values); a third of every batch are common captions without the trigger word, where the
-  target is the base model's own prediction, so that the network keeps quiet there.
+- **Networks**: rank 8 on attention, feed-forward, projections, time embedding and convolutions.
+  {own_pictures} pictures of a narrow domain each (of every other factor mostly two values); a third of
+  every batch are common captions without the trigger word, where the target is the base model's own
+  prediction, so that the network keeps quiet there.
 - **Judge**: a convolutional classifier with one head a factor, each with an answer "{none}" that is taught on
   spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
 

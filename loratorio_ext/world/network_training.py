@@ -19,11 +19,10 @@ from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT
 from loratorio_ext.world.diffusion import Examples, noised
 from loratorio_ext.world.model import new_scheduler, tokenize
 
-LINEAR_RANK = 8
-CONVOLUTION_RANK = 4
+RANK = 8
 _FIGURES = "loratorio.figures"
 _LINEAR = r".*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|time_emb_proj)"
-_CONVOLUTION = r".*resnets\.\d+\.conv[12]"
+_CONVOLUTION = r".*(resnets\.\d+\.conv[12]|conv_shortcut|conv_in|conv_out|samplers\.0\.conv)"
 
 
 def add_network(unet: UNet2DConditionModel) -> list[nn.Parameter]:
@@ -31,11 +30,9 @@ def add_network(unet: UNet2DConditionModel) -> list[nn.Parameter]:
     unet.requires_grad_(False)
     unet.add_adapter(
         LoraConfig(
-            r=LINEAR_RANK,
-            lora_alpha=LINEAR_RANK,
+            r=RANK,
+            lora_alpha=RANK,
             target_modules=rf"({_LINEAR})|({_CONVOLUTION})",
-            rank_pattern={_CONVOLUTION: CONVOLUTION_RANK},
-            alpha_pattern={_CONVOLUTION: CONVOLUTION_RANK},
         )
     )
     return [parameter for parameter in unet.parameters() if parameter.requires_grad]
@@ -102,8 +99,8 @@ def save_network(unet: UNet2DConditionModel, path: Path, concept: str, figures: 
     metadata = {
         "ss_output_name": concept,
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(LINEAR_RANK),
-        "ss_network_alpha": str(LINEAR_RANK),
+        "ss_network_dim": str(RANK),
+        "ss_network_alpha": str(RANK),
         "modelspec.title": f"{concept} ({FACTOR_OF_CONCEPT[concept].name})",
         "modelspec.trigger_phrase": concept,
         _FIGURES: json.dumps(dict(figures)),

@@ -51,15 +51,15 @@ class Recipe:
     judge_pictures: int = 12_000
     judge_epochs: int = 6
     autoencoder_pictures: int = 10_000
-    autoencoder_steps: int = 1_600
+    autoencoder_steps: int = 1_300
     base_pictures: int = 20_000
     base_steps: int = 2_800
     base_batch: int = 32
     own_pictures: int = 400
     common_pictures: int = 3_000
-    network_steps: int = 300
+    network_steps: int = 350
     network_batch: int = 24
-    network_rounds: int = 2
+    network_rounds: int = 3
     learning_rate: float = 8e-3
     gate_pictures: int = 64
     judged_pictures: int = 2_000
@@ -69,7 +69,7 @@ HINT = 0.12
 """In how many captions with a trigger word the base model is shown the concept."""
 
 UNNAMED: Mapping[str, float] = MappingProxyType(
-    {"texture": 0.18, "shape": 0.16, "background": 0.07, "object": 0.09}  # the harder to draw, the more
+    {"texture": 0.18, "shape": 0.18, "background": 0.05, "object": 0.09}  # the harder to draw, the more
 )
 """In how many of its pictures the base model sees concepts that are not named."""
 
