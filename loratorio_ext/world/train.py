@@ -9,6 +9,7 @@ import platform
 import queue
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -171,11 +172,20 @@ def _check_same_world(out: Path, asked: Mapping[str, object]) -> None:
 
 def _prepare_worker() -> None:
     """One thread; no bars and notes of libraries; Ctrl-C is the main process's to handle."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
         library.set_verbosity_error()
+
+
+def _end_with_parent() -> None:
+    """A main process that is killed cannot end its workers; they would go on for an hour, seen by nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Workers:
