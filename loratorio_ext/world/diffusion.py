@@ -66,7 +66,8 @@ def train_base(
     generator = torch.Generator().manual_seed(seed)
     scheduler, empty = new_scheduler(), tokenize(tokenizer, [""])
     # A tenth faster on a CPU; put back in the end, since files hold tensors in the usual order.
-    model = nn.ModuleList([unet, text_encoder]).to(memory_format=torch.channels_last).train()
+    unet.to(memory_format=torch.channels_last)
+    model = nn.ModuleList([unet, text_encoder]).train()
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -89,5 +90,6 @@ def train_base(
         smooth += (loss.item() - smooth) * max(0.02, 1 / (step + 1))
         if step % 50 == 49:
             report(f"base model: step {step + 1}/{steps}, loss {smooth:.4f}")
-    trained_unet, trained_text_encoder = average.to(memory_format=torch.contiguous_format)
+    trained_unet, trained_text_encoder = average
+    trained_unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained_unet.eval(), trained_text_encoder.eval()
