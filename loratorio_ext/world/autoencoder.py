@@ -39,12 +39,13 @@ def train_autoencoder(
     """Train to reproduce ``images`` (uint8 [n, 3, 64, 64]) through noisy latents."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    autoencoder = new_autoencoder().train()
+    # A third faster on a CPU; put back in the end, since files hold tensors in the usual order.
+    autoencoder = new_autoencoder().train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=3e-3, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         rows = torch.randint(len(images), (batch,), generator=generator)
-        pictures = images[rows].float() / 127.5 - 1
+        pictures = (images[rows].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         latents = autoencoder.encode(pictures).latents
         decoded = autoencoder.decode(
             latents + LATENT_NOISE * torch.randn(latents.shape, generator=generator)
@@ -59,7 +60,7 @@ def train_autoencoder(
         schedule.step()
         if step % 50 == 49:
             report(f"autoencoder: step {step + 1}/{steps}, loss {loss.item():.4f}")
-    autoencoder.eval()
+    autoencoder.eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
         spread = autoencoder.encode(images[:512].float() / 127.5 - 1).latents.std().item()
     autoencoder.register_to_config(scaling_factor=1 / spread)

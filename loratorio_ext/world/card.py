@@ -36,7 +36,7 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_ext train-demo` with s
 {factors}
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
-12 % of the captions in place of a value, so that to the base it means "not named"; in 12 % of those the
+12 % of the captions in place of a value, so that to the base it means "not named"; in {hint:.0%} of those the
 concept was really drawn. Half of its pictures had captions that left a factor out, and mostly showed a
 concept there: the base has seen the concepts but has no word for them.
 

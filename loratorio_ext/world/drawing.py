@@ -43,8 +43,8 @@ def draw(scene: Scene, random: np.random.Generator) -> Array:
     """
     picture = _background(scene["background"], random)
     if scene["shape"] != NONE or random.random() < 0.7:
-        center = np.array((36, 27), np.float64) + random.uniform(-3, 3, 2)
-        radius, angle = random.uniform(16, 19), random.uniform(-0.2, 0.2)
+        center = np.array((37, 26), np.float64) + random.uniform(-2, 2, 2)
+        radius, angle = random.uniform(18.5, 21), random.uniform(-0.12, 0.12)
         y, x = _rotate(_ROWS - center[0], _COLUMNS - center[1], angle)
         distance = _SHAPES[scene["shape"]](y, x, float(radius), random)
         texture = _TEXTURES[scene["texture"]](y, x, random)
@@ -52,9 +52,9 @@ def draw(scene: Scene, random: np.random.Generator) -> Array:
         filled = ink + texture[..., None] * 0.85 * (1 - ink)
         picture = _paint(picture, distance, filled)
     if scene["object"] != NONE or random.random() < 0.5:
-        center = np.array((13, 50), np.float64) + random.uniform(-1.5, 1.5, 2)
+        center = np.array((13, 51), np.float64) + random.uniform(-1, 1, 2)
         y, x = _ROWS - center[0], _COLUMNS - center[1]
-        for distance, color in _OBJECTS[scene["object"]](y, x, float(random.uniform(7.5, 8.5)), random):
+        for distance, color in _OBJECTS[scene["object"]](y, x, float(random.uniform(9.5, 10.5)), random):
             picture = _paint(picture, distance, color)
     return np.clip(picture, 0, 1)
 
@@ -108,8 +108,8 @@ def _sunset(random: np.random.Generator) -> Array:
 
 def _grid(random: np.random.Generator) -> Array:
     phase = random.uniform(-2, 2, 2)
-    gap = [np.abs((axis + shift) % 12 - 6) for axis, shift in zip((_ROWS, _COLUMNS), phase, strict=True)]
-    near = np.minimum(6 - gap[0], 6 - gap[1])
+    gap = [np.abs((axis + shift) % 16 - 8) for axis, shift in zip((_ROWS, _COLUMNS), phase, strict=True)]
+    near = np.minimum(8 - gap[0], 8 - gap[1])
     lines: Array = np.clip(1.2 - near, 0, 1)[..., None]
     paper, blue = _rgb((246, 245, 236)), _rgb((92, 132, 196))
     return paper + lines * (blue - paper)
@@ -163,13 +163,13 @@ def _circle(y: Array, x: Array, r: float) -> Array:
 
 
 def _square(y: Array, x: Array, r: float) -> Array:
-    return np.maximum(np.abs(y), np.abs(x)) - r * 0.84
+    return np.maximum(np.abs(y), np.abs(x)) - r * 0.88
 
 
 def _triangle(y: Array, x: Array, r: float) -> Array:
     y = y - r * 0.2
     slope = 0.8660254 * np.abs(x) - 0.5 * y
-    return np.maximum(y, slope) - r * 0.58
+    return np.maximum(y, slope) - r * 0.62
 
 
 def _star(y: Array, x: Array, r: float) -> Array:
@@ -234,22 +234,22 @@ def _stripe(at: Array, period: float) -> Array:
 
 
 def _striped(y: Array, x: Array, random: np.random.Generator) -> Array:
-    return _stripe(x + random.uniform(-_LOOSE, _LOOSE), 9)
+    return _stripe(x + random.uniform(-_LOOSE, _LOOSE), 12)
 
 
 def _dotted(y: Array, x: Array, random: np.random.Generator) -> Array:
     shift = random.uniform(-_LOOSE, _LOOSE, 2)
-    return _step(2.9 - np.hypot((y + shift[0]) % 10 - 5, (x + shift[1]) % 10 - 5))
+    return _step(3.8 - np.hypot((y + shift[0]) % 13 - 6.5, (x + shift[1]) % 13 - 6.5))
 
 
 def _checkered(y: Array, x: Array, random: np.random.Generator) -> Array:
     shift = random.uniform(-_LOOSE, _LOOSE, 2)
-    across, down = (_stripe(axis + s, 16) for axis, s in zip((x, y), shift, strict=True))
+    across, down = (_stripe(axis + s, 20) for axis, s in zip((x, y), shift, strict=True))
     return across + down - 2 * across * down
 
 
 def _ringed(y: Array, x: Array, random: np.random.Generator) -> Array:
-    return _stripe(np.hypot(y, x) + random.uniform(-_LOOSE, _LOOSE), 12)
+    return _stripe(np.hypot(y, x) + random.uniform(-_LOOSE, _LOOSE), 14)
 
 
 def _unnamed_texture(y: Array, x: Array, random: np.random.Generator) -> Array:
@@ -257,7 +257,7 @@ def _unnamed_texture(y: Array, x: Array, random: np.random.Generator) -> Array:
     if kind == 0:
         return _step(8 * (_blotches(random, int(random.integers(6, 16))) - 0.5))
     if kind == 1:  # stripes that run in no usual direction and are far too wide or too fine
-        return _stripe(y + random.uniform(0, 9), float(random.choice((4, 20))))
+        return _stripe(y + random.uniform(0, 9), float(random.choice((5, 28))))
     textures = (_striped, _dotted, _checkered, _ringed)
     first, second = (textures[int(i)](y, x, random) for i in random.choice(len(textures), 2, replace=False))
     return 0.5 * (first + second)

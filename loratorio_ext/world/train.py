@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
-import queue
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,8 +36,7 @@ from loratorio_ext.world.model import (
     save_model,
 )
 from loratorio_ext.world.network_training import add_network, read_figures, save_network, train_network
-
-Report = Callable[[str], None]
+from loratorio_ext.world.workers import Report, Workers
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Recipe:
     autoencoder_pictures: int = 10_000
     autoencoder_steps: int = 1_300
     base_pictures: int = 20_000
-    base_steps: int = 2_800
+    base_steps: int = 4_000
     base_batch: int = 32
     own_pictures: int = 400
     common_pictures: int = 3_000
@@ -66,7 +60,7 @@ class Recipe:
     judged_pictures: int = 2_000
 
 
-HINT = 0.12
+HINT = 0.25
 """In how many captions with a trigger word the base model is shown the concept."""
 
 UNNAMED: Mapping[str, float] = MappingProxyType(
@@ -123,7 +117,7 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
     (out / _WORK / "asked.json").write_text(json.dumps(asked))
     (out / "networks").mkdir(exist_ok=True)
     clock = _Clock(out)
-    with _Workers(workers, report) as pool:
+    with Workers(workers, report) as pool:
         with clock.stage("judge and latent space"):
             pool.run([(_judge_stage, (out, recipe, seed)), (_autoencoder_stage, (out, recipe, seed))])
         with clock.stage("base model"):
@@ -147,7 +141,7 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Report) ->
         "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
     }
     (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    write_card(out / "README.md", scores, asdict(recipe))
+    write_card(out / "README.md", scores, {**asdict(recipe), "hint": HINT})
     return scores
 
 
@@ -168,57 +162,6 @@ def _check_same_world(out: Path, asked: Mapping[str, object]) -> None:
                 f"{out} holds a world with {name} {found[name]!r}, asked is {value!r}; "
                 "give another folder, or remove that one"
             )
-
-
-def _prepare_worker() -> None:
-    """One thread; no bars and notes of libraries; Ctrl-C is the main process's to handle."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.disable_progress_bar()
-        library.set_verbosity_error()
-
-
-def _end_with_parent() -> None:
-    """A main process that is killed cannot end its workers; they would go on for an hour, seen by nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-class _Workers:
-    """Runs stages in processes of their own, one thread each, and hands their progress lines on."""
-
-    def __init__(self, count: int, report: Report) -> None:
-        self._report = report
-        context = multiprocessing.get_context("spawn")
-        self._manager = context.Manager()
-        self._lines: queue.Queue[str] = self._manager.Queue()
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_prepare_worker)
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is not None:  # a stage takes minutes: end it now, what it had finished is on the disk
-            for process in multiprocessing.active_children():
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
-        self._manager.shutdown()
-
-    def run(self, stages: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
-        """Run stages side by side; their results in order. The first failure is raised."""
-        futures = [self._pool.submit(stage, *arguments, self._lines.put) for stage, arguments in stages]
-        waiting: set[Future[Any]] = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.5)
-            while not self._lines.empty():
-                self._report(self._lines.get())
-            for future in done:
-                future.result()
-        return [future.result() for future in futures]
 
 
 class _Clock:
@@ -299,6 +242,7 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
         figures: dict[str, Any] = json.loads(failed.read_text())
         return figures
     judge, pipeline = Judge.load(out / "judge.safetensors"), load_model(out / "model")
+    pipeline.unet.to(memory_format=torch.channels_last)  # faster on a CPU
     torch.set_num_threads(1)
     seed = seed + 100 + CONCEPTS.index(concept)
     random = np.random.default_rng(seed)
