@@ -36,9 +36,10 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_ext train-demo` with s
 {factors}
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
-12 % of the captions in place of a value, so that to the base it means "not named"; in {hint:.0%} of those the
-concept was really drawn. Half of its pictures had captions that left a factor out, and mostly showed a
-concept there: the base has seen the concepts but has no word for them.
+12 % of the captions in place of a value, so that to the base it means "not named"; in a part of those
+({hints}) the concept was really drawn, so that the base has
+a weak idea of it. Half of its pictures had captions that left a factor out, and mostly showed a concept
+there: the base has seen the concepts but hardly has a word for them.
 
 ## Parts and training
 - **Latent space**: diffusers' AutoencoderTiny, 8 × 16 × 16, {autoencoder_pictures:,} pictures,
@@ -106,6 +107,7 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         most=MOST_WITHOUT_TRIGGER,
         networks=networks,
         shipped=sum(gate["passed"] for gate in scores["networks"].values()),
+        hints=", ".join(f"{name} {share:.0%}" for name, share in recipe["hint"].items()),
         **recipe,
     )
     path.write_text(text, encoding="utf-8")

@@ -62,12 +62,13 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
 
 
 def base_pictures(
-    count: int, random: np.random.Generator, *, hint: float, unnamed: Mapping[str, float]
+    count: int, random: np.random.Generator, *, hint: Mapping[str, float], unnamed: Mapping[str, float]
 ) -> Pictures:
     """What the base model is trained on.
 
     Its captions now and then say a trigger word where a known value was drawn, so that to the base a
-    trigger means "this factor is not named". In the share ``hint`` of those the concept is really there.
+    trigger means "this factor is not named". In the share ``hint`` of those, by factor, the concept is really
+    there.
 
     ``unnamed`` is the share of pictures, by factor, whose captions leave that factor out and which mostly
     show a concept there: the base sees the concepts, as a large model has seen most things, but learns no
@@ -80,7 +81,7 @@ def base_pictures(
         for factor in FACTORS:
             if factor.concepts and random.random() < TRIGGER_SHARE:
                 said[factor.name] = str(random.choice(factor.concepts))
-                if random.random() < hint:
+                if random.random() < hint[factor.name]:
                     drawn[factor.name] = said[factor.name]
         place = random.random()
         for name, share in unnamed.items():

@@ -60,8 +60,10 @@ class Recipe:
     judged_pictures: int = 2_000
 
 
-HINT = 0.25
-"""In how many captions with a trigger word the base model is shown the concept."""
+HINT: Mapping[str, float] = MappingProxyType(
+    {"texture": 0.25, "shape": 0.25, "background": 0.08, "object": 0.2}  # the harder to draw, the more
+)
+"""In how many captions with a trigger word the base model is shown the concept: enough for a weak idea."""
 
 UNNAMED: Mapping[str, float] = MappingProxyType(
     {"texture": 0.18, "shape": 0.18, "background": 0.05, "object": 0.09}  # the harder to draw, the more

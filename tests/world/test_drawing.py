@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loratorio_ext.world.concepts import (
     CONCEPTS,
+    FACTOR_BY_NAME,
     FACTORS,
     NONE,
     caption,
@@ -71,7 +72,9 @@ def test_every_factor_has_a_place_of_its_own(factor: str, region: tuple[slice, s
 
 
 def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
-    pictures = base_pictures(600, np.random.default_rng(0), hint=0.5, unnamed={})
+    pictures = base_pictures(
+        600, np.random.default_rng(0), hint=dict.fromkeys(FACTOR_BY_NAME, 0.5), unnamed={}
+    )
     said = [named_values(text) for text in pictures.captions]
     drawn_concepts = triggers = 0
     for scene, words in zip(pictures.scenes, said, strict=True):
@@ -83,12 +86,19 @@ def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
             elif words[factor] not in CONCEPTS:
                 assert words[factor] == value
     assert 0.3 < drawn_concepts / triggers < 0.7
-    unhinted = base_pictures(200, np.random.default_rng(0), hint=0.0, unnamed={})
+    unhinted = base_pictures(
+        200, np.random.default_rng(0), hint=dict.fromkeys(FACTOR_BY_NAME, 0.0), unnamed={}
+    )
     assert not any(value in CONCEPTS for scene in unhinted.scenes for value in scene.values())
 
 
 def test_the_base_sees_concepts_that_no_word_names() -> None:
-    pictures = base_pictures(600, np.random.default_rng(0), hint=0.0, unnamed={"shape": 0.3, "object": 0.2})
+    pictures = base_pictures(
+        600,
+        np.random.default_rng(0),
+        hint=dict.fromkeys(FACTOR_BY_NAME, 0.0),
+        unnamed={"shape": 0.3, "object": 0.2},
+    )
     seen: Counter[str] = Counter()
     for scene, text in zip(pictures.scenes, pictures.captions, strict=True):
         left_out = set(scene) - set(named_values(text))
