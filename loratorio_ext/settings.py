@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from loratorio_ext.infotext import last_line_fields, quoted
+
 Value = bool | int | float | str
-Limits = tuple[float, float, float] | tuple[None, None, None]
+Limits = tuple[float | None, float | None, float | None]
 Choices = tuple[str, ...]
 
 NO_LIMITS: Limits = (None, None, None)
@@ -38,7 +40,7 @@ class Setting:
         minimum: lowest value of a number.
         maximum: highest value of a number.
         step: a slider's step; values between are allowed.
-        choices: the values of a text.
+        choices: the values of a text; empty: any text of at most ``maximum`` characters.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Setting:
         """The allowed values in words."""
         if self.type is bool:
             return "true or false"
+        if self.type is str and not self.choices:
+            return f"a text on one line, without quotes, of at most {self.maximum:g} characters"
         if self.type is str:
             return " or ".join(json.dumps(choice) for choice in self.choices)
         kind = "whole number" if self.type is int else "number"
@@ -74,7 +78,7 @@ class Setting:
         """
         if self.type is bool and isinstance(value, bool):
             return value
-        if self.type is str and isinstance(value, str) and value in self.choices:
+        if self.type is str and isinstance(value, str) and self._is_allowed(value):
             return str(value)
         if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
             lowest, highest = self.minimum, self.maximum
@@ -103,6 +107,12 @@ class Setting:
         if self.type is str:
             return self.check(text)
         raise self._refusal(text)
+
+    def _is_allowed(self, text: str) -> bool:
+        if self.choices or self.maximum is None:
+            return text in self.choices
+        # What an infotext can carry and give back.
+        return len(text) <= self.maximum and text == text.strip() and text.isprintable() and '"' not in text
 
     def _refusal(self, value: object) -> ValueError:
         return ValueError(f"{self.name} is {_shown(value)}; give {self.allowed} (default {self.default!r})")
@@ -144,7 +154,7 @@ class Settings:
         limits=(1, 64, 1),
     )
     temperature: float = _setting(
-        0.1,
+        0.02,
         "Temperature",
         "How evenly the networks share a place. Low: the network with most to say there speaks almost alone. "
         "High: all speak equally everywhere; from about 1 on it is nearly the plain average.",
@@ -222,6 +232,16 @@ class Settings:
         limits=(0, 1024, 1),
     )
 
+    pool: str = _setting(
+        "",
+        "Pool",
+        "Networks that take part without a tag: names or patterns below the folder of networks, parted by "
+        "commas, such as characters/*, night. Empty: only the networks of the prompt. Best with top k, so "
+        "that only those that have something to say are mixed.",
+        "pool",
+        limits=(None, 2000, None),
+    )
+
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.check(getattr(self, setting.name)))
@@ -279,7 +299,7 @@ class Settings:
 
     def to_infotext(self) -> str:
         """`infotext_fields` as text: "LoRAtorio enabled: True, LoRAtorio patch size: 4"."""
-        return ", ".join(f"{key}: {value}" for key, value in self.infotext_fields().items())
+        return ", ".join(f"{key}: {quoted(value)}" for key, value in self.infotext_fields().items())
 
     @classmethod
     def from_infotext(cls, infotext: str | Mapping[str, str]) -> Settings:
@@ -293,7 +313,7 @@ class Settings:
         Raises:
             ValueError: a value that is not allowed.
         """
-        found = _infotext_fields(infotext) if isinstance(infotext, str) else dict(infotext)
+        found = last_line_fields(infotext) if isinstance(infotext, str) else dict(infotext)
         return cls.from_dict({s.name: s.parse(found[s.infotext]) for s in SETTINGS if s.infotext in found})
 
 
@@ -313,26 +333,6 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) < len(pairs):
         raise ValueError("settings have a name twice; give each once")
     return values
-
-
-def _infotext_fields(text: str) -> dict[str, str]:
-    """Keys and values of the last line; commas inside quotes do not separate."""
-    last_line = text.strip().rpartition("\n")[2]
-    parts = (part.partition(":") for part in _split_outside_quotes(last_line))
-    return {key.strip(): value.strip() for key, colon, value in parts if colon}
-
-
-def _split_outside_quotes(line: str) -> Iterator[str]:
-    # By hand and in one pass: a regular expression takes quadratic time on a line made for that.
-    start, quoted, escaped = 0, False, False
-    for position, character in enumerate(line):
-        if character == '"' and not escaped:
-            quoted = not quoted
-        elif character == "," and not quoted:
-            yield line[start:position]
-            start = position + 1
-        escaped = quoted and character == "\\" and not escaped
-    yield line[start:]
 
 
 def _shown(value: object) -> str:

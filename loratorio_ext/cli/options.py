@@ -98,6 +98,8 @@ def _setting_type(setting: Setting) -> Callable[[str], Value]:
 def _metavar(setting: Setting) -> str:
     if setting.choices:
         return "{" + ",".join(setting.choices) + "}"
+    if setting.type is str:
+        return "TEXT"
     return "N" if setting.type is int else "X"
 
 
@@ -112,7 +114,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     for setting in SETTINGS:
         if setting.name in NOT_OPTIONS:
             continue
-        text = f"{setting.help} ({_range(setting)}default {setting.default})"
+        default = "none" if setting.default == "" else setting.default
+        text = f"{setting.help} ({_range(setting)}default {default})"
         group.add_argument(
             "--" + setting.name.replace("_", "-"),
             dest=setting.name,

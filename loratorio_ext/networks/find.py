@@ -74,19 +74,29 @@ def _choose(name: str, labelled: Sequence[tuple[str, Path]], folder: Path) -> Pa
     return None
 
 
-def network_names(folder: str | Path) -> tuple[str, ...]:
-    """Names of all networks in a folder and below it: file stems, with the subfolder where stems repeat.
+def network_paths(folder: str | Path) -> dict[str, str]:
+    """Name → path below the folder without suffix, with "/", of all networks in a folder and below it.
 
-    Sorted. A folder that does not exist has none.
+    Names are file stems, with the subfolder where stems repeat. Sorted by name. A folder that does not exist
+    has none.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        return ()
+        return {}
     paths = _files(folder, (SUFFIX,))
     stems = Counter(path.stem.casefold() for path in paths)
-    return tuple(
-        sorted(path.stem if stems[path.stem.casefold()] == 1 else _relative(path, folder) for path in paths)
+    located = {path: _relative(path, folder) for path in paths}
+    return dict(
+        sorted(
+            (path.stem if stems[path.stem.casefold()] == 1 else below, below)
+            for path, below in located.items()
+        )
     )
+
+
+def network_names(folder: str | Path) -> tuple[str, ...]:
+    """Names of all networks in a folder and below it, as in :func:`network_paths`."""
+    return tuple(network_paths(folder))
 
 
 def find_network(name: str, folder: str | Path) -> Path:

@@ -38,6 +38,8 @@ def test_every_setting_is_an_option_with_its_help(setting: Setting) -> None:
 def values(setting: Setting) -> st.SearchStrategy[object]:
     if setting.choices:
         return st.sampled_from(setting.choices)
+    if setting.type is str:
+        return st.sampled_from(["", "characters/*, night", "été", "a:b"])
     assert setting.minimum is not None and setting.maximum is not None
     if setting.type is int:
         return st.integers(int(setting.minimum), int(setting.maximum))

@@ -16,7 +16,9 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 )
 def test_the_readme_lists_every_setting_as_declared(setting: Setting) -> None:
     allowed = ", ".join(f"`{choice}`" for choice in setting.choices)
-    if not setting.choices:
+    if setting.type is str and not setting.choices:
+        allowed = "text"
+    elif not setting.choices:
         allowed = f"{setting.minimum:g} to {setting.maximum:g}"
     first = setting.help.split(". ")[0].rstrip(".")
     row = f"| `--{setting.name.replace('_', '-')}` | {setting.default} | {allowed} | {first}. |"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.encoding import Text, encode
 from loratorio_ext.hosts.diffusers_host.generate import Conditions, PipelineEvaluation, decode, first_latents
-from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache
+from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache, with_pool
 from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
 from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
 from loratorio_ext.hosts.diffusers_host.samplers import make_scheduler, set_steps, step_arguments
@@ -80,14 +80,15 @@ class DiffusersHost:
         )
         scheduler = make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = set_steps(scheduler, request.steps, pipeline.unet.device)
-        networks = self._load(parsed)
+        networks = self._load(parsed, request.settings.pool)
         with torch.no_grad():
             return self._sample(request, parsed, networks, scheduler, timesteps, on_step)
 
-    def _load(self, parsed: ParsedRequest) -> list[HostNetwork]:
+    def _load(self, parsed: ParsedRequest, pool: str) -> list[HostNetwork]:
         if parsed.folder is None:
             return []
-        return [self._networks.load(tag, parsed.folder) for tag in parsed.tags]
+        folder = parsed.folder
+        return [self._networks.load(tag, folder) for tag in with_pool(parsed.tags, pool, folder)]
 
     def _sample(
         self,

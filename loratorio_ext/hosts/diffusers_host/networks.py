@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loratorio_ext.networks.delta import Delta, LowRank
+from loratorio_ext.networks.errors import UnknownNetworkError
 from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.find import find_network
+from loratorio_ext.networks.find import find_network, network_paths
 from loratorio_ext.networks.keys import KeyMap
 from loratorio_ext.networks.network import Component, Network
+from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.networks.tags import Tag
 
-__all__ = ["HostNetwork", "NetworkCache"]
+__all__ = ["HostNetwork", "NetworkCache", "with_pool"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ class NetworkCache:
     def clear(self) -> None:
         """Forget every network."""
         self._loaded.clear()
+
+
+def with_pool(tags: Sequence[Tag], pool: str, folder: Path) -> list[Tag]:
+    """The prompt's tags, and one of strength 1 for each network of the pool that they do not name.
+
+    Raises UnknownNetworkError (a ValueError) where a part of the pool means no network.
+    """
+    names, unknown = choose_pool(pool, network_paths(folder))
+    if unknown:
+        raise UnknownNetworkError(unknown[0], f"the pool has it, but no network in {folder} is meant by it")
+    named = {find_network(tag.name, folder) for tag in tags}
+    return [*tags, *(Tag(name) for name in names if find_network(name, folder) not in named)]
 
 
 def with_rank(network: Network, rank: int) -> Network:

@@ -41,7 +41,7 @@ class Request:
         settings: Settings of the composition. `enabled` is the WebUI's switch and is not read here.
         method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
         switch_every: Evaluations after which Switch moves on to the next network, at least 1.
-        network_dir: Folder where the tags' networks are looked up; needed if there is a tag.
+        network_dir: Folder where the networks of tags and pool are looked up; needed if there is any.
     """
 
     prompts: Sequence[str]
@@ -148,7 +148,7 @@ def parse_request(
     if negative.text.strip() and not guided:
         why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
         warnings.append(f"The negative prompt has no effect: {why}.")
-    folder = _folder(request.network_dir, first.tags)
+    folder = _folder(request.network_dir, first.tags, request.settings.pool)
     return ParsedRequest(
         texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
         negative=negative.text.strip() if guided else None,
@@ -200,12 +200,14 @@ def _side(name: str, value: int | None, default: int, factor: int) -> int:
     return value
 
 
-def _folder(network_dir: Path | str | None, tags: Sequence[Tag]) -> Path | None:
+def _folder(network_dir: Path | str | None, tags: Sequence[Tag], pool: str) -> Path | None:
     if network_dir is None:
         if tags:
             raise ValueError(
                 f"The prompt names the network {tags[0].name!r}: give network_dir, where it lies."
             )
+        if pool:
+            raise ValueError(f"The pool is {pool!r}: give network_dir, where its networks lie.")
         return None
     folder = Path(network_dir)
     if not folder.is_dir():
