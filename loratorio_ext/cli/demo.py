@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
     from loratorio_ext.hosts.diffusers_host import Request
 
-# A shape, what fills it, and an object beside it: three places of the picture, three networks.
+# A shape, what lies behind it, and an object beside it: three places of the picture, three networks.
 WANTED: Final = (
     Wanted("star", "shape", "star"),
-    Wanted("checkered", "texture", "checkered"),
+    Wanted("grid", "background", "grid"),
     Wanted("moon", "object", "moon"),
 )
-TEXT: Final = "a red checkered star on sand with moon"
+TEXT: Final = "a blue plain star on grid with moon"
 METHODS: Final = (
     Method("base", "Base", "the model without any network"),
     Method("merge", "Merge", "all networks added to the weights at once, the usual way"),

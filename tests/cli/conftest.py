@@ -128,7 +128,7 @@ class ToyJudge:
             found.append(
                 {
                     "shape": {"star": level + 0.1, "circle": 0.9 - level, "none": 0.0},
-                    "texture": {"checkered": 1 - level, "plain": level, "none": 0.0},
+                    "background": {"grid": 1 - level, "sand": level, "none": 0.0},
                     "object": {"moon": 0.9, "ball": 0.05, "none": 0.05},
                 }
             )
