@@ -26,6 +26,8 @@ from loratorio_ext.world.dataset import (
 )
 from loratorio_ext.world.drawing import SIZE, draw
 
+HALF, NEVER = (dict.fromkeys(FACTOR_BY_NAME, share) for share in (0.5, 0.0))
+
 scenes = st.fixed_dictionaries({factor.name: st.sampled_from(factor.values) for factor in FACTORS})
 seeds = st.integers(0, 2**32 - 1)
 
@@ -51,8 +53,8 @@ def test_a_drawing_is_a_picture_and_the_seed_repeats_it(
 @pytest.mark.parametrize(
     ("factor", "region"),
     [
-        ("object", (slice(4, 22), slice(41, 59))),
-        ("shape", (slice(12, 60), slice(3, 50))),
+        ("object", (slice(1, 26), slice(39, 64))),
+        ("shape", (slice(11, 64), slice(0, 52))),
         ("background", (slice(60, 64), slice(0, 64))),
     ],
 )
@@ -72,9 +74,7 @@ def test_every_factor_has_a_place_of_its_own(factor: str, region: tuple[slice, s
 
 
 def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
-    pictures = base_pictures(
-        600, np.random.default_rng(0), hint=dict.fromkeys(FACTOR_BY_NAME, 0.5), unnamed={}
-    )
+    pictures = base_pictures(600, np.random.default_rng(0), hint=HALF, unnamed={})
     said = [named_values(text) for text in pictures.captions]
     drawn_concepts = triggers = 0
     for scene, words in zip(pictures.scenes, said, strict=True):
@@ -86,9 +86,7 @@ def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
             elif words[factor] not in CONCEPTS:
                 assert words[factor] == value
     assert 0.3 < drawn_concepts / triggers < 0.7
-    unhinted = base_pictures(
-        200, np.random.default_rng(0), hint=dict.fromkeys(FACTOR_BY_NAME, 0.0), unnamed={}
-    )
+    unhinted = base_pictures(200, np.random.default_rng(0), hint=NEVER, unnamed={})
     assert not any(value in CONCEPTS for scene in unhinted.scenes for value in scene.values())
 
 
@@ -96,7 +94,7 @@ def test_the_base_sees_concepts_that_no_word_names() -> None:
     pictures = base_pictures(
         600,
         np.random.default_rng(0),
-        hint=dict.fromkeys(FACTOR_BY_NAME, 0.0),
+        hint=NEVER,
         unnamed={"shape": 0.3, "object": 0.2},
     )
     seen: Counter[str] = Counter()
