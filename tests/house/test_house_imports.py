@@ -15,13 +15,15 @@ ENGINE = frozenset({"method", "networks", "settings"})
 # part -> the parts of the package it may import, besides itself and the package's version.
 PARTS = MappingProxyType(
     {
-        "settings": frozenset(),
+        "infotext": frozenset(),
+        "settings": frozenset({"infotext"}),
         "method": frozenset(),
         "networks": frozenset(),
         "run": ENGINE,
         "hosts": ENGINE | {"run"},
         "world": ENGINE | {"run", "hosts"},
         "cli": ENGINE | {"run", "hosts", "world"},
+        "ui": frozenset({"settings"}),
         "__main__": frozenset({"cli"}),
         "__init__": frozenset(),
     }
@@ -30,6 +32,7 @@ MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "tra
 # part -> the other people's packages it may import, besides Python's own library.
 LIBRARIES = MappingProxyType(
     {
+        "infotext": frozenset(),
         "settings": frozenset(),
         "method": frozenset({"torch", "einops"}),
         "networks": frozenset({"torch", "safetensors"}),
@@ -37,6 +40,7 @@ LIBRARIES = MappingProxyType(
         "hosts": MODELS | {"accelerate"},
         "world": MODELS | {"peft"},
         "cli": frozenset({"torch", "numpy", "PIL", "tqdm"}),
+        "ui": frozenset({"gradio"}),
         "__main__": frozenset(),
         "__init__": frozenset(),
     }
@@ -45,7 +49,7 @@ LIBRARIES = MappingProxyType(
 EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
-        "loratorio_ext/hosts/a1111.py": frozenset({"modules", "networks", "network", "lora"}),
+        "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/forge.py": frozenset({"modules", "modules_forge", "backend"}),
     }
 )

@@ -1,0 +1,126 @@
+"""From the WebUI's network modules to what a network adds to each layer of the UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
+from loratorio_ext.networks.checks import check_fits
+from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
+
+# Parts of a fused projection, in the order in which the WebUI stacks them (networks.py, QkvLinear).
+_FUSED = ("_q_proj", "_k_proj", "_v_proj")
+# Kinds whose difference may change a bias or a normalisation; both are plain tensors in the file.
+_GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
+
+
+@dataclass(frozen=True)
+class LayersOfNetwork:
+    """The layers of one network.
+
+    Attributes:
+        deltas: layer name → what the network adds there at strength 1.
+        misfits: one sentence for each layer that had to be left out.
+    """
+
+    deltas: Mapping[str, tuple[Delta, ...]]
+    misfits: tuple[str, ...]
+
+
+def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersOfNetwork:
+    """What the network adds to the layers among ``modules``; its text encoder part is not among it."""
+    deltas: dict[str, tuple[Delta, ...]] = {}
+    misfits: list[str] = []
+    for key, part in one.network.modules.items():
+        if not is_unet_key(key):
+            continue
+        name, output_slice = _place(key, part, modules)
+        module = modules.get(name)
+        if module is None:
+            misfits.append(f"this model has no layer {name}")
+            continue
+        try:
+            delta = _delta(one, part, module, output_slice)
+            check_fits(delta, name, module)
+        except (RuntimeError, ValueError) as error:
+            misfits.append(f"{name}: {error}")
+            continue
+        deltas[name] = (*deltas.get(name, ()), delta)
+    return LayersOfNetwork(deltas, tuple(misfits))
+
+
+def _place(key: str, part: Any, modules: Mapping[str, nn.Module]) -> tuple[str, OutputSlice | None]:
+    """The layer's name, and the slice of its output that the part belongs to."""
+    if key in modules:
+        return key, None
+    for place, suffix in enumerate(_FUSED):
+        name = key.removesuffix(suffix)
+        if name != key and name in modules:
+            width = int(part.shape[0])
+            return name, (place * width, width)
+    return key, None
+
+
+def _delta(one: ComposedNetwork, part: Any, module: nn.Module, output_slice: OutputSlice | None) -> Delta:
+    if _is_low_rank(part):
+        return _low_rank(one, part, module, output_slice)
+    if type(part).__name__ in _GIVEN:
+        with unit_strength(one), torch.no_grad():
+            weight, bias = part.calc_updown(_plain_weight(module, output_slice))
+        return Dense(weight=weight, bias=bias, output_slice=output_slice)
+
+    def computed(layer: nn.Module) -> Tensor:
+        # The WebUI's own calculation; in float32, which also works where it has no half precision.
+        with unit_strength(one), torch.no_grad(), torch.autocast(_device_type(layer), enabled=False):
+            difference: Tensor = part.calc_updown(_plain_weight(layer, output_slice))[0]
+        return difference
+
+    return Dense(computed=computed, output_slice=output_slice)
+
+
+def _is_low_rank(part: Any) -> bool:
+    """LoRA and LoCon without DoRA's norm and without a bias that is added to ΔW."""
+    return (
+        hasattr(part, "up_model")
+        and hasattr(part, "down_model")
+        and part.dora_scale is None
+        and part.bias is None
+    )
+
+
+def _low_rank(
+    one: ComposedNetwork, part: Any, module: nn.Module, output_slice: OutputSlice | None
+) -> LowRank:
+    """As ``NetworkModuleLora.calc_updown`` (network_lora.py) multiplies it out."""
+    up, down = part.up_model.weight.detach(), part.down_model.weight.detach()
+    mid = None if part.mid_model is None else part.mid_model.weight.detach()
+    if mid is None and one.dyn is not None:
+        up, down = up[:, : one.dyn], down[: one.dyn]
+    missing = _missing_inputs(module, down)
+    if missing:
+        down = torch.cat((down, down.new_zeros(down.shape[0], missing, *down.shape[2:])), dim=1)
+    return LowRank(down, up, mid, scale=float(part.calc_scale()), output_slice=output_slice)
+
+
+def _missing_inputs(module: nn.Module, down: Tensor) -> int:
+    """An inpainting model's first layer has 9 inputs; networks of plain models know the first 4."""
+    inputs = getattr(module, "in_channels", None)
+    return 5 if inputs == 9 and down.shape[1] == 4 else 0
+
+
+def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
+    """The weight without the kept networks' rounding where the WebUI has it (fp8), in float32."""
+    stored = getattr(module, "fp16_weight", None)
+    weight: Tensor = module.weight if stored is None else stored.to(module.weight.device)  # type: ignore[assignment]
+    plain = weight.detach().to(torch.float32)
+    return plain if output_slice is None else plain[output_slice[0] : sum(output_slice)]
+
+
+def _device_type(module: nn.Module) -> str:
+    weight = getattr(module, "weight", None)
+    return weight.device.type if isinstance(weight, Tensor) else "cpu"

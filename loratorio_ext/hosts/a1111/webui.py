@@ -1,0 +1,152 @@
+"""Everything that is asked of AUTOMATIC1111's WebUI: the one file here that names its modules.
+
+File references are to v1.10.1 (commit 82a973c0). ``networks`` is the built-in Lora extension's module; the
+WebUI loads it before the extensions of users (modules/extensions.py), and it stays in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import networks as lora_networks
+from modules import processing, prompt_parser, sd_samplers_timesteps, sd_unet, shared
+from torch import nn
+
+NAME = "AUTOMATIC1111"
+
+
+# ------------------------------------------------ networks (extensions-builtin/Lora/networks.py)
+
+
+def loaded_networks() -> list[Any]:
+    """The list that decides what the WebUI merges into a layer's weights the next time the layer runs."""
+    loaded: list[Any] = lora_networks.loaded_networks
+    return loaded
+
+
+def networks_in_memory() -> dict[str, Any]:
+    """Networks that the next activation need not read again; it drops what exceeds the user's limit."""
+    kept: dict[str, Any] = lora_networks.networks_in_memory
+    return kept
+
+
+def available_networks() -> Mapping[str, Any]:
+    """File stem → network on disk, as the WebUI lists them."""
+    available: Mapping[str, Any] = lora_networks.available_networks
+    return available
+
+
+def load_network(name: str, on_disk: Any) -> Any:
+    """Read a network by the WebUI's own loader."""
+    return lora_networks.load_network(name, on_disk)
+
+
+def network_folder() -> str:
+    """The folder in which the WebUI looks for networks."""
+    return str(shared.cmd_opts.lora_dir)
+
+
+# ------------------------------------------------ the model
+
+
+def model() -> Any:
+    """The checkpoint that is loaded now."""
+    return shared.sd_model
+
+
+def model_identity() -> tuple[int, str]:
+    """Changes when another checkpoint is loaded, also into the same modules (modules/sd_models.py)."""
+    info = shared.sd_model.sd_checkpoint_info
+    return id(shared.sd_model), str(getattr(info, "filename", info))
+
+
+def layers() -> Mapping[str, nn.Module]:
+    """Layer name → module, of text encoders and UNet."""
+    mapping: Mapping[str, nn.Module] = shared.sd_model.network_layer_mapping
+    return mapping
+
+
+def replaced_unet() -> str | None:
+    """What has taken the UNet's place (TensorRT, say), or None (modules/sd_unet.py)."""
+    replacement = sd_unet.current_unet
+    return None if replacement is None else type(replacement).__name__
+
+
+def is_edit_model() -> bool:
+    """InstructPix2Pix, which guides by an image too (modules/sd_samplers_cfg_denoiser.py)."""
+    return str(getattr(shared.sd_model, "cond_stage_key", "")) == "edit"
+
+
+def conditioning_key() -> str:
+    """How the model takes its conditions."""
+    return str(getattr(shared.sd_model.model, "conditioning_key", "crossattn"))
+
+
+# ------------------------------------------------ conditions
+
+
+def encode(p: Any) -> tuple[Any, Any]:
+    """(c, uc) of the pass that ``p`` is in, encoded with the networks that are loaded now.
+
+    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
+    """
+    if getattr(p, "is_hr_pass", False):
+        p.hr_c = None
+        p.calculate_hr_conds()
+    else:
+        processing.StableDiffusionProcessing.setup_conds(p)
+    return p.get_conds()  # type: ignore[no-any-return]
+
+
+def conds_at(c: Any, step: int) -> tuple[list[list[tuple[int, float]]], Any]:
+    """([(row, AND weight), ...] of every image; the rows' conditions) of a model call (prompt_parser.py)."""
+    return prompt_parser.reconstruct_multicond_batch(c, step)  # type: ignore[no-any-return]
+
+
+def unconds_at(uc: Any, step: int) -> Any:
+    """The unconditional rows of a model call."""
+    return prompt_parser.reconstruct_cond_batch(uc, step)
+
+
+def keeps_conds() -> bool:
+    """Whether conditions are kept from one generation to the next."""
+    return bool(shared.opts.persistent_cond_cache)
+
+
+# ------------------------------------------------ options and progress
+
+
+def batches_cond_and_uncond() -> bool:
+    """Whether more than one image's rows may share a model call."""
+    return bool(shared.opts.batch_cond_uncond)
+
+
+def padding() -> str | None:
+    """The denoiser's method that makes cond and uncond equally long; None: they are called apart."""
+    if shared.opts.pad_cond_uncond_v0:
+        return "pad_cond_uncond_v0"
+    return "pad_cond_uncond" if shared.opts.pad_cond_uncond else None
+
+
+def predicts_noise(denoiser: Any) -> bool:
+    """Whether the sampler's predictions are noise; else they are denoised latents."""
+    return isinstance(denoiser, sd_samplers_timesteps.CFGDenoiserTimesteps)
+
+
+def skips_uncond(denoiser: Any, sigma: Any) -> bool:
+    """Whether this model call goes without unconditional rows: "skip early CFG" or NGMS.
+
+    The same question as in CFGDenoiser.forward; the answer is not handed to callbacks.
+    """
+    opts = shared.opts
+    early = opts.skip_early_cond
+    if early != 0.0 and denoiser.step / denoiser.total_steps <= early:
+        return True
+    least = denoiser.sampler.sampler_extra_args["s_min_uncond"]
+    return bool((denoiser.step % 2 or opts.s_min_uncond_all) and least > 0 and sigma[0] < least)
+
+
+def say_while_working(text: str | None) -> None:
+    """Text beside the progress bar."""
+    shared.state.textinfo = text

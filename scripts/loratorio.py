@@ -1,0 +1,63 @@
+"""LoRAtorio in the WebUI: the panel under the prompt, and the hooks of a generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import script_callbacks, scripts
+from modules.ui_components import InputAccordion
+
+from loratorio_ext.hosts.a1111 import A1111Host, DenoiserCallbacks
+from loratorio_ext.settings import SETTINGS
+from loratorio_ext.ui.accordion import build_panel
+from loratorio_ext.ui.arguments import settings_from_arguments
+
+
+class LoRAtorio(scripts.Script):
+    """Always visible; does nothing unless its box is ticked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._host = A1111Host()
+
+    def title(self) -> str:
+        """Name in the API and in other extensions' lists; must not change."""
+        return "LoRAtorio"
+
+    def show(self, is_img2img: bool) -> object:
+        """In txt2img and img2img, without being chosen."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """The controls, in the order of the settings."""
+        panel = build_panel(InputAccordion, self.elem_id)
+        self.infotext_fields = panel.infotext_fields
+        self.paste_field_names = [one.infotext for one in SETTINGS]
+        return panel.controls
+
+    def process(self, p: Any, *args: object) -> None:
+        """A generation begins."""
+        try:
+            settings = settings_from_arguments(args)
+        except ValueError as error:
+            self._host.refuse(p, str(error))
+        else:
+            self._host.start(p, settings)
+
+    def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
+        """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
+        self._host.networks_activated(p, kwargs["extra_network_data"])
+
+    def postprocess(self, p: Any, processed: Any, *args: object) -> None:
+        """The pictures are there."""
+        self._host.finished(p)
+
+
+def register() -> None:
+    """Callbacks belong to this file, so that "Reload UI" removes them with it."""
+    denoiser = DenoiserCallbacks()
+    script_callbacks.on_cfg_denoiser(denoiser.before_call)
+    script_callbacks.on_cfg_denoised(denoiser.after_call)
+
+
+register()

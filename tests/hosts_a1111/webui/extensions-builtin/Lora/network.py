@@ -1,0 +1,103 @@
+"""A network, and what each kind of it does to a weight."""
+
+from __future__ import annotations
+
+import torch
+
+
+class NetworkOnDisk:
+    def __init__(self, name, filename):
+        self.name = name
+        self.filename = filename
+
+
+class Network:
+    def __init__(self, name, network_on_disk):
+        self.name = name
+        self.network_on_disk = network_on_disk
+        self.te_multiplier = 1.0
+        self.unet_multiplier = 1.0
+        self.dyn_dim = None
+        self.modules = {}
+        self.bundle_embeddings = {}
+        self.mtime = None
+        self.mentioned_name = None
+
+
+class NetworkModule:
+    def __init__(self, net, key, sd_module, weights):
+        self.network = net
+        self.sd_key = key
+        self.sd_module = sd_module
+        self.shape = sd_module.weight.shape
+        self.dim = None
+        self.bias = None
+        self.alpha = weights["alpha"].item() if "alpha" in weights else None
+        self.dora_scale = weights.get("dora_scale")
+        self.weights = weights
+
+    def multiplier(self):
+        in_text = "transformer" in self.sd_key[:20]
+        return self.network.te_multiplier if in_text else self.network.unet_multiplier
+
+    def calc_scale(self):
+        return self.alpha / self.dim if self.dim is not None and self.alpha is not None else 1.0
+
+    def calc_updown(self, orig_weight):
+        raise NotImplementedError()
+
+    def finalize_updown(self, updown, orig_weight, ex_bias=None):
+        updown = updown.reshape(orig_weight.shape) * self.calc_scale()
+        if self.dora_scale is not None:
+            whole = updown + orig_weight
+            norm = whole.transpose(0, 1).flatten(1).norm(dim=1).view(1, -1, *[1] * (whole.dim() - 2))
+            updown = whole * (self.dora_scale / norm) - orig_weight
+        if ex_bias is not None:
+            ex_bias = ex_bias * self.multiplier()
+        return updown * self.multiplier(), ex_bias
+
+
+class NetworkModuleLora(NetworkModule):
+    def __init__(self, net, key, sd_module, weights):
+        super().__init__(net, key, sd_module, weights)
+
+        def holder(weight):
+            return None if weight is None else torch.nn.ParameterDict({"weight": torch.nn.Parameter(weight)})
+
+        self.up_model = holder(weights["lora_up.weight"])
+        self.down_model = holder(weights["lora_down.weight"])
+        self.mid_model = holder(weights.get("lora_mid.weight"))
+        self.dim = weights["lora_down.weight"].shape[0]
+
+    def calc_updown(self, orig_weight):
+        up, down = self.up_model["weight"], self.down_model["weight"]
+        if self.mid_model is not None:
+            mid = self.mid_model["weight"]
+            whole = torch.einsum("or,rs...,si->oi...", up.flatten(1), mid, down.flatten(1))
+        else:
+            rank = self.network.dyn_dim or up.shape[1]
+            whole = up.flatten(1)[:, :rank] @ down.flatten(1)[:rank]
+        return self.finalize_updown(whole, orig_weight)
+
+
+class NetworkModuleHada(NetworkModule):
+    def calc_updown(self, orig_weight):
+        w = self.weights
+        self.dim = w["hada_w1_b"].shape[0]
+        whole = (w["hada_w1_a"] @ w["hada_w1_b"]) * (w["hada_w2_a"] @ w["hada_w2_b"])
+        return self.finalize_updown(whole, orig_weight)
+
+
+class NetworkModuleIa3(NetworkModule):
+    def calc_updown(self, orig_weight):
+        return self.finalize_updown(orig_weight * self.weights["weight"].view(1, -1), orig_weight)
+
+
+class NetworkModuleFull(NetworkModule):
+    def calc_updown(self, orig_weight):
+        return self.finalize_updown(self.weights["diff"], orig_weight, self.weights.get("diff_b"))
+
+
+class NetworkModuleNorm(NetworkModule):
+    def calc_updown(self, orig_weight):
+        return self.finalize_updown(self.weights["w_norm"], orig_weight, self.weights["b_norm"])

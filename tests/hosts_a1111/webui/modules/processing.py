@@ -1,0 +1,200 @@
+"""One generation: activation of networks, conditions with their caches, sampling, a hires pass if wanted."""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+
+import networks
+import torch
+
+from modules import prompt_parser, sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
+
+ExtraNetworkParams = namedtuple("ExtraNetworkParams", ["items", "positional", "named"])
+
+
+def parse_prompts(prompts):
+    """(prompts without tags, the tags of the first prompt by kind)."""
+    tag = re.compile(r" *<(\w+):([^>]+)>")
+    data = {}
+    for kind, text in tag.findall(prompts[0]):
+        items = text.split(":")
+        named = dict(item.split("=", 1) for item in items if item.count("=") == 1)
+        positional = [item for item in items if item.count("=") != 1]
+        data.setdefault(kind, []).append(ExtraNetworkParams(items, positional, named))
+    return [tag.sub("", prompt) for prompt in prompts], data
+
+
+def activate(p, extra_network_data):
+    names, te, unet, dyn = [], [], [], []
+    for params in extra_network_data.get("lora", []):
+        te_multiplier = float(params.positional[1]) if len(params.positional) > 1 else 1.0
+        te_multiplier = float(params.named.get("te", te_multiplier))
+        unet_multiplier = float(params.positional[2]) if len(params.positional) > 2 else te_multiplier
+        names.append(params.positional[0])
+        te.append(te_multiplier)
+        unet.append(float(params.named.get("unet", unet_multiplier)))
+        dyn.append(int(params.positional[3]) if len(params.positional) > 3 else None)
+    networks.load_networks(names, te, unet, dyn)
+    for script in p.scripts:
+        script.after_extra_networks_activate(
+            p, *p.script_args, batch_number=0, prompts=p.prompts, extra_network_data=extra_network_data
+        )
+
+
+class Sampler:
+    def __init__(self):
+        self.sampler_extra_args = None
+
+
+class StableDiffusionProcessing:
+    cached_uc = [None, None]
+    cached_c = [None, None]
+    is_hr_pass = False
+
+    def __init__(self, prompts, negative="", seed=1, steps=4, cfg_scale=5.0, timesteps=False, **fields):
+        self.all_prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        self.all_negative_prompts = [negative] * len(self.all_prompts)
+        self.seed, self.steps, self.cfg_scale, self.timesteps = seed, steps, cfg_scale, timesteps
+        self.s_min_uncond = 0.0
+        self.image_cfg_scale = None
+        self.scripts, self.script_args = [], []
+        self.extra_generation_params = {}
+        self.comments = {}
+        self.c = self.uc = None
+        self.cached_uc = StableDiffusionProcessing.cached_uc
+        self.cached_c = StableDiffusionProcessing.cached_c
+        self.__dict__.update(fields)
+
+    def comment(self, text):
+        self.comments[text] = 1
+
+    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data):
+        key = (required_prompts, steps, shared.sd_model.sd_checkpoint_info, extra_network_data)
+        for cache in caches:
+            if cache[0] is not None and cache[0] == key:
+                return cache[1]
+        caches[0][1] = function(shared.sd_model, required_prompts, steps)
+        caches[0][0] = key
+        return caches[0][1]
+
+    def setup_conds(self):
+        find = self.get_conds_with_caching
+        self.uc = find(
+            prompt_parser.get_learned_conditioning,
+            self.negative_prompts,
+            self.steps,
+            [self.cached_uc],
+            self.extra_network_data,
+        )
+        self.c = find(
+            prompt_parser.get_multicond_learned_conditioning,
+            self.prompts,
+            self.steps,
+            [self.cached_c],
+            self.extra_network_data,
+        )
+
+    def get_conds(self):
+        return self.c, self.uc
+
+    def sample(self, x):
+        """Euler's method on sigmas, or DDIM's on timesteps."""
+        sampler = Sampler()
+        kind = (
+            sd_samplers_timesteps.CFGDenoiserTimesteps
+            if self.timesteps
+            else sd_samplers_cfg_denoiser.CFGDenoiserKDiffusion
+        )
+        denoiser = kind(sampler)
+        denoiser.p, denoiser.total_steps = self, self.steps
+        c, uc = self.get_conds()
+        sampler.sampler_extra_args = {
+            "cond": c,
+            "uncond": uc,
+            "cond_scale": self.cfg_scale,
+            "s_min_uncond": self.s_min_uncond,
+            "image_cond": torch.zeros(len(x), 5, 1, 1),
+        }
+        if self.timesteps:
+            return self._ddim(denoiser, sampler, x)
+        sigmas = torch.linspace(6.0, 0.0, self.steps + 1)
+        x = x * sigmas[0]
+        for now, following in zip(sigmas, sigmas[1:], strict=False):
+            denoised = denoiser.forward(x, now.repeat(len(x)), **sampler.sampler_extra_args)
+            x = x + (x - denoised) / now * (following - now)
+        return x
+
+    def _ddim(self, denoiser, sampler, x):
+        alphas = shared.sd_model.alphas_cumprod
+        for time in torch.linspace(900, 100, self.steps):
+            a, b = alphas[int(time)], alphas[max(int(time) - 800 // self.steps, 0)]
+            noise = denoiser.forward(x, time.repeat(len(x)), **sampler.sampler_extra_args)
+            x = b.sqrt() * (x - (1 - a).sqrt() * noise) / a.sqrt() + (1 - b).sqrt() * noise
+        return x
+
+
+class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
+    cached_hr_uc = [None, None]
+    cached_hr_c = [None, None]
+
+    def __init__(self, prompts, hr_prompts=None, **fields):
+        super().__init__(prompts, **fields)
+        self.all_hr_prompts = hr_prompts
+        self.hr_c = self.hr_uc = None
+        self.cached_hr_uc = StableDiffusionProcessingTxt2Img.cached_hr_uc
+        self.cached_hr_c = StableDiffusionProcessingTxt2Img.cached_hr_c
+
+    def calculate_hr_conds(self):
+        if self.hr_c is not None:
+            return
+        find = self.get_conds_with_caching
+        self.hr_uc = find(
+            prompt_parser.get_learned_conditioning,
+            self.negative_prompts,
+            self.steps,
+            [self.cached_hr_uc, self.cached_uc],
+            self.hr_extra_network_data,
+        )
+        self.hr_c = find(
+            prompt_parser.get_multicond_learned_conditioning,
+            self.hr_prompts,
+            self.steps,
+            [self.cached_hr_c, self.cached_c],
+            self.hr_extra_network_data,
+        )
+
+    def setup_conds(self):
+        if self.is_hr_pass:
+            self.hr_c = None
+            self.calculate_hr_conds()
+            return
+        super().setup_conds()
+        self.hr_uc = self.hr_c = None
+
+    def get_conds(self):
+        return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
+
+
+def process_images(p):
+    """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass."""
+    with torch.no_grad():
+        for script in p.scripts:
+            script.process(p, *p.script_args)
+        p.negative_prompts = p.all_negative_prompts
+        p.prompts, p.extra_network_data = parse_prompts(p.all_prompts)
+        activate(p, p.extra_network_data)
+        p.setup_conds()
+        generator = torch.Generator().manual_seed(p.seed)
+        x = torch.cat([torch.randn(1, 4, 8, 8, generator=generator) for _ in p.prompts])
+        x = p.sample(x)
+        if getattr(p, "all_hr_prompts", None):
+            p.is_hr_pass = True
+            p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
+            activate(p, p.hr_extra_network_data)
+            p.calculate_hr_conds()
+            x = p.sample(x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6)
+            p.is_hr_pass = False
+        for script in p.scripts:
+            script.postprocess(p, None, *p.script_args)
+    return x

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+AlwaysVisible = object()
+
+
+class Script:
+    infotext_fields = None
+    paste_field_names = None
+
+    def title(self):
+        raise NotImplementedError()
+
+    def ui(self, is_img2img):
+        pass
+
+    def show(self, is_img2img):
+        return True
+
+    def process(self, p, *args):
+        pass
+
+    def after_extra_networks_activate(self, p, *args, **kwargs):
+        pass
+
+    def postprocess(self, p, processed, *args):
+        pass
+
+    def elem_id(self, item_id):
+        return f"{'img2img' if self.is_img2img else 'txt2img'}_script_{self.title().lower()}_{item_id}"
