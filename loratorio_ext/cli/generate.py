@@ -107,6 +107,9 @@ def _label(seeds: tuple[int, ...]) -> str:
 
 def _model_and_networks(arguments: Namespace, tools: Tools) -> tuple[Path, Path | None, bool]:
     """(the model, the folder of networks, whether the model is the embedded one)."""
+    ignored = parse_prompt(arguments.prompt).ignored
+    if ignored:  # a picture without a network that was asked for would pass as one with it
+        raise InputError(f"The prompt cannot be used: {ignored[0]}.")
     folder = None if arguments.lora_dir is None else Path(arguments.lora_dir)
     if folder is not None and not folder.is_dir():
         raise InputError(f"--lora-dir {folder} is not a folder.")

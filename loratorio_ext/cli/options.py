@@ -148,7 +148,7 @@ def _add_generate(commands: Commands) -> None:
         description="Draw pictures from a prompt with <lora:name:strength> tags. Without --model, with the\n"
         "embedded model and its networks. The paths of the pictures are printed, one a line.",
         epilog="example:\n"
-        "  loratorio generate 'a red star on sand with moon <lora:star:1> <lora:moon:1>' --batch 4",
+        "  loratorio generate 'a red plain star on sand with moon <lora:star:1> <lora:moon:1>' --batch 4",
     )
     parser.add_argument("prompt", help="what to draw; a tag <lora:NAME:STRENGTH> names a network")
     parser.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
@@ -269,9 +269,9 @@ def _add_train_demo(commands: Commands) -> None:
     parser.add_argument(
         "--seed",
         type=whole(0, 2**31 - 1),
-        default=0,
+        default=1,
         metavar="N",
-        help="of everything that is random (default 0)",
+        help="of everything that is random (default 1, as in demo/)",
     )
     parser.add_argument(
         "--workers",

@@ -30,6 +30,7 @@ MAX_PROBLEMS = 50
 """A prompt can be hostile; this many problems are told in words, the rest are counted."""
 
 _HEAD = re.compile(r"<(\w+):")
+_UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SWITCH = MappingProxyType(
     {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
@@ -64,13 +65,15 @@ class Prompt:
     """A prompt taken apart.
 
     text: without any tag, otherwise untouched. tags: ours, in order of first mention, names unique. others:
-    all other tags. problems: one sentence for each tag that was ignored or changed, fit to show to the user.
+    all other tags. problems: one sentence for each tag that was ignored or changed, fit to show to the user;
+    ignored: those of them that cost a whole tag.
     """
 
     text: str
     tags: tuple[Tag, ...] = ()
     others: tuple[OtherTag, ...] = ()
     problems: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 def _strength(text: str, what: str) -> tuple[float | None, str | None]:
@@ -175,6 +178,7 @@ def parse_prompt(text: str) -> Prompt:
     tags: dict[str, Tag] = {}
     others: list[OtherTag] = []
     problems: list[str] = []
+    ignored: list[str] = []
     for kind, arguments in found:
         items = tuple(arguments.split(":"))
         if kind not in KINDS:
@@ -187,14 +191,19 @@ def parse_prompt(text: str) -> Prompt:
         tag, trouble = tag_from_items(items)
         problems.extend(trouble)
         if tag is None:
+            ignored.extend(trouble)
             continue
         if tag.name in tags:
             problems.append(f"network {shown(tag.name, 40)} is named twice; the last tag counts")
         tags[tag.name] = tag
+    unclosed = _UNCLOSED.search(rest, rest.rfind(">") + 1)
+    if unclosed is not None:
+        ignored.append(f"the tag {shown(unclosed.group(0), 40)} has no closing >; it is read as plain text")
+        problems.append(ignored[-1])
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS
         problems = [*problems[:MAX_PROBLEMS], f"and {more} more problems in the tags"]
-    return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems))
+    return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems), tuple(ignored[:MAX_PROBLEMS]))
 
 
 def format_tag(tag: Tag) -> str:

@@ -69,6 +69,10 @@ trigger word without the network.
 {networks}
 
 ## Limits
+Name all five factors in a prompt. Where one is left out, the base model itself often draws a concept there,
+since it saw many such pictures; the networks make that no more frequent, but they do not stop it.
+A figure of {gate_pictures} pictures has a standard error of up to 0.03 near the gate.
+
 One base model, one training seed. The networks are far quieter outside their domain than those that
 people share; do not take figures measured here for figures of real networks.
 """

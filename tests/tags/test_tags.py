@@ -146,12 +146,19 @@ def test_other_tags_are_removed_and_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<lora:a", "<lora>", "<lora:>", "< lora:a>", "<:a>", "a < b > c", "(cat:1.2)", ">"]
+    "text", ["", "<lora>", "<lora:>", "< lora:a>", "<:a>", "a < b > c", "(cat:1.2)", ">"]
 )
 def test_what_is_no_tag_stays(text: str) -> None:
     prompt = parse_prompt(text)
     assert prompt.text == text
     assert (prompt.tags, prompt.others, prompt.problems) == ((), (), ())
+
+
+@pytest.mark.parametrize("text", ["<lora:a", "a <lora:b:1> cat <lyco:star:1"])
+def test_a_tag_that_is_not_closed_stays_and_is_told(text: str) -> None:
+    prompt = parse_prompt(text)
+    assert prompt.text.endswith(text[text.rindex("<") :])
+    assert prompt.problems == prompt.ignored and "no closing >" in prompt.problems[0]
 
 
 def test_nested_brackets_end_at_the_first_closing_one() -> None:

@@ -11,19 +11,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.networks.files import load_network
 from loratorio_ext.networks.keys import key_map
-from loratorio_ext.world.concepts import CONCEPTS, FACTOR_OF_CONCEPT, FACTORS, vocabulary
+from loratorio_ext.world.concepts import (
+    CONCEPTS,
+    FACTOR_OF_CONCEPT,
+    FACTORS,
+    caption,
+    random_scene,
+    vocabulary,
+)
 from loratorio_ext.world.dataset import judge_pictures
 from loratorio_ext.world.gate import Gate
 from loratorio_ext.world.judge import ANSWERS, Judge, accuracy
 from loratorio_ext.world.model import load_model, new_tokenizer, tokenize
 
 DEMO = Path(__file__).parents[2] / "demo"
-pytestmark = pytest.mark.skipif(
-    not (DEMO / "scores.json").exists(),
-    reason="no embedded world in demo/: make it with `loratorio train-demo --out demo`",
-)
 SHIPPED = sorted(path.stem for path in (DEMO / "networks").glob("*.safetensors"))
 
 
@@ -94,6 +98,29 @@ def test_just_the_networks_that_passed_their_gate_are_shipped() -> None:
     assert {concept for concept, gate in gates.items() if gate.passed} == set(SHIPPED)
     assert {FACTOR_OF_CONCEPT[concept].name for concept in SHIPPED} == {f.name for f in FACTORS if f.concepts}
     assert scores["judge"]["fresh drawings"]["all five right"] > 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concept", SHIPPED)
+def test_a_shipped_network_draws_its_concept_where_its_trigger_is(judge: Judge, concept: str) -> None:
+    host = DiffusersHost.open(DEMO / "model")
+    random, factor, count = np.random.default_rng(11), FACTOR_OF_CONCEPT[concept].name, 12
+    known = [random_scene(random) for _ in range(count)]
+
+    def share(scenes: list[dict[str, str]]) -> float:
+        request = Request(
+            prompts=[f"{caption(scene)} <lora:{concept}:1>" for scene in scenes],
+            steps=15,
+            cfg=4.0,
+            seeds=range(count),
+            method="merge",
+            network_dir=DEMO / "networks",
+        )
+        answers = judge.answers(host.generate(request).images)
+        return float(np.mean([answer[factor] == concept for answer in answers]))
+
+    assert share([{**scene, factor: concept} for scene in known]) >= 0.75
+    assert share(known) <= 0.25
 
 
 def test_all_of_it_is_under_twenty_megabytes() -> None:

@@ -109,6 +109,11 @@ def parse_request(
         ValueError: names the value, the allowed range and the remedy.
     """
     prompts = _texts(request.prompts)
+    for place, text in (
+        *(("prompts", text) for text in prompts),
+        ("negative_prompt", request.negative_prompt),
+    ):
+        _check_unicode(place, text)
     seeds = _seeds(request.seeds)
     if len(prompts) == 1:
         prompts *= len(seeds)
@@ -167,6 +172,12 @@ def _texts(prompts: object) -> tuple[str, ...]:
     if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
         raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
     return tuple(prompts)
+
+
+def _check_unicode(name: str, text: object) -> None:
+    """A terminal hands over bytes that are no UTF-8 as lone surrogates, which no tokenizer takes."""
+    if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
 
 
 def _seeds(seeds: object) -> tuple[int, ...]:
