@@ -50,11 +50,6 @@ def network_folder() -> str:
 # ------------------------------------------------ the model
 
 
-def model() -> Any:
-    """The checkpoint that is loaded now."""
-    return shared.sd_model
-
-
 def model_identity() -> tuple[int, str]:
     """Changes when another checkpoint is loaded, also into the same modules (modules/sd_models.py)."""
     info = shared.sd_model.sd_checkpoint_info
