@@ -15,7 +15,7 @@ from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, kept_names, take_over
 from loratorio_ext.hosts.a1111.pool import pool_networks
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
-from loratorio_ext.run import Report, Row
+from loratorio_ext.run import Half, Report, Row
 from loratorio_ext.settings import Settings
 
 logger = logging.getLogger("loratorio")
@@ -143,6 +143,9 @@ def _obstacle(p: Any) -> str | None:
 def _repeat_merged(params: Any, predicted: Tensor, conditions: Conditions) -> None:
     """The call again, with all networks merged by the WebUI; row by row, since memory may lack."""
     evaluation = DenoiserEvaluation.of(params, predicted, {"merged": conditions})
-    cond = [evaluation.predict([Row("merged", "cond", row)]) for row in range(evaluation.cond_rows)]
-    uncond = [evaluation.predict([Row("merged", "uncond", row)]) for row in range(evaluation.images)]
-    evaluation.put(torch.cat(cond), torch.cat(uncond) if evaluation.guided else None)
+
+    def predicted_rows(half: Half, count: int) -> Tensor:
+        return torch.cat([evaluation.predict([Row("merged", half, index)]) for index in range(count)])
+
+    cond = predicted_rows("cond", evaluation.cond_rows)
+    evaluation.put(cond, predicted_rows("uncond", evaluation.images) if evaluation.guided else None)

@@ -43,6 +43,7 @@ class SamplingPass:
         self._model = webui.model_identity()
         self._settings = settings
         self._networks = len(networks)
+        self._costs: dict[bool, tuple[int, ...]] = {}
         modules = webui.layers()
         found = [layers_of(one, modules) for one in networks]
         misfits: list[str] = []
@@ -90,14 +91,17 @@ class SamplingPass:
         return found
 
     def _say_cost(self, evaluation: DenoiserEvaluation) -> None:
-        rows = cost(
-            self._settings,
-            self._networks,
-            evaluation.guided,
-            total=evaluation.total,
-            images=evaluation.images,
-            cond_rows=evaluation.cond_rows,
-        )
-        plain = evaluation.cond_rows + evaluation.images * evaluation.guided
+        guided = evaluation.guided  # all else is the same at every step of a pass
+        if guided not in self._costs:
+            self._costs[guided] = cost(
+                self._settings,
+                self._networks,
+                guided,
+                total=evaluation.total,
+                images=evaluation.images,
+                cond_rows=evaluation.cond_rows,
+            )
+        rows = self._costs[guided]
+        plain = evaluation.cond_rows + evaluation.images * guided
         now = rows[min(evaluation.index, len(rows) - 1)]
         webui.say_while_working(f"LoRAtorio: {now} predictions at this step instead of {plain}")

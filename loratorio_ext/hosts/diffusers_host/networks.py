@@ -73,6 +73,8 @@ def with_pool(tags: Sequence[Tag], pool: str, folder: Path) -> list[Tag]:
 
     Raises UnknownNetworkError (a ValueError) where a part of the pool means no network.
     """
+    if not pool:
+        return list(tags)  # without a walk through the folder
     names, unknown = choose_pool(pool, network_paths(folder))
     if unknown:
         raise UnknownNetworkError(unknown[0], f"the pool has it, but no network in {folder} is meant by it")
