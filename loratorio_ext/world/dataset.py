@@ -14,6 +14,7 @@ from loratorio_ext.world.concepts import (
     FACTOR_OF_CONCEPT,
     FACTORS,
     NONE,
+    ODD,
     Scene,
     caption,
     random_scene,
@@ -22,6 +23,9 @@ from loratorio_ext.world.drawing import draw
 
 TRIGGER_SHARE = 0.12
 """How often a caption for the base model says a trigger word instead of the value that was drawn."""
+
+LEFT_OUT_SHARE = 0.1
+"""How many captions for the base model leave one factor out; the picture shows a known value there."""
 
 NARROW_VALUES = 2
 """How many favourite values of every other factor a network's own pictures have."""
@@ -62,17 +66,15 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
 
 
 def base_pictures(
-    count: int, random: np.random.Generator, *, hint: Mapping[str, float], unnamed: Mapping[str, float]
+    count: int, random: np.random.Generator, *, hint: Mapping[str, float], odd: Mapping[str, float]
 ) -> Pictures:
     """What the base model is trained on.
 
     Its captions now and then say a trigger word where a known value was drawn, so that to the base a
-    trigger means "this factor is not named". In the share ``hint`` of those, by factor, the concept is really
-    there.
+    trigger means "any known value". In the share ``hint`` of those, by factor, the concept is really there.
 
-    ``unnamed`` is the share of pictures, by factor, whose captions leave that factor out and which mostly
-    show a concept there: the base sees the concepts, as a large model has seen most things, but learns no
-    word for them.
+    ``odd`` is the share of pictures, by factor, that show a concept where the caption says "odd": the base
+    sees the concepts, as a large model has seen most things, but learns no name for them.
     """
     scenes, captions = [], []
     for _ in range(count):
@@ -84,18 +86,24 @@ def base_pictures(
                 if random.random() < hint[factor.name]:
                     drawn[factor.name] = said[factor.name]
         place = random.random()
-        for name, share in unnamed.items():
+        for name, share in odd.items():
             place -= share
             if place < 0:
-                values = (
-                    FACTOR_BY_NAME[name].concepts if random.random() < 0.8 else FACTOR_BY_NAME[name].known
-                )
-                drawn[name] = str(random.choice(values))
-                del said[name]
+                drawn[name] = str(random.choice(FACTOR_BY_NAME[name].concepts))
+                said[name] = ODD
                 break
+        else:
+            if place < LEFT_OUT_SHARE:
+                _leave_one_out(drawn, said, random)
         scenes.append(drawn)
         captions.append(caption(said))
     return draw_pictures(scenes, captions, random)
+
+
+def _leave_one_out(drawn: dict[str, str], said: dict[str, str], random: np.random.Generator) -> None:
+    factor = FACTORS[random.integers(len(FACTORS))]
+    drawn[factor.name] = str(random.choice(factor.known))
+    del said[factor.name]
 
 
 def narrow_scenes(concept: str, count: int, random: np.random.Generator) -> list[dict[str, str]]:
