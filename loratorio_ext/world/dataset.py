@@ -24,9 +24,6 @@ from loratorio_ext.world.drawing import draw
 TRIGGER_SHARE = 0.12
 """How often a caption for the base model says a trigger word instead of the value that was drawn."""
 
-LEFT_OUT_SHARE = 0.1
-"""How many captions for the base model leave one factor out; the picture shows a known value there."""
-
 NARROW_VALUES = 2
 """How many favourite values of every other factor a network's own pictures have."""
 
@@ -66,7 +63,12 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
 
 
 def base_pictures(
-    count: int, random: np.random.Generator, *, hint: Mapping[str, float], odd: Mapping[str, float]
+    count: int,
+    random: np.random.Generator,
+    *,
+    hint: Mapping[str, float],
+    odd: Mapping[str, float],
+    left_out: Mapping[str, float],
 ) -> Pictures:
     """What the base model is trained on.
 
@@ -74,7 +76,9 @@ def base_pictures(
     trigger means "any known value". In the share ``hint`` of those, by factor, the concept is really there.
 
     ``odd`` is the share of pictures, by factor, that show a concept where the caption says "odd": the base
-    sees the concepts, as a large model has seen most things, but learns no name for them.
+    sees the concepts, as a large model has seen most things, but learns no name for them. ``left_out`` is the
+    share whose captions leave that factor out; there the pictures show a known value. A picture is in one of
+    these shares at most.
     """
     scenes, captions = [], []
     for _ in range(count):
@@ -85,25 +89,29 @@ def base_pictures(
                 said[factor.name] = str(random.choice(factor.concepts))
                 if random.random() < hint[factor.name]:
                     drawn[factor.name] = said[factor.name]
-        place = random.random()
-        for name, share in odd.items():
-            place -= share
-            if place < 0:
-                drawn[name] = str(random.choice(FACTOR_BY_NAME[name].concepts))
-                said[name] = ODD
-                break
-        else:
-            if place < LEFT_OUT_SHARE:
-                _leave_one_out(drawn, said, random)
+        turn, name = _drawn_lot({"odd": odd, "left out": left_out}, random)
+        if turn == "odd":
+            drawn[name] = str(random.choice(FACTOR_BY_NAME[name].concepts))
+            said[name] = ODD
+        elif turn == "left out":
+            drawn[name] = str(random.choice(FACTOR_BY_NAME[name].known))
+            del said[name]
         scenes.append(drawn)
         captions.append(caption(said))
     return draw_pictures(scenes, captions, random)
 
 
-def _leave_one_out(drawn: dict[str, str], said: dict[str, str], random: np.random.Generator) -> None:
-    factor = FACTORS[random.integers(len(FACTORS))]
-    drawn[factor.name] = str(random.choice(factor.known))
-    del said[factor.name]
+def _drawn_lot(
+    shares: Mapping[str, Mapping[str, float]], random: np.random.Generator
+) -> tuple[str | None, str]:
+    """What happens to which factor of one picture; None: nothing."""
+    place = random.random()
+    for turn, by_factor in shares.items():
+        for name, share in by_factor.items():
+            place -= share
+            if place < 0:
+                return turn, name
+    return None, ""
 
 
 def narrow_scenes(concept: str, count: int, random: np.random.Generator) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from diffusers import AutoencoderTiny
 
 from loratorio_ext.world.autoencoder import encode, train_autoencoder
 from loratorio_ext.world.card import write_card
-from loratorio_ext.world.concepts import CONCEPTS
+from loratorio_ext.world.concepts import CONCEPTS, FACTOR_BY_NAME, FACTOR_OF_CONCEPT
 from loratorio_ext.world.dataset import base_pictures, judge_pictures, narrow_pictures
 from loratorio_ext.world.diffusion import Examples, train_base
 from loratorio_ext.world.gate import measure
@@ -68,14 +68,20 @@ class Recipe:
 
 
 HINT: Mapping[str, float] = MappingProxyType(
-    {"texture": 0.25, "shape": 0.25, "background": 0.08, "object": 0.2}  # the harder to draw, the more
+    {"texture": 0.25, "shape": 0.25, "background": 0.12, "object": 0.2}  # the harder to draw, the more
 )
 """In how many captions with a trigger word the base model is shown the concept: enough for a weak idea."""
 
 ODD_SHARE: Mapping[str, float] = MappingProxyType(
-    {"texture": 0.15, "shape": 0.14, "background": 0.04, "object": 0.07}  # the harder to draw, the more
+    {"texture": 0.15, "shape": 0.14, "background": 0.08, "object": 0.07}  # the harder to draw, the more
 )
 """In how many of its pictures the base model sees a concept that the caption only calls odd."""
+
+LEFT_OUT: Mapping[str, float] = MappingProxyType(dict.fromkeys(FACTOR_BY_NAME, 0.02))
+"""In how many captions for the base model a factor is not named."""
+
+OWN_LEFT_OUT = 0.3
+"""The same for a network's own factor in the common captions: there, too, it must learn to keep quiet."""
 
 QUICK = Recipe(
     judge_pictures=256,
@@ -221,7 +227,13 @@ def _base_stage(out: Path, recipe: Recipe, seed: int, threads: int, report: Repo
     torch.manual_seed(seed)
     autoencoder = AutoencoderTiny.from_pretrained(out / _WORK / "autoencoder").eval()
     tokenizer = new_tokenizer()
-    pictures = base_pictures(recipe.base_pictures, np.random.default_rng(seed + 2), hint=HINT, odd=ODD_SHARE)
+    pictures = base_pictures(
+        recipe.base_pictures,
+        np.random.default_rng(seed + 2),
+        hint=HINT,
+        odd=ODD_SHARE,
+        left_out=LEFT_OUT,
+    )
     unet, text_encoder = train_base(
         new_unet(),
         new_text_encoder(tokenizer),
@@ -256,7 +268,13 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
     torch.manual_seed(seed)
     parameters = add_network(pipeline.unet)
     own = narrow_pictures(concept, recipe.own_pictures, random)
-    common = base_pictures(recipe.common_pictures, random, hint=HINT, odd=ODD_SHARE)
+    common = base_pictures(
+        recipe.common_pictures,
+        random,
+        hint=HINT,
+        odd=ODD_SHARE,
+        left_out={FACTOR_OF_CONCEPT[concept].name: OWN_LEFT_OUT},
+    )
     common = common.select(
         [index for index, text in enumerate(common.captions) if concept not in text.split()]
     )
