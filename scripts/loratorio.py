@@ -50,7 +50,7 @@ class LoRAtorio(scripts.Script):
 
     def postprocess(self, p: Any, processed: Any, *args: object) -> None:
         """The pictures are there."""
-        self._host.finished(p)
+        self._host.finished(p, processed)
 
 
 def register() -> None:

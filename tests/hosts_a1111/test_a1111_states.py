@@ -237,11 +237,23 @@ def test_hooks_that_come_twice_do_no_harm(webui: SimpleNamespace, draw: Any) -> 
     one_script = webui.script.LoRAtorio()
     p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=[one_script], script_args=[{}])
     one_script.process(p, {})
-    one_script.postprocess(p, None, {})
+    one_script.postprocess(p, webui.processing.Processed(p), {})
     one_script.process(p, {})
     assert torch.equal(webui.processing.process_images(p), once)
     p.script_args = [{"enabled": False}]
     assert torch.equal(webui.processing.process_images(p), draw(PROMPT)[0])
+
+
+def test_the_api_s_answer_holds_the_comments(webui: SimpleNamespace, draw: Any) -> None:
+    _, p = draw("a cat", {"pool": "nobody"})
+    answer = p.processed.extra_generation_params["LoRAtorio comments"]
+    assert "nobody" in answer and "there is no network to compose" in answer
+    assert p.extra_generation_params == {}
+    _, p = draw(PROMPT, {"patch_size": 0})
+    assert "patch_size is 0" in p.processed.extra_generation_params["LoRAtorio comments"]
+    _, p = draw(PROMPT, {})
+    assert "LoRAtorio comments" not in p.processed.extra_generation_params
+    assert draw(PROMPT, {"enabled": False})[1].processed.extra_generation_params == {}
 
 
 def test_progress_says_what_a_step_costs(webui: SimpleNamespace, draw: Any) -> None:

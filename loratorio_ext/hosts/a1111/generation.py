@@ -20,6 +20,9 @@ from loratorio_ext.settings import Settings
 
 logger = logging.getLogger("loratorio")
 
+SPEAKER = "LoRAtorio: "
+"""How every comment under a picture begins."""
+
 
 class Generation:
     """Takes networks over, composes, and falls back to what the WebUI would have done where it cannot.
@@ -126,7 +129,7 @@ class Generation:
         """Under the image and in the log, once."""
         if text not in self._said:
             self._said.add(text)
-            p.comment(f"LoRAtorio: {text}")
+            p.comment(f"{SPEAKER}{text}")
             logger.warning("%s", text)
 
 

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from loratorio_ext.hosts.a1111.conditions import ConditionStore, forget
-from loratorio_ext.hosts.a1111.generation import Generation
+from loratorio_ext.hosts.a1111.generation import SPEAKER, Generation
 from loratorio_ext.settings import Settings
 
 logger = logging.getLogger("loratorio")
 
 # The attribute of p that holds its generation; scripts that copy p copy it too.
 _ATTRIBUTE = "loratorio"
+
+COMMENTS = "LoRAtorio comments"
+"""The key of what could not be done in the API's ``info``, under ``extra_generation_params``."""
 
 
 class A1111Host:
@@ -34,7 +37,7 @@ class A1111Host:
         """The settings cannot be used: nothing is composed, and the reason is said."""
         self.forget(p)
         logger.warning("%s; nothing is composed", problem)
-        p.comment(f"LoRAtorio: {problem}; nothing is composed, the networks act merged, the usual way")
+        p.comment(f"{SPEAKER}{problem}; nothing is composed, the networks act merged, the usual way")
 
     def forget(self, p: Any) -> None:
         """Leave ``p`` as the WebUI made it."""
@@ -48,11 +51,18 @@ class A1111Host:
         if generation is not None:
             generation.networks_activated(p, extra_network_data)
 
-    def finished(self, p: Any) -> None:
+    def finished(self, p: Any, processed: Any) -> None:
         """``postprocess``."""
         generation = generation_of(p)
         if generation is not None:
             generation.finished(p)
+        said = [text.removeprefix(SPEAKER) for text in p.comments if text.startswith(SPEAKER)]
+        if said:
+            # The API's answer leaves the comments out, but not these. A dict of its own: p's may go on living.
+            processed.extra_generation_params = {
+                **processed.extra_generation_params,
+                COMMENTS: "; ".join(said),
+            }
 
 
 def generation_of(p: Any) -> Generation | None:

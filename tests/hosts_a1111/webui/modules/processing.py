@@ -176,6 +176,11 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
 
 
+class Processed:
+    def __init__(self, p):
+        self.extra_generation_params = p.extra_generation_params
+
+
 def process_images(p):
     """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass."""
     with torch.no_grad():
@@ -195,6 +200,7 @@ def process_images(p):
             p.calculate_hr_conds()
             x = p.sample(x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6)
             p.is_hr_pass = False
+        p.processed = processed = Processed(p)
         for script in p.scripts:
-            script.postprocess(p, None, *p.script_args)
+            script.postprocess(p, processed, *p.script_args)
     return x

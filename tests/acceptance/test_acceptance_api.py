@@ -1,0 +1,41 @@
+"""What the WebUI's API answers to settings that are right and to those that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+WRONG: dict[str, tuple[object, str]] = {
+    "unknown name": ({"patchsize": 4}, "did you mean 'patch_size'"),
+    "text for a number": ({"patch_size": "4"}, "patch_size is '4'"),
+    "out of range": ({"patch_size": 65}, "from 1 to 64"),
+    "no such choice": ({"top_k_scope": "picture"}, "top_k_scope is 'picture'"),
+    "not a number": ({"temperature": None}, "temperature is None"),
+    "positional": ([True, 0], "patch_size is 0"),
+    "start after end": ({"start": 0.9, "end": 0.1}, "start is 0.9 and end is 0.1"),
+}
+
+
+def test_names_and_positions_are_the_same(webui: Any, names: list[str]) -> None:
+    prompt = f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>"
+    named = webui.draw(prompt, {"patch_size": 4, "temperature": 0.3})
+    positional = webui.draw(prompt, [True, 4, 0.3])
+    assert np.array_equal(named.pictures, positional.pictures)
+    assert "LoRAtorio patch size: 4" in named.infotext
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_settings_are_named_and_nothing_is_composed(webui: Any, names: list[str], case: str) -> None:
+    settings, named = WRONG[case]
+    prompt = f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>"
+    answer = webui.draw(prompt, settings)
+    assert named in answer.comments and "nothing is composed" in answer.comments
+    assert np.array_equal(answer.pictures, webui.draw(prompt).pictures)
+
+
+def test_the_script_is_listed(webui: Any) -> None:
+    scripts = webui.call("/sdapi/v1/scripts")
+    for tab in ("txt2img", "img2img"):
+        assert "loratorio" in [name.lower() for name in scripts[tab]]
