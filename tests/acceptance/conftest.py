@@ -88,7 +88,13 @@ class WebUI:
         if settings is not None:
             arguments = settings if isinstance(settings, list) else [settings]
             body["alwayson_scripts"] = {"LoRAtorio": {"args": arguments}}
-        kind = "img2img" if "init_images" in body else "txt2img"
+        return self._drawn("img2img" if "init_images" in body else "txt2img", body)
+
+    def draw_again(self, answer: Answer) -> Answer:
+        """A picture by nothing but the infotext of another."""
+        return self._drawn("txt2img", {"infotext": answer.infotext})
+
+    def _drawn(self, kind: str, body: dict[str, Any]) -> Answer:
         answer = self.call(f"/sdapi/v1/{kind}", body)
         pictures = [
             np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB"), np.int16)

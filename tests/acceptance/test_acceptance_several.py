@@ -49,7 +49,7 @@ def test_a_batch_holds_the_single_pictures(webui: Any, names: list[str], apart: 
 def test_the_infotext_brings_the_settings_back(webui: Any, names: list[str]) -> None:
     prompt = tags(names[:2])
     first = webui.draw(prompt, {"temperature": 0.3, "patch_size": 4})
-    again = webui.draw("", None, infotext=first.infotext, prompt=None)
+    again = webui.draw_again(first)
     assert np.array_equal(first.pictures, again.pictures)
 
 

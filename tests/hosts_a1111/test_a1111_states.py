@@ -41,11 +41,15 @@ def composed(webui: SimpleNamespace, draw: Any) -> None:
 
 def unknown(webui: SimpleNamespace, draw: Any) -> None:
     _, p = draw("a cat <lora:nobody:1>", {})
-    assert list(p.comments) == ["LoRAtorio: there is no network to compose"]
+    assert list(p.comments) == [
+        "LoRAtorio: the WebUI has not loaded 'nobody', so it takes no part",
+        "LoRAtorio: there is no network to compose",
+    ]
 
 
 def broken_file(webui: SimpleNamespace, draw: Any) -> None:
-    draw("a cat <lora:broken:1> <lora:lin:1>", {})
+    _, p = draw("a cat <lora:broken:1> <lora:lin:1>", {})
+    assert list(p.comments) == ["LoRAtorio: the WebUI has not loaded 'broken', so it takes no part"]
 
 
 def wrong_settings(webui: SimpleNamespace, draw: Any) -> None:

@@ -12,7 +12,13 @@ from torch import Tensor
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
-from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, kept_names, take_over
+from loratorio_ext.hosts.a1111.networks import (
+    ComposedNetwork,
+    give_back,
+    kept_names,
+    missing_names,
+    take_over,
+)
 from loratorio_ext.hosts.a1111.pool import pool_networks
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
 from loratorio_ext.run import Half, Report, Row
@@ -53,6 +59,8 @@ class Generation:
             self._stop(p, f"{obstacle}; the networks act merged, the usual way")
         if self._stopped:
             return
+        for name in missing_names(extra_network_data):
+            self._say(p, f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
         taken = take_over(kept_names(extra_network_data))
         pool, problems = pool_networks(self._settings.pool, {one.network.name for one in taken})
         for problem in problems:

@@ -58,7 +58,7 @@ class A1111Host:
             generation.finished(p)
         said = [text.removeprefix(SPEAKER) for text in p.comments if text.startswith(SPEAKER)]
         if said:
-            # The API's answer leaves the comments out, but not these. A dict of its own: p's may go on living.
+            # The API's answer leaves comments out, but not these. A dict of its own: p's may be used again.
             processed.extra_generation_params = {
                 **processed.extra_generation_params,
                 COMMENTS: "; ".join(said),

@@ -54,12 +54,23 @@ def is_unet_key(key: str) -> bool:
 def kept_names(extra_network_data: Mapping[str, Iterable[Any]]) -> set[str]:
     """The names of networks whose tag says ``compose=off``."""
     kept = set()
-    for kind in ("lora", "lyco"):
-        for params in extra_network_data.get(kind, ()):
-            tag, _ = tag_from_items(params.items)
-            if tag is not None and not tag.compose:
-                kept.add(params.positional[0])
+    for params in _tags(extra_network_data):
+        tag, _ = tag_from_items(params.items)
+        if tag is not None and not tag.compose:
+            kept.add(params.positional[0])
     return kept
+
+
+def missing_names(extra_network_data: Mapping[str, Iterable[Any]]) -> list[str]:
+    """Names in tags for which the WebUI has loaded nothing: unknown ones and broken files."""
+    loaded = {network.mentioned_name for network in webui.loaded_networks()}
+    names = (params.positional[0] for params in _tags(extra_network_data))
+    return [name for name in dict.fromkeys(names) if name not in loaded]
+
+
+def _tags(extra_network_data: Mapping[str, Iterable[Any]]) -> Iterator[Any]:
+    for kind in ("lora", "lyco"):
+        yield from (params for params in extra_network_data.get(kind, ()) if params.positional)
 
 
 def take_over(kept: set[str]) -> list[ComposedNetwork]:
