@@ -43,7 +43,7 @@ class NetworkModule:
     def calc_scale(self):
         return self.alpha / self.dim if self.dim is not None and self.alpha is not None else 1.0
 
-    def calc_updown(self, orig_weight):
+    def calc_updown(self, target):
         raise NotImplementedError()
 
     def finalize_updown(self, updown, orig_weight, ex_bias=None):
@@ -69,7 +69,7 @@ class NetworkModuleLora(NetworkModule):
         self.mid_model = holder(weights.get("lora_mid.weight"))
         self.dim = weights["lora_down.weight"].shape[0]
 
-    def calc_updown(self, orig_weight):
+    def calc_updown(self, target):
         up, down = self.up_model["weight"], self.down_model["weight"]
         if self.mid_model is not None:
             mid = self.mid_model["weight"]
@@ -77,27 +77,27 @@ class NetworkModuleLora(NetworkModule):
         else:
             rank = self.network.dyn_dim or up.shape[1]
             whole = up.flatten(1)[:, :rank] @ down.flatten(1)[:rank]
-        return self.finalize_updown(whole, orig_weight)
+        return self.finalize_updown(whole, target)
 
 
 class NetworkModuleHada(NetworkModule):
-    def calc_updown(self, orig_weight):
+    def calc_updown(self, target):
         w = self.weights
         self.dim = w["hada_w1_b"].shape[0]
         whole = (w["hada_w1_a"] @ w["hada_w1_b"]) * (w["hada_w2_a"] @ w["hada_w2_b"])
-        return self.finalize_updown(whole, orig_weight)
+        return self.finalize_updown(whole, target)
 
 
 class NetworkModuleIa3(NetworkModule):
-    def calc_updown(self, orig_weight):
-        return self.finalize_updown(orig_weight * self.weights["weight"].view(1, -1), orig_weight)
+    def calc_updown(self, target):
+        return self.finalize_updown(target * self.weights["weight"].view(1, -1), target)
 
 
 class NetworkModuleFull(NetworkModule):
-    def calc_updown(self, orig_weight):
-        return self.finalize_updown(self.weights["diff"], orig_weight, self.weights.get("diff_b"))
+    def calc_updown(self, target):
+        return self.finalize_updown(self.weights["diff"], target, self.weights.get("diff_b"))
 
 
 class NetworkModuleNorm(NetworkModule):
-    def calc_updown(self, orig_weight):
-        return self.finalize_updown(self.weights["w_norm"], orig_weight, self.weights["b_norm"])
+    def calc_updown(self, target):
+        return self.finalize_updown(self.weights["w_norm"], target, self.weights["b_norm"])
