@@ -100,7 +100,9 @@ class WebUI:
             np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB"), np.int16)
             for one in answer["images"]
         ]
-        return Answer(np.stack(pictures), json.loads(answer["info"]))
+        # Of several pictures the WebUI makes a grid too, and puts it first.
+        single = [one for one in pictures if one.shape == pictures[-1].shape]
+        return Answer(np.stack(single), json.loads(answer["info"]))
 
 
 def _environment(name: str, default: str = "") -> str:

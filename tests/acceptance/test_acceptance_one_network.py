@@ -82,7 +82,11 @@ def test_situations(webui: Any, names: list[str], apart: Any, levels: int, situa
 
 
 def test_different_prompts_in_one_batch(webui: Any, names: list[str], apart: Any, levels: int) -> None:
-    script = {"script_name": "prompt matrix", "script_args": [False, False, "positive", "comma", 0]}
+    script = {
+        "script_name": "prompt matrix",
+        "script_args": [False, False, "positive", "comma", 0],
+        "batch_size": 4,
+    }
     prompt = f"a cat <lora:{names[0]}:1>|in a red box|at night, with many stars"
     merged = webui.draw(prompt, **script)
     assert apart(webui.draw(prompt, ALONE, **script), merged) <= levels
