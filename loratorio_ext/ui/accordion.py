@@ -68,6 +68,6 @@ def _control(setting: Setting, elem_id: Callable[[str], str]) -> Any:
     if setting.type is str:
         return gr.Textbox(**common)
     lowest, highest = setting.minimum, setting.maximum
-    if lowest is not None and highest is not None and highest / max(lowest, 1e-3) > _WIDEST_SLIDER:
+    if lowest is not None and highest is not None and 0 < lowest * _WIDEST_SLIDER < highest:
         return gr.Number(**common)
     return gr.Slider(minimum=lowest, maximum=highest, step=setting.step, **common)
