@@ -55,5 +55,4 @@ def test_networks_of_the_pool_take_part(webui: Any, names: list[str], apart: Cal
     tagged = webui.draw(tags(names[:2]), {})
     pooled = webui.draw(tags(names[:1]), {"pool": f"{names[1]}, nobody_has_this_name"})
     assert "nobody_has_this_name" in pooled.comments
-    assert apart(pooled, webui.draw(tags(names[:1]), {})) > 0
-    assert tagged.pictures.shape == pooled.pictures.shape
+    assert apart(pooled, tagged) <= 1

@@ -17,6 +17,7 @@ import pytest
 
 HERE = Path(__file__).parent
 CONTRACT: dict[str, dict[str, str | None]] = json.loads((HERE / "contract.json").read_text())
+FILES = {"networks": "extensions-builtin/Lora/networks.py"}
 ENTRIES = [(file, name) for file, names in CONTRACT.items() for name in names]
 
 
@@ -86,9 +87,6 @@ def test_a_real_tree_offers_it(file: str, name: str) -> None:
     if not tree:
         pytest.skip("LORATORIO_WEBUI_TREE is not set: no WebUI's source to compare with")
     assert signature(Path(tree), file, name) == CONTRACT[file][name]
-
-
-FILES = {"networks": "extensions-builtin/Lora/networks.py"}
 
 
 @pytest.mark.parametrize("ours", ["loratorio_ext/hosts/a1111/webui.py", "scripts/loratorio.py"])
