@@ -7,8 +7,7 @@ from typing import Any
 from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
-from loratorio_ext.hosts.a1111 import A1111Host, DenoiserCallbacks
-from loratorio_ext.settings import SETTINGS
+from loratorio_ext.hosts.a1111 import DenoiserCallbacks, a1111_host
 from loratorio_ext.ui.accordion import build_panel
 from loratorio_ext.ui.arguments import settings_from_arguments
 
@@ -18,7 +17,7 @@ class LoRAtorio(scripts.Script):
 
     def __init__(self) -> None:
         super().__init__()
-        self._host = A1111Host()
+        self._host = a1111_host()
 
     def title(self) -> str:
         """Name in the API and in other extensions' lists; must not change."""
@@ -32,7 +31,7 @@ class LoRAtorio(scripts.Script):
         """The controls, in the order of the settings."""
         panel = build_panel(InputAccordion, self.elem_id)
         self.infotext_fields = panel.infotext_fields
-        self.paste_field_names = [one.infotext for one in SETTINGS]
+        self.paste_field_names = panel.paste_fields
         return panel.controls
 
     def process(self, p: Any, *args: object) -> None:
@@ -47,6 +46,10 @@ class LoRAtorio(scripts.Script):
     def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
         """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
         self._host.networks_activated(p, kwargs["extra_network_data"])
+
+    def post_sample(self, p: Any, ps: Any, *args: object) -> None:
+        """The latents are there."""
+        self._host.sampled(p)
 
     def postprocess(self, p: Any, processed: Any, *args: object) -> None:
         """The pictures are there."""

@@ -11,7 +11,7 @@ def choose_pool(pool: str, known: Mapping[str, str]) -> tuple[list[str], list[st
 
     Args:
         pool: names, or patterns of paths such as ``characters/*``, parted by commas. ``*`` also stands for
-            ``/``.
+            ``/``. A backslash is read as ``/``, and capital and small letters of a path are the same.
         known: name of every network → its path below the folder of networks, without suffix, with ``/``.
 
     Returns:
@@ -20,7 +20,10 @@ def choose_pool(pool: str, known: Mapping[str, str]) -> tuple[list[str], list[st
     names: dict[str, None] = {}
     unknown: list[str] = []
     for wanted in filter(None, (part.strip() for part in pool.split(","))):
-        found = [name for name, path in known.items() if wanted == name or fnmatchcase(path, wanted)]
+        pattern = wanted.replace("\\", "/").casefold()
+        found = [
+            name for name, path in known.items() if wanted == name or fnmatchcase(path.casefold(), pattern)
+        ]
         if not found:
             unknown.append(wanted)
         names.update(dict.fromkeys(sorted(found)))

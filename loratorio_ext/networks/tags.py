@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -109,6 +109,15 @@ def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[
     return positional, named, problems
 
 
+def composes(named: Mapping[str, str]) -> tuple[bool, str | None]:
+    """(whether a tag with these named arguments is composed, what is wrong with its ``compose`` or None)."""
+    text = next((value for key, value in named.items() if key.strip(" ") == "compose"), "on")
+    compose = _SWITCH.get(text.strip(" ").lower())
+    if compose is None:
+        return True, f"compose is {shown(text.strip(' ').lower(), 24)}; it must be on or off; taken as on"
+    return compose, None
+
+
 def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
     """A tag from its items (the texts between the `:`), as a host that parsed the prompt itself has them.
 
@@ -134,16 +143,15 @@ def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
     if te is None or unet is None:  # cannot be: both have a trouble above
         return None, (f"{here}ignored the tag",)
 
-    compose_text = named.get("compose", "on").strip(" ").lower()
-    compose = _SWITCH.get(compose_text)
-    if compose is None:
-        problems.append(f"compose is {shown(compose_text, 24)}; it must be on or off; taken as on")
+    compose, wrong_compose = composes(named)
+    if wrong_compose is not None:
+        problems.append(wrong_compose)
     if len(positional) > 4:
         problems.append(f"{len(positional)} positional arguments; name, te, unet and dyn are known")
-    unknown = sorted(set(named) - {"te", "unet", "dyn", "compose"})
+    unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
     if unknown:
         problems.append(f"unknown argument {shown(unknown[0], 24)}; te, unet, dyn and compose are known")
-    tag = Tag(name, te, unet, dyn, compose is not False)
+    tag = Tag(name, te, unet, dyn, compose)
     return tag, tuple(here + problem for problem in problems)
 
 

@@ -8,12 +8,36 @@ from typing import Any
 
 import gradio as gr
 
-from loratorio_ext.settings import SETTINGS, Setting
+from loratorio_ext.settings import SETTINGS, Setting, Value
 
 # What most people change stands in front, the rest under "Advanced".
 FRONT = ("top_k", "patch_size", "recenter", "temperature")
+_SWITCH = SETTINGS[0]
 # A slider over more than this many orders of magnitude can't be set by hand.
 _WIDEST_SLIDER = 1e4
+
+
+@dataclass(frozen=True)
+class FromInfotext:
+    """A setting's value as a pasted infotext means it.
+
+    Equal for the same setting, so that the WebUI finds the fields of one tab in the other.
+    """
+
+    setting: Setting
+
+    def __call__(self, found: Mapping[str, str]) -> Value | None:
+        """The value; None leaves the control as it is.
+
+        A key that is missing means the default, since defaults are not written down; a picture made without
+        LoRAtorio has no key at all, and only switches it off. What cannot be read is taken as missing.
+        """
+        if _SWITCH.infotext not in found:
+            return False if self.setting is _SWITCH else None
+        try:
+            return self.setting.parse(found[self.setting.infotext])
+        except (KeyError, ValueError):
+            return self.setting.default
 
 
 @dataclass(frozen=True)
@@ -22,11 +46,17 @@ class Panel:
 
     Attributes:
         controls: in the order of ``SETTINGS``, as the script's arguments.
-        infotext_fields: (control, infotext key or a function of all fields), as the WebUI takes them.
+        infotext_fields: (control, its value by all keys of an infotext), as the WebUI takes them.
+        paste_fields: what "Send to" carries along: the second parts of ``infotext_fields``.
     """
 
     controls: list[Any]
-    infotext_fields: list[tuple[Any, str | Callable[[Mapping[str, str]], Any]]]
+    infotext_fields: list[tuple[Any, FromInfotext]]
+
+    @property
+    def paste_fields(self) -> list[FromInfotext]:
+        """See above."""
+        return [field for _, field in self.infotext_fields]
 
 
 def build_panel(accordion: Callable[..., Any], elem_id: Callable[[str], str]) -> Panel:
@@ -38,7 +68,7 @@ def build_panel(accordion: Callable[..., Any], elem_id: Callable[[str], str]) ->
     """
     controls: dict[str, Any] = {}
     by_name = {one.name: one for one in SETTINGS}
-    switch = by_name.pop("enabled")
+    switch = by_name.pop(_SWITCH.name)
     with accordion(False, label="LoRAtorio", elem_id=elem_id(switch.name)) as controls[switch.name]:
         with gr.Row():
             for name in FRONT:
@@ -47,11 +77,8 @@ def build_panel(accordion: Callable[..., Any], elem_id: Callable[[str], str]) ->
             for setting in by_name.values():
                 controls[setting.name] = _control(setting, elem_id)
     ordered = [controls[one.name] for one in SETTINGS]
-    fields: list[tuple[Any, str | Callable[[Mapping[str, str]], Any]]] = [
-        (control, one.infotext) for one, control in zip(SETTINGS, ordered, strict=True) if one is not switch
-    ]
-    # A picture made without LoRAtorio has no key at all, and must switch it off.
-    return Panel(ordered, [(controls[switch.name], lambda found: switch.infotext in found), *fields])
+    fields = [(control, FromInfotext(one)) for one, control in zip(SETTINGS, ordered, strict=True)]
+    return Panel(ordered, fields)
 
 
 def _control(setting: Setting, elem_id: Callable[[str], str]) -> Any:

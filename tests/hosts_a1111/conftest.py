@@ -29,7 +29,10 @@ class TextEncoder(nn.Module):
     def forward(self, text: str) -> Tensor:
         """[tokens, WIDTH], the tokens a multiple of 8."""
         self.calls += 1
-        words = [sum(map(ord, word)) % 499 + 1 for word in text.split()]
+        embeddings = sys.modules["modules.sd_hijack"].model_hijack.embedding_db.word_embeddings
+        words = [
+            sum(map(ord, getattr(embeddings.get(word), "hash", word))) % 499 + 1 for word in text.split()
+        ]
         words += [0] * (8 - len(words) % 8)
         encoded: Tensor = self.transformer(self.embedding(torch.tensor(words)))
         return encoded
@@ -140,7 +143,16 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
         monkeypatch.syspath_prepend(folder)
     parts: dict[str, ModuleType] = {
         name: importlib.import_module(f"modules.{name}")
-        for name in ("shared", "processing", "script_callbacks", "scripts", "sd_unet", "prompt_parser")
+        for name in (
+            "shared",
+            "processing",
+            "script_callbacks",
+            "scripts",
+            "sd_unet",
+            "prompt_parser",
+            "sd_hijack",
+            "sd_samplers_timesteps",
+        )
     }
     networks = importlib.import_module("networks")
     shared = parts["shared"]

@@ -48,11 +48,14 @@ def bound_names(statement: ast.stmt) -> Iterator[str]:
 
 
 def signature(tree: Path, file: str, name: str) -> str | None:
-    """Parameters of a function, "class", "value" (variable or attribute), or None: there is no such name."""
+    """Parameters of a function, "class", "value" (variable or attribute), "option", or None: no such name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         node: ast.AST = ast.parse((tree / file).read_text(encoding="utf-8"))
     *owners, last = name.split(".")
+    if owners == ["opts"]:
+        keys = (key for one in ast.walk(node) if isinstance(one, ast.Dict) for key in one.keys)
+        return "option" if any(isinstance(key, ast.Constant) and key.value == last for key in keys) else None
     for owner in owners:
         found = [one for one in body_of(node) if isinstance(one, ast.ClassDef) and one.name == owner]
         if not found:
@@ -111,3 +114,16 @@ def test_the_contract_holds_every_name_that_is_touched(ours: str) -> None:
         if not any(known.split(".")[0] == name for known in CONTRACT.get(file, ()))
     }
     assert missing == set()
+
+
+def test_the_contract_holds_every_option_that_is_read() -> None:
+    package = HERE.parents[1] / "loratorio_ext" / "hosts"
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (package / "a1111").glob("*.py")]
+    read = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == "opts"
+    }
+    assert read
+    assert {f"opts.{name}" for name in read} <= set(CONTRACT["modules/shared_options.py"])

@@ -13,6 +13,7 @@ from loratorio_ext.ui.arguments import settings_from_arguments
 
 def test_the_panel_has_a_control_for_every_setting(webui: SimpleNamespace) -> None:
     ids: list[str] = []
+    kinds: list[list[object]] = []
     for is_img2img in (False, True):
         script = webui.script.LoRAtorio()
         script.is_img2img = is_img2img
@@ -22,13 +23,39 @@ def test_the_panel_has_a_control_for_every_setting(webui: SimpleNamespace) -> No
         for control, setting in zip(controls[1:], SETTINGS[1:], strict=True):
             assert (control.label, control.info) == (setting.label, setting.help)
             ids.append(control.elem_id)
-        fields = {key: control for control, key in script.infotext_fields if isinstance(key, str)}
-        assert set(fields) == {one.infotext for one in SETTINGS[1:]}
-        assert script.paste_field_names == [one.infotext for one in SETTINGS]
-        (switch,) = [key for _, key in script.infotext_fields if callable(key)]
-        assert switch({SETTINGS[0].infotext: "True"}) is True and switch({}) is False
+        assert [control for control, _ in script.infotext_fields] == controls
+        kinds.append([field for _, field in script.infotext_fields])
+        # "Send to" takes a tab's fields from what it finds by equality in the other tab's.
+        assert script.paste_field_names == kinds[0] == kinds[-1]
     assert len(set(ids)) == len(ids)
     assert webui.script.LoRAtorio().title() == "LoRAtorio"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ({}, {"enabled": False}),
+        ({"LoRAtorio patch size": "8"}, {"enabled": False}),
+        ({"LoRAtorio enabled": "True"}, {}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "8"}, {"patch_size": 8}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "abc", "LoRAtorio recenter": "7"}, {}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio compare": "denoised"}, {"compare": "denoised"}),
+    ],
+)
+def test_a_pasted_infotext_sets_every_control(
+    webui: SimpleNamespace, found: dict[str, str], wanted: dict[str, object]
+) -> None:
+    script = webui.script.LoRAtorio()
+    script.is_img2img = False
+    with gr.Blocks():
+        script.ui(False)
+    values = {
+        one.name: field(found) for one, (_, field) in zip(SETTINGS, script.infotext_fields, strict=True)
+    }
+    if "LoRAtorio enabled" not in found:
+        assert values == {one.name: None for one in SETTINGS} | wanted
+    else:
+        assert values == vars(Settings(enabled=True)) | wanted
 
 
 def test_arguments_are_positions_or_one_dict() -> None:

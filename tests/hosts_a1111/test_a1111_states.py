@@ -123,7 +123,7 @@ def test_a_failure_of_ours_goes_on_merged_and_says_so(webui: SimpleNamespace, dr
     model.apply_model = fails_on_many_rows
     picture, p = draw(PROMPT, {})
     (comment,) = p.comments
-    assert "composing failed (no such shape)" in comment and "merged" in comment
+    assert "composing failed at call 1 of 4 (no such shape)" in comment and "merged" in comment
     assert p.extra_generation_params == {}
     assert close(picture, merged)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.a1111.host import A1111Host, DenoiserCallbacks
+from loratorio_ext.hosts.a1111.host import DenoiserCallbacks, a1111_host
 
-__all__ = ["A1111Host", "DenoiserCallbacks"]
+__all__ = ["DenoiserCallbacks", "a1111_host"]

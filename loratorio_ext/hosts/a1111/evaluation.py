@@ -6,18 +6,18 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.conditions import Conditions
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.hosts.webuis.texts import joined_texts, rows_of_text, with_marks_of
 from loratorio_ext.method import Subprompts
 from loratorio_ext.run import Row, Source
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Conditions of the rows of one model call: tensors [rows, tokens, width], or SDXL's dicts of tensors."""
+    """Conditions of the rows of one model call (see ``webuis.texts``)."""
 
     cond: Any
     uncond: Any
@@ -53,9 +53,13 @@ class DenoiserEvaluation:
     ) -> DenoiserEvaluation:
         """The evaluation of one call; ``conditions`` of the sources that do not see what the base sees."""
         denoiser, step = params.denoiser, params.denoiser.step
-        texts: dict[Source, Texts] = {"base": Texts(params.text_cond, params.text_uncond)}
+        base = Texts(params.text_cond, params.text_uncond)
+        texts: dict[Source, Texts] = {"base": base}
         for source, one in conditions.items():
-            texts[source] = Texts(webui.conds_at(one.c, step)[1], webui.unconds_at(one.uc, step))
+            texts[source] = Texts(
+                with_marks_of(webui.conds_at(one.c, step)[1], base.cond),
+                with_marks_of(webui.unconds_at(one.uc, step), base.uncond),
+            )
         conds_list, _ = webui.conds_at(denoiser.sampler.sampler_extra_args["cond"], step)
         return cls(
             denoiser,
@@ -112,12 +116,14 @@ class DenoiserEvaluation:
         places = [self._place(row) for row in rows]
         if rows[0].source == "base":
             return self.predicted[places]
-        text = _joined([_row(self._text(row), row.index) for row in rows])
-        return self.denoiser.inner_model(  # type: ignore[no-any-return]
+        text = joined_texts([rows_of_text(self._text(row), [row.index]) for row in rows])
+        predicted: Tensor = self.denoiser.inner_model(
             self.params.x[places],
             self.params.sigma[places],
             cond=_condition(text, self.params.image_cond[places]),
         )
+        # Where the WebUI calls cond and uncond apart, its rows are in float32 though the model's may be half.
+        return predicted.to(self.predicted.dtype)
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
         """Noise from denoised latents or the other way round, up to a positive factor."""
@@ -144,19 +150,6 @@ class DenoiserEvaluation:
     def _text(self, row: Row) -> Any:
         texts = self.texts.get(row.source, self.texts["base"])
         return texts.cond if row.half == "cond" else texts.uncond
-
-
-def _row(text: Any, index: int) -> Any:
-    """One row of conditions, the first dim kept."""
-    if isinstance(text, dict):
-        return {name: part[index : index + 1] for name, part in text.items()}
-    return text[index : index + 1]
-
-
-def _joined(rows: Sequence[Any]) -> Any:
-    if isinstance(rows[0], dict):
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-    return torch.cat(list(rows))
 
 
 def _condition(text: Any, image_cond: Tensor) -> dict[str, Any]:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.a1111.conditions import text_key
 from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
 from loratorio_ext.hosts.a1111.networks import (
     ComposedNetwork,
+    files_of_prompt,
     give_back,
-    kept_names,
     missing_names,
     take_over,
 )
-from loratorio_ext.hosts.a1111.pool import pool_networks
+from loratorio_ext.hosts.a1111.pool import Pool
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names
 from loratorio_ext.run import Half, Report, Row
 from loratorio_ext.settings import Settings
 
 logger = logging.getLogger("loratorio")
-
-SPEAKER = "LoRAtorio: "
-"""How every comment under a picture begins."""
 
 
 class Generation:
@@ -37,108 +39,135 @@ class Generation:
         reports: one for each sampling pass that composed.
     """
 
-    def __init__(self, settings: Settings, store: ConditionStore) -> None:
+    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool) -> None:
         """Nothing is done yet."""
         self._settings = settings
         self._store = store
-        self._networks: list[ComposedNetwork] = []
+        self._pool = pool
+        self._networks: Sequence[ComposedNetwork] = ()
         self._pass: SamplingPass | None = None
         self._params: Any = None
-        self._stopped = False
-        self._said: set[str] = set()
+        self._composed = False
         self.reports: list[Report] = []
 
     # ------------------------------------------------ the WebUI's hooks, in their order
 
-    def networks_activated(self, p: Any, extra_network_data: Mapping[str, Iterable[Any]]) -> None:
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """The WebUI has loaded the networks of the pass to come; nothing is encoded yet."""
         self._pass = None
-        self._networks = []
+        self._networks = ()
+        if not getattr(p, "is_hr_pass", False):
+            self._composed = False
+        forget_infotext(p)
         obstacle = _obstacle(p)
         if obstacle is not None:
-            self._stop(p, f"{obstacle}; the networks act merged, the usual way")
-        if self._stopped:
+            say(p, f"{obstacle}; the networks act merged, the usual way")
             return
-        for name in missing_names(extra_network_data):
-            self._say(p, f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
-        taken = take_over(kept_names(extra_network_data))
-        pool, problems = pool_networks(self._settings.pool, {one.network.name for one in taken})
-        for problem in problems:
-            self._say(p, problem)
-        self._networks = [*taken, *pool]
+        kept, problems = kept_names(data)
+        for name in missing_names(data):
+            problems.append(f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
+        taken = take_over(kept)
+        pool, problems_of_pool = self._pool.networks(self._settings.pool, files_of_prompt(taken))
+        for problem in (*problems, *problems_of_pool):
+            say(p, problem)
+        self._networks = (*taken, *pool)
         if not self._networks:
-            self._say(p, "there is no network to compose")
+            say(p, "there is no network to compose")
             return
-        self._store.use(p, ())
-        p.extra_generation_params.update(self._settings.infotext_fields())
+        self._store.expect(len(self._networks) + 2)
+        self._store.use(p, text_key(()))
+        write_infotext(p, self._settings)
 
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
         self._params = None
-        if self._stopped or not self._networks:
+        if not self._networks:
             return
-        try:
-            if self._pass is None or not self._pass.belongs_to(params.denoiser):
-                self._pass = SamplingPass(p, params.denoiser, self._settings, self._networks, self._store)
-                self.reports.append(self._pass.run.report)
-                for misfit in self._pass.misfits:
-                    self._say(p, misfit)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
-            conditions = self._fall_back(p, params, error)
-            step = params.denoiser.step
-            params.text_cond = webui.conds_at(conditions.c, step)[1]
-            params.text_uncond = webui.unconds_at(conditions.uc, step)
-        else:
+        reason = _attempt(lambda: self._begin_pass(p, params))
+        if reason is None and self._pass is not None and not self._pass.networks:
+            reason = "no network fits this model"
+        if reason is None:
             self._params = params
+            return
+        conditions = self._fall_back(p, params, reason)
+        step = params.denoiser.step
+        params.text_cond = webui.conds_at(conditions.c, step)[1]
+        params.text_uncond = webui.unconds_at(conditions.uc, step)
 
     def after_call(self, p: Any, predicted: Tensor) -> None:
         """The denoiser has them; composed predictions are put in their place."""
         params, self._params = self._params, None
-        if self._pass is None or params is None:
+        if params is None:
             return
-        try:
-            self._pass.compose(params, predicted)
-        except Exception as error:  # noqa: BLE001 - see above
-            conditions = self._fall_back(p, params, error)
-            _repeat_merged(params, predicted, conditions)
+        reason = _attempt(lambda: self._compose(params, predicted))
+        if reason is None:
+            return
+        conditions = self._fall_back(p, params, reason)
+        reason = _attempt(lambda: _repeat_merged(params, predicted, conditions))
+        if reason is not None:
+            say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
+
+    def sampled(self, p: Any) -> None:
+        """Latents are there; the VAE needs the memory more than we do."""
+        self._pass = None
 
     def finished(self, p: Any) -> None:
         """The pictures are there."""
         for report in self.reports:
             for warning in report.warnings:
-                self._say(p, warning)
+                say(p, warning)
         self._pass = None
         webui.say_while_working(None)
 
-    # ------------------------------------------------ what cannot be composed
+    # ------------------------------------------------ what they need
 
-    def _fall_back(self, p: Any, params: Any, error: Exception) -> Conditions:
-        """Go on as the WebUI would have done, all networks merged in UNet and text encoder.
+    def _begin_pass(self, p: Any, params: Any) -> None:
+        """Bind networks and texts where a pass begins, or where the refiner has come in."""
+        if self._pass is not None and self._pass.belongs_to(params.denoiser):
+            return
+        self._pass = None
+        begun = SamplingPass(p, params.denoiser, self._settings, self._networks, self._store)
+        for problem in begun.problems:
+            say(p, problem)
+        self._pass = begun
+        if begun.run is not None:
+            self.reports.append(begun.run.report)
+
+    def _compose(self, params: Any, predicted: Tensor) -> None:
+        if self._pass is not None:
+            self._pass.compose(params, predicted)
+            self._composed = True
+
+    def _fall_back(self, p: Any, params: Any, reason: str) -> Conditions:
+        """Go on with this pass as the WebUI would have done, all networks merged in UNet and text encoder.
 
         Returns the conditions for that; from the next model call on the sampler has them.
         """
-        logger.warning("composing failed", exc_info=error)
-        networks, self._networks = self._networks, []
+        self._pass = None
+        networks, self._networks = self._networks, ()
+        webui.collect_memory()
         give_back(networks)
-        self._stop(p, f"composing failed ({error}); from there on the networks act merged, the usual way")
-        self._store.use(p, ())
+        call = f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
+        say(p, f"composing failed at {call} ({reason}); from there on the networks act merged, the usual way")
+        if self._composed:
+            p.extra_generation_params[STOPPED] = call
+        else:
+            forget_infotext(p)
+        self._store.use(p, text_key(()))
         conditions = Conditions(*webui.encode(p))
         params.denoiser.sampler.sampler_extra_args.update(cond=conditions.c, uncond=conditions.uc)
         return conditions
 
-    def _stop(self, p: Any, reason: str) -> None:
-        self._pass = None
-        self._stopped = True
-        for key in self._settings.infotext_fields():
-            p.extra_generation_params.pop(key, None)
-        self._say(p, reason)
 
-    def _say(self, p: Any, text: str) -> None:
-        """Under the image and in the log, once."""
-        if text not in self._said:
-            self._said.add(text)
-            p.comment(f"{SPEAKER}{text}")
-            logger.warning("%s", text)
+def _attempt(action: Callable[[], None]) -> str | None:
+    """What went wrong, or None. Afterwards the exception is gone, and with it what its frames held."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
+        # As text: a log record with the exception in it would hold the frames too.
+        logger.warning("composing failed\n%s", traceback.format_exc())
+        return str(error) or type(error).__name__
+    return None
 
 
 def _obstacle(p: Any) -> str | None:

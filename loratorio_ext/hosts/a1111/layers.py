@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
+from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
 from loratorio_ext.networks.checks import check_fits
 from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
 
@@ -17,19 +17,6 @@ from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
 _FUSED = ("_q_proj", "_k_proj", "_v_proj")
 # Kinds whose difference may change a bias or a normalisation; both are plain tensors in the file.
 _GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
-
-
-@dataclass(frozen=True)
-class LayersOfNetwork:
-    """The layers of one network.
-
-    Attributes:
-        deltas: layer name → what the network adds there at strength 1.
-        misfits: one sentence for each layer that had to be left out.
-    """
-
-    deltas: Mapping[str, tuple[Delta, ...]]
-    misfits: tuple[str, ...]
 
 
 def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersOfNetwork:
@@ -69,18 +56,17 @@ def _place(key: str, part: Any, modules: Mapping[str, nn.Module]) -> tuple[str, 
 def _delta(one: ComposedNetwork, part: Any, module: nn.Module, output_slice: OutputSlice | None) -> Delta:
     if _is_low_rank(part):
         return _low_rank(one, part, module, output_slice)
-    if type(part).__name__ in _GIVEN:
+
+    def calculated(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+        # The WebUI's own calculation, under its autocast if there is one: parts in half precision need it.
         with unit_strength(one), torch.no_grad():
-            weight, bias = part.calc_updown(_plain_weight(module, output_slice))
+            weight, bias = part.calc_updown(_plain_weight(layer, output_slice))
+        return _with_missing_inputs(layer, weight), bias
+
+    if type(part).__name__ in _GIVEN and part.dora_scale is None:
+        weight, bias = calculated(module)
         return Dense(weight=weight, bias=bias, output_slice=output_slice)
-
-    def computed(layer: nn.Module) -> Tensor:
-        # The WebUI's own calculation; in float32, which also works where it has no half precision.
-        with unit_strength(one), torch.no_grad(), torch.autocast(_device_type(layer), enabled=False):
-            difference: Tensor = part.calc_updown(_plain_weight(layer, output_slice))[0]
-        return difference
-
-    return Dense(computed=computed, output_slice=output_slice)
+    return Dense(computed=lambda layer: calculated(layer)[0], output_slice=output_slice)
 
 
 def _is_low_rank(part: Any) -> bool:
@@ -101,16 +87,15 @@ def _low_rank(
     mid = None if part.mid_model is None else part.mid_model.weight.detach()
     if mid is None and one.dyn is not None:
         up, down = up[:, : one.dyn], down[: one.dyn]
-    missing = _missing_inputs(module, down)
-    if missing:
-        down = torch.cat((down, down.new_zeros(down.shape[0], missing, *down.shape[2:])), dim=1)
+    down = _with_missing_inputs(module, down)
     return LowRank(down, up, mid, scale=float(part.calc_scale()), output_slice=output_slice)
 
 
-def _missing_inputs(module: nn.Module, down: Tensor) -> int:
+def _with_missing_inputs(module: nn.Module, weight: Tensor) -> Tensor:
     """An inpainting model's first layer has 9 inputs; networks of plain models know the first 4."""
-    inputs = getattr(module, "in_channels", None)
-    return 5 if inputs == 9 and down.shape[1] == 4 else 0
+    if getattr(module, "in_channels", None) != 9 or weight.dim() != 4 or weight.shape[1] != 4:
+        return weight
+    return torch.cat((weight, weight.new_zeros(weight.shape[0], 5, *weight.shape[2:])), dim=1)
 
 
 def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
@@ -119,8 +104,3 @@ def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor
     weight: Tensor = module.weight if stored is None else stored.to(module.weight.device)  # type: ignore[assignment]
     plain = weight.detach().to(torch.float32)
     return plain if output_slice is None else plain[output_slice[0] : sum(output_slice)]
-
-
-def _device_type(module: nn.Module) -> str:
-    weight = getattr(module, "weight", None)
-    return weight.device.type if isinstance(weight, Tensor) else "cpu"

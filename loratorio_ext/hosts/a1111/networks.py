@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.networks.tags import tag_from_items
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, tags_of_networks
 
 # A tag cannot hold this sign, so no tag finds a network that has it in its name.
 _NOT_IN_A_TAG = ">"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComposedNetwork:
     """One network that takes part.
 
@@ -51,33 +51,25 @@ def is_unet_key(key: str) -> bool:
     return key.startswith("diffusion_model_")
 
 
-def kept_names(extra_network_data: Mapping[str, Iterable[Any]]) -> set[str]:
-    """The names of networks whose tag says ``compose=off``."""
-    kept = set()
-    for params in _tags(extra_network_data):
-        tag, _ = tag_from_items(params.items)
-        if tag is not None and not tag.compose:
-            kept.add(params.positional[0])
-    return kept
-
-
-def missing_names(extra_network_data: Mapping[str, Iterable[Any]]) -> list[str]:
+def missing_names(data: ExtraNetworkData) -> list[str]:
     """Names in tags for which the WebUI has loaded nothing: unknown ones and broken files."""
     loaded = {network.mentioned_name for network in webui.loaded_networks()}
-    names = (params.positional[0] for params in _tags(extra_network_data))
+    names = (params.positional[0] for params in tags_of_networks(data))
     return [name for name in dict.fromkeys(names) if name not in loaded]
 
 
-def _tags(extra_network_data: Mapping[str, Iterable[Any]]) -> Iterator[Any]:
-    for kind in ("lora", "lyco"):
-        yield from (params for params in extra_network_data.get(kind, ()) if params.positional)
+def files_of_prompt(taken: Sequence[ComposedNetwork]) -> set[str]:
+    """Files of all networks of the prompt, the taken ones and those that stay merged."""
+    networks = (*webui.loaded_networks(), *(one.network for one in taken))
+    return {network.network_on_disk.filename for network in networks}
 
 
 def take_over(kept: set[str]) -> list[ComposedNetwork]:
     """Take all but the ``kept`` networks out of the WebUI's list, so that it does not merge them.
 
     The WebUI's next activation finds them in memory. One that brought textual inversions leaves an empty
-    stand-in, which that activation needs to forget them (``load_networks``).
+    stand-in, which that activation needs to forget them (``load_networks``). A network that is named twice
+    would be merged twice, each time with the strengths of its last tag; here it has twice those.
     """
     loaded = webui.loaded_networks()
     taken: dict[int, ComposedNetwork] = {}
@@ -86,11 +78,13 @@ def take_over(kept: set[str]) -> list[ComposedNetwork]:
         if network.mentioned_name in kept:
             remaining.append(network)
             continue
+        before = taken.get(id(network))
+        te, unet = float(network.te_multiplier), float(network.unet_multiplier)
         taken[id(network)] = ComposedNetwork(
             network,
             network.mentioned_name,
-            float(network.te_multiplier),
-            float(network.unet_multiplier),
+            te + (before.te if before else 0.0),
+            unet + (before.unet if before else 0.0),
             network.dyn_dim,
         )
     for one in taken.values():
@@ -107,8 +101,9 @@ def give_back(networks: Sequence[ComposedNetwork]) -> None:
     loaded[:] = [network for network in loaded if _NOT_IN_A_TAG not in network.name]
     for one in networks:
         if one.in_prompt:
-            _set_strengths(one)
-            loaded.append(one.network)
+            network = one.network
+            network.te_multiplier, network.unet_multiplier, network.dyn_dim = one.te, one.unet, one.dyn
+            loaded.append(network)
 
 
 @contextmanager
@@ -116,30 +111,29 @@ def merged(networks: Sequence[ComposedNetwork]) -> Iterator[None]:
     """While this lasts, the WebUI merges these networks beside the kept ones."""
     loaded = webui.loaded_networks()
     before = list(loaded)
-    for one in networks:
-        _set_strengths(one)
-    loaded.extend(one.network for one in networks)
-    try:
-        yield
-    finally:
-        loaded[:] = before
+    with ExitStack() as strengths:
+        for one in networks:
+            strengths.enter_context(_strengths(one.network, one.te, one.unet, one.dyn))
+        loaded.extend(one.network for one in networks)
+        try:
+            yield
+        finally:
+            loaded[:] = before
+
+
+def unit_strength(one: ComposedNetwork) -> AbstractContextManager[None]:
+    """While this lasts, the WebUI's calculations give what the network adds at strength 1."""
+    return _strengths(one.network, 1.0, 1.0, one.dyn)
 
 
 @contextmanager
-def unit_strength(one: ComposedNetwork) -> Iterator[None]:
-    """While this lasts, the WebUI's calculations give what the network adds at strength 1."""
-    network = one.network
+def _strengths(network: Any, te: float, unet: float, dyn: int | None) -> Iterator[None]:
     before = network.te_multiplier, network.unet_multiplier, network.dyn_dim
-    network.te_multiplier, network.unet_multiplier, network.dyn_dim = 1.0, 1.0, one.dyn
+    network.te_multiplier, network.unet_multiplier, network.dyn_dim = te, unet, dyn
     try:
         yield
     finally:
         network.te_multiplier, network.unet_multiplier, network.dyn_dim = before
-
-
-def _set_strengths(one: ComposedNetwork) -> None:
-    network = one.network
-    network.te_multiplier, network.unet_multiplier, network.dyn_dim = one.te, one.unet, one.dyn
 
 
 def _without_layers(network: Any) -> Any:

@@ -9,10 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.a1111.conditions import encode_with
 from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork
+from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.webuis.misfits import problems_of_layers
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run, Source, cost
 from loratorio_ext.settings import Settings
@@ -22,8 +24,8 @@ class SamplingPass:
     """Composes the predictions of every model call of one pass.
 
     Attributes:
-        run: the engine's.
-        misfits: one sentence for each network that fits the model in part only.
+        run: the engine's; None where no network fits the model.
+        problems: one sentence for each network that fits the model in part only or not at all.
     """
 
     def __init__(
@@ -34,34 +36,25 @@ class SamplingPass:
         networks: Sequence[ComposedNetwork],
         store: ConditionStore,
     ) -> None:
-        """Bind the networks to the model that is loaded, and encode the prompts for each of them.
-
-        Raises:
-            ValueError: a network has no layer that fits the model.
-        """
+        """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
         self._denoiser = denoiser
         self._model = webui.model_identity()
         self._settings = settings
-        self._networks = len(networks)
         self._costs: dict[bool, tuple[int, ...]] = {}
         modules = webui.layers()
-        found = [layers_of(one, modules) for one in networks]
-        misfits: list[str] = []
-        for one, layers in zip(networks, found, strict=True):
-            if layers.misfits and not layers.deltas:
-                raise ValueError(f"network {one.name!r} fits no layer of this model: {layers.misfits[0]}")
-            if layers.misfits:
-                number = len(layers.misfits)
-                misfits.append(f"network {one.name!r}: {number} layers are left out ({layers.misfits[0]})")
-        self.misfits = tuple(misfits)
-        self._conditions = self._encode(p, networks, store)
+        fitting = {one: layers_of(one, modules) for one in networks}
+        self.problems = problems_of_layers(fitting)
+        fitting = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
+        self.networks = tuple(fitting)
+        self.run: Run | None = None
+        if not fitting:
+            return
+        self._conditions = self._encode(p, store)
         if not webui.batches_cond_and_uncond() and settings.batch_rows == 0:
             settings = replace(settings, batch_rows=len(p.prompts))  # as the WebUI itself does it then
-        touched = {name: modules[name] for layers in found for name in layers.deltas}
-        router = Router(touched, [layers.deltas for layers in found])
-        self.run = Run(
-            settings, [NetworkUse(one.name, one.unet) for one in networks], router, host=webui.NAME
-        )
+        touched = {name: modules[name] for found in fitting.values() for name in found.deltas}
+        router = Router(touched, [found.deltas for found in fitting.values()])
+        self.run = Run(settings, [NetworkUse(one.name, one.unet) for one in fitting], router, host=webui.NAME)
 
     def belongs_to(self, denoiser: Any) -> bool:
         """Whether this is still the pass of ``denoiser``, and the refiner has not come in."""
@@ -74,20 +67,22 @@ class SamplingPass:
             params: CFGDenoiserParams of the call.
             predicted: CFGDenoisedParams.x.
         """
+        if self.run is None:
+            raise RuntimeError("no network fits the model, so there is nothing to compose")
         evaluation = DenoiserEvaluation.of(params, predicted, self._conditions)
         self._say_cost(evaluation)
         prediction = self.run.step(evaluation)
         evaluation.put(prediction.cond, prediction.uncond)
 
-    def _encode(
-        self, p: Any, networks: Sequence[ComposedNetwork], store: ConditionStore
-    ) -> Mapping[Source, Conditions]:
+    def _encode(self, p: Any, store: ConditionStore) -> Mapping[Source, Conditions]:
         """Conditions of the sources that see other ones than the base."""
-        changing = [place for place, one in enumerate(networks) if one.changes_text]
-        found: dict[Source, Conditions] = {place: store.encode(p, [networks[place]]) for place in changing}
+        changing = [place for place, one in enumerate(self.networks) if one.changes_text]
+        found: dict[Source, Conditions] = {
+            place: encode_with(store, p, [self.networks[place]]) for place in changing
+        }
         acts_merged = self._settings.start > 0 or self._settings.end < 1
         if acts_merged and changing:
-            found["merged"] = store.encode(p, networks)
+            found["merged"] = encode_with(store, p, self.networks)
         return found
 
     def _say_cost(self, evaluation: DenoiserEvaluation) -> None:
@@ -95,7 +90,7 @@ class SamplingPass:
         if guided not in self._costs:
             self._costs[guided] = cost(
                 self._settings,
-                self._networks,
+                len(self.networks),
                 guided,
                 total=evaluation.total,
                 images=evaluation.images,
@@ -104,4 +99,6 @@ class SamplingPass:
         rows = self._costs[guided]
         plain = evaluation.cond_rows + evaluation.images * guided
         now = rows[min(evaluation.index, len(rows) - 1)]
+        if now == plain:  # outside start and end: the merged rows come on top of the WebUI's own
+            now += plain
         webui.say_while_working(f"LoRAtorio: {now} predictions at this step instead of {plain}")

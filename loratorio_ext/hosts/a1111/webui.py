@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import networks as lora_networks
-from modules import processing, prompt_parser, sd_samplers_timesteps, sd_unet, shared
+from modules import devices, processing, prompt_parser, sd_hijack, sd_samplers_timesteps, sd_unet, shared
 from torch import nn
 
 NAME = "AUTOMATIC1111"
+
+_TEXT_OPTIONS = (
+    "comma_padding_backtrack",
+    "sdxl_refiner_low_aesthetic_score",
+    "sdxl_refiner_high_aesthetic_score",
+)
 
 
 # ------------------------------------------------ networks (extensions-builtin/Lora/networks.py)
@@ -31,14 +37,15 @@ def networks_in_memory() -> dict[str, Any]:
     return kept
 
 
-def available_networks() -> Mapping[str, Any]:
-    """File stem → network on disk, as the WebUI lists them."""
-    available: Mapping[str, Any] = lora_networks.available_networks
-    return available
+def available_files() -> dict[str, str]:
+    """File stem or alias → file, as the WebUI lists them; a stem wins over another file's alias."""
+    listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
+    return {name: one.filename for name, one in listed.items()}
 
 
-def load_network(name: str, on_disk: Any) -> Any:
+def load_network(name: str, file: str) -> Any:
     """Read a network by the WebUI's own loader."""
+    on_disk = next(one for one in lora_networks.available_networks.values() if one.filename == file)
     return lora_networks.load_network(name, on_disk)
 
 
@@ -109,6 +116,18 @@ def keeps_conds() -> bool:
     return bool(shared.opts.persistent_cond_cache)
 
 
+def text_options() -> tuple[object, ...]:
+    """What the text encoders' output depends on beside what the WebUI's own caches are keyed by.
+
+    Textual inversions and two options (modules/sd_hijack_clip.py, modules/sd_models_xl.py).
+    """
+    inversions = sd_hijack.model_hijack.embedding_db.word_embeddings.items()
+    return (
+        tuple((name, str(one.shorthash), one.vectors) for name, one in inversions),
+        *(getattr(shared.opts, name, None) for name in _TEXT_OPTIONS),
+    )
+
+
 # ------------------------------------------------ options and progress
 
 
@@ -145,3 +164,8 @@ def skips_uncond(denoiser: Any, sigma: Any) -> bool:
 def say_while_working(text: str | None) -> None:
     """Text beside the progress bar."""
     shared.state.textinfo = text
+
+
+def collect_memory() -> None:
+    """Give memory that nothing uses back to the device."""
+    devices.torch_gc()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import namedtuple
 
 import networks
 import torch
 
-from modules import prompt_parser, sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
-
-ExtraNetworkParams = namedtuple("ExtraNetworkParams", ["items", "positional", "named"])
+from modules import (
+    extra_networks,
+    prompt_parser,
+    sd_samplers_cfg_denoiser,
+    sd_samplers_common,
+    sd_samplers_timesteps,
+    shared,
+)
 
 
 def parse_prompts(prompts):
@@ -18,16 +22,13 @@ def parse_prompts(prompts):
     tag = re.compile(r" *<(\w+):([^>]+)>")
     data = {}
     for kind, text in tag.findall(prompts[0]):
-        items = text.split(":")
-        named = dict(item.split("=", 1) for item in items if item.count("=") == 1)
-        positional = [item for item in items if item.count("=") != 1]
-        data.setdefault(kind, []).append(ExtraNetworkParams(items, positional, named))
+        data.setdefault(kind, []).append(extra_networks.ExtraNetworkParams(text.split(":")))
     return [tag.sub("", prompt) for prompt in prompts], data
 
 
 def activate(p, extra_network_data):
     names, te, unet, dyn = [], [], [], []
-    for params in extra_network_data.get("lora", []):
+    for params in extra_network_data.get("lora", []) + extra_network_data.get("lyco", []):
         te_multiplier = float(params.positional[1]) if len(params.positional) > 1 else 1.0
         te_multiplier = float(params.named.get("te", te_multiplier))
         unet_multiplier = float(params.positional[2]) if len(params.positional) > 2 else te_multiplier
@@ -42,11 +43,6 @@ def activate(p, extra_network_data):
         )
 
 
-class Sampler:
-    def __init__(self):
-        self.sampler_extra_args = None
-
-
 class StableDiffusionProcessing:
     cached_uc = [None, None]
     cached_c = [None, None]
@@ -58,6 +54,7 @@ class StableDiffusionProcessing:
         self.seed, self.steps, self.cfg_scale, self.timesteps = seed, steps, cfg_scale, timesteps
         self.s_min_uncond = 0.0
         self.image_cfg_scale = None
+        self.n_iter = 1
         self.scripts, self.script_args = [], []
         self.extra_generation_params = {}
         self.comments = {}
@@ -100,7 +97,7 @@ class StableDiffusionProcessing:
 
     def sample(self, x):
         """Euler's method on sigmas, or DDIM's on timesteps."""
-        sampler = Sampler()
+        sampler = sd_samplers_common.Sampler()
         kind = (
             sd_samplers_timesteps.CFGDenoiserTimesteps
             if self.timesteps
@@ -176,31 +173,49 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
 
 
+class PostSampleArgs:
+    def __init__(self, samples):
+        self.samples = samples
+
+
 class Processed:
     def __init__(self, p):
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)
         self.extra_generation_params = p.extra_generation_params
 
 
 def process_images(p):
-    """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass."""
+    """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass, of all batches."""
     with torch.no_grad():
         for script in p.scripts:
             script.process(p, *p.script_args)
-        p.negative_prompts = p.all_negative_prompts
-        p.prompts, p.extra_network_data = parse_prompts(p.all_prompts)
-        activate(p, p.extra_network_data)
-        p.setup_conds()
-        generator = torch.Generator().manual_seed(p.seed)
-        x = torch.cat([torch.randn(1, 4, 8, 8, generator=generator) for _ in p.prompts])
-        x = p.sample(x)
-        if getattr(p, "all_hr_prompts", None):
-            p.is_hr_pass = True
-            p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
-            activate(p, p.hr_extra_network_data)
-            p.calculate_hr_conds()
-            x = p.sample(x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6)
-            p.is_hr_pass = False
+        size = len(p.all_prompts) // p.n_iter
+        parts = []
+        for iteration in range(p.n_iter):
+            p.iteration = iteration
+            place = slice(p.iteration * size, (p.iteration + 1) * size)
+            p.negative_prompts = p.all_negative_prompts[place]
+            p.prompts, p.extra_network_data = parse_prompts(p.all_prompts[place])
+            activate(p, p.extra_network_data)
+            p.setup_conds()
+            parts.append(_sample_batch(p))
+            for script in p.scripts:
+                script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
         p.processed = processed = Processed(p)
         for script in p.scripts:
             script.postprocess(p, processed, *p.script_args)
+    return torch.cat(parts)
+
+
+def _sample_batch(p):
+    generator = torch.Generator().manual_seed(p.seed)
+    x = torch.cat([torch.randn(1, 4, 8, 8, generator=generator) for _ in p.prompts])
+    x = p.sample(x)
+    if getattr(p, "all_hr_prompts", None):
+        p.is_hr_pass = True
+        p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
+        activate(p, p.hr_extra_network_data)
+        p.calculate_hr_conds()
+        x = p.sample(x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6)
+        p.is_hr_pass = False
     return x

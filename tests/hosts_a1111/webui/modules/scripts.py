@@ -22,6 +22,9 @@ class Script:
     def after_extra_networks_activate(self, p, *args, **kwargs):
         pass
 
+    def post_sample(self, p, ps, *args):
+        pass
+
     def postprocess(self, p, processed, *args):
         pass
 

@@ -92,7 +92,8 @@ class CFGDenoiser:
             parts = [predict(a, b, _part(tensor, a, b)) for a, b in ends]
             if not skip:
                 parts.append(predict(rows, rows + images, uncond))
-            x_out = torch.cat(parts)
+            x_out = torch.zeros_like(x_in)  # in the sampler's dtype, whatever the model's
+            x_out[:] = torch.cat(parts)
         firsts = [conds[0][0] for conds in conds_list]
         if skip:
             x_out = torch.cat([x_out, x_out[firsts]])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from safetensors import SafetensorError, safe_open
 
 
 class NetworkOnDisk:
     def __init__(self, name, filename):
         self.name = name
         self.filename = filename
+        try:
+            with safe_open(filename, framework="pt") as file:
+                self.metadata = file.metadata() or {}
+        except SafetensorError:
+            self.metadata = {}
+        self.alias = self.metadata.get("ss_output_name", name)
 
 
 class Network:
@@ -57,29 +63,6 @@ class NetworkModule:
         return updown * self.multiplier(), ex_bias
 
 
-class NetworkModuleLora(NetworkModule):
-    def __init__(self, net, key, sd_module, weights):
-        super().__init__(net, key, sd_module, weights)
-
-        def holder(weight):
-            return None if weight is None else torch.nn.ParameterDict({"weight": torch.nn.Parameter(weight)})
-
-        self.up_model = holder(weights["lora_up.weight"])
-        self.down_model = holder(weights["lora_down.weight"])
-        self.mid_model = holder(weights.get("lora_mid.weight"))
-        self.dim = weights["lora_down.weight"].shape[0]
-
-    def calc_updown(self, target):
-        up, down = self.up_model["weight"], self.down_model["weight"]
-        if self.mid_model is not None:
-            mid = self.mid_model["weight"]
-            whole = torch.einsum("or,rs...,si->oi...", up.flatten(1), mid, down.flatten(1))
-        else:
-            rank = self.network.dyn_dim or up.shape[1]
-            whole = up.flatten(1)[:, :rank] @ down.flatten(1)[:rank]
-        return self.finalize_updown(whole, target)
-
-
 class NetworkModuleHada(NetworkModule):
     def calc_updown(self, target):
         w = self.weights
@@ -91,13 +74,3 @@ class NetworkModuleHada(NetworkModule):
 class NetworkModuleIa3(NetworkModule):
     def calc_updown(self, target):
         return self.finalize_updown(target * self.weights["weight"].view(1, -1), target)
-
-
-class NetworkModuleFull(NetworkModule):
-    def calc_updown(self, target):
-        return self.finalize_updown(self.weights["diff"], target, self.weights.get("diff_b"))
-
-
-class NetworkModuleNorm(NetworkModule):
-    def calc_updown(self, target):
-        return self.finalize_updown(self.weights["w_norm"], target, self.weights["b_norm"])

@@ -7,18 +7,14 @@ from pathlib import Path
 
 import torch
 from modules import shared
-from network import (
-    Network,
-    NetworkModuleFull,
-    NetworkModuleHada,
-    NetworkModuleIa3,
-    NetworkModuleLora,
-    NetworkModuleNorm,
-    NetworkOnDisk,
-)
+from network import Network, NetworkModuleHada, NetworkModuleIa3, NetworkOnDisk
+from network_full import NetworkModuleFull
+from network_lora import NetworkModuleLora
+from network_norm import NetworkModuleNorm
 from safetensors.torch import load_file
 
 available_networks = {}
+available_network_aliases = {}
 loaded_networks = []
 networks_in_memory = {}
 embeddings = set()
@@ -34,8 +30,11 @@ KINDS = {
 
 def list_available_networks():
     available_networks.clear()
+    available_network_aliases.clear()
     for path in sorted(Path(shared.cmd_opts.lora_dir).rglob("*.safetensors")):
-        available_networks[path.stem] = NetworkOnDisk(path.stem, str(path))
+        on_disk = NetworkOnDisk(path.stem, str(path))
+        available_networks[path.stem] = available_network_aliases[path.stem] = on_disk
+        available_network_aliases[on_disk.alias] = on_disk
 
 
 def load_network(name, network_on_disk):
@@ -61,7 +60,7 @@ def load_networks(names, te_multipliers, unet_multipliers, dyn_dims):
         embeddings.difference_update(net.bundle_embeddings)
     loaded_networks.clear()
     for i, name in enumerate(names):
-        on_disk = available_networks.get(name)
+        on_disk = available_network_aliases.get(name)
         if on_disk is None:
             continue
         net = already_loaded.get(name) or networks_in_memory.get(name)

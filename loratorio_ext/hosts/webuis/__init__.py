@@ -1,0 +1,1 @@
+"""What AUTOMATIC1111's WebUI and Forge have in common; nothing here imports either."""

@@ -1,0 +1,91 @@
+"""The hooks of a generation, handed on to LoRAtorio's part of it, which lives on ``p`` and goes with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
+from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_s_caches
+from loratorio_ext.hosts.webuis.infotext import forget_infotext
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
+from loratorio_ext.settings import Settings
+
+logger = logging.getLogger("loratorio")
+
+# The attribute of p that holds its generation; scripts that copy p copy it too.
+_ATTRIBUTE = "loratorio"
+
+
+class GenerationLike(Protocol):
+    """LoRAtorio's part of one generation."""
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """``after_extra_networks_activate``."""
+
+    def sampled(self, p: Any) -> None:
+        """``post_sample``."""
+
+    def finished(self, p: Any) -> None:
+        """``postprocess``."""
+
+
+OneGeneration = TypeVar("OneGeneration", bound=GenerationLike)
+
+
+class Host(Generic[OneGeneration]):
+    """Called by the script; one for each tab."""
+
+    def __init__(self, begin: Callable[[Settings, ConditionStore], OneGeneration]) -> None:
+        """``begin`` makes a generation's part; nothing is asked of the WebUI yet."""
+        self._begin = begin
+        self._store = ConditionStore()
+
+    def start(self, p: Any, settings: Settings) -> None:
+        """A generation begins (``process``); may be called again for the same ``p``."""
+        self.forget(p)
+        if settings.enabled:
+            setattr(p, _ATTRIBUTE, self._begin(settings, self._store))
+
+    def refuse(self, p: Any, problem: str) -> None:
+        """The settings cannot be used: nothing is composed, and the reason is said."""
+        self.forget(p)
+        say(p, f"{problem}; nothing is composed, the networks act merged, the usual way")
+
+    def forget(self, p: Any) -> None:
+        """Leave ``p`` as the WebUI made it."""
+        forget_comments(p)
+        forget_infotext(p)
+        if hasattr(p, _ATTRIBUTE):
+            delattr(p, _ATTRIBUTE)
+            use_the_webui_s_caches(p)
+
+    def generation_of(self, p: Any) -> OneGeneration | None:
+        """LoRAtorio's part of this generation, if it has one."""
+        found: OneGeneration | None = generation_of(p)
+        return found
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """``after_extra_networks_activate``."""
+        generation = self.generation_of(p)
+        if generation is not None:
+            generation.networks_activated(p, data)
+
+    def sampled(self, p: Any) -> None:
+        """``post_sample``: latents are there, the VAE comes next."""
+        generation = self.generation_of(p)
+        if generation is not None:
+            generation.sampled(p)
+
+    def finished(self, p: Any, processed: Any) -> None:
+        """``postprocess``: the pictures are there."""
+        generation = self.generation_of(p)
+        if generation is not None:
+            generation.finished(p)
+        put_into_answer(p, processed)
+
+
+def generation_of(p: Any) -> Any:
+    """LoRAtorio's part of this generation, or None."""
+    return getattr(p, _ATTRIBUTE, None)
