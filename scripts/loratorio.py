@@ -7,7 +7,7 @@ from typing import Any
 from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
-from loratorio_ext.hosts.a1111 import DenoiserCallbacks, a1111_host
+from loratorio_ext.hosts.find import callbacks_of_this_webui, host_of_this_webui
 from loratorio_ext.ui.accordion import build_panel
 from loratorio_ext.ui.arguments import settings_from_arguments
 
@@ -17,7 +17,7 @@ class LoRAtorio(scripts.Script):
 
     def __init__(self) -> None:
         super().__init__()
-        self._host = a1111_host()
+        self._host = host_of_this_webui()
 
     def title(self) -> str:
         """Name in the API and in other extensions' lists; must not change."""
@@ -47,6 +47,14 @@ class LoRAtorio(scripts.Script):
         """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
         self._host.networks_activated(p, kwargs["extra_network_data"])
 
+    def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
+        """The prompts are encoded next."""
+        self._host.before_encoding(p)
+
+    def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
+        """A sampler begins."""
+        self._host.before_sampling(p, kwargs["x"])
+
     def post_sample(self, p: Any, ps: Any, *args: object) -> None:
         """The latents are there."""
         self._host.sampled(p)
@@ -58,9 +66,10 @@ class LoRAtorio(scripts.Script):
 
 def register() -> None:
     """Callbacks belong to this file, so that "Reload UI" removes them with it."""
-    denoiser = DenoiserCallbacks()
-    script_callbacks.on_cfg_denoiser(denoiser.before_call)
-    script_callbacks.on_cfg_denoised(denoiser.after_call)
+    callbacks = callbacks_of_this_webui()
+    if callbacks is not None:
+        script_callbacks.on_cfg_denoiser(callbacks.before_call)
+        script_callbacks.on_cfg_denoised(callbacks.after_call)
 
 
 register()

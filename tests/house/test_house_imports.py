@@ -50,7 +50,7 @@ EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
-        "loratorio_ext/hosts/forge.py": frozenset({"modules", "modules_forge", "backend"}),
+        "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
     }
 )
 

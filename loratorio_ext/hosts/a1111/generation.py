@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,14 +20,13 @@ from loratorio_ext.hosts.a1111.networks import (
 )
 from loratorio_ext.hosts.a1111.pool import Pool
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
+from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names
 from loratorio_ext.run import Half, Report, Row
 from loratorio_ext.settings import Settings
-
-logger = logging.getLogger("loratorio")
 
 
 class Generation:
@@ -78,12 +75,18 @@ class Generation:
         self._store.use(p, text_key(()))
         write_infotext(p, self._settings)
 
+    def before_encoding(self, p: Any) -> None:
+        """Prompts are encoded next: the base's, since the WebUI's list holds the kept networks alone."""
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """A sampler begins; its first model call tells more."""
+
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
         self._params = None
         if not self._networks:
             return
-        reason = _attempt(lambda: self._begin_pass(p, params))
+        reason = attempt(lambda: self._begin_pass(p, params))
         if reason is None and self._pass is not None and not self._pass.networks:
             reason = "no network fits this model"
         if reason is None:
@@ -99,11 +102,11 @@ class Generation:
         params, self._params = self._params, None
         if params is None:
             return
-        reason = _attempt(lambda: self._compose(params, predicted))
+        reason = attempt(lambda: self._compose(params, predicted))
         if reason is None:
             return
         conditions = self._fall_back(p, params, reason)
-        reason = _attempt(lambda: _repeat_merged(params, predicted, conditions))
+        reason = attempt(lambda: _repeat_merged(params, predicted, conditions))
         if reason is not None:
             say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
 
@@ -157,17 +160,6 @@ class Generation:
         conditions = Conditions(*webui.encode(p))
         params.denoiser.sampler.sampler_extra_args.update(cond=conditions.c, uncond=conditions.uc)
         return conditions
-
-
-def _attempt(action: Callable[[], None]) -> str | None:
-    """What went wrong, or None. Afterwards the exception is gone, and with it what its frames held."""
-    try:
-        action()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
-        # As text: a log record with the exception in it would hold the frames too.
-        logger.warning("composing failed\n%s", traceback.format_exc())
-        return str(error) or type(error).__name__
-    return None
 
 
 def _obstacle(p: Any) -> str | None:

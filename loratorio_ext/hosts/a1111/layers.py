@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
 from loratorio_ext.networks.checks import check_fits
@@ -58,8 +59,8 @@ def _delta(one: ComposedNetwork, part: Any, module: nn.Module, output_slice: Out
         return _low_rank(one, part, module, output_slice)
 
     def calculated(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-        # The WebUI's own calculation, under its autocast if there is one: parts in half precision need it.
-        with unit_strength(one), torch.no_grad():
+        # The WebUI's own calculation, in the precision of its merging: parts in half precision need that.
+        with unit_strength(one), torch.no_grad(), webui.autocast():
             weight, bias = part.calc_updown(_plain_weight(layer, output_slice))
         return _with_missing_inputs(layer, weight), bias
 

@@ -7,6 +7,7 @@ WebUI loads it before the extensions of users (modules/extensions.py), and it st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import networks as lora_networks
@@ -164,6 +165,12 @@ def skips_uncond(denoiser: Any, sigma: Any) -> bool:
 def say_while_working(text: str | None) -> None:
     """Text beside the progress bar."""
     shared.state.textinfo = text
+
+
+def autocast() -> AbstractContextManager[None]:
+    """The precision in which the WebUI calculates."""
+    context: AbstractContextManager[None] = devices.autocast()
+    return context
 
 
 def collect_memory() -> None:

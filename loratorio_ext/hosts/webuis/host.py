@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from torch import Tensor
+
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
 from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.infotext import forget_infotext
@@ -23,6 +25,12 @@ class GenerationLike(Protocol):
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """``after_extra_networks_activate``."""
+
+    def before_encoding(self, p: Any) -> None:
+        """``process_batch``."""
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """``process_before_every_sampling``."""
 
     def sampled(self, p: Any) -> None:
         """``post_sample``."""
@@ -71,6 +79,18 @@ class Host(Generic[OneGeneration]):
         generation = self.generation_of(p)
         if generation is not None:
             generation.networks_activated(p, data)
+
+    def before_encoding(self, p: Any) -> None:
+        """``process_batch``: the prompts are encoded next."""
+        generation = self.generation_of(p)
+        if generation is not None:
+            generation.before_encoding(p)
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """``process_before_every_sampling``."""
+        generation = self.generation_of(p)
+        if generation is not None:
+            generation.before_sampling(p, x)
 
     def sampled(self, p: Any) -> None:
         """``post_sample``: latents are there, the VAE comes next."""

@@ -97,6 +97,8 @@ class StableDiffusionProcessing:
 
     def sample(self, x):
         """Euler's method on sigmas, or DDIM's on timesteps."""
+        for script in self.scripts:
+            script.process_before_every_sampling(self, *self.script_args, x=x, noise=x, c=None, uc=None)
         sampler = sd_samplers_common.Sampler()
         kind = (
             sd_samplers_timesteps.CFGDenoiserTimesteps
@@ -197,6 +199,8 @@ def process_images(p):
             p.negative_prompts = p.all_negative_prompts[place]
             p.prompts, p.extra_network_data = parse_prompts(p.all_prompts[place])
             activate(p, p.extra_network_data)
+            for script in p.scripts:
+                script.process_batch(p, *p.script_args, batch_number=iteration, prompts=p.prompts)
             p.setup_conds()
             parts.append(_sample_batch(p))
             for script in p.scripts:

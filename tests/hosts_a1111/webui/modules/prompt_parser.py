@@ -54,6 +54,8 @@ def _at(schedules, step):
 def _stacked(conds):
     if isinstance(conds[0], dict):
         return DictWithShape({name: _stacked([cond[name] for cond in conds]) for name in conds[0]})
+    if conds[0].dim() == 0:
+        return torch.stack(conds)
     longest = max(cond.shape[0] for cond in conds)
     return torch.stack(
         [

@@ -22,6 +22,12 @@ class Script:
     def after_extra_networks_activate(self, p, *args, **kwargs):
         pass
 
+    def process_batch(self, p, *args, **kwargs):
+        pass
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        pass
+
     def post_sample(self, p, ps, *args):
         pass
 

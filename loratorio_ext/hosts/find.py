@@ -1,0 +1,88 @@
+"""Which WebUI this is, by what can be imported; never by a version."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.host import Host
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
+
+
+class Callbacks(Protocol):
+    """Around every model call of a sampler."""
+
+    def before_call(self, params: Any) -> None:
+        """``on_cfg_denoiser``."""
+
+    def after_call(self, params: Any) -> None:
+        """``on_cfg_denoised``."""
+
+
+def host_of_this_webui() -> Host[Any]:
+    """What the script calls; one for each tab."""
+    if _is_forge():
+        from loratorio_ext.hosts.forge import forge_host
+
+        return forge_host()
+    if _has_another_backend():
+        return Host(lambda settings, store: _Unsupported())
+    from loratorio_ext.hosts.a1111 import a1111_host
+
+    return a1111_host()
+
+
+def callbacks_of_this_webui() -> Callbacks | None:
+    """What is called around model calls; None where nothing can be composed."""
+    if _is_forge():
+        from loratorio_ext.hosts import forge
+
+        return forge.DenoiserCallbacks()
+    if _has_another_backend():
+        return None
+    from loratorio_ext.hosts import a1111
+
+    return a1111.DenoiserCallbacks()
+
+
+class _Unsupported:
+    """Says so, and leaves the generation alone."""
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        say(
+            p,
+            "this WebUI has a backend that LoRAtorio does not know, so the networks act merged, the usual "
+            "way; it composes in AUTOMATIC1111's WebUI and in Forge",
+        )
+
+    def before_encoding(self, p: Any) -> None:
+        """Nothing."""
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """Nothing."""
+
+    def sampled(self, p: Any) -> None:
+        """Nothing."""
+
+    def finished(self, p: Any) -> None:
+        """Nothing."""
+
+
+def _is_forge() -> bool:
+    """Forge since August 2024, when its backend became its own."""
+    return _there("backend.sampling.sampling_function") and _there("backend.patcher.lora")
+
+
+def _has_another_backend() -> bool:
+    """Older Forge and what stems from it has ldm_patched in A1111's place (reForge, Forge Classic)."""
+    return _there("ldm_patched") or _there("backend")
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False

@@ -1,0 +1,241 @@
+"""LoRAtorio's part of one generation of Forge; lives on ``p`` and goes with it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.conditions import encode_with, text_key
+from loratorio_ext.hosts.forge.evaluation import Parts, places_of_texts, with_texts
+from loratorio_ext.hosts.forge.networks import (
+    ComposedNetwork,
+    clip_of,
+    missing_names,
+    networks_of_prompt,
+    unet_with_all,
+    unet_without,
+)
+from loratorio_ext.hosts.forge.pool import Pool
+from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
+from loratorio_ext.hosts.webuis.attempt import attempt
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names
+from loratorio_ext.run import Report
+from loratorio_ext.settings import Settings
+
+
+class Generation:
+    """Takes networks over, composes, and falls back to what Forge would have done where it cannot.
+
+    Attributes:
+        reports: one for each sampling pass that composed.
+    """
+
+    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool) -> None:
+        """Nothing is done yet."""
+        self._settings = settings
+        self._store = store
+        self._pool = pool
+        self._networks: Sequence[ComposedNetwork] = ()
+        self._pass: SamplingPass | None = None
+        self._params: Any = None
+        self._merged: Conditions | None = None
+        self._composed = False
+        self._own_unet: Any = None
+        self._unet_before: Any = None
+        self._pre_cfg = _pre_cfg_of(weakref.ref(self))
+        self.reports: list[Report] = []
+
+    # ------------------------------------------------ Forge's hooks, in their order
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """Forge has made patchers with all networks of the pass to come; nothing is encoded yet."""
+        self._pass = self._merged = None
+        self._networks = ()
+        if not getattr(p, "is_hr_pass", False):
+            self._composed = False
+        forget_infotext(p)
+        kept, problems = kept_names(data)
+        for name in missing_names(data):
+            problems.append(f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
+        found = networks_of_prompt(data, kept)
+        taken = [one.network_on_disk.filename for one in webui.loaded_networks()]
+        pool, problems_of_pool = self._pool.networks(self._settings.pool, taken)
+        for problem in (*problems, *problems_of_pool):
+            say(p, problem)
+        self._networks = (*found, *pool)
+        if not self._networks:
+            say(p, "there is no network to compose")
+            return
+        self._store.expect(len(self._networks) + 2)
+        write_infotext(p, self._settings)
+        self.before_encoding(p)
+
+    def before_encoding(self, p: Any) -> None:
+        """Prompts are encoded next: the base sees the kept networks alone."""
+        if self._networks:
+            webui.objects().clip = clip_of(self._networks)
+            self._store.use(p, text_key(self._networks))
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """A sampler begins; Forge has put the patchers with all networks in place again.
+
+        Before a hires pass this comes twice, and only what the second one does lasts.
+        """
+        self._pass = self._merged = None
+        if self._networks:
+            reason = attempt(lambda: self._begin_pass(p, x))
+            if reason is not None:
+                self._go_on_merged(p, reason, "before the first call")
+
+    def before_call(self, p: Any, params: Any) -> None:
+        """The denoiser is about to evaluate."""
+        self._params = params
+        if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
+            reason = attempt(lambda: self._come_in(p, params.x))
+            if reason is not None:
+                self._go_on_merged(p, reason, _call(params))
+        if self._merged is not None:
+            merged, self._merged = (self._merged.c, self._merged.uc), None
+            params.denoiser.sampler.sampler_extra_args.update(cond=merged[0], uncond=merged[1])
+            params.text_cond, params.text_uncond = webui.texts_at(merged, params.denoiser.step)
+        self._stand_last()
+
+    def before_guidance(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered."""
+        if self._pass is None or self._params is None:
+            return evaluation
+        p = self._params.denoiser.p
+        answers: list[Any] = []
+        reason = attempt(lambda: answers.append(self._compose(p, evaluation)))
+        if reason is None:
+            model, cond, uncond, x, timestep, options = evaluation
+            return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: answers[0]}
+        return self._evaluation_merged(p, evaluation, reason)
+
+    def sampled(self, p: Any) -> None:
+        """Latents are there; the VAE needs the memory more than we do."""
+        self._pass = self._params = None
+        if self._own_unet is not None and webui.objects().unet is self._own_unet:
+            webui.objects().unet = self._unet_before
+        self._own_unet = self._unet_before = None
+
+    def finished(self, p: Any) -> None:
+        """The pictures are there."""
+        for report in self.reports:
+            for warning in report.warnings:
+                say(p, warning)
+        self._pass = self._params = None
+        webui.say_while_working(None)
+
+    # ------------------------------------------------ what they need
+
+    def _begin_pass(self, p: Any, x: Tensor) -> None:
+        """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
+        begun = SamplingPass(p, x, self._settings, self._networks, self._store)
+        for problem in begun.problems:
+            say(p, problem)
+        if begun.run is None:
+            raise ValueError("no network fits this model")
+        objects = webui.objects()
+        unet = unet_without(objects.unet, self._networks)
+        unet.model_options.setdefault(webui.PRE_CFG, []).append(self._pre_cfg)
+        begun.announce_memory(unet, x)
+        self._unet_before, self._own_unet = objects.unet, unet
+        objects.unet = unet
+        objects.clip = webui.objects_with_networks().clip  # all is encoded
+        self._pass = begun
+        self.reports.append(begun.run.report)
+
+    def _come_in(self, p: Any, x: Tensor) -> None:
+        """The same while the sampler is at work."""
+        self._pass = None
+        self._begin_pass(p, x)
+        webui.load_for_sampling(webui.objects().unet, x)
+
+    def _is_in_place(self) -> bool:
+        functions = webui.objects().unet.model_options.get(webui.PRE_CFG, ())
+        return (
+            self._pass is not None
+            and self._pass.model == webui.model_identity()
+            and self._pre_cfg in functions
+        )
+
+    def _stand_last(self) -> None:
+        """What other functions before the guidance do to conditions comes first; they may evaluate, too."""
+        functions = webui.objects().unet.model_options.get(webui.PRE_CFG, [])
+        if self._pre_cfg in functions and functions[-1] is not self._pre_cfg:
+            functions.remove(self._pre_cfg)
+            functions.append(self._pre_cfg)
+
+    def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
+        if self._pass is None:
+            raise RuntimeError("no pass has begun")
+        answer, unchanged = self._pass.compose(self._params.denoiser, evaluation)
+        if not unchanged:
+            say(p, TEXTS_REPLACED)
+        self._composed = True
+        return answer
+
+    def _go_on_merged(self, p: Any, reason: str, when: str) -> None:
+        """From here on as Forge would have done it, all networks of the prompt merged."""
+        networks, self._networks = self._networks, ()
+        self._pass = None
+        webui.collect_memory()
+        say(p, f"composing failed {when} ({reason}); from there on the networks act merged, the usual way")
+        if self._composed:
+            p.extra_generation_params[STOPPED] = when
+        else:
+            forget_infotext(p)
+        objects = webui.objects()
+        unet = unet_with_all(objects.unet)
+        functions = unet.model_options.get(webui.PRE_CFG, [])
+        if self._pre_cfg in functions:
+            functions.remove(self._pre_cfg)
+        objects.unet = unet
+        in_prompt = [one for one in networks if one.in_prompt]
+        self._merged = encode_with(self._store, p, networks, in_prompt)
+
+    def _evaluation_merged(self, p: Any, evaluation: tuple[Any, ...], reason: str) -> tuple[Any, ...]:
+        """The evaluation at hand with all networks merged."""
+        model, cond, uncond, x, timestep, _ = evaluation
+        denoiser = self._params.denoiser
+        self._go_on_merged(p, reason, _call(self._params))
+        unet = webui.objects().unet
+        webui.load_for_sampling(unet, x)
+        if self._merged is not None:
+            merged, self._merged = self._merged, None
+            given, step = denoiser.sampler.sampler_extra_args, denoiser.step
+            cond = _retold(
+                cond, webui.conditions_at(given["cond"], step), webui.conditions_at(merged.c, step)
+            )
+            own = webui.unconditions_at(given["uncond"], step)
+            uncond = _retold(uncond, own, webui.unconditions_at(merged.uc, step))
+            given.update(cond=merged.c, uncond=merged.uc)
+        return model, cond, uncond, x, timestep, unet.model_options
+
+
+def _retold(parts: Parts | None, own: Parts | None, texts: Parts | None) -> Parts | None:
+    """The dicts with other texts; as they are where another extension has put in texts of its own."""
+    places = places_of_texts(parts, own)
+    return parts if places is None else with_texts(parts, texts, places)
+
+
+def _call(params: Any) -> str:
+    return f"at call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
+
+
+def _pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:
+    """A plain function, since Forge copies patchers deeply; without its generation it does nothing."""
+
+    def before_guidance(*evaluation: Any) -> Any:
+        found = generation()
+        return evaluation if found is None else found.before_guidance(evaluation)
+
+    return before_guidance

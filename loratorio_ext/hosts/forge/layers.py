@@ -1,0 +1,84 @@
+"""From Forge's patches to what a network adds to each layer of the UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.networks import ComposedNetwork
+from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
+from loratorio_ext.networks.checks import check_fits
+from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
+
+
+def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, Mapping[str, nn.Module]]:
+    """(what the network adds to each layer at strength 1, the layers' modules) of a KModel."""
+    deltas: dict[str, tuple[Delta, ...]] = {}
+    modules: dict[str, nn.Module] = {}
+    misfits: list[str] = []
+    for parameter, patches in one.unet_patches.items():
+        name, _, kind = parameter.rpartition(".")
+        try:
+            module = model.get_submodule(name)
+            found = tuple(_delta(one, patch, kind, module) for patch in patches)
+            for delta in found:
+                check_fits(delta, name, module)
+        except (AttributeError, RuntimeError, ValueError) as error:
+            misfits.append(f"{parameter}: {error}")
+            continue
+        deltas[name] = (*deltas.get(name, ()), *found)
+        modules[name] = module
+    return LayersOfNetwork(deltas, tuple(misfits)), modules
+
+
+def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:
+    _, value, _, offset, function = patch
+    if kind == "bias":
+        if _type(value) != "diff" or offset is not None or function is not None:
+            raise ValueError(f"a bias patch of type {_type(value)!r} cannot be composed")
+        return Dense(bias=_tensors(value)[0])
+    if kind != "weight":
+        raise ValueError("neither a weight nor a bias, so it cannot be composed")
+    output_slice = _output_slice(offset)
+    routable = function is None and (offset is None or output_slice is not None)
+    if _type(value) == "lora" and _tensors(value)[4] is None and routable:
+        return _low_rank(_tensors(value), module, output_slice)
+    if _type(value) == "diff" and offset is None and function is None:
+        return Dense(weight=_tensors(value)[0])
+    # "set" replaces the weight whatever the strength is.
+    scale = 1 / one.unet if _type(value) == "set" and one.unet != 0 else 1.0
+
+    def computed(layer: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return webui.difference(layer, patch)
+
+    return Dense(computed=computed, scale=scale)
+
+
+def _type(value: Sequence[Any]) -> str:
+    """The kind of a patch (patcher/lora.py, merge_lora_to_weight)."""
+    return "diff" if len(value) == 1 else str(value[0])
+
+
+def _tensors(value: Sequence[Any]) -> Sequence[Any]:
+    found: Sequence[Any] = value if len(value) == 1 else value[1]
+    return found
+
+
+def _output_slice(offset: Sequence[int] | None) -> OutputSlice | None:
+    """(start, length) where an offset (dim, start, length) cuts the layer's outputs (fused qkv)."""
+    return (int(offset[1]), int(offset[2])) if offset is not None and offset[0] == 0 else None
+
+
+def _low_rank(tensors: Sequence[Any], module: nn.Module, output_slice: OutputSlice | None) -> LowRank:
+    """As merge_lora_to_weight multiplies it out; alpha is None where the file has none."""
+    up, down, alpha, mid = (part.detach() if isinstance(part, Tensor) else part for part in tensors[:4])
+    inputs = getattr(module, "in_features", None)
+    if inputs is not None and down.shape[1] < inputs:  # Flux tools have more inputs than Flux
+        down = torch.cat((down, down.new_zeros(down.shape[0], inputs - down.shape[1])), dim=1)
+    scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
+    return LowRank(down, up, mid, scale=scale, output_slice=output_slice)

@@ -1,0 +1,131 @@
+"""Forge's networks, taken over so that neither UNet nor text encoders carry the composed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.webui import Patches, PatchKey
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, tags_of_networks
+
+
+@dataclass(frozen=True, eq=False)
+class ComposedNetwork:
+    """One network that takes part.
+
+    Attributes:
+        name: as the prompt names it.
+        file: where it was read from.
+        te: strength of its text encoder part.
+        unet: strength of its UNet part.
+        unet_patches: what it does to the UNet; the strengths in it are not read.
+        clip_patches: what it does to the text encoders at strength ``te``.
+        in_prompt: whether the prompt names it; else it comes from the pool.
+    """
+
+    name: str
+    file: str
+    te: float
+    unet: float
+    unet_patches: Patches = field(default_factory=dict)
+    clip_patches: Patches = field(default_factory=dict)
+    in_prompt: bool = True
+
+    @property
+    def changes_text(self) -> bool:
+        """Whether conditions look different with it."""
+        return self.te != 0 and bool(self.clip_patches)
+
+    @property
+    def clip_key(self) -> PatchKey:
+        """What Forge tells its text encoder part by."""
+        return (self.file, self.te, 1.0, False)
+
+
+def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[ComposedNetwork]:
+    """The composed networks among those that Forge has loaded for the prompt.
+
+    A network that is named twice with the same strengths counts once, as it does in Forge.
+    """
+    files = {one.mentioned_name: one.network_on_disk.filename for one in webui.loaded_networks()}
+    patchers = webui.objects_with_networks()
+    found: dict[tuple[str, float, float], ComposedNetwork] = {}
+    for params in tags_of_networks(data):
+        name = params.positional[0]
+        if name in kept or name not in files:
+            continue
+        te, unet = strengths_of(params)
+        file = files[name]
+        found[file, te, unet] = ComposedNetwork(
+            name,
+            file,
+            te,
+            unet,
+            _patches(patchers.unet.lora_patches, file, unet),
+            _patches(patchers.clip.patcher.lora_patches, file, te),
+        )
+    return list(found.values())
+
+
+def missing_names(data: ExtraNetworkData) -> list[str]:
+    """Names in tags for which Forge has loaded nothing."""
+    loaded = {network.mentioned_name for network in webui.loaded_networks()}
+    names = (params.positional[0] for params in tags_of_networks(data))
+    return [name for name in dict.fromkeys(names) if name not in loaded]
+
+
+def strengths_of(params: Any) -> tuple[float, float]:
+    """(te, unet) of a tag, as ``ExtraNetworkLora.activate`` reads them (extra_networks_lora.py)."""
+    positional, named = params.positional, params.named
+    te = float(named.get("te", positional[1] if len(positional) > 1 else 1.0))
+    return te, float(named.get("unet", positional[2] if len(positional) > 2 else te))
+
+
+def unet_without(unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
+    """A clone of a UNet patcher that lacks these networks of the prompt; kept ones stay."""
+    gone = {(one.file, one.unet) for one in networks if one.in_prompt}
+    return _with_patches(unet.clone(), {k: v for k, v in unet.lora_patches.items() if k[:2] not in gone})
+
+
+def unet_with_all(unet: Any) -> Any:
+    """A clone of a UNet patcher with all networks of the prompt again."""
+    return _with_patches(unet.clone(), dict(webui.objects_with_networks().unet.lora_patches))
+
+
+@contextmanager
+def text_encoders(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]) -> Iterator[None]:
+    """While this lasts, prompts are encoded with the kept networks and ``acting`` alone."""
+    objects = webui.objects()
+    before = objects.clip
+    objects.clip = clip_of(networks, acting)
+    try:
+        yield
+    finally:
+        objects.clip = before
+
+
+def clip_of(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork] = ()) -> Any:
+    """A clone of the text encoders with the kept networks and those of ``networks`` that are ``acting``."""
+    clip = webui.objects_with_networks().clip.clone()
+    gone = {(one.file, one.te) for one in networks if one.in_prompt}
+    patches = {k: v for k, v in clip.patcher.lora_patches.items() if k[:2] not in gone}
+    patches.update({one.clip_key: one.clip_patches for one in acting if one.clip_patches})
+    _with_patches(clip.patcher, patches)
+    return clip
+
+
+def kept_clip_keys(networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
+    """What stays merged in the text encoders."""
+    return tuple(clip_of(networks).patcher.lora_patches)
+
+
+def _with_patches(patcher: Any, patches: Mapping[PatchKey, Patches]) -> Any:
+    patcher.lora_patches = patches
+    return patcher
+
+
+def _patches(patches: Mapping[PatchKey, Patches], file: str, strength: float) -> Patches:
+    return next((found for key, found in patches.items() if key[:2] == (file, strength)), {})

@@ -1,0 +1,152 @@
+"""One sampling pass of Forge (the first, a hires pass, one after the refiner) with the engine's run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.answer import OneAnswer
+from loratorio_ext.hosts.forge.conditions import encode_with
+from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation, Texts, places_of_texts, with_texts
+from loratorio_ext.hosts.forge.layers import layers_of
+from loratorio_ext.hosts.forge.memory import announce
+from loratorio_ext.hosts.forge.model_calls import RowsOfRun
+from loratorio_ext.hosts.forge.networks import ComposedNetwork
+from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
+from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork, problems_of_layers
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import NetworkUse, Run, Source, cost
+from loratorio_ext.settings import Settings
+
+TEXTS_REPLACED = (
+    "another extension has replaced the prompt's conditions, so the text encoder parts of the networks do "
+    "not act"
+)
+
+
+class SamplingPass:
+    """Composes the predictions of every evaluation of one pass.
+
+    Attributes:
+        networks: those that fit the model.
+        run: the engine's; None where no network fits.
+        problems: one sentence for each network that fits in part only or not at all.
+    """
+
+    def __init__(
+        self,
+        p: Any,
+        x: Tensor,
+        settings: Settings,
+        networks: Sequence[ComposedNetwork],
+        store: ConditionStore,
+    ) -> None:
+        """Bind the networks to the model that is loaded, and encode the prompts for each of them.
+
+        ``x``: latents of the pass, for their shape.
+        """
+        self._settings = settings
+        self._costs: dict[bool, tuple[int, ...]] = {}
+        self._deltas: list[LayersOfNetwork] = []
+        modules: dict[str, nn.Module] = {}
+        fitting: dict[ComposedNetwork, LayersOfNetwork] = {}
+        model = webui.objects().unet.model
+        for one in networks:
+            fitting[one], touched = layers_of(one, model)
+            modules |= touched
+        self.problems = problems_of_layers(fitting)
+        self._layers = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
+        self.networks = tuple(self._layers)
+        self.run: Run | None = None
+        self.model = webui.model_identity()
+        self._rows = len(x)
+        if not self.networks:
+            return
+        self._conditions = self._encode(p, networks, store)
+        self._router = Router(modules, [found.deltas for found in self._layers.values()])
+        self._rows_of_run = RowsOfRun(self._router)
+        uses = [NetworkUse(one.name, one.unet) for one in self.networks]
+        self.run = Run(settings, uses, self._rows_of_run, host=webui.NAME)
+
+    def announce_memory(self, unet: Any, x: Tensor) -> None:
+        """Ask Forge's memory management for room, on the patcher that samples."""
+        deltas = [
+            [delta for found in one.deltas.values() for delta in found] for one in self._layers.values()
+        ]
+        limit = self._settings.batch_rows or 2 * len(x) * (len(self.networks) + 1)
+        announce(unet, x, limit, deltas)
+
+    def compose(
+        self, denoiser: Any, evaluation: tuple[Any, Any, Any, Tensor, Tensor, Mapping[str, Any]]
+    ) -> tuple[OneAnswer, bool]:
+        """(the composed predictions as an answer to the evaluation, whether the texts are the prompt's own).
+
+        Args:
+            denoiser: Forge's CFGDenoiser.
+            evaluation: model, cond, uncond, x, timestep, model_options of a pre-CFG function.
+        """
+        if self.run is None:
+            raise RuntimeError("no network fits the model, so there is nothing to compose")
+        model, cond, uncond, x, timestep, model_options = evaluation
+        texts, unchanged = self._texts(denoiser, Texts(cond, uncond))
+        asked = ForgeEvaluation(
+            model=model,
+            router=self._router,
+            rows_of_run=self._rows_of_run,
+            x=x,
+            timestep=timestep,
+            model_options=model_options,
+            texts=texts,
+            index=int(denoiser.step),
+            total=max(int(denoiser.total_steps), 1),
+        )
+        self._say_cost(asked)
+        prediction = self.run.step(asked)
+        answer = OneAnswer(prediction.cond, prediction.uncond, (cond, uncond), x, timestep, model_options)
+        return answer, unchanged
+
+    def _texts(self, denoiser: Any, base: Texts) -> tuple[dict[Source, Texts], bool]:
+        """Conditions by source; the base's alone where another extension has put in texts of its own."""
+        step = denoiser.step
+        given = denoiser.sampler.sampler_extra_args
+        cond_places = places_of_texts(base.cond, webui.conditions_at(given["cond"], step))
+        uncond_places = places_of_texts(base.uncond, webui.unconditions_at(given["uncond"], step))
+        texts: dict[Source, Texts] = {"base": base}
+        if cond_places is None or uncond_places is None:
+            return texts, not self._conditions
+        for source, one in self._conditions.items():
+            cond = with_texts(base.cond, webui.conditions_at(one.c, step), cond_places)
+            uncond = with_texts(base.uncond, webui.unconditions_at(one.uc, step), uncond_places)
+            texts[source] = Texts(cond or (), uncond)
+        return texts, True
+
+    def _encode(
+        self, p: Any, networks: Sequence[ComposedNetwork], store: ConditionStore
+    ) -> dict[Source, Conditions]:
+        """Conditions of the sources that see other ones than the base."""
+        changing = [place for place, one in enumerate(self.networks) if one.changes_text]
+        found: dict[Source, Conditions] = {
+            place: encode_with(store, p, networks, [self.networks[place]]) for place in changing
+        }
+        acts_merged = self._settings.start > 0 or self._settings.end < 1
+        if acts_merged and changing:
+            found["merged"] = encode_with(store, p, networks, self.networks)
+        return found
+
+    def _say_cost(self, evaluation: ForgeEvaluation) -> None:
+        guided = evaluation.guided
+        if guided not in self._costs:
+            self._costs[guided] = cost(
+                self._settings,
+                len(self.networks),
+                guided,
+                total=evaluation.total,
+                images=evaluation.images,
+            )
+        rows = self._costs[guided]
+        plain = evaluation.images * (1 + guided)
+        now = rows[min(evaluation.index, len(rows) - 1)]
+        webui.say_while_working(f"LoRAtorio: {now} predictions at this step instead of {plain}")

@@ -1,0 +1,210 @@
+"""Everything that is asked of Forge: the one file here that names its modules.
+
+File references are to lllyasviel/stable-diffusion-webui-forge, commit dfdcbab6. ``networks`` is the module of
+its built-in sd_forge_lora extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import networks as lora_networks
+from backend import memory_management, operations, utils
+from backend.patcher.lora import merge_lora_to_weight
+from backend.sampling import condition, sampling_function
+from modules import processing, prompt_parser, shared
+from torch import Tensor, nn
+
+NAME = "Forge"
+
+PRE_CFG = "sampler_pre_cfg_function"
+"""The model option with the list of functions that are called before an evaluation."""
+
+WRAPPER = "model_function_wrapper"
+"""The model option with the one function that stands around model calls."""
+
+PatchKey = tuple[str, float, float, bool]
+"""File, strength, strength of the model, online: what Forge tells the patches of one network by."""
+
+Patches = Mapping[str, Sequence[Sequence[Any]]]
+"""Name of a parameter → [strength, patch, strength of the model, offset, function] of each patch."""
+
+
+# ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)
+
+
+def loaded_networks() -> Sequence[Any]:
+    """The networks of the last activation; empty where a tag of the prompt names an unknown one."""
+    loaded: Sequence[Any] = lora_networks.loaded_networks
+    return loaded
+
+
+def available_files() -> dict[str, str]:
+    """File stem or alias → file, as Forge lists them; a stem wins over another file's alias."""
+    listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
+    return {name: one.filename for name, one in listed.items()}
+
+
+def network_folder() -> str:
+    """The folder in which Forge looks for networks."""
+    return str(shared.cmd_opts.lora_dir)
+
+
+def patches_of_file(file: str) -> tuple[Patches, Patches]:
+    """(patches of the UNet, of the text encoders) of a file, at strength 1, by Forge's own loader."""
+    original = shared.sd_model.forge_objects_original
+    tensors = utils.load_torch_file(file, safe_load=True)
+    unet, clip = lora_networks.load_lora_for_models(
+        original.unet, original.clip, tensors, 1.0, 1.0, filename=file, online_mode=False
+    )
+    key: PatchKey = (file, 1.0, 1.0, False)
+    return unet.lora_patches.get(key, {}), clip.patcher.lora_patches.get(key, {})
+
+
+# ------------------------------------------------ the model
+
+
+def model_identity() -> tuple[int, str]:
+    """Changes when another checkpoint is loaded (modules/sd_models.py, forge_model_reload)."""
+    return id(shared.sd_model), str(shared.sd_model.sd_checkpoint_info.filename)
+
+
+def objects() -> Any:
+    """The patchers of the batch at work: ``unet``, ``clip``, ``vae`` (backend/diffusion_engine/base.py)."""
+    return shared.sd_model.forge_objects
+
+
+def objects_with_networks() -> Any:
+    """The patchers with all networks of the last activation."""
+    return shared.sd_model.forge_objects_after_applying_lora
+
+
+def load_for_sampling(unet: Any, x: Tensor) -> None:
+    """Load a UNet that comes in while a sampler is at work, as the sampler itself does it."""
+    sampling_function.sampling_prepare(unet, x)
+
+
+def difference(layer: nn.Module, patch: Sequence[Any]) -> Tensor:
+    """What one patch at strength 1 adds to a layer's weight, in float32, by Forge's own calculation.
+
+    ``patch``: as in ``Patches``; its strength is not read.
+    """
+    weight = plain_weight(layer)
+    _, value, strength_of_model, offset, function = patch
+    merged: Tensor = merge_lora_to_weight([[1.0, value, strength_of_model, offset, function]], weight)
+    if merged.shape != weight.shape:
+        raise ValueError(f"it makes a weight of {tuple(weight.shape)} one of {tuple(merged.shape)}")
+    return merged - weight
+
+
+def plain_weight(layer: nn.Module) -> Tensor:
+    """The weight in float32, dequantised where it is not stored as numbers (patcher/lora.py, LoraLoader)."""
+    stored: Any = layer.weight
+    if getattr(stored, "gguf_cls", None) is not None:
+        from backend.operations_gguf import dequantize_tensor
+
+        stored = dequantize_tensor(stored)
+    elif hasattr(stored, "bnb_quantized") and operations.bnb_avaliable:
+        from backend.operations_bnb import functional_dequantize_4bit
+
+        stored = functional_dequantize_4bit(stored)
+    weight: Tensor = stored.detach().float()
+    scale = getattr(layer, "scale_weight", None)
+    return weight if scale is None else weight * scale.detach().to(weight)
+
+
+# ------------------------------------------------ conditions
+
+
+def encode(p: Any) -> tuple[Any, Any]:
+    """(c, uc) of the pass that ``p`` is in, encoded by ``objects().clip``; uc is None at a CFG scale of 1.
+
+    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
+    """
+    if getattr(p, "is_hr_pass", False):
+        p.hr_c = None
+        p.calculate_hr_conds()
+    else:
+        processing.StableDiffusionProcessing.setup_conds(p)
+    return p.get_conds()  # type: ignore[no-any-return]
+
+
+def conditions_at(c: Any, step: int) -> list[dict[str, Any]]:
+    """The dicts of ``c`` (multi-condition) that an evaluation is made of: one for each AND sub-prompt."""
+    composition, text = prompt_parser.reconstruct_multicond_batch(c, step)
+    return condition.compile_weighted_conditions(text, composition)  # type: ignore[no-any-return]
+
+
+def unconditions_at(uc: Any, step: int) -> list[dict[str, Any]] | None:
+    """The same of ``uc``."""
+    return condition.compile_conditions(  # type: ignore[no-any-return]
+        None if uc is None else prompt_parser.reconstruct_cond_batch(uc, step)
+    )
+
+
+def texts_at(conditions: tuple[Any, Any], step: int) -> tuple[Any, Any]:
+    """What ``CFGDenoiserParams`` holds as text_cond and text_uncond."""
+    c, uc = conditions
+    text = prompt_parser.reconstruct_multicond_batch(c, step)[1]
+    return text, None if uc is None else prompt_parser.reconstruct_cond_batch(uc, step)
+
+
+def keeps_conds() -> bool:
+    """Whether conditions are kept from one generation to the next."""
+    return bool(shared.opts.persistent_cond_cache)
+
+
+def text_options() -> tuple[object, ...]:
+    """What the text encoders' output depends on beside what Forge's own caches are keyed by."""
+    return (model_identity(), getattr(shared.opts, "comma_padding_backtrack", None))
+
+
+# ------------------------------------------------ evaluations (backend/sampling/sampling_function.py)
+
+
+def evaluate(
+    model: Any,
+    cond: list[dict[str, Any]],
+    uncond: list[dict[str, Any]] | None,
+    x: Tensor,
+    sigma: Tensor,
+    model_options: Mapping[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Denoised predictions of cond and uncond, [rows, C, H, W] each; zeros where one has no dicts."""
+    return sampling_function.calc_cond_uncond_batch(  # type: ignore[no-any-return]
+        model, cond, uncond, x, sigma, model_options
+    )
+
+
+def area_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> tuple[int, int, int, int] | None:
+    """(height, width, y, x) in latent pixels that a dict of conditions is for; None: not at this sigma."""
+    found = sampling_function.get_area_and_mult(one, x, sigma)
+    return None if found is None else found.area
+
+
+def free_memory(x: Tensor) -> float:
+    """Bytes that are free where ``x`` is."""
+    return float(memory_management.get_free_memory(x.device))
+
+
+def total_memory(unet: Any) -> float:
+    """Bytes of the device that a UNet runs on."""
+    return float(memory_management.get_total_memory(unet.load_device))
+
+
+def collect_memory() -> None:
+    """Give memory that nothing uses back to the device."""
+    memory_management.soft_empty_cache()
+
+
+# ------------------------------------------------ progress
+
+
+def say_while_working(text: str | None) -> None:
+    """Text beside the progress bar."""
+    shared.state.textinfo = text
+
+
+PreCfg = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any, Any]]
+"""(model, cond, uncond, x, sigma, model_options) → the same six, before an evaluation."""

@@ -1,0 +1,137 @@
+"""Files of networks, and patchers with the ones that the prompt names."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from backend.utils import load_torch_file
+from modules import shared
+from safetensors import SafetensorError, safe_open
+
+available_networks = {}
+available_network_aliases = {}
+loaded_networks = []
+
+
+class NetworkOnDisk:
+    def __init__(self, name, filename):
+        self.name = name
+        self.filename = filename
+        try:
+            with safe_open(filename, framework="pt") as file:
+                metadata = file.metadata() or {}
+        except SafetensorError:
+            metadata = {}
+        self.alias = metadata.get("ss_output_name", name)
+
+
+class Network:
+    def __init__(self, name, network_on_disk):
+        self.name = name
+        self.network_on_disk = network_on_disk
+        self.mentioned_name = None
+
+
+def list_available_networks():
+    available_networks.clear()
+    available_network_aliases.clear()
+    for path in sorted(Path(shared.cmd_opts.lora_dir).rglob("*.safetensors")):
+        on_disk = NetworkOnDisk(path.stem, str(path))
+        available_networks[path.stem] = available_network_aliases[path.stem] = on_disk
+        available_network_aliases[on_disk.alias] = on_disk
+
+
+@functools.lru_cache(maxsize=5)
+def load_lora_state_dict(filename):
+    return load_torch_file(filename, safe_load=True)
+
+
+def _patches(tensors, names):
+    """Patches of the parameters whose layer's name is known."""
+    layers = {}
+    for key, tensor in tensors.items():
+        layer, _, part = key.partition(".")
+        layers.setdefault(layer, {})[part] = tensor
+    found = {}
+    for layer, parts in layers.items():
+        if layer not in names:
+            continue
+        key, alpha = names[layer], parts.get("alpha")
+        alpha = None if alpha is None else alpha.item()
+        if "lora_up.weight" in parts:
+            tensors = [parts.get(f"lora_{one}.weight") for one in ("up", "down", "mid")]
+            value = (tensors[0], tensors[1], alpha, tensors[2], parts.get("dora_scale"))
+            found[key if "slice" not in parts else (key, tuple(parts["slice"].tolist()))] = ("lora", value)
+        elif "hada_w1_a" in parts:
+            a1, b1, a2, b2 = (parts[f"hada_w{i}_{side}"] for i in (1, 2) for side in "ab")
+            found[key] = ("loha", (a1, b1, alpha, a2, b2, None, None, None))
+        elif "diff" in parts:
+            found[key] = ("diff", (parts["diff"],))
+        elif "set_weight" in parts:
+            found[key] = ("set", (parts["set_weight"],))
+        if "diff_b" in parts:
+            found[f"{key.removesuffix('.weight')}.bias"] = ("diff", (parts["diff_b"],))
+    return found
+
+
+def load_lora_for_models(
+    model, clip, lora, strength_model, strength_clip, filename="default", online_mode=False
+):
+    def names(module, prefix):
+        return {
+            f"{prefix}_{name.removesuffix('.weight').replace('.', '_')}": name
+            for name, _ in module.named_parameters()
+            if name.endswith(".weight")
+        }
+
+    unet_patches = _patches(lora, names(model.model, "lora"))
+    clip_patches = _patches(lora, names(clip.cond_stage_model, "te"))
+    if unet_patches:
+        model = model.clone()
+        model.add_patches(
+            filename=filename, patches=unet_patches, strength_patch=strength_model, online_mode=online_mode
+        )
+    if clip_patches:
+        clip = clip.clone()
+        clip.patcher.add_patches(
+            filename=filename, patches=clip_patches, strength_patch=strength_clip, online_mode=online_mode
+        )
+    return model, clip
+
+
+def activate(params_list):
+    names, strengths = [], []
+    for params in params_list:
+        te = float(params.positional[1]) if len(params.positional) > 1 else 1.0
+        te = float(params.named.get("te", te))
+        unet = float(params.positional[2]) if len(params.positional) > 2 else te
+        names.append(params.positional[0])
+        strengths.append((te, float(params.named.get("unet", unet))))
+    load_networks(names, [te for te, _ in strengths], [unet for _, unet in strengths])
+
+
+def load_networks(names, te_multipliers=None, unet_multipliers=None, dyn_dims=None):
+    current = shared.sd_model
+    loaded_networks.clear()
+    on_disk = [available_network_aliases.get(name) for name in names]
+    for name, one in zip(names, on_disk, strict=True):
+        network = Network(name, one)
+        network.mentioned_name = name
+        loaded_networks.append(network)
+    targets = [
+        [one.filename, unet, te, False]
+        for one, unet, te in zip(on_disk, unet_multipliers, te_multipliers, strict=True)
+    ]
+    if current.current_lora_hash == str(targets):
+        return
+    current.current_lora_hash = str(targets)
+    objects = current.forge_objects
+    objects.unet = current.forge_objects_original.unet
+    objects.clip = current.forge_objects_original.clip
+    for filename, unet, te, online in targets:
+        tensors = load_lora_state_dict(filename)
+        objects.unet, objects.clip = load_lora_for_models(
+            objects.unet, objects.clip, tensors, unet, te, filename=filename, online_mode=online
+        )
+    current.forge_objects_after_applying_lora = objects.shallow_copy()

@@ -1,0 +1,230 @@
+"""One generation: activation of networks, conditions with their caches, sampling, a hires pass if wanted."""
+
+from __future__ import annotations
+
+import re
+
+import networks
+import torch
+from backend.sampling.sampling_function import sampling_prepare
+
+from modules import (
+    extra_networks,
+    prompt_parser,
+    sd_samplers_cfg_denoiser,
+    sd_samplers_common,
+    shared,
+)
+
+
+def parse_prompts(prompts):
+    """(prompts without tags, the tags of the first prompt by kind)."""
+    tag = re.compile(r" *<(\w+):([^>]+)>")
+    data = {}
+    for kind, text in tag.findall(prompts[0]):
+        data.setdefault(kind, []).append(extra_networks.ExtraNetworkParams(text.split(":")))
+    return [tag.sub("", prompt) for prompt in prompts], data
+
+
+def activate(p, extra_network_data):
+    """An error of a network leaves none of them."""
+    try:
+        networks.activate(extra_network_data.get("lora", []))
+    except Exception:
+        networks.activate([])
+    for script in p.scripts:
+        script.after_extra_networks_activate(
+            p, *p.script_args, batch_number=0, prompts=p.prompts, extra_network_data=extra_network_data
+        )
+
+
+class StableDiffusionProcessing:
+    cached_uc = [None, None]
+    cached_c = [None, None]
+    is_hr_pass = False
+
+    def __init__(self, prompts, negative="", seed=1, steps=4, cfg_scale=5.0, **fields):
+        self.all_prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        self.all_negative_prompts = [negative] * len(self.all_prompts)
+        self.seed, self.steps, self.cfg_scale = seed, steps, cfg_scale
+        self.hr_cfg = cfg_scale
+        self.s_min_uncond = 0.0
+        self.n_iter = 1
+        self.iteration = 0
+        self.scripts, self.script_args = [], []
+        self.extra_generation_params = {}
+        self.comments = {}
+        self.c = self.uc = None
+        self.refine = None
+        self.seeds = [seed]
+        self.cached_uc = StableDiffusionProcessing.cached_uc
+        self.cached_c = StableDiffusionProcessing.cached_c
+        self.__dict__.update(fields)
+
+    @property
+    def sd_model(self):
+        return shared.sd_model
+
+    def comment(self, text):
+        self.comments[text] = 1
+
+    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data):
+        key = (required_prompts, steps, shared.sd_model.sd_checkpoint_info, extra_network_data)
+        for cache in caches:
+            if cache[0] is not None and cache[0] == key:
+                return cache[1]
+        caches[0][1] = function(shared.sd_model, required_prompts, steps)
+        caches[0][0] = key
+        return caches[0][1]
+
+    def setup_conds(self):
+        find = self.get_conds_with_caching
+        arguments = (self.steps, [self.cached_uc], self.extra_network_data)
+        unguided = self.cfg_scale == 1
+        learned = prompt_parser.get_learned_conditioning
+        self.uc = None if unguided else find(learned, self.negative_prompts, *arguments)
+        self.c = find(
+            prompt_parser.get_multicond_learned_conditioning,
+            self.prompts,
+            self.steps,
+            [self.cached_c],
+            self.extra_network_data,
+        )
+
+    def get_conds(self):
+        return self.c, self.uc
+
+    def before_every_sampling(self, x, c, uc):
+        for script in self.scripts:
+            script.process_before_every_sampling(self, *self.script_args, x=x, noise=x, c=c, uc=uc)
+
+    def sample(self, x, c, uc):
+        """Euler's method on sigmas."""
+        sampler = sd_samplers_common.Sampler()
+        denoiser = sd_samplers_cfg_denoiser.CFGDenoiser(sampler)
+        denoiser.p, denoiser.total_steps, denoiser.refine = self, self.steps, self.refine
+        sampler.sampler_extra_args = {
+            "cond": c,
+            "uncond": uc,
+            "cond_scale": self.cfg_scale,
+            "s_min_uncond": self.s_min_uncond,
+            "image_cond": torch.zeros(len(x), 5, 1, 1),
+        }
+        sampling_prepare(shared.sd_model.forge_objects.unet, x)
+        sigmas = torch.linspace(6.0, 0.0, self.steps + 1)
+        x = x * sigmas[0]
+        for now, following in zip(sigmas, sigmas[1:], strict=False):
+            denoised = denoiser.forward(x, now.repeat(len(x)), **sampler.sampler_extra_args)
+            x = x + (x - denoised) / now * (following - now)
+        return x
+
+
+class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
+    cached_hr_uc = [None, None]
+    cached_hr_c = [None, None]
+
+    def __init__(self, prompts, hr_prompts=None, **fields):
+        super().__init__(prompts, **fields)
+        self.all_hr_prompts = hr_prompts
+        self.enable_hr = bool(hr_prompts)
+        self.hr_c = self.hr_uc = None
+        self.cached_hr_uc = StableDiffusionProcessingTxt2Img.cached_hr_uc
+        self.cached_hr_c = StableDiffusionProcessingTxt2Img.cached_hr_c
+
+    def calculate_hr_conds(self):
+        if self.hr_c is not None:
+            return
+        find = self.get_conds_with_caching
+        data = self.hr_extra_network_data
+        self.hr_uc = None
+        if self.hr_cfg != 1:
+            self.hr_uc = find(
+                prompt_parser.get_learned_conditioning,
+                self.negative_prompts,
+                self.steps,
+                [self.cached_hr_uc, self.cached_uc],
+                data,
+            )
+        self.hr_c = find(
+            prompt_parser.get_multicond_learned_conditioning,
+            self.hr_prompts,
+            self.steps,
+            [self.cached_hr_c, self.cached_c],
+            data,
+        )
+
+    def setup_conds(self):
+        if self.is_hr_pass:
+            self.hr_c = None
+            self.calculate_hr_conds()
+            return
+        super().setup_conds()
+        self.hr_uc = self.hr_c = None
+        if self.enable_hr:
+            activate(self, self.hr_extra_network_data)
+            self.calculate_hr_conds()
+            activate(self, self.extra_network_data)
+
+    def get_conds(self):
+        return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
+
+
+class PostSampleArgs:
+    def __init__(self, samples):
+        self.samples = samples
+
+
+class Processed:
+    def __init__(self, p):
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)
+        self.extra_generation_params = p.extra_generation_params
+
+
+def process_images(p):
+    """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass, of all batches."""
+    model = shared.sd_model
+    with torch.inference_mode():
+        for script in p.scripts:
+            script.process(p, *p.script_args)
+        size = len(p.all_prompts) // p.n_iter
+        parts = []
+        for iteration in range(p.n_iter):
+            p.iteration = iteration
+            place = slice(iteration * size, (iteration + 1) * size)
+            model.forge_objects = model.forge_objects_original.shallow_copy()
+            p.negative_prompts = p.all_negative_prompts[place]
+            p.prompts, p.extra_network_data = parse_prompts(p.all_prompts[place])
+            if getattr(p, "enable_hr", False):
+                p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
+            activate(p, p.extra_network_data)
+            model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
+            for script in p.scripts:
+                script.process_batch(p, *p.script_args, batch_number=iteration, prompts=p.prompts)
+            p.setup_conds()
+            parts.append(_sample_batch(p))
+            for script in p.scripts:
+                script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
+        p.processed = processed = Processed(p)
+        for script in p.scripts:
+            script.postprocess(p, processed, *p.script_args)
+    return torch.cat(parts).clone()
+
+
+def _sample_batch(p):
+    generator = torch.Generator().manual_seed(p.seed)
+    x = torch.cat([torch.randn(1, 4, 8, 8, generator=generator) for _ in p.prompts])
+    model = p.sd_model
+    model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
+    p.before_every_sampling(x, p.c, p.uc)
+    x = p.sample(x, p.c, p.uc)
+    if getattr(p, "enable_hr", False):
+        p.is_hr_pass = True
+        activate(p, p.hr_extra_network_data)
+        p.calculate_hr_conds()
+        x = x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6
+        p.before_every_sampling(x, p.hr_c, p.hr_uc)
+        p.sd_model.forge_objects = p.sd_model.forge_objects_after_applying_lora.shallow_copy()
+        p.before_every_sampling(x, p.hr_c, p.hr_uc)
+        x = p.sample(x, p.hr_c, p.hr_uc)
+        p.is_hr_pass = False
+    return x
