@@ -201,7 +201,7 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
     specification.loader.exec_module(script)
     yield SimpleNamespace(**parts, networks=networks, script=script, folder=tmp_path, engine_class=Engine)
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in {"modules", "backend", "networks"} or ".hosts.forge" in name:
+        if name.split(".")[0] in {"modules", "backend", "networks", "network"} or ".hosts.forge" in name:
             del sys.modules[name]
 
 

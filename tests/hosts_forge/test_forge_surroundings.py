@@ -232,6 +232,11 @@ def test_quantised_weights_are_read_and_left_alone(webui: SimpleNamespace, draw:
     packed.gguf_cls = object()
     layer.weight = packed
     assert torch.equal(forge.plain_weight(layer), packed.float() / 100)
+    four_bits = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.uint8), False)
+    four_bits.bnb_quantized = True
+    layer.weight = four_bits
+    webui.operations.bnb_avaliable = True
+    assert torch.equal(forge.plain_weight(layer), torch.full((2, 3), 0.1))
     layer.weight = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.float8_e4m3fn), False)
     layer.scale_weight = torch.tensor(0.5)
     assert torch.equal(forge.plain_weight(layer), torch.full((2, 3), 0.5))

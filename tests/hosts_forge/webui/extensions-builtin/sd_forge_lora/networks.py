@@ -7,30 +7,11 @@ from pathlib import Path
 
 from backend.utils import load_torch_file
 from modules import shared
-from safetensors import SafetensorError, safe_open
+from network import Network, NetworkOnDisk
 
 available_networks = {}
 available_network_aliases = {}
 loaded_networks = []
-
-
-class NetworkOnDisk:
-    def __init__(self, name, filename):
-        self.name = name
-        self.filename = filename
-        try:
-            with safe_open(filename, framework="pt") as file:
-                metadata = file.metadata() or {}
-        except SafetensorError:
-            metadata = {}
-        self.alias = metadata.get("ss_output_name", name)
-
-
-class Network:
-    def __init__(self, name, network_on_disk):
-        self.name = name
-        self.network_on_disk = network_on_disk
-        self.mentioned_name = None
 
 
 def list_available_networks():

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from safetensors import SafetensorError, safe_open
+
+
+class NetworkOnDisk:
+    def __init__(self, name, filename):
+        self.name = name
+        self.filename = filename
+        try:
+            with safe_open(filename, framework="pt") as file:
+                metadata = file.metadata() or {}
+        except SafetensorError:
+            metadata = {}
+        self.alias = metadata.get("ss_output_name", name)
+
+
+class Network:
+    def __init__(self, name, network_on_disk):
+        self.name = name
+        self.network_on_disk = network_on_disk
+        self.mentioned_name = None

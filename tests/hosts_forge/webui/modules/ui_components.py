@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import gradio as gr
+
+
+def InputAccordion(value=None, **kwargs):
+    """A check box that is drawn as an accordion."""
+    return _InputAccordion(value, **kwargs)
+
+
+class _InputAccordion:
+    def __init__(self, value, label, elem_id):
+        self.value = value
+        self.checkbox = gr.Checkbox(value, elem_id=f"{elem_id}-checkbox", visible=False)
+        self.accordion = gr.Accordion(label=label, elem_id=elem_id, open=value)
+
+    def __enter__(self):
+        self.accordion.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.accordion.__exit__(*error)
