@@ -24,6 +24,15 @@ SAMPLERS = (
     ("Heun", "Automatic"),
 )
 STRENGTHS = ("1", "0.5", "-1", "0:1", "1:0", "te=0.3:unet=1.2")
+HIRES = {
+    "enable_hr": True,
+    "hr_scale": 2,
+    "denoising_strength": 0.6,
+    "hr_upscaler": "Latent",
+    # Only Forge knows these; without them its API ends in an error, and its hires pass is unguided.
+    "hr_additional_modules": ["Use same choices"],
+    "hr_cfg": 7,
+}
 SITUATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "AND": ("a cat AND a dog :0.7", {}),
     "prompt editing": ("a [cat:dog:0.4] in [red|blue]", {"sampler_name": "Heun"}),
@@ -37,10 +46,7 @@ SITUATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "padded": (LONG, {"override_settings": {"pad_cond_uncond": True}}),
     "clip skip": ("a cat", {"override_settings": {"CLIP_stop_at_last_layers": 2}}),
     "batch of 2, twice": ("a cat", {"batch_size": 2, "n_iter": 2}),
-    "hires": (
-        "a cat",
-        {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.6, "hr_upscaler": "Latent"},
-    ),
+    "hires": ("a cat", HIRES),
 }
 
 
@@ -93,13 +99,7 @@ def test_different_prompts_in_one_batch(webui: Any, names: list[str], apart: Any
 
 
 def test_hires_with_networks_of_its_own(webui: Any, names: list[str], apart: Any, levels: int) -> None:
-    fields = {
-        "enable_hr": True,
-        "hr_scale": 2,
-        "denoising_strength": 0.6,
-        "hr_upscaler": "Latent",
-        "hr_prompt": f"a dog <lora:{names[1]}:0.8>",
-    }
+    fields = {**HIRES, "hr_prompt": f"a dog <lora:{names[1]}:0.8>"}
     assert compare(webui, apart, "a cat", f"<lora:{names[0]}:1>", **fields) <= levels
 
 
