@@ -145,13 +145,14 @@ class Generation:
             raise ValueError("no network fits this model")
         objects = webui.objects()
         unet = unet_without(objects.unet, self._networks)
-        unet.model_options.setdefault(webui.PRE_CFG, []).append(self._pre_cfg)
+        functions = unet.model_options.setdefault(webui.PRE_CFG, [])
+        if self._pre_cfg not in functions:  # it is, where the clone is one of ours
+            functions.append(self._pre_cfg)
         begun.announce_memory(unet, x)
         self._unet_before, self._own_unet = objects.unet, unet
         objects.unet = unet
         objects.clip = webui.objects_with_networks().clip  # all is encoded
         self._pass = begun
-        self.reports.append(begun.run.report)
 
     def _come_in(self, p: Any, x: Tensor) -> None:
         """The same while the sampler is at work."""
@@ -175,8 +176,10 @@ class Generation:
             functions.append(self._pre_cfg)
 
     def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
-        if self._pass is None:
+        if self._pass is None or self._pass.run is None:
             raise RuntimeError("no pass has begun")
+        if self._pass.run.report not in self.reports:
+            self.reports.append(self._pass.run.report)
         answer, unchanged = self._pass.compose(self._params.denoiser, evaluation)
         if not unchanged:
             say(p, TEXTS_REPLACED)
