@@ -1,0 +1,52 @@
+"""Which WebUI this is, told by what can be imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from loratorio_ext.hosts import find
+from loratorio_ext.settings import Settings
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.split(".")[0] in ("backend", "ldm_patched")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_forge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TESTS / "hosts_forge" / "webui")
+    assert find._is_forge()
+
+
+def test_automatic1111() -> None:
+    assert not find._is_forge() and not find._has_another_backend()
+
+
+@pytest.mark.parametrize("package", ["ldm_patched", "backend"])
+def test_another_backend_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find.callbacks_of_this_webui() is None
+    host = find.host_of_this_webui()
+    p = SimpleNamespace(comments={}, extra_generation_params={})
+    p.comment = lambda text: p.comments.update({text: 1})
+    host.start(p, Settings(enabled=True))
+    host.networks_activated(p, {})
+    host.before_encoding(p)
+    host.sampled(p)
+    host.finished(p, SimpleNamespace(comments="", extra_generation_params={}))
+    (comment,) = p.comments
+    assert "a backend that LoRAtorio does not know" in comment
+    host.start(p, Settings())
+    host.networks_activated(p, {})
+    assert p.comments == {}
