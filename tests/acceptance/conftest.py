@@ -9,6 +9,9 @@ LORATORIO_WEBUI_AUTH       user:password of --api-auth
 LORATORIO_WEBUI_SIZE       side of the pictures in pixels (64 unless told), at which the model draws something
 LORATORIO_WEBUI_LEVELS     how far two pictures may be apart that differ by rounding alone (2 of 255 unless
                            told); half precision on a GPU needs more
+LORATORIO_WEBUI_STEPS      steps of a picture (8 unless told); fewer, and
+LORATORIO_WEBUI_EACH       how many of the networks each comparison is made with (all unless told), for a slow
+                           machine
 LORATORIO_WEBUI_LORA_DIR   its folder of networks, if this machine can write there: for a copied and a broken
                            file
 """
@@ -54,6 +57,7 @@ class WebUI:
     url: str
     auth: str
     size: int
+    steps: int
 
     def call(self, path: str, body: object = None) -> Any:
         """The answer to a GET request, or to a POST request with this body.
@@ -77,7 +81,7 @@ class WebUI:
         body = {
             "prompt": prompt,
             "seed": 42,
-            "steps": 8,
+            "steps": self.steps,
             "width": self.size,
             "height": self.size,
             "cfg_scale": 7,
@@ -114,7 +118,12 @@ def webui() -> WebUI:
     url = _environment("URL")
     if not url:
         pytest.skip(f"{PREFIX}URL is not set: no running WebUI to test")
-    return WebUI(url.rstrip("/"), _environment("AUTH"), int(_environment("SIZE", "64")))
+    return WebUI(
+        url.rstrip("/"),
+        _environment("AUTH"),
+        int(_environment("SIZE", "64")),
+        int(_environment("STEPS", "8")),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +134,12 @@ def names(webui: WebUI) -> list[str]:
     if len(found) < 3:
         pytest.skip("the WebUI has fewer than three networks")
     return found
+
+
+@pytest.fixture(scope="session")
+def each(names: list[str]) -> list[str]:
+    """The networks that comparisons are made with."""
+    return names[: int(_environment("EACH", str(len(names))))]
 
 
 @pytest.fixture(scope="session")

@@ -66,24 +66,22 @@ def compare(webui: Any, apart: Any, prompt: str, tag: str, **fields: Any) -> int
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_strengths(webui: Any, names: list[str], apart: Any, levels: int, strength: str) -> None:
-    for name in names:
+def test_strengths(webui: Any, each: list[str], apart: Any, levels: int, strength: str) -> None:
+    for name in each:
         assert compare(webui, apart, "a cat", f"<lora:{name}:{strength}>") <= levels, name
 
 
 @pytest.mark.parametrize(("sampler", "scheduler"), SAMPLERS)
-def test_samplers(
-    webui: Any, names: list[str], apart: Any, levels: int, sampler: str, scheduler: str
-) -> None:
-    for name in names:
+def test_samplers(webui: Any, each: list[str], apart: Any, levels: int, sampler: str, scheduler: str) -> None:
+    for name in each:
         fields = {"sampler_name": sampler, "scheduler": scheduler}
         assert compare(webui, apart, "a cat", f"<lora:{name}:1>", **fields) <= levels, name
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_situations(webui: Any, names: list[str], apart: Any, levels: int, situation: str) -> None:
+def test_situations(webui: Any, each: list[str], apart: Any, levels: int, situation: str) -> None:
     prompt, fields = SITUATIONS[situation]
-    for name in names:
+    for name in each:
         assert compare(webui, apart, prompt, f"<lora:{name}:1>", **fields) <= levels, name
 
 
@@ -104,14 +102,14 @@ def test_hires_with_networks_of_its_own(webui: Any, names: list[str], apart: Any
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_img2img_and_inpainting(webui: Any, names: list[str], apart: Any, levels: int, masked: bool) -> None:
+def test_img2img_and_inpainting(webui: Any, each: list[str], apart: Any, levels: int, masked: bool) -> None:
     picture = webui.draw("a house").pictures[0]
     fields: dict[str, Any] = {"init_images": [encoded(picture)], "denoising_strength": 0.75}
     if masked:
         mask = np.zeros_like(picture)
         mask[webui.size // 4 : webui.size // 2] = 255
         fields |= {"mask": encoded(mask), "inpainting_fill": 1, "mask_blur": 2}
-    for name in names:
+    for name in each:
         assert compare(webui, apart, "a cat", f"<lora:{name}:1>", **fields) <= levels, name
 
 
