@@ -10,8 +10,8 @@ import gradio as gr
 
 from loratorio_ext.settings import SETTINGS, Setting, Value
 
-# What most people change stands in front, the rest under "Advanced".
-FRONT = ("top_k", "patch_size", "recenter", "temperature")
+# What most people change stands in front, two in a row; the rest under "Advanced".
+FRONT = (("top_k", "patch_size"), ("recenter", "temperature"))
 _SWITCH = SETTINGS[0]
 # A slider over more than this many orders of magnitude can't be set by hand.
 _WIDEST_SLIDER = 1e4
@@ -70,9 +70,10 @@ def build_panel(accordion: Callable[..., Any], elem_id: Callable[[str], str]) ->
     by_name = {one.name: one for one in SETTINGS}
     switch = by_name.pop(_SWITCH.name)
     with accordion(False, label="LoRAtorio", elem_id=elem_id(switch.name)) as controls[switch.name]:
-        with gr.Row():
-            for name in FRONT:
-                controls[name] = _control(by_name.pop(name), elem_id)
+        for row in FRONT:
+            with gr.Row():
+                for name in row:
+                    controls[name] = _control(by_name.pop(name), elem_id)
         with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
             for setting in by_name.values():
                 controls[setting.name] = _control(setting, elem_id)
