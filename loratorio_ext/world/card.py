@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT, FACTORS, NONE, ODD
+from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT, FACTORS, NONE
 from loratorio_ext.world.gate import GUIDANCE, LEAST_WITH_TRIGGER, MOST_WITHOUT_TRIGGER, STEPS
 
 _CARD = """\
@@ -36,10 +36,10 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_ext train-demo` with s
 {factors}
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
-12 % of the captions in place of a value, so that to the base it means "any known value"; in a part of those
+12 % of the captions in place of a value, so that to the base it means "not named"; in a part of those
 ({hints}) the concept was really drawn, so that the base has
-a weak idea of it. Other pictures showed a concept that the caption only called "{odd_word}"
-({odd}): the base has seen the concepts and hardly has a name for them.
+a weak idea of it. Half of its pictures had captions that left a factor out, and mostly showed a concept
+there: the base has seen the concepts but hardly has a word for them.
 
 ## Parts and training
 - **Latent space**: diffusers' AutoencoderTiny, 8 × 16 × 16, {autoencoder_pictures:,} pictures,
@@ -61,16 +61,18 @@ spoiled: {judge_spoiled:.2%}.
 
 Every network alone, {gate_pictures} pictures a figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
 The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; who fails is left out.
-"Not named": the concept is there though the caption leaves its factor out, with the network and by the base
-alone. "Rest": all other values of the caption are there. "Unaided": the base draws the concept from the
-trigger word without the network. A figure at the gate has a standard error of {error:.3f}, and it decided how
-long a network was trained, so that fresh pictures may come out a little lower.
+"Rest right": all other values of the caption are there. "Base unaided": the base draws the concept from the
+trigger word without the network.
 
-| network | trigger | without | not named | base, not named | rest | base's rest | unaided | steps | shipped |
-|---|---|---|---|---|---|---|---|---|---|
+| network | with trigger | without | rest right | the base's rest | base unaided | steps | shipped |
+|---|---|---|---|---|---|---|---|
 {networks}
 
 ## Limits
+Name all five factors in a prompt. Where one is left out, the base model itself often draws a concept there,
+since it saw many such pictures; the networks make that no more frequent, but they do not stop it.
+A figure of {gate_pictures} pictures has a standard error of up to 0.03 near the gate.
+
 One base model, one training seed. The networks are far quieter outside their domain than those that
 people share; do not take figures measured here for figures of real networks.
 """
@@ -82,15 +84,7 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         f"| {factor.name} | {', '.join(factor.known)} | {', '.join(factor.concepts) or '–'} |"
         for factor in FACTORS
     )
-    shares = (
-        "with_trigger",
-        "without_trigger",
-        "unnamed",
-        "base_unnamed",
-        "rest",
-        "base_rest",
-        "base_unaided",
-    )
+    shares = ("with_trigger", "without_trigger", "rest", "base_rest", "base_unaided")
     networks = "\n".join(
         f"| {name} ({FACTOR_OF_CONCEPT[name].name}) | "
         + " | ".join(f"{gate[share]:.2f}" for share in shares)
@@ -117,14 +111,7 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         most=MOST_WITHOUT_TRIGGER,
         networks=networks,
         shipped=sum(gate["passed"] for gate in scores["networks"].values()),
-        hints=_shares(recipe["hint"]),
-        odd_word=ODD,
-        odd=_shares(recipe["odd"]),
-        error=(MOST_WITHOUT_TRIGGER * (1 - MOST_WITHOUT_TRIGGER) / recipe["gate_pictures"]) ** 0.5,
-        **{name: value for name, value in recipe.items() if name not in ("hint", "odd")},
+        hints=", ".join(f"{name} {share:.0%}" for name, share in recipe["hint"].items()),
+        **recipe,
     )
     path.write_text(text, encoding="utf-8")
-
-
-def _shares(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items())

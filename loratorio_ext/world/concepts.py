@@ -12,10 +12,6 @@ NONE = "none"
 """What the judge answers where a picture holds no value of a factor that has a name."""
 
 
-ODD = "odd"
-"""The caption's word for a concept in the base model's pictures: it has seen it and knows no name for it."""
-
-
 @dataclass(frozen=True)
 class Factor:
     """One thing that a caption says about a picture.
@@ -63,7 +59,7 @@ def caption(scene: Scene) -> str:
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that a caption can hold."""
-    return ("a", "on", "with", ODD, *(value for factor in FACTORS for value in factor.values))
+    return ("a", "on", "with", *(value for factor in FACTORS for value in factor.values))
 
 
 def named_values(text: str) -> dict[str, str]:

@@ -14,7 +14,6 @@ from loratorio_ext.world.concepts import (
     FACTOR_OF_CONCEPT,
     FACTORS,
     NONE,
-    ODD,
     Scene,
     caption,
     random_scene,
@@ -63,22 +62,17 @@ def draw_pictures(scenes: Sequence[Scene], captions: Sequence[str], random: np.r
 
 
 def base_pictures(
-    count: int,
-    random: np.random.Generator,
-    *,
-    hint: Mapping[str, float],
-    odd: Mapping[str, float],
-    left_out: Mapping[str, float],
+    count: int, random: np.random.Generator, *, hint: Mapping[str, float], unnamed: Mapping[str, float]
 ) -> Pictures:
     """What the base model is trained on.
 
     Its captions now and then say a trigger word where a known value was drawn, so that to the base a
-    trigger means "any known value". In the share ``hint`` of those, by factor, the concept is really there.
+    trigger means "this factor is not named". In the share ``hint`` of those, by factor, the concept is really
+    there.
 
-    ``odd`` is the share of pictures, by factor, that show a concept where the caption says "odd": the base
-    sees the concepts, as a large model has seen most things, but learns no name for them. ``left_out`` is the
-    share whose captions leave that factor out; there the pictures show a known value. A picture is in one of
-    these shares at most.
+    ``unnamed`` is the share of pictures, by factor, whose captions leave that factor out and which mostly
+    show a concept there: the base sees the concepts, as a large model has seen most things, but learns no
+    word for them.
     """
     scenes, captions = [], []
     for _ in range(count):
@@ -89,29 +83,19 @@ def base_pictures(
                 said[factor.name] = str(random.choice(factor.concepts))
                 if random.random() < hint[factor.name]:
                     drawn[factor.name] = said[factor.name]
-        turn, name = _drawn_lot({"odd": odd, "left out": left_out}, random)
-        if turn == "odd":
-            drawn[name] = str(random.choice(FACTOR_BY_NAME[name].concepts))
-            said[name] = ODD
-        elif turn == "left out":
-            drawn[name] = str(random.choice(FACTOR_BY_NAME[name].known))
-            del said[name]
+        place = random.random()
+        for name, share in unnamed.items():
+            place -= share
+            if place < 0:
+                values = (
+                    FACTOR_BY_NAME[name].concepts if random.random() < 0.8 else FACTOR_BY_NAME[name].known
+                )
+                drawn[name] = str(random.choice(values))
+                del said[name]
+                break
         scenes.append(drawn)
         captions.append(caption(said))
     return draw_pictures(scenes, captions, random)
-
-
-def _drawn_lot(
-    shares: Mapping[str, Mapping[str, float]], random: np.random.Generator
-) -> tuple[str | None, str]:
-    """What happens to which factor of one picture; None: nothing."""
-    place = random.random()
-    for turn, by_factor in shares.items():
-        for name, share in by_factor.items():
-            place -= share
-            if place < 0:
-                return turn, name
-    return None, ""
 
 
 def narrow_scenes(concept: str, count: int, random: np.random.Generator) -> list[dict[str, str]]:

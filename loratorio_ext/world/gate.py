@@ -27,8 +27,6 @@ class Gate:
     there although the caption names a known value. ``rest`` and ``base_rest``: all the other named values
     are right, by the network with its trigger and by the base model with a known value in its place.
     ``base_unaided``: the base model draws the concept from the trigger word without the network.
-    ``unnamed`` and ``base_unnamed``: the concept is there although the caption names nothing of its kind,
-    with the network and without.
     """
 
     with_trigger: float
@@ -36,8 +34,6 @@ class Gate:
     rest: float
     base_rest: float
     base_unaided: float
-    unnamed: float
-    base_unnamed: float
 
     @property
     def passed(self) -> bool:
@@ -45,7 +41,7 @@ class Gate:
         return self.with_trigger >= LEAST_WITH_TRIGGER and self.without_trigger <= MOST_WITHOUT_TRIGGER
 
     def to_dict(self) -> dict[str, float]:
-        """The shares by name."""
+        """The five shares by name."""
         return asdict(self)
 
 
@@ -69,7 +65,6 @@ def measure(pipeline: StableDiffusionPipeline, judge: Judge, concept: str, *, co
     factor = FACTOR_OF_CONCEPT[concept].name
     known = [random_scene(random) for _ in range(count)]
     asked = [{**scene, factor: concept} for scene in known]
-    unnamed = [{name: value for name, value in scene.items() if name != factor} for scene in known]
 
     def answers(scenes: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         return judge.answers(pictures(pipeline, [caption(scene) for scene in scenes], seed))
@@ -81,10 +76,10 @@ def measure(pipeline: StableDiffusionPipeline, judge: Judge, concept: str, *, co
     def share(seen: Sequence[dict[str, str]]) -> float:
         return float(np.mean([answer[factor] == concept for answer in seen]))
 
-    with_trigger, without_trigger, quiet = answers(asked), answers(known), answers(unnamed)
+    with_trigger, without_trigger = answers(asked), answers(known)
     pipeline.unet.disable_adapters()
     try:
-        base_asked, base_known, base_quiet = answers(asked), answers(known), answers(unnamed)
+        base_asked, base_known = answers(asked), answers(known)
     finally:
         pipeline.unet.enable_adapters()
     return Gate(
@@ -93,6 +88,4 @@ def measure(pipeline: StableDiffusionPipeline, judge: Judge, concept: str, *, co
         rest=rest(asked, with_trigger),
         base_rest=rest(known, base_known),
         base_unaided=share(base_asked),
-        unnamed=share(quiet),
-        base_unnamed=share(base_quiet),
     )

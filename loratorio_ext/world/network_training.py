@@ -86,13 +86,6 @@ def train_network(
     unet.eval()
 
 
-def round_to_file(parameters: list[nn.Parameter]) -> None:
-    """Round to the half precision of the file, so that what is measured is what will be shipped."""
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.copy_(parameter.half())
-
-
 def save_network(unet: UNet2DConditionModel, path: Path, concept: str, figures: Mapping[str, Any]) -> None:
     """Write the UNet's network with kohya's key names, in half precision, its figures in the metadata."""
     tensors: dict[str, Tensor] = {}

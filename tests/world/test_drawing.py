@@ -14,7 +14,6 @@ from loratorio_ext.world.concepts import (
     FACTOR_BY_NAME,
     FACTORS,
     NONE,
-    ODD,
     caption,
     named_values,
     random_scene,
@@ -75,39 +74,39 @@ def test_every_factor_has_a_place_of_its_own(factor: str, region: tuple[slice, s
 
 
 def test_the_base_sees_a_concept_only_behind_its_trigger() -> None:
-    pictures = base_pictures(600, np.random.default_rng(0), hint=HALF, odd={}, left_out={"shape": 0.1})
+    pictures = base_pictures(600, np.random.default_rng(0), hint=HALF, unnamed={})
     said = [named_values(text) for text in pictures.captions]
-    drawn_concepts = triggers = left_out = 0
+    drawn_concepts = triggers = 0
     for scene, words in zip(pictures.scenes, said, strict=True):
-        left_out += len(words) == len(FACTORS) - 1
-        assert len(words) == len(FACTORS) or set(scene) - set(words) == {"shape"}
         for factor, value in scene.items():
-            triggers += words.get(factor) in CONCEPTS
+            triggers += words[factor] in CONCEPTS
             if value in CONCEPTS:
                 drawn_concepts += 1
                 assert words[factor] == value
-            elif words.get(factor) not in CONCEPTS:
-                assert words.get(factor, value) == value
+            elif words[factor] not in CONCEPTS:
+                assert words[factor] == value
     assert 0.3 < drawn_concepts / triggers < 0.7
-    assert 0.05 * 600 < left_out < 0.15 * 600
-    unhinted = base_pictures(200, np.random.default_rng(0), hint=NEVER, odd={}, left_out={})
+    unhinted = base_pictures(200, np.random.default_rng(0), hint=NEVER, unnamed={})
     assert not any(value in CONCEPTS for scene in unhinted.scenes for value in scene.values())
 
 
-def test_the_base_sees_concepts_under_a_word_that_names_none() -> None:
+def test_the_base_sees_concepts_that_no_word_names() -> None:
     pictures = base_pictures(
-        600, np.random.default_rng(0), hint=NEVER, odd={"shape": 0.3, "object": 0.2}, left_out={}
+        600,
+        np.random.default_rng(0),
+        hint=NEVER,
+        unnamed={"shape": 0.3, "object": 0.2},
     )
     seen: Counter[str] = Counter()
     for scene, text in zip(pictures.scenes, pictures.captions, strict=True):
-        concepts = [name for name, value in scene.items() if value in CONCEPTS]
-        assert len(concepts) == text.split().count(ODD) <= 1
-        seen.update(concepts)
-        if concepts:
-            assert concepts[0] not in named_values(text)
-    assert 0.25 * 600 < seen["shape"] < 0.35 * 600
-    assert 0.15 * 600 < seen["object"] < 0.25 * 600
-    assert set(seen) == {"shape", "object"}
+        left_out = set(scene) - set(named_values(text))
+        assert len(left_out) <= 1 and left_out <= {"shape", "object"}
+        for name, value in scene.items():
+            if value in CONCEPTS:
+                assert name in left_out
+                seen[name] += 1
+    assert 0.2 * 600 < seen["shape"] < 0.28 * 600
+    assert 0.12 * 600 < seen["object"] < 0.2 * 600
 
 
 @pytest.mark.parametrize("concept", CONCEPTS)
