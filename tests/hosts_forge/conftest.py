@@ -162,7 +162,7 @@ KINDS = ("lin", "lin2", "te", "locon", "cp", "loha", "full", "norm", "dora", "sl
 @pytest.fixture
 def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
     """The stand-in with a model, networks of all kinds, and the project's script in it."""
-    before = set(sys.modules)
+    forget()
     for folder in (*STANDIN, ROOT):
         monkeypatch.syspath_prepend(folder)
     parts: dict[str, ModuleType] = {name: importlib.import_module(f"modules.{name}") for name in PARTS}
@@ -200,7 +200,12 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
     yield SimpleNamespace(**parts, networks=networks, script=script, folder=tmp_path, engine_class=Engine)
-    for name in set(sys.modules) - before:
+    forget()
+
+
+def forget() -> None:
+    """The stand-in's modules hold state, and other tests have modules of the same names."""
+    for name in list(sys.modules):
         if name.split(".")[0] in {"modules", "backend", "networks", "network"} or ".hosts.forge" in name:
             del sys.modules[name]
 
