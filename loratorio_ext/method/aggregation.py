@@ -66,7 +66,7 @@ def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -
 
     Source: "Choices the public text leaves open" of the method, several AND sub-prompts per image.
     """
-    used = (weights > 0).any(dim=0)
+    used = (weights > 0).any(dim=0).to(weights.dtype)  # a bool times a number would be float32
     means = []
     for image in range(images):
         shares = subprompts.shares(image)

@@ -241,3 +241,17 @@ def test_similarity_is_taken_in_the_space_asked_for(fakes: SimpleNamespace) -> N
     assert set(evaluation.asked) == {"denoised"}
     close(latent - prediction.cond, fakes.reference(moved, chosen)[0])
     close(prediction.uncond, world.run(chosen).step(evaluation).uncond.numpy())
+
+
+def test_shares_of_subprompts_keep_float64(fakes: SimpleNamespace) -> None:
+    """Three AND weights whose shares do not sum to 1 in float32."""
+    world = fakes.World(
+        uses=fakes.uses(1, kept=0),
+        images=1,
+        subprompts=Subprompts((0, 0, 0), (1.0, 2.0, 0.5)),
+        guided=True,
+        seed=0,
+    )
+    chosen = Settings(recenter=0.0, patch_size=1)
+    _, uncond, _ = fakes.reference(world, chosen)
+    close(world.run(chosen).step(world.evaluation()).uncond, uncond)
