@@ -22,7 +22,7 @@ class Callbacks(Protocol):
         """``on_cfg_denoised``."""
 
 
-def host_of_this_webui() -> Host[Any]:
+def host_of_this_webui() -> Host:
     """What the script calls; one for each tab."""
     if _is_forge():
         from loratorio_ext.hosts.forge import forge_host

@@ -164,7 +164,7 @@ def test_a_failure_in_the_middle_is_in_the_infotext(webui: SimpleNamespace, draw
     assert not close(picture[0], wanted[0]) and close(picture[1], wanted[1])
     calls.clear()
     _, p = draw(PROMPT, {})
-    assert p.extra_generation_params["LoRAtorio stopped at"] == "at call 3 of 4"
+    assert p.extra_generation_params["LoRAtorio stopped at"] == "call 3 of 4"
 
 
 def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any) -> None:

@@ -240,3 +240,38 @@ def test_quantised_weights_are_read_and_left_alone(webui: SimpleNamespace, draw:
     layer.weight = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.float8_e4m3fn), False)
     layer.scale_weight = torch.tensor(0.5)
     assert torch.equal(forge.plain_weight(layer), torch.full((2, 3), 0.5))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 5])
+def test_hints_with_calls_of_any_size(webui: SimpleNamespace, rows: int) -> None:
+    """Calls that part an image's conditional from its unconditional row, with a hint for each image."""
+    prompt = ["a cat <lora:te:1> <lora:lin:1>", "a red dog"]
+    wanted, _, _ = both_orders(webui, control, prompt, {"patch_size": 4})
+    picture, _, _ = both_orders(webui, control, prompt, {"patch_size": 4, "batch_rows": rows})
+    assert close(picture, wanted)
+
+
+def test_patches_of_others_survive_a_failure(webui: SimpleNamespace) -> None:
+    """An extension adds patches to the UNet; when composing fails, they act on beside the merged networks."""
+
+    def patched(unet: Any) -> None:
+        tensors = webui.utils.load_torch_file(str(webui.folder / "locon.safetensors"))
+        original = webui.shared.sd_model.forge_objects_original
+        other, _ = webui.networks.load_lora_for_models(original.unet, original.clip, tensors, 0.5, 0.5)
+        unet.lora_patches = {**unet.lora_patches, **other.lora_patches}
+
+    def failing(unet: Any) -> None:
+        patched(unet)
+
+        def wrapper(apply_model: Any, call: Any) -> Any:
+            if len(call["input"]) > 2:
+                raise RuntimeError("no")
+            return apply_model(call["input"], call["timestep"], **call["c"])
+
+        unet.model_options["model_function_wrapper"] = wrapper
+
+    pictures = []
+    for scripts in ([Other(failing), webui.script.LoRAtorio()], [Other(patched)]):
+        p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=scripts, script_args=[{}])
+        pictures.append(webui.processing.process_images(p))
+    assert close(*pictures)

@@ -15,16 +15,15 @@ from loratorio_ext.hosts.a1111.networks import (
     ComposedNetwork,
     files_of_prompt,
     give_back,
-    missing_names,
     take_over,
 )
-from loratorio_ext.hosts.a1111.pool import Pool
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
 from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names
+from loratorio_ext.hosts.webuis.pool import Pool
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
 from loratorio_ext.run import Half, Report, Row
 from loratorio_ext.settings import Settings
 
@@ -36,7 +35,7 @@ class Generation:
         reports: one for each sampling pass that composed.
     """
 
-    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool) -> None:
+    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool[ComposedNetwork]) -> None:
         """Nothing is done yet."""
         self._settings = settings
         self._store = store
@@ -61,8 +60,7 @@ class Generation:
             say(p, f"{obstacle}; the networks act merged, the usual way")
             return
         kept, problems = kept_names(data)
-        for name in missing_names(data):
-            problems.append(f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
+        problems += said_of_missing(data, webui.loaded_networks())
         taken = take_over(kept)
         pool, problems_of_pool = self._pool.networks(self._settings.pool, files_of_prompt(taken))
         for problem in (*problems, *problems_of_pool):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.generation import Generation
-from loratorio_ext.hosts.a1111.pool import Pool
+from loratorio_ext.hosts.a1111.networks import network_of_pool
 from loratorio_ext.hosts.webuis.host import Host, generation_of
+from loratorio_ext.hosts.webuis.pool import Pool
 
 
-def a1111_host() -> Host[Generation]:
+def a1111_host() -> Host:
     """What the script calls; one for each tab."""
-    pool = Pool()
+    pool = Pool(webui, network_of_pool)
     return Host(lambda settings, store: Generation(settings, store, pool))
 
 

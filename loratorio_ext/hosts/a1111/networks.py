@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, tags_of_networks
 
 # A tag cannot hold this sign, so no tag finds a network that has it in its name.
 _NOT_IN_A_TAG = ">"
@@ -51,11 +50,11 @@ def is_unet_key(key: str) -> bool:
     return key.startswith("diffusion_model_")
 
 
-def missing_names(data: ExtraNetworkData) -> list[str]:
-    """Names in tags for which the WebUI has loaded nothing: unknown ones and broken files."""
-    loaded = {network.mentioned_name for network in webui.loaded_networks()}
-    names = (params.positional[0] for params in tags_of_networks(data))
-    return [name for name in dict.fromkeys(names) if name not in loaded]
+def network_of_pool(name: str, file: str) -> ComposedNetwork:
+    """A network that no tag names, at strength 1."""
+    network = webui.load_network(name, file)
+    network.mentioned_name = name
+    return ComposedNetwork(network, name, 1.0, 1.0, in_prompt=False)
 
 
 def files_of_prompt(taken: Sequence[ComposedNetwork]) -> set[str]:

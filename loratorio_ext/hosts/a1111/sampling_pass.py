@@ -15,8 +15,9 @@ from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.misfits import problems_of_layers
+from loratorio_ext.hosts.webuis.progress import CostText
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import NetworkUse, Run, Source, cost
+from loratorio_ext.run import NetworkUse, Run, Source
 from loratorio_ext.settings import Settings
 
 
@@ -24,6 +25,7 @@ class SamplingPass:
     """Composes the predictions of every model call of one pass.
 
     Attributes:
+        networks: those that fit the model.
         run: the engine's; None where no network fits the model.
         problems: one sentence for each network that fits the model in part only or not at all.
     """
@@ -40,12 +42,12 @@ class SamplingPass:
         self._denoiser = denoiser
         self._model = webui.model_identity()
         self._settings = settings
-        self._costs: dict[bool, tuple[int, ...]] = {}
         modules = webui.layers()
         fitting = {one: layers_of(one, modules) for one in networks}
         self.problems = problems_of_layers(fitting)
         fitting = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
         self.networks = tuple(fitting)
+        self._cost = CostText(settings, len(self.networks), base_is_given=True)
         self.run: Run | None = None
         if not fitting:
             return
@@ -70,7 +72,7 @@ class SamplingPass:
         if self.run is None:
             raise RuntimeError("no network fits the model, so there is nothing to compose")
         evaluation = DenoiserEvaluation.of(params, predicted, self._conditions)
-        self._say_cost(evaluation)
+        webui.say_while_working(self._cost.of(evaluation))
         prediction = self.run.step(evaluation)
         evaluation.put(prediction.cond, prediction.uncond)
 
@@ -84,21 +86,3 @@ class SamplingPass:
         if acts_merged and changing:
             found["merged"] = encode_with(store, p, self.networks)
         return found
-
-    def _say_cost(self, evaluation: DenoiserEvaluation) -> None:
-        guided = evaluation.guided  # all else is the same at every step of a pass
-        if guided not in self._costs:
-            self._costs[guided] = cost(
-                self._settings,
-                len(self.networks),
-                guided,
-                total=evaluation.total,
-                images=evaluation.images,
-                cond_rows=evaluation.cond_rows,
-            )
-        rows = self._costs[guided]
-        plain = evaluation.cond_rows + evaluation.images * guided
-        now = rows[min(evaluation.index, len(rows) - 1)]
-        if now == plain:  # outside start and end: the merged rows come on top of the WebUI's own
-            now += plain
-        webui.say_while_working(f"LoRAtorio: {now} predictions at this step instead of {plain}")

@@ -14,6 +14,8 @@ import networks as lora_networks
 from modules import devices, processing, prompt_parser, sd_hijack, sd_samplers_timesteps, sd_unet, shared
 from torch import nn
 
+from loratorio_ext.hosts.webuis.conditions import encode_pass
+
 NAME = "AUTOMATIC1111"
 
 _TEXT_OPTIONS = (
@@ -90,16 +92,8 @@ def conditioning_key() -> str:
 
 
 def encode(p: Any) -> tuple[Any, Any]:
-    """(c, uc) of the pass that ``p`` is in, encoded with the networks that are loaded now.
-
-    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
-    """
-    if getattr(p, "is_hr_pass", False):
-        p.hr_c = None
-        p.calculate_hr_conds()
-    else:
-        processing.StableDiffusionProcessing.setup_conds(p)
-    return p.get_conds()  # type: ignore[no-any-return]
+    """(c, uc) of the pass that ``p`` is in, with the networks that are loaded now."""
+    return encode_pass(p, processing.StableDiffusionProcessing.setup_conds)
 
 
 def conds_at(c: Any, step: int) -> tuple[list[list[tuple[int, float]]], Any]:
@@ -120,7 +114,7 @@ def keeps_conds() -> bool:
 def text_options() -> tuple[object, ...]:
     """What the text encoders' output depends on beside what the WebUI's own caches are keyed by.
 
-    Textual inversions and two options (modules/sd_hijack_clip.py, modules/sd_models_xl.py).
+    Textual inversions and a few options (modules/sd_hijack_clip.py, modules/sd_models_xl.py).
     """
     inversions = sd_hijack.model_hijack.embedding_db.word_embeddings.items()
     return (

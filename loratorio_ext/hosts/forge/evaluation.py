@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.model_calls import RoutedModel, RowsOfRun
-from loratorio_ext.networks.router import Router
+from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.run import Half, Row, Source
 
 Parts = Sequence[Mapping[str, Any]]
@@ -42,8 +41,7 @@ class ForgeEvaluation:
 
     Attributes:
         model: Forge's KModel.
-        router: of the UNet's layers.
-        rows_of_run: knows the strengths of the rows that are asked for.
+        rows_of_run: knows the strengths of the rows that are asked for, and gives them to the model.
         x: noisy latents [B, C, H, W].
         timestep: their sigmas [B].
         model_options: the UNet patcher's.
@@ -53,7 +51,6 @@ class ForgeEvaluation:
     """
 
     model: Any
-    router: Router
     rows_of_run: RowsOfRun
     x: Tensor
     timestep: Tensor
@@ -101,17 +98,16 @@ class ForgeEvaluation:
         result = self.x.new_zeros(len(rows), *self.x.shape[1:])
         for halves in dict.fromkeys(tuple(found) for found in wanted.values()):
             entries = [entry for entry, found in wanted.items() if tuple(found) == halves]
-            strengths = {entry: self.rows_of_run.table[wanted[entry][halves[0]]] for entry in entries}
+            strengths = {entry[0]: self.rows_of_run.table[wanted[entry][halves[0]]] for entry in entries}
             for together in self._together(entries):
-                table = [
-                    strengths.get(entry) or strengths[_same_source(entry, strengths)] for entry in together
-                ]
+                table = [strengths[source] for source, _ in together]
                 predicted = dict(
                     zip(("cond", "uncond"), self._evaluate(together, halves, table), strict=True)
                 )
                 for number, entry in enumerate(together):
                     for half, place in wanted.get(entry, {}).items():
-                        result[place] = predicted[half][number]
+                        if half in halves:
+                            result[place] = predicted[half][number]
         return result
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
@@ -126,7 +122,7 @@ class ForgeEvaluation:
         places = [image for _, image in entries]
         cond = self._joined(entries, "cond") if "cond" in halves else []
         uncond = self._joined(entries, "uncond") if "uncond" in halves else None
-        model = RoutedModel(self.model, self.router, table)
+        model = self.rows_of_run.routed(self.model, table)
         return webui.evaluate(model, cond, uncond, self.x[places], self.timestep[places], self.model_options)
 
     def _joined(self, entries: Sequence[Entry], half: Half) -> list[dict[str, Any]]:
@@ -215,7 +211,3 @@ def _row(tensor: Tensor, image: int) -> Tensor:
     """The row of an image; Forge repeats rows where there are fewer than images (condition.py)."""
     place = image % len(tensor)
     return tensor[place : place + 1]
-
-
-def _same_source(entry: Entry, known: Mapping[Entry, object]) -> Entry:
-    return next(other for other in known if other[0] == entry[0])

@@ -14,18 +14,17 @@ from loratorio_ext.hosts.forge.evaluation import Parts, places_of_texts, with_te
 from loratorio_ext.hosts.forge.networks import (
     ComposedNetwork,
     clip_of,
-    missing_names,
     networks_of_prompt,
     unet_with_all,
     unet_without,
 )
-from loratorio_ext.hosts.forge.pool import Pool
 from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
 from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names
+from loratorio_ext.hosts.webuis.pool import Pool
+from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
 from loratorio_ext.run import Report
 from loratorio_ext.settings import Settings
 
@@ -37,7 +36,7 @@ class Generation:
         reports: one for each sampling pass that composed.
     """
 
-    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool) -> None:
+    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool[ComposedNetwork]) -> None:
         """Nothing is done yet."""
         self._settings = settings
         self._store = store
@@ -62,8 +61,7 @@ class Generation:
             self._composed = False
         forget_infotext(p)
         kept, problems = kept_names(data)
-        for name in missing_names(data):
-            problems.append(f"the WebUI has not loaded {name[:80]!r}, so it takes no part")
+        problems += said_of_missing(data, webui.loaded_networks())
         found = networks_of_prompt(data, kept)
         taken = [one.network_on_disk.filename for one in webui.loaded_networks()]
         pool, problems_of_pool = self._pool.networks(self._settings.pool, taken)
@@ -92,7 +90,7 @@ class Generation:
         if self._networks:
             reason = attempt(lambda: self._begin_pass(p, x))
             if reason is not None:
-                self._go_on_merged(p, reason, "before the first call")
+                self._go_on_merged(p, reason, "the beginning")
 
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
@@ -138,7 +136,7 @@ class Generation:
 
     def _begin_pass(self, p: Any, x: Tensor) -> None:
         """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
-        begun = SamplingPass(p, x, self._settings, self._networks, self._store)
+        begun = SamplingPass(p, self._settings, self._networks, self._store)
         for problem in begun.problems:
             say(p, problem)
         if begun.run is None:
@@ -191,7 +189,7 @@ class Generation:
         networks, self._networks = self._networks, ()
         self._pass = None
         webui.collect_memory()
-        say(p, f"composing failed {when} ({reason}); from there on the networks act merged, the usual way")
+        say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
         if self._composed:
             p.extra_generation_params[STOPPED] = when
         else:
@@ -231,7 +229,7 @@ def _retold(parts: Parts | None, own: Parts | None, texts: Parts | None) -> Part
 
 
 def _call(params: Any) -> str:
-    return f"at call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
+    return f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
 
 
 def _pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:

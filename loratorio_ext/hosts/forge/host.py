@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.generation import Generation
-from loratorio_ext.hosts.forge.pool import Pool
+from loratorio_ext.hosts.forge.networks import network_of_pool
 from loratorio_ext.hosts.webuis.host import Host, generation_of
+from loratorio_ext.hosts.webuis.pool import Pool
 
 
-def forge_host() -> Host[Generation]:
+def forge_host() -> Host:
     """What the script calls; one for each tab."""
-    pool = Pool()
+    pool = Pool(webui, network_of_pool)
     return Host(lambda settings, store: Generation(settings, store, pool))
 
 

@@ -35,6 +35,10 @@ class RowsOfRun:
         finally:
             self.table = ()
 
+    def routed(self, model: Any, table: Table) -> RoutedModel:
+        """The model for one evaluation whose chunks have these rows."""
+        return RoutedModel(model, self._router, table)
+
     def release(self) -> None:
         """Drop what was prepared for calls so far."""
         self._router.release()

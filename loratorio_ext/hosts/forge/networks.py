@@ -70,11 +70,10 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     return list(found.values())
 
 
-def missing_names(data: ExtraNetworkData) -> list[str]:
-    """Names in tags for which Forge has loaded nothing."""
-    loaded = {network.mentioned_name for network in webui.loaded_networks()}
-    names = (params.positional[0] for params in tags_of_networks(data))
-    return [name for name in dict.fromkeys(names) if name not in loaded]
+def network_of_pool(name: str, file: str) -> ComposedNetwork:
+    """A network that no tag names, at strength 1."""
+    unet, clip = webui.patches_of_file(file)
+    return ComposedNetwork(name, file, 1.0, 1.0, unet, clip, in_prompt=False)
 
 
 def strengths_of(params: Any) -> tuple[float, float]:
@@ -92,7 +91,8 @@ def unet_without(unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
 
 def unet_with_all(unet: Any) -> Any:
     """A clone of a UNet patcher with all networks of the prompt again."""
-    return _with_patches(unet.clone(), dict(webui.objects_with_networks().unet.lora_patches))
+    of_prompt = webui.objects_with_networks().unet.lora_patches
+    return _with_patches(unet.clone(), {**of_prompt, **unet.lora_patches})  # others may have added theirs
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork, problems_of_layers
+from loratorio_ext.hosts.webuis.progress import CostText
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import NetworkUse, Run, Source, cost
+from loratorio_ext.run import NetworkUse, Run, Source
 from loratorio_ext.settings import Settings
 
 TEXTS_REPLACED = (
@@ -39,18 +40,12 @@ class SamplingPass:
     def __init__(
         self,
         p: Any,
-        x: Tensor,
         settings: Settings,
         networks: Sequence[ComposedNetwork],
         store: ConditionStore,
     ) -> None:
-        """Bind the networks to the model that is loaded, and encode the prompts for each of them.
-
-        ``x``: latents of the pass, for their shape.
-        """
+        """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
         self._settings = settings
-        self._costs: dict[bool, tuple[int, ...]] = {}
-        self._deltas: list[LayersOfNetwork] = []
         modules: dict[str, nn.Module] = {}
         fitting: dict[ComposedNetwork, LayersOfNetwork] = {}
         model = webui.objects().unet.model
@@ -60,14 +55,14 @@ class SamplingPass:
         self.problems = problems_of_layers(fitting)
         self._layers = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
         self.networks = tuple(self._layers)
+        self._cost = CostText(settings, len(self.networks), base_is_given=False)
         self.run: Run | None = None
         self.model = webui.model_identity()
-        self._rows = len(x)
         if not self.networks:
             return
         self._conditions = self._encode(p, networks, store)
-        self._router = Router(modules, [found.deltas for found in self._layers.values()])
-        self._rows_of_run = RowsOfRun(self._router)
+        router = Router(modules, [found.deltas for found in self._layers.values()])
+        self._rows_of_run = RowsOfRun(router)
         uses = [NetworkUse(one.name, one.unet) for one in self.networks]
         self.run = Run(settings, uses, self._rows_of_run, host=webui.NAME)
 
@@ -94,7 +89,6 @@ class SamplingPass:
         texts, unchanged = self._texts(denoiser, Texts(cond, uncond))
         asked = ForgeEvaluation(
             model=model,
-            router=self._router,
             rows_of_run=self._rows_of_run,
             x=x,
             timestep=timestep,
@@ -103,7 +97,7 @@ class SamplingPass:
             index=int(denoiser.step),
             total=max(int(denoiser.total_steps), 1),
         )
-        self._say_cost(asked)
+        webui.say_while_working(self._cost.of(asked))
         prediction = self.run.step(asked)
         answer = OneAnswer(prediction.cond, prediction.uncond, (cond, uncond), x, timestep, model_options)
         return answer, unchanged
@@ -135,18 +129,3 @@ class SamplingPass:
         if acts_merged and changing:
             found["merged"] = encode_with(store, p, networks, self.networks)
         return found
-
-    def _say_cost(self, evaluation: ForgeEvaluation) -> None:
-        guided = evaluation.guided
-        if guided not in self._costs:
-            self._costs[guided] = cost(
-                self._settings,
-                len(self.networks),
-                guided,
-                total=evaluation.total,
-                images=evaluation.images,
-            )
-        rows = self._costs[guided]
-        plain = evaluation.images * (1 + guided)
-        now = rows[min(evaluation.index, len(rows) - 1)]
-        webui.say_while_working(f"LoRAtorio: {now} predictions at this step instead of {plain}")

@@ -16,6 +16,8 @@ from backend.sampling import condition, sampling_function
 from modules import processing, prompt_parser, shared
 from torch import Tensor, nn
 
+from loratorio_ext.hosts.webuis.conditions import encode_pass
+
 NAME = "Forge"
 
 PRE_CFG = "sampler_pre_cfg_function"
@@ -118,16 +120,8 @@ def plain_weight(layer: nn.Module) -> Tensor:
 
 
 def encode(p: Any) -> tuple[Any, Any]:
-    """(c, uc) of the pass that ``p`` is in, encoded by ``objects().clip``; uc is None at a CFG scale of 1.
-
-    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
-    """
-    if getattr(p, "is_hr_pass", False):
-        p.hr_c = None
-        p.calculate_hr_conds()
-    else:
-        processing.StableDiffusionProcessing.setup_conds(p)
-    return p.get_conds()  # type: ignore[no-any-return]
+    """(c, uc) of the pass that ``p`` is in, by ``objects().clip``; uc is None at a CFG scale of 1."""
+    return encode_pass(p, processing.StableDiffusionProcessing.setup_conds)
 
 
 def conditions_at(c: Any, step: int) -> list[dict[str, Any]]:

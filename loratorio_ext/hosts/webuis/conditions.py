@@ -72,6 +72,23 @@ class ConditionStore:
         return found
 
 
+def encode_pass(p: Any, setup_conds: Callable[[Any], object]) -> tuple[Any, Any]:
+    """(c, uc) of the pass that ``p`` is in, encoded by the text encoders as they are now.
+
+    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
+
+    Args:
+        p: of the generation.
+        setup_conds: StableDiffusionProcessing.setup_conds, the one without hires fix.
+    """
+    if getattr(p, "is_hr_pass", False):
+        p.hr_c = None
+        p.calculate_hr_conds()
+    else:
+        setup_conds(p)
+    return p.get_conds()  # type: ignore[no-any-return]
+
+
 def _new_caches() -> dict[str, _Cache]:
     return {name: _Cache((None, None)) for name in _CACHES}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,8 +12,6 @@ from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_
 from loratorio_ext.hosts.webuis.infotext import forget_infotext
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
 from loratorio_ext.settings import Settings
-
-logger = logging.getLogger("loratorio")
 
 # The attribute of p that holds its generation; scripts that copy p copy it too.
 _ATTRIBUTE = "loratorio"
@@ -39,13 +36,10 @@ class GenerationLike(Protocol):
         """``postprocess``."""
 
 
-OneGeneration = TypeVar("OneGeneration", bound=GenerationLike)
-
-
-class Host(Generic[OneGeneration]):
+class Host:
     """Called by the script; one for each tab."""
 
-    def __init__(self, begin: Callable[[Settings, ConditionStore], OneGeneration]) -> None:
+    def __init__(self, begin: Callable[[Settings, ConditionStore], GenerationLike]) -> None:
         """``begin`` makes a generation's part; nothing is asked of the WebUI yet."""
         self._begin = begin
         self._store = ConditionStore()
@@ -69,43 +63,38 @@ class Host(Generic[OneGeneration]):
             delattr(p, _ATTRIBUTE)
             use_the_webui_s_caches(p)
 
-    def generation_of(self, p: Any) -> OneGeneration | None:
-        """LoRAtorio's part of this generation, if it has one."""
-        found: OneGeneration | None = generation_of(p)
-        return found
-
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """``after_extra_networks_activate``."""
-        generation = self.generation_of(p)
+        generation = generation_of(p)
         if generation is not None:
             generation.networks_activated(p, data)
 
     def before_encoding(self, p: Any) -> None:
         """``process_batch``: the prompts are encoded next."""
-        generation = self.generation_of(p)
+        generation = generation_of(p)
         if generation is not None:
             generation.before_encoding(p)
 
     def before_sampling(self, p: Any, x: Tensor) -> None:
         """``process_before_every_sampling``."""
-        generation = self.generation_of(p)
+        generation = generation_of(p)
         if generation is not None:
             generation.before_sampling(p, x)
 
     def sampled(self, p: Any) -> None:
         """``post_sample``: latents are there, the VAE comes next."""
-        generation = self.generation_of(p)
+        generation = generation_of(p)
         if generation is not None:
             generation.sampled(p)
 
     def finished(self, p: Any, processed: Any) -> None:
         """``postprocess``: the pictures are there."""
-        generation = self.generation_of(p)
+        generation = generation_of(p)
         if generation is not None:
             generation.finished(p)
         put_into_answer(p, processed)
 
 
 def generation_of(p: Any) -> Any:
-    """LoRAtorio's part of this generation, or None."""
+    """LoRAtorio's part of this generation (of the adapter's own class), or None."""
     return getattr(p, _ATTRIBUTE, None)

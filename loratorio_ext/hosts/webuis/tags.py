@@ -29,3 +29,12 @@ def kept_names(data: ExtraNetworkData) -> tuple[set[str], list[str]]:
         if problem is not None:
             problems.append(f"network {name[:80]!r}: {problem}")
     return kept, problems
+
+
+def said_of_missing(data: ExtraNetworkData, loaded: Iterable[Any]) -> list[str]:
+    """One sentence for each name in a tag for which the WebUI has loaded nothing (unknown, or broken)."""
+    known = {network.mentioned_name for network in loaded}
+    names = dict.fromkeys(params.positional[0] for params in tags_of_networks(data))
+    return [
+        f"the WebUI has not loaded {name[:80]!r}, so it takes no part" for name in names if name not in known
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 
 class ExtraNetworkParams:
     """The parts of a tag between its colons; one with exactly one equals sign has a name."""
@@ -11,3 +13,12 @@ class ExtraNetworkParams:
 
     def __eq__(self, other):
         return self.items == other.items
+
+
+def parse_prompts(prompts):
+    """(prompts without tags, the tags of the first prompt by kind)."""
+    tag = re.compile(r" *<(\w+):([^>]+)>")
+    data = {}
+    for kind, text in tag.findall(prompts[0]):
+        data.setdefault(kind, []).append(ExtraNetworkParams(text.split(":")))
+    return [tag.sub("", prompt) for prompt in prompts], data

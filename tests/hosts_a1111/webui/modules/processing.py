@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import networks
 import torch
 
@@ -15,15 +13,6 @@ from modules import (
     sd_samplers_timesteps,
     shared,
 )
-
-
-def parse_prompts(prompts):
-    """(prompts without tags, the tags of the first prompt by kind)."""
-    tag = re.compile(r" *<(\w+):([^>]+)>")
-    data = {}
-    for kind, text in tag.findall(prompts[0]):
-        data.setdefault(kind, []).append(extra_networks.ExtraNetworkParams(text.split(":")))
-    return [tag.sub("", prompt) for prompt in prompts], data
 
 
 def activate(p, extra_network_data):
@@ -197,7 +186,7 @@ def process_images(p):
             p.iteration = iteration
             place = slice(p.iteration * size, (p.iteration + 1) * size)
             p.negative_prompts = p.all_negative_prompts[place]
-            p.prompts, p.extra_network_data = parse_prompts(p.all_prompts[place])
+            p.prompts, p.extra_network_data = extra_networks.parse_prompts(p.all_prompts[place])
             activate(p, p.extra_network_data)
             for script in p.scripts:
                 script.process_batch(p, *p.script_args, batch_number=iteration, prompts=p.prompts)
@@ -217,7 +206,7 @@ def _sample_batch(p):
     x = p.sample(x)
     if getattr(p, "all_hr_prompts", None):
         p.is_hr_pass = True
-        p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
+        p.hr_prompts, p.hr_extra_network_data = extra_networks.parse_prompts(p.all_hr_prompts)
         activate(p, p.hr_extra_network_data)
         p.calculate_hr_conds()
         x = p.sample(x.repeat_interleave(2, 2).repeat_interleave(2, 3) / 6)

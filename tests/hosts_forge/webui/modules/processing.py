@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import networks
 import torch
 from backend.sampling.sampling_function import sampling_prepare
@@ -15,15 +13,6 @@ from modules import (
     sd_samplers_common,
     shared,
 )
-
-
-def parse_prompts(prompts):
-    """(prompts without tags, the tags of the first prompt by kind)."""
-    tag = re.compile(r" *<(\w+):([^>]+)>")
-    data = {}
-    for kind, text in tag.findall(prompts[0]):
-        data.setdefault(kind, []).append(extra_networks.ExtraNetworkParams(text.split(":")))
-    return [tag.sub("", prompt) for prompt in prompts], data
 
 
 def activate(p, extra_network_data):
@@ -193,9 +182,9 @@ def process_images(p):
             place = slice(iteration * size, (iteration + 1) * size)
             model.forge_objects = model.forge_objects_original.shallow_copy()
             p.negative_prompts = p.all_negative_prompts[place]
-            p.prompts, p.extra_network_data = parse_prompts(p.all_prompts[place])
+            p.prompts, p.extra_network_data = extra_networks.parse_prompts(p.all_prompts[place])
             if getattr(p, "enable_hr", False):
-                p.hr_prompts, p.hr_extra_network_data = parse_prompts(p.all_hr_prompts)
+                p.hr_prompts, p.hr_extra_network_data = extra_networks.parse_prompts(p.all_hr_prompts)
             activate(p, p.extra_network_data)
             model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
             for script in p.scripts:

@@ -1,0 +1,36 @@
+"""What a step costs, in words beside the progress bar."""
+
+from __future__ import annotations
+
+from loratorio_ext.run import Evaluation, cost
+from loratorio_ext.settings import Settings
+
+
+class CostText:
+    """Says how many predictions each step of a pass makes."""
+
+    def __init__(self, settings: Settings, networks: int, *, base_is_given: bool) -> None:
+        """``base_is_given``: the WebUI has predicted for the base before, whether that is used or not."""
+        self._settings = settings
+        self._networks = networks
+        self._base_is_given = base_is_given
+        self._costs: dict[bool, tuple[int, ...]] = {}
+
+    def of(self, evaluation: Evaluation) -> str:
+        """The text for one evaluation."""
+        guided = evaluation.guided  # all else is the same at every step of a pass
+        if guided not in self._costs:
+            self._costs[guided] = cost(
+                self._settings,
+                self._networks,
+                guided,
+                total=evaluation.total,
+                images=evaluation.images,
+                cond_rows=evaluation.cond_rows,
+            )
+        rows = self._costs[guided]
+        plain = evaluation.cond_rows + evaluation.images * guided
+        now = rows[min(evaluation.index, len(rows) - 1)]
+        if now == plain and self._base_is_given:  # outside start and end the merged rows come on top
+            now += plain
+        return f"LoRAtorio: {now} predictions at this step instead of {plain}"
