@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -10,6 +12,8 @@ from torch import Tensor
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.host import Host
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
+
+logger = logging.getLogger("loratorio")
 
 
 class Callbacks(Protocol):
@@ -25,11 +29,10 @@ class Callbacks(Protocol):
 def host_of_this_webui() -> Host:
     """What the script calls; one for each tab."""
     if _is_forge():
-        from loratorio_ext.hosts.forge import forge_host
-
-        return forge_host()
+        forge = _adapter_of_forge()
+        return _unsupported_host() if forge is None else forge.forge_host()
     if _has_another_backend():
-        return Host(lambda settings, store: _Unsupported())
+        return _unsupported_host()
     from loratorio_ext.hosts.a1111 import a1111_host
 
     return a1111_host()
@@ -38,14 +41,26 @@ def host_of_this_webui() -> Host:
 def callbacks_of_this_webui() -> Callbacks | None:
     """What is called around model calls; None where nothing can be composed."""
     if _is_forge():
-        from loratorio_ext.hosts import forge
-
-        return forge.DenoiserCallbacks()
+        forge = _adapter_of_forge()
+        return None if forge is None else forge.DenoiserCallbacks()
     if _has_another_backend():
         return None
     from loratorio_ext.hosts import a1111
 
     return a1111.DenoiserCallbacks()
+
+
+def _adapter_of_forge() -> Any:
+    """The adapter; None where it lacks something that it asks for: a relative of Forge, or no lora script."""
+    try:
+        return import_module("loratorio_ext.hosts.forge")
+    except ImportError as error:
+        logger.warning("this WebUI looks like Forge but lacks a part of it: %s", error)
+        return None
+
+
+def _unsupported_host() -> Host:
+    return Host(lambda settings, store: _Unsupported())
 
 
 class _Unsupported:
@@ -73,12 +88,12 @@ class _Unsupported:
 
 def _is_forge() -> bool:
     """Forge since August 2024, when its backend became its own."""
-    return _there("backend.sampling.sampling_function") and _there("backend.patcher.lora")
+    return all(map(_there, ("modules_forge", "backend.sampling.sampling_function", "backend.patcher.lora")))
 
 
 def _has_another_backend() -> bool:
     """Older Forge and what stems from it has ldm_patched in A1111's place (reForge, Forge Classic)."""
-    return _there("ldm_patched") or _there("backend")
+    return _there("ldm_patched") or _there("backend.memory_management")
 
 
 def _there(name: str) -> bool:

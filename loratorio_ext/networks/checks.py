@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from loratorio_ext.networks.delta import Delta, Dense, LowRank
-from loratorio_ext.networks.kinds import convolution_dims, norm_kind, output_width
+from loratorio_ext.networks.kinds import convolution_dims, input_width, norm_kind, output_width
 
 NEVER_CALLED = (nn.MultiheadAttention, nn.modules.linear.NonDynamicallyQuantizableLinear)
 """torch's attention and its `out_proj`: `out_proj.forward` never runs, and a hook on it would do nothing."""
@@ -49,9 +49,7 @@ def _misfit(delta: Delta, module: nn.Module) -> str | None:
     if getattr(module, "transposed", False):
         return "transposed convolutions cannot be routed"
     groups = _integer(module, "groups") or 1
-    channels = _integer(module, "in_channels")
-    width_in = channels // groups if channels is not None else _integer(module, "in_features")
-    width = output_width(module)
+    width_in, width = input_width(module), output_width(module)
     if groups > 1 and delta.output_slice is not None:
         return "an output slice of a convolution with groups cannot be routed"
     norm = norm_kind(module)

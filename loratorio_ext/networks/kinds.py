@@ -38,6 +38,28 @@ def output_width(module: nn.Module) -> int | None:
         value = getattr(module, name, None)
         if isinstance(value, int):
             return value
+    shape = _shape(module)
+    return shape[0] if shape else None
+
+
+def input_width(module: nn.Module) -> int | None:
+    """Width of the layer's input (of one group) as its attributes tell it, else a linear weight's."""
+    channels = getattr(module, "in_channels", None)
+    if isinstance(channels, int):
+        return channels // (getattr(module, "groups", None) or 1)
+    features = getattr(module, "in_features", None)
+    if isinstance(features, int):
+        return features
+    shape = _shape(module)
+    return shape[1] if len(shape) == 2 else None
+
+
+def _shape(module: nn.Module) -> tuple[int, ...]:
+    """Shape of the weight as numbers; () where it is not known.
+
+    A weight in 4 bits is stored as a column of packed bytes, and its state tells the shape (bitsandbytes).
+    """
     weight = getattr(module, "weight", None)
-    shape = getattr(weight, "shape", None)
-    return int(shape[0]) if shape is not None and len(shape) > 0 else None
+    state = getattr(weight, "quant_state", None)
+    shape = getattr(weight if state is None else state, "shape", None)
+    return tuple(int(side) for side in shape) if shape is not None else ()

@@ -54,7 +54,7 @@ class Recipe:
     common_pictures: int = 3_000
     network_steps: int = 350
     network_batch: int = 24
-    network_rounds: int = 3
+    network_rounds: int = 6
     learning_rate: float = 8e-3
     gate_pictures: int = 64
     judged_pictures: int = 2_000

@@ -24,7 +24,9 @@ def clean() -> Iterator[None]:
 
 def forget() -> None:
     """Looking for a module leaves the packages above it behind."""
-    for name in [one for one in sys.modules if one.split(".")[0] in ("backend", "ldm_patched")]:
+    for name in [
+        one for one in sys.modules if one.split(".")[0] in ("backend", "ldm_patched", "modules_forge")
+    ]:
         del sys.modules[name]
 
 
@@ -43,6 +45,7 @@ def test_another_backend_is_refused_in_words(
 ) -> None:
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()
+    (tmp_path / package / "memory_management.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     assert find.callbacks_of_this_webui() is None
     host = find.host_of_this_webui()

@@ -21,7 +21,7 @@ STANDIN = (
     HERE / "webui" / "extensions-builtin" / "sd_forge_lora",
 )
 WIDTH = 12
-PARTS = ("shared", "processing", "script_callbacks", "scripts", "prompt_parser")
+PARTS = ("shared", "processing", "script_callbacks", "scripts", "prompt_parser", "sd_models")
 BACKEND = ("memory_management", "operations", "utils")
 
 
@@ -95,6 +95,7 @@ class Engine:
         self.kind = kind
         self.sd_checkpoint_info = SimpleNamespace(filename=name)
         self.current_lora_hash = "[]"
+        self.extra_generation_params: dict[str, str] = {}
         clip = importlib.import_module("backend.patcher.clip").CLIP(self.encoder)
         self.forge_objects = base.ForgeObjects(patcher.UnetPatcher(self.k_model), clip, None, None)
         self.forge_objects_original = self.forge_objects.shallow_copy()
@@ -102,6 +103,8 @@ class Engine:
 
     def get_learned_conditioning(self, text: str) -> Any:
         importlib.import_module("backend.memory_management").load_model_gpu(self.forge_objects.clip.patcher)
+        if "embedding" in text:
+            self.extra_generation_params["TI"] = "embedding"
         encoded = self.encoder(text)
         if self.kind == "sd":
             return encoded
@@ -206,7 +209,10 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
 def forget() -> None:
     """The stand-in's modules hold state, and other tests have modules of the same names."""
     for name in list(sys.modules):
-        if name.split(".")[0] in {"modules", "backend", "networks", "network"} or ".hosts.forge" in name:
+        if (
+            name.split(".")[0] in {"modules", "modules_forge", "backend", "networks", "network"}
+            or ".hosts.forge" in name
+        ):
             del sys.modules[name]
 
 

@@ -67,7 +67,7 @@ def test_rows_and_conditions_are_laid_out_as_forge_s(
     merged, _ = draw(prompts, **fields)
     composed, p = draw(prompts, ALONE, **fields)
     assert close(composed, merged)
-    assert set(p.comments) <= {"LoRAtorio: there is no network to compose"}
+    assert set(p.comments) <= {"LoRAtorio: there is no network to compose in the hires pass"}
 
 
 @pytest.mark.parametrize("recenter", [0.0, 0.5, 1.0])
@@ -85,6 +85,120 @@ def test_calls_of_any_size_give_the_same_picture(
     picture, _ = draw(prompts, {"recenter": recenter, "batch_rows": rows})
     assert close(picture, wanted)
     assert max(calls) <= 2
+
+
+def predictions(webui: SimpleNamespace, prompt: str, settings: Any = None) -> Any:
+    """(x, sigma, cond, uncond) of the first evaluation, as functions after the guidance see them."""
+    seen: list[Any] = []
+
+    class Watching:
+        def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
+            unet = p.sd_model.forge_objects.unet.clone()
+
+            def look(a: Any) -> Any:
+                seen.append([a[name].clone() for name in ("input", "cond_denoised", "uncond_denoised")])
+                return a["denoised"]
+
+            unet.model_options.setdefault("sampler_post_cfg_function", []).append(look)
+            p.sd_model.forge_objects.unet = unet
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *args, **kwargs: None
+
+    scripts = [Watching()] if settings is None else [Watching(), webui.script.LoRAtorio()]
+    p = webui.processing.StableDiffusionProcessingTxt2Img(prompt, scripts=scripts, script_args=[settings])
+    webui.processing.process_images(p)
+    return seen[0]
+
+
+def test_every_and_sub_prompt_is_composed_by_itself(webui: SimpleNamespace) -> None:
+    """Against the method's function on predictions that Forge itself made with merged networks."""
+    from loratorio_ext.method import Subprompts, compose
+
+    settings = {"patch_size": 2, "temperature": 0.05, "recenter": 0.25}
+    weights, texts, names = (1.0, -0.6), ("a cat", "a red dog"), ("lin", "te")
+    x, cond, uncond = predictions(webui, "a cat AND a red dog :-0.6 <lora:lin:1> <lora:te:1>", settings)
+    plain = [predictions(webui, text) for text in texts]
+    merged = [[predictions(webui, f"{text} <lora:{name}:1>") for text in texts] for name in names]
+    wanted = compose(
+        torch.cat([one[1] for one in plain]),
+        torch.stack([torch.cat([one[1] for one in network]) for network in merged]),
+        plain[0][2],
+        torch.stack([network[0][2] for network in merged]),
+        top_k=0,
+        top_k_scope="image",
+        compare_as=lambda denoised: x - denoised,
+        subprompts=Subprompts((0, 0), weights),
+        **settings,  # type: ignore[arg-type]
+    )
+    mean = (weights[0] * wanted.cond[:1] + weights[1] * wanted.cond[1:]) / sum(weights)
+    assert close(cond, mean) and wanted.uncond is not None and close(uncond, wanted.uncond)
+
+
+def test_sub_prompts_count_as_rows(webui: SimpleNamespace, draw: Any) -> None:
+    prompt = "a cat AND a dog :0.5 AND a red house :0.3 <lora:te:1> <lora:lin:1>"
+    wanted, _ = draw(prompt, {})
+    model, texts = webui.shared.sd_model.k_model, []
+    original = model.apply_model
+
+    def watching(*arguments: Any, **c: Any) -> Any:
+        texts.append(webui.shared.state.textinfo)
+        return original(*arguments, **c)
+
+    model.apply_model = watching
+    model.calls.clear()
+    picture, p = draw(prompt, {"batch_rows": 1})
+    assert close(picture, wanted) and p.comments == {}
+    assert model.calls == [1] * 12 * 4
+    assert set(texts) == {"LoRAtorio: 12 predictions at this step instead of 4"}
+
+
+def test_layers_in_four_bits_are_composed(webui: SimpleNamespace, draw: Any) -> None:
+    """As bitsandbytes and Forge keep them: no width in the layer, the weight a column of packed bytes."""
+
+    class FourBits(torch.nn.Module):
+        def __init__(self, linear: Any) -> None:
+            super().__init__()
+            self.plain, self.bias = linear.weight.detach(), linear.bias
+            self.weight = torch.nn.Parameter(
+                torch.zeros(linear.weight.numel() // 2, 1, dtype=torch.uint8), False
+            )
+            self.weight.quant_state = SimpleNamespace(shape=linear.weight.shape)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x, self.plain, self.bias)
+
+    prompt = "a cat <lora:lin:1> <lora:sliced:0.7>"
+    wanted, _ = draw(prompt, {})
+    model = webui.shared.sd_model.k_model
+    linear = webui.operations.ForgeOperations.Linear
+    for name, module in list(model.named_modules()):
+        if isinstance(module, linear):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, FourBits(module))
+    picture, p = draw(prompt, {})
+    assert close(picture, wanted) and p.comments == {}
+
+
+def test_a_network_that_an_option_adds_is_composed(webui: SimpleNamespace, draw: Any) -> None:
+    both, _ = draw("a cat <lora:te:0.5> <lora:lin:1>", {})
+    alone, _ = draw("a cat <lora:lin:1>", {})
+    webui.shared.opts.sd_lora = "lin"
+    added, p = draw("a cat <lora:te:0.5>", {})
+    assert close(added, both) and p.comments == {}
+    added, p = draw("a cat", {})
+    assert close(added, alone) and p.comments == {}
+
+
+def test_a_pool_s_file_that_has_changed_is_read_anew(webui: SimpleNamespace, draw: Any) -> None:
+    import os
+
+    file = webui.folder / "twin.safetensors"
+    draw("a cat", {"pool": "twin"})
+    file.write_bytes((webui.folder / "te.safetensors").read_bytes())
+    os.utime(file, (1, 1))
+    changed, _ = draw("a cat", {"pool": "twin", **ALONE})
+    assert close(changed, draw("a cat <lora:te:1>")[0])
 
 
 def test_a_copy_beside_a_network_changes_nothing(draw: Any) -> None:

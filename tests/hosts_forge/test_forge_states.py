@@ -123,11 +123,13 @@ def test_afterwards_plain_and_merged_pictures_are_as_before(
     assert torch.equal(draw(PROMPT, scripts=[])[0], merged)
 
 
-def test_the_objects_at_work_are_as_after_a_plain_picture(webui: SimpleNamespace, draw: Any) -> None:
+def test_nothing_of_ours_acts_in_the_objects_at_work(webui: SimpleNamespace, draw: Any) -> None:
     draw(PROMPT, {})
     model = webui.shared.sd_model
-    assert model.forge_objects.unet is model.forge_objects_after_applying_lora.unet
     assert model.forge_objects.clip is model.forge_objects_after_applying_lora.clip
+    assert not model.forge_objects.unet.model_options["sampler_pre_cfg_function"]
+    draw("a cat")
+    assert model.forge_objects.unet is model.forge_objects_after_applying_lora.unet
 
 
 def test_a_failure_of_ours_goes_on_merged_and_says_so(webui: SimpleNamespace, draw: Any) -> None:
@@ -192,31 +194,6 @@ def test_another_checkpoint(webui: SimpleNamespace, draw: Any) -> None:
     assert close(composed, merged) and p.comments == {}
     webui.shared.sd_model = old
     assert torch.equal(draw(PROMPT, {})[0], first)
-
-
-def test_a_refiner_in_the_middle_is_bound_anew(webui: SimpleNamespace, draw: Any) -> None:
-    first = webui.shared.sd_model
-    second = webui.engine_class("second", 5)
-
-    def refine(denoiser: Any) -> bool:
-        if denoiser.step != 2 or webui.shared.sd_model is second:
-            return False
-        p = denoiser.p
-        webui.shared.sd_model = second
-        webui.processing.activate(p, p.extra_network_data)
-        p.setup_conds()
-        c, uc = p.get_conds()
-        denoiser.sampler.sampler_extra_args.update(cond=c, uncond=uc)
-        second.forge_objects.unet = second.forge_objects_after_applying_lora.unet
-        webui.processing.sampling_prepare(second.forge_objects.unet, torch.zeros(1, 4, 8, 8))
-        return True
-
-    merged, _ = draw("a cat <lora:te:1> <lora:lin:1>", refine=refine)
-    webui.shared.sd_model = first
-    composed, p = draw("a cat <lora:te:1>", ALONE, refine=refine)
-    webui.shared.sd_model = first
-    alone, _ = draw("a cat <lora:te:1>", refine=refine)
-    assert close(composed, alone) and not close(composed, merged) and p.comments == {}
 
 
 def test_prompts_are_encoded_once(webui: SimpleNamespace, draw: Any) -> None:

@@ -19,9 +19,9 @@ from loratorio_ext.hosts.a1111.networks import (
 )
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
 from loratorio_ext.hosts.webuis.attempt import attempt
-from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
-from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
+from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
 from loratorio_ext.run import Half, Report, Row
@@ -43,7 +43,8 @@ class Generation:
         self._networks: Sequence[ComposedNetwork] = ()
         self._pass: SamplingPass | None = None
         self._params: Any = None
-        self._composed = False
+        self._infotext = Infotext(settings)
+        self._none = False
         self.reports: list[Report] = []
 
     # ------------------------------------------------ the WebUI's hooks, in their order
@@ -52,12 +53,12 @@ class Generation:
         """The WebUI has loaded the networks of the pass to come; nothing is encoded yet."""
         self._pass = None
         self._networks = ()
-        if not getattr(p, "is_hr_pass", False):
-            self._composed = False
-        forget_infotext(p)
+        self._none = False
+        self._infotext.networks_activated(p)
         obstacle = _obstacle(p)
         if obstacle is not None:
             say(p, f"{obstacle}; the networks act merged, the usual way")
+            self._infotext.will_not_compose(p)
             return
         kept, problems = kept_names(data)
         problems += said_of_missing(data, webui.loaded_networks())
@@ -67,21 +68,25 @@ class Generation:
             say(p, problem)
         self._networks = (*taken, *pool)
         if not self._networks:
-            say(p, "there is no network to compose")
+            self._none = True
+            self._infotext.will_not_compose(p)
             return
         self._store.expect(len(self._networks) + 2)
         self._store.use(p, text_key(()))
-        write_infotext(p, self._settings)
+        self._infotext.will_compose(p)
 
     def before_encoding(self, p: Any) -> None:
         """Prompts are encoded next: the base's, since the WebUI's list holds the kept networks alone."""
 
     def before_sampling(self, p: Any, x: Tensor) -> None:
         """A sampler begins; its first model call tells more."""
+        if self._none:
+            say_that_there_is_none(p)
 
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
         self._params = None
+        self._infotext.sampling()
         if not self._networks:
             return
         reason = attempt(lambda: self._begin_pass(p, params))
@@ -111,6 +116,7 @@ class Generation:
     def sampled(self, p: Any) -> None:
         """Latents are there; the VAE needs the memory more than we do."""
         self._pass = None
+        self._infotext.sampled()
 
     def finished(self, p: Any) -> None:
         """The pictures are there."""
@@ -137,7 +143,7 @@ class Generation:
     def _compose(self, params: Any, predicted: Tensor) -> None:
         if self._pass is not None:
             self._pass.compose(params, predicted)
-            self._composed = True
+            self._infotext.composed()
 
     def _fall_back(self, p: Any, params: Any, reason: str) -> Conditions:
         """Go on with this pass as the WebUI would have done, all networks merged in UNet and text encoder.
@@ -150,10 +156,7 @@ class Generation:
         give_back(networks)
         call = f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
         say(p, f"composing failed at {call} ({reason}); from there on the networks act merged, the usual way")
-        if self._composed:
-            p.extra_generation_params[STOPPED] = call
-        else:
-            forget_infotext(p)
+        self._infotext.stopped(p, call)
         self._store.use(p, text_key(()))
         conditions = Conditions(*webui.encode(p))
         params.denoiser.sampler.sampler_extra_args.update(cond=conditions.c, uncond=conditions.uc)

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
 
-Area = tuple[int, int, int, int]
-
 
 class OneAnswer:
     """A function around model calls that answers one evaluation, and lets all later calls through.
@@ -59,7 +57,7 @@ class OneAnswer:
         answer = self._predictions[half][:, :, y : y + height, x : x + width]
         return answer.to(chunk)
 
-    def _area(self, chunk: Tensor) -> Area:
+    def _area(self, chunk: Tensor) -> webui.Area:
         """Which part of the latent a chunk is; told by its content where conditions have areas."""
         if len(self._areas) == 1:
             return self._areas[0]

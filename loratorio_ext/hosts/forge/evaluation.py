@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
+from loratorio_ext.method import Subprompts
 from loratorio_ext.run import Half, Row, Source
 
 Parts = Sequence[Mapping[str, Any]]
@@ -18,6 +19,9 @@ Parts = Sequence[Mapping[str, Any]]
 
 Entry = tuple[Source, int]
 """A source and an image."""
+
+Pass = tuple[int | None, bool]
+"""The number of a conditional dict, if any, and whether the unconditional goes with it."""
 
 # Entries of a dict's model_conds that come from the prompt; the others belong to the picture.
 _TEXT = ("c_crossattn", "y")
@@ -35,9 +39,9 @@ class Texts:
 class ForgeEvaluation:
     """What a pre-CFG function is given (see ``run.Evaluation``).
 
-    Predictions are denoised latents, whatever the sampler. Forge's mean over AND sub-prompts, areas and masks
-    is linear, and an image's weights are the same for all its sub-prompts: so each source is evaluated as a
-    whole, and there is one conditional row for each image.
+    Predictions are denoised latents, whatever the sampler. Every conditional dict (an AND sub-prompt, or one
+    that an extension has given a mask or an area) has a row for each image: row r is dict r // B of image
+    r % B. Dicts of the unconditional side are evaluated as a whole, as Forge takes their mean.
 
     Attributes:
         model: Forge's KModel.
@@ -45,7 +49,8 @@ class ForgeEvaluation:
         x: noisy latents [B, C, H, W].
         timestep: their sigmas [B].
         model_options: the UNet patcher's.
-        texts: conditions by source; the base's for sources that are not in it.
+        texts: conditions by source, as far as they act at this sigma; the base's for sources that are not in
+            it.
         index: see ``run.Evaluation``.
         total: see ``run.Evaluation``.
     """
@@ -65,9 +70,16 @@ class ForgeEvaluation:
         return self.timestep[0]
 
     @property
-    def subprompts(self) -> None:
-        """There are none; see above."""
-        return
+    def subprompts(self) -> Subprompts | None:
+        """The image and the weight of each conditional row; None where there is one for each image."""
+        parts = self.texts["base"].cond
+        if len(parts) == 1:
+            return None
+        weights = [float(part.get("strength", 1.0)) for part in parts]
+        return Subprompts(
+            tuple(image for _ in parts for image in range(self.images)),
+            tuple(weight for weight in weights for _ in range(self.images)),
+        )
 
     @property
     def images(self) -> int:
@@ -76,8 +88,8 @@ class ForgeEvaluation:
 
     @property
     def cond_rows(self) -> int:
-        """One for each image."""
-        return len(self.x)
+        """One for each conditional dict and image."""
+        return len(self.x) * len(self.texts["base"].cond)
 
     @property
     def guided(self) -> bool:
@@ -92,44 +104,80 @@ class ForgeEvaluation:
 
     def predict(self, rows: Sequence[Row]) -> Tensor:
         """Predictions [len(rows), C, H, W]; Forge makes more than one model call where memory asks for it."""
-        wanted: dict[Entry, dict[Half, int]] = {}
-        for place, row in enumerate(rows):
-            wanted.setdefault((row.source, row.index), {})[row.half] = place
         result = self.x.new_zeros(len(rows), *self.x.shape[1:])
-        for halves in dict.fromkeys(tuple(found) for found in wanted.values()):
-            entries = [entry for entry, found in wanted.items() if tuple(found) == halves]
-            strengths = {entry[0]: self.rows_of_run.table[wanted[entry][halves[0]]] for entry in entries}
-            for together in self._together(entries):
+        strengths = {row.source: self.rows_of_run.table[place] for place, row in enumerate(rows)}
+        for (part, with_uncond), wanted in self._passes(rows).items():
+            for together in self._together(list(wanted)):
                 table = [strengths[source] for source, _ in together]
-                predicted = dict(
-                    zip(("cond", "uncond"), self._evaluate(together, halves, table), strict=True)
-                )
+                cond, uncond = self._evaluate(together, part, with_uncond, table)
                 for number, entry in enumerate(together):
                     for half, place in wanted.get(entry, {}).items():
-                        if half in halves:
-                            result[place] = predicted[half][number]
+                        result[place] = (cond if half == "cond" else uncond)[number]
         return result
+
+    def combined(self, cond: Tensor) -> Tensor:
+        """Conditional rows [R, C, H, W] to one for each image, [B, C, H, W], weighted as Forge does it.
+
+        Source: calc_cond_uncond_batch (backend/sampling/sampling_function.py).
+        """
+        parts = self.texts["base"].cond
+        if len(parts) == 1:
+            return cond
+        total, weights = torch.zeros_like(self.x), torch.full_like(self.x, 1e-37)
+        for part, rows in zip(parts, cond.split(self.images), strict=True):
+            place = webui.place_of(part, self.x, self.timestep)
+            if place is not None:
+                (height, width, y, x), weight = place
+                cut = (..., slice(y, y + height), slice(x, x + width))
+                total[cut] += rows[cut] * weight
+                weights[cut] += weight
+        return total / weights
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
         """Noise, up to the positive factor sigma; a flow model's velocity."""
         if space == "denoised":
             return None
-        return lambda denoised: self.x.to(denoised.dtype) - denoised
+        x = self.x.repeat(len(self.texts["base"].cond), 1, 1, 1)
+        return lambda denoised: x.to(denoised.dtype) - denoised
+
+    def _passes(self, rows: Sequence[Row]) -> dict[Pass, dict[Entry, dict[Half, int]]]:
+        """Which rows Forge evaluates together, with their places: uncond beside a cond."""
+        found: dict[Entry, tuple[dict[int, int], list[int]]] = {}
+        for place, row in enumerate(rows):
+            part, image = divmod(row.index, self.images)
+            conds, unconds = found.setdefault((row.source, image), ({}, []))
+            if row.half == "cond":
+                conds[part] = place
+            else:
+                unconds.append(place)
+        passes: dict[Pass, dict[Entry, dict[Half, int]]] = {}
+        for entry, (conds, unconds) in found.items():
+            for number, (part, place) in enumerate(conds.items()):
+                with_uncond = bool(unconds) and number == 0
+                places: dict[Half, int] = {"cond": place}
+                passes.setdefault((part, with_uncond), {})[entry] = places
+                if with_uncond:
+                    places["uncond"] = unconds[0]
+            if not conds:
+                passes.setdefault((None, True), {})[entry] = {"uncond": unconds[0]}
+        return passes
 
     def _evaluate(
-        self, entries: Sequence[Entry], halves: Sequence[Half], table: Sequence[Sequence[float]]
+        self, entries: Sequence[Entry], part: int | None, with_uncond: bool, table: Sequence[Sequence[float]]
     ) -> tuple[Tensor, Tensor]:
         places = [image for _, image in entries]
-        cond = self._joined(entries, "cond") if "cond" in halves else []
-        uncond = self._joined(entries, "uncond") if "uncond" in halves else None
+        cond = [] if part is None else [{**self._joined(entries, "cond", part), "strength": 1.0}]
+        uncond: list[dict[str, Any]] | None = None
+        if with_uncond:
+            every = range(len(self._parts("base", "uncond")))
+            uncond = [self._joined(entries, "uncond", number) for number in every]
         model = self.rows_of_run.routed(self.model, table)
         return webui.evaluate(model, cond, uncond, self.x[places], self.timestep[places], self.model_options)
 
-    def _joined(self, entries: Sequence[Entry], half: Half) -> list[dict[str, Any]]:
-        """The dicts of these entries, with a row for each."""
-        sources = [self._parts(source, half) for source, _ in entries]
-        images = [image for _, image in entries]
-        return [self._dict([parts[number] for parts in sources], images) for number in range(len(sources[0]))]
+    def _joined(self, entries: Sequence[Entry], half: Half, number: int) -> dict[str, Any]:
+        """The dicts with this number, as one with a row for each entry."""
+        parts = [self._parts(source, half)[number] for source, _ in entries]
+        return self._dict(parts, [image for _, image in entries])
 
     def _dict(self, parts: Parts, images: Sequence[int]) -> dict[str, Any]:
         joined = dict(parts[0])

@@ -14,15 +14,16 @@ from loratorio_ext.hosts.forge.evaluation import Parts, places_of_texts, with_te
 from loratorio_ext.hosts.forge.networks import (
     ComposedNetwork,
     clip_of,
+    give_text_encoders_back,
     networks_of_prompt,
     unet_with_all,
     unet_without,
 )
 from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
 from loratorio_ext.hosts.webuis.attempt import attempt
-from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
-from loratorio_ext.hosts.webuis.infotext import STOPPED, forget_infotext, write_infotext
+from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
 from loratorio_ext.run import Report
@@ -45,9 +46,8 @@ class Generation:
         self._pass: SamplingPass | None = None
         self._params: Any = None
         self._merged: Conditions | None = None
-        self._composed = False
-        self._own_unet: Any = None
-        self._unet_before: Any = None
+        self._infotext = Infotext(settings)
+        self._none = False
         self._pre_cfg = _pre_cfg_of(weakref.ref(self))
         self.reports: list[Report] = []
 
@@ -57,9 +57,7 @@ class Generation:
         """Forge has made patchers with all networks of the pass to come; nothing is encoded yet."""
         self._pass = self._merged = None
         self._networks = ()
-        if not getattr(p, "is_hr_pass", False):
-            self._composed = False
-        forget_infotext(p)
+        self._infotext.networks_activated(p)
         kept, problems = kept_names(data)
         problems += said_of_missing(data, webui.loaded_networks())
         found = networks_of_prompt(data, kept)
@@ -68,11 +66,12 @@ class Generation:
         for problem in (*problems, *problems_of_pool):
             say(p, problem)
         self._networks = (*found, *pool)
-        if not self._networks:
-            say(p, "there is no network to compose")
+        self._none = not self._networks
+        if self._none:
+            self._infotext.will_not_compose(p)
             return
         self._store.expect(len(self._networks) + 2)
-        write_infotext(p, self._settings)
+        self._infotext.will_compose(p)
         self.before_encoding(p)
 
     def before_encoding(self, p: Any) -> None:
@@ -86,8 +85,11 @@ class Generation:
 
         Before a hires pass this comes twice, and only what the second one does lasts.
         """
-        self._pass = self._merged = None
+        if self._none:
+            say_that_there_is_none(p)
+        self._pass = None
         if self._networks:
+            self._merged = None
             reason = attempt(lambda: self._begin_pass(p, x))
             if reason is not None:
                 self._go_on_merged(p, reason, "the beginning")
@@ -95,10 +97,12 @@ class Generation:
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
+        self._infotext.sampling()
         if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
             reason = attempt(lambda: self._come_in(p, params.x))
             if reason is not None:
                 self._go_on_merged(p, reason, _call(params))
+                self._load_merged(p, params.x)
         if self._merged is not None:
             merged, self._merged = (self._merged.c, self._merged.uc), None
             params.denoiser.sampler.sampler_extra_args.update(cond=merged[0], uncond=merged[1])
@@ -112,17 +116,20 @@ class Generation:
         p = self._params.denoiser.p
         answers: list[Any] = []
         reason = attempt(lambda: answers.append(self._compose(p, evaluation)))
-        if reason is None:
-            model, cond, uncond, x, timestep, options = evaluation
-            return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: answers[0]}
-        return self._evaluation_merged(p, evaluation, reason)
+        if reason is not None:
+            return self._evaluation_merged(p, evaluation, reason)
+        if answers[0] is None:
+            return evaluation
+        model, cond, uncond, x, timestep, options = evaluation
+        return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: answers[0]}
 
     def sampled(self, p: Any) -> None:
-        """Latents are there; the VAE needs the memory more than we do."""
+        """Latents are there; the VAE needs the memory more than we do.
+
+        Our UNet stays in its place until the next batch: a patcher that nobody holds cannot be moved away.
+        """
         self._pass = self._params = None
-        if self._own_unet is not None and webui.objects().unet is self._own_unet:
-            webui.objects().unet = self._unet_before
-        self._own_unet = self._unet_before = None
+        self._infotext.sampled()
 
     def finished(self, p: Any) -> None:
         """The pictures are there."""
@@ -130,6 +137,7 @@ class Generation:
             for warning in report.warnings:
                 say(p, warning)
         self._pass = self._params = None
+        self._take_out(webui.objects().unet)
         webui.say_while_working(None)
 
     # ------------------------------------------------ what they need
@@ -147,9 +155,8 @@ class Generation:
         if self._pre_cfg not in functions:  # it is, where the clone is one of ours
             functions.append(self._pre_cfg)
         begun.announce_memory(unet, x)
-        self._unet_before, self._own_unet = objects.unet, unet
         objects.unet = unet
-        objects.clip = webui.objects_with_networks().clip  # all is encoded
+        give_text_encoders_back()
         self._pass = begun
 
     def _come_in(self, p: Any, x: Tensor) -> None:
@@ -181,7 +188,7 @@ class Generation:
         answer, unchanged = self._pass.compose(self._params.denoiser, evaluation)
         if not unchanged:
             say(p, TEXTS_REPLACED)
-        self._composed = True
+        self._infotext.composed()
         return answer
 
     def _go_on_merged(self, p: Any, reason: str, when: str) -> None:
@@ -190,26 +197,33 @@ class Generation:
         self._pass = None
         webui.collect_memory()
         say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
-        if self._composed:
-            p.extra_generation_params[STOPPED] = when
-        else:
-            forget_infotext(p)
+        self._infotext.stopped(p, when)
         objects = webui.objects()
         unet = unet_with_all(objects.unet)
-        functions = unet.model_options.get(webui.PRE_CFG, [])
-        if self._pre_cfg in functions:
-            functions.remove(self._pre_cfg)
+        self._take_out(unet)
         objects.unet = unet
         in_prompt = [one for one in networks if one.in_prompt]
         self._merged = encode_with(self._store, p, networks, in_prompt)
+        give_text_encoders_back()
+
+    def _load_merged(self, p: Any, x: Tensor) -> None:
+        """Load the UNet with all networks, in the middle of sampling."""
+        reason = attempt(lambda: webui.load_for_sampling(webui.objects().unet, x))
+        if reason is not None:
+            say(p, f"and the merged model could not be loaded ({reason}), so the networks may not act at all")
+
+    def _take_out(self, unet: Any) -> None:
+        """Our function off a UNet of ours."""
+        functions = unet.model_options.get(webui.PRE_CFG, [])
+        if self._pre_cfg in functions:
+            functions.remove(self._pre_cfg)
 
     def _evaluation_merged(self, p: Any, evaluation: tuple[Any, ...], reason: str) -> tuple[Any, ...]:
         """The evaluation at hand with all networks merged."""
-        model, cond, uncond, x, timestep, _ = evaluation
+        model, cond, uncond, x, timestep, options = evaluation
         denoiser = self._params.denoiser
         self._go_on_merged(p, reason, _call(self._params))
-        unet = webui.objects().unet
-        webui.load_for_sampling(unet, x)
+        self._load_merged(p, x)
         if self._merged is not None:
             merged, self._merged = self._merged, None
             given, step = denoiser.sampler.sampler_extra_args, denoiser.step
@@ -219,7 +233,7 @@ class Generation:
             own = webui.unconditions_at(given["uncond"], step)
             uncond = _retold(uncond, own, webui.unconditions_at(merged.uc, step))
             given.update(cond=merged.c, uncond=merged.uc)
-        return model, cond, uncond, x, timestep, unet.model_options
+        return model, cond, uncond, x, timestep, options
 
 
 def _retold(parts: Parts | None, own: Parts | None, texts: Parts | None) -> Parts | None:

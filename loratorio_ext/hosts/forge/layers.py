@@ -13,6 +13,7 @@ from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
 from loratorio_ext.networks.checks import check_fits
 from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
+from loratorio_ext.networks.kinds import input_width
 
 
 def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, Mapping[str, nn.Module]]:
@@ -77,7 +78,7 @@ def _output_slice(offset: Sequence[int] | None) -> OutputSlice | None:
 def _low_rank(tensors: Sequence[Any], module: nn.Module, output_slice: OutputSlice | None) -> LowRank:
     """As merge_lora_to_weight multiplies it out; alpha is None where the file has none."""
     up, down, alpha, mid = (part.detach() if isinstance(part, Tensor) else part for part in tensors[:4])
-    inputs = getattr(module, "in_features", None)
+    inputs = input_width(module) if down.dim() == 2 else None
     if inputs is not None and down.shape[1] < inputs:  # Flux tools have more inputs than Flux
         down = torch.cat((down, down.new_zeros(down.shape[0], inputs - down.shape[1])), dim=1)
     scale = 1.0 if alpha is None else float(alpha) / down.shape[0]

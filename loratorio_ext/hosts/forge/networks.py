@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from loratorio_ext.hosts.forge import webui
@@ -24,6 +25,7 @@ class ComposedNetwork:
         unet_patches: what it does to the UNet; the strengths in it are not read.
         clip_patches: what it does to the text encoders at strength ``te``.
         in_prompt: whether the prompt names it; else it comes from the pool.
+        version: of a file of the pool, which is read again when it has changed; Forge's own are not.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ComposedNetwork:
     unet_patches: Patches = field(default_factory=dict)
     clip_patches: Patches = field(default_factory=dict)
     in_prompt: bool = True
+    version: float | None = None
 
     @property
     def changes_text(self) -> bool:
@@ -42,30 +45,33 @@ class ComposedNetwork:
     @property
     def clip_key(self) -> PatchKey:
         """What Forge tells its text encoder part by."""
-        return (self.file, self.te, 1.0, False)
+        file = self.file if self.version is None else f"{self.file}@{self.version}"
+        return (file, self.te, 1.0, False)
 
 
 def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[ComposedNetwork]:
     """The composed networks among those that Forge has loaded for the prompt.
 
-    A network that is named twice with the same strengths counts once, as it does in Forge.
+    A network that is named twice with the same strengths counts once, as it does in Forge. One that Forge's
+    option "Add network to prompt" has added is in no tag.
     """
     files = {one.mentioned_name: one.network_on_disk.filename for one in webui.loaded_networks()}
     patchers = webui.objects_with_networks()
+    of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
+    tagged = [(params.positional[0], strengths_of(params)) for params in tags_of_networks(data)]
+    names = {name for name, _ in tagged}
+    added = [
+        (name, (_strength(of_clip, file), _strength(of_unet, file)))
+        for name, file in files.items()
+        if name not in names
+    ]
     found: dict[tuple[str, float, float], ComposedNetwork] = {}
-    for params in tags_of_networks(data):
-        name = params.positional[0]
+    for name, (te, unet) in (*tagged, *added):
         if name in kept or name not in files:
             continue
-        te, unet = strengths_of(params)
         file = files[name]
         found[file, te, unet] = ComposedNetwork(
-            name,
-            file,
-            te,
-            unet,
-            _patches(patchers.unet.lora_patches, file, unet),
-            _patches(patchers.clip.patcher.lora_patches, file, te),
+            name, file, te, unet, _patches(of_unet, file, unet), _patches(of_clip, file, te)
         )
     return list(found.values())
 
@@ -73,7 +79,8 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
 def network_of_pool(name: str, file: str) -> ComposedNetwork:
     """A network that no tag names, at strength 1."""
     unet, clip = webui.patches_of_file(file)
-    return ComposedNetwork(name, file, 1.0, 1.0, unet, clip, in_prompt=False)
+    version = Path(file).stat().st_mtime
+    return ComposedNetwork(name, file, 1.0, 1.0, unet, clip, in_prompt=False, version=version)
 
 
 def strengths_of(params: Any) -> tuple[float, float]:
@@ -117,6 +124,13 @@ def clip_of(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwor
     return clip
 
 
+def give_text_encoders_back() -> None:
+    """All is encoded: Forge's own patcher is in place and counts as loaded again."""
+    clip = webui.objects_with_networks().clip
+    webui.objects().clip = clip
+    webui.load_in_place_of_clones(clip.patcher)
+
+
 def kept_clip_keys(networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
     """What stays merged in the text encoders."""
     return tuple(clip_of(networks).patcher.lora_patches)
@@ -125,6 +139,10 @@ def kept_clip_keys(networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
 def _with_patches(patcher: Any, patches: Mapping[PatchKey, Patches]) -> Any:
     patcher.lora_patches = patches
     return patcher
+
+
+def _strength(patches: Mapping[PatchKey, Patches], file: str) -> float:
+    return next((key[1] for key in patches if key[0] == file), 0.0)
 
 
 def _patches(patches: Mapping[PatchKey, Patches], file: str, strength: float) -> Patches:

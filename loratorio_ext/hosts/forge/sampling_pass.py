@@ -76,8 +76,10 @@ class SamplingPass:
 
     def compose(
         self, denoiser: Any, evaluation: tuple[Any, Any, Any, Tensor, Tensor, Mapping[str, Any]]
-    ) -> tuple[OneAnswer, bool]:
+    ) -> tuple[OneAnswer | None, bool]:
         """(the composed predictions as an answer to the evaluation, whether the texts are the prompt's own).
+
+        The answer is None where no condition acts at this sigma, so that there is nothing to evaluate.
 
         Args:
             denoiser: Forge's CFGDenoiser.
@@ -86,7 +88,10 @@ class SamplingPass:
         if self.run is None:
             raise RuntimeError("no network fits the model, so there is nothing to compose")
         model, cond, uncond, x, timestep, model_options = evaluation
-        texts, unchanged = self._texts(denoiser, Texts(cond, uncond))
+        acting = [part for part in cond if webui.area_of(part, x, timestep) is not None]
+        if not acting:
+            return None, True
+        texts, unchanged = self._texts(denoiser, Texts(acting, uncond))
         asked = ForgeEvaluation(
             model=model,
             rows_of_run=self._rows_of_run,
@@ -99,8 +104,8 @@ class SamplingPass:
         )
         webui.say_while_working(self._cost.of(asked))
         prediction = self.run.step(asked)
-        answer = OneAnswer(prediction.cond, prediction.uncond, (cond, uncond), x, timestep, model_options)
-        return answer, unchanged
+        composed = asked.combined(prediction.cond)
+        return OneAnswer(composed, prediction.uncond, (cond, uncond), x, timestep, model_options), unchanged
 
     def _texts(self, denoiser: Any, base: Texts) -> tuple[dict[Source, Texts], bool]:
         """Conditions by source; the base's alone where another extension has put in texts of its own."""

@@ -13,7 +13,7 @@ import networks as lora_networks
 from backend import memory_management, operations, utils
 from backend.patcher.lora import merge_lora_to_weight
 from backend.sampling import condition, sampling_function
-from modules import processing, prompt_parser, shared
+from modules import processing, prompt_parser, sd_models, shared
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.webuis.conditions import encode_pass
@@ -28,6 +28,9 @@ WRAPPER = "model_function_wrapper"
 
 PatchKey = tuple[str, float, float, bool]
 """File, strength, strength of the model, online: what Forge tells the patches of one network by."""
+
+Area = tuple[int, int, int, int]
+"""(height, width, y, x) in latent pixels."""
 
 Patches = Mapping[str, Sequence[Sequence[Any]]]
 """Name of a parameter → [strength, patch, strength of the model, offset, function] of each patch."""
@@ -68,8 +71,9 @@ def patches_of_file(file: str) -> tuple[Patches, Patches]:
 
 
 def model_identity() -> tuple[int, str]:
-    """Changes when another checkpoint is loaded (modules/sd_models.py, forge_model_reload)."""
-    return id(shared.sd_model), str(shared.sd_model.sd_checkpoint_info.filename)
+    """Changes when another model or text encoder is loaded (modules/sd_models.py)."""
+    model, loaded = shared.sd_model, sd_models.model_data.forge_hash
+    return id(model), f"{model.sd_checkpoint_info.filename} {loaded}"
 
 
 def objects() -> Any:
@@ -85,6 +89,17 @@ def objects_with_networks() -> Any:
 def load_for_sampling(unet: Any, x: Tensor) -> None:
     """Load a UNet that comes in while a sampler is at work, as the sampler itself does it."""
     sampling_function.sampling_prepare(unet, x)
+
+
+def load_in_place_of_clones(patcher: Any) -> None:
+    """Let ``patcher``, which Forge holds, count as loaded where a clone of it does.
+
+    Memory management forgets a loaded patcher that nobody holds, and leaves its weights where they are
+    (backend/memory_management.py, free_memory).
+    """
+    loaded = [one.model for one in memory_management.current_loaded_models]
+    if any(one is not patcher and patcher.is_clone(one) for one in loaded):
+        memory_management.load_model_gpu(patcher)
 
 
 def difference(layer: nn.Module, patch: Sequence[Any]) -> Tensor:
@@ -171,10 +186,16 @@ def evaluate(
     )
 
 
-def area_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> tuple[int, int, int, int] | None:
-    """(height, width, y, x) in latent pixels that a dict of conditions is for; None: not at this sigma."""
+def place_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> tuple[Area, Tensor] | None:
+    """Where a dict of conditions acts and its weight [B, C, height, width]; None: not at this sigma."""
     found = sampling_function.get_area_and_mult(one, x, sigma)
-    return None if found is None else found.area
+    return None if found is None else (found.area, found.mult)
+
+
+def area_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> Area | None:
+    """Where a dict of conditions acts; None: not at this sigma."""
+    found = place_of(one, x, sigma)
+    return None if found is None else found[0]
 
 
 def free_memory(x: Tensor) -> float:

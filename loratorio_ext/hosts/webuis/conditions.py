@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# The WebUI's own caches, as they are called on p (modules/processing.py): [arguments, conditions] each.
+# The WebUI's own caches, as they are called on p (modules/processing.py): [arguments, conditions] each, on
+# Forge with a third place.
 _CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")
 _ENCODED = ("c", "uc", "hr_c", "hr_uc")
 _LEAST_KEPT = 32
@@ -52,7 +53,7 @@ class ConditionStore:
 
     def use(self, p: Any, key: Hashable | None) -> None:
         """From here on ``p`` looks into the caches of ``key``; None: into new ones that nobody keeps."""
-        for name, cache in self._of(key).items():
+        for name, cache in self._of(p, key).items():
             if hasattr(p, name):
                 setattr(p, name, cache)
 
@@ -62,10 +63,11 @@ class ConditionStore:
             self.use(p, key)
             return Conditions(*encode(p))
 
-    def _of(self, key: Hashable | None) -> dict[str, _Cache]:
+    def _of(self, p: Any, key: Hashable | None) -> dict[str, _Cache]:
         if key is None:
-            return _new_caches()
-        found = self._caches.setdefault(key, _new_caches())
+            return _new_caches(p)
+        found = self._caches.setdefault(key, {})
+        found.update({name: cache for name, cache in _new_caches(p).items() if name not in found})
         self._caches.move_to_end(key)
         while len(self._caches) > self._most:
             self._caches.popitem(last=False)
@@ -89,8 +91,10 @@ def encode_pass(p: Any, setup_conds: Callable[[Any], object]) -> tuple[Any, Any]
     return p.get_conds()  # type: ignore[no-any-return]
 
 
-def _new_caches() -> dict[str, _Cache]:
-    return {name: _Cache((None, None)) for name in _CACHES}
+def _new_caches(p: Any) -> dict[str, _Cache]:
+    """As many as ``p`` has, and as long: Forge keeps in a third place what encoding adds to the infotext."""
+    kept = {name: getattr(type(p), name) for name in _CACHES if hasattr(type(p), name)}
+    return {name: _Cache([None] * len(cache)) for name, cache in kept.items()}
 
 
 @contextmanager

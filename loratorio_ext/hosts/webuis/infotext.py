@@ -10,9 +10,52 @@ STOPPED = f"{INFOTEXT_PREFIX}stopped at"
 """The key that says from which model call on a picture was not composed any more."""
 
 
-def write_infotext(p: Any, settings: Settings) -> None:
-    """Say in the pictures to come that they are composed, and how."""
-    p.extra_generation_params.update(settings.infotext_fields())
+class Infotext:
+    """Keeps what the pictures of a batch say true, over all their passes.
+
+    The WebUI activates networks several times for one batch: for its first pass, for a hires pass, for a
+    refiner. What one of them has composed stays said, whatever the next one does.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is said yet."""
+        self._settings = settings
+        self._composed = False
+        self._sampling = False
+
+    def networks_activated(self, p: Any) -> None:
+        """A pass comes; the first of a batch forgets the batch before."""
+        if not self._sampling and not getattr(p, "is_hr_pass", False):
+            self._composed = False
+            forget_infotext(p)
+
+    def will_compose(self, p: Any) -> None:
+        """The pass to come composes."""
+        p.extra_generation_params.update(self._settings.infotext_fields())
+
+    def will_not_compose(self, p: Any) -> None:
+        """The pass to come does not."""
+        if not self._composed:
+            forget_infotext(p)
+
+    def sampling(self) -> None:
+        """A sampler of this batch is at work."""
+        self._sampling = True
+
+    def composed(self) -> None:
+        """A model call of this batch was composed."""
+        self._composed = True
+
+    def stopped(self, p: Any, when: str) -> None:
+        """From here on this batch is not composed any more."""
+        if self._composed:
+            p.extra_generation_params[STOPPED] = when
+        else:
+            forget_infotext(p)
+
+    def sampled(self) -> None:
+        """All passes of the batch are over."""
+        self._sampling = False
 
 
 def forget_infotext(p: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import networks
 import torch
+from backend import memory_management
 from backend.sampling.sampling_function import sampling_prepare
 
 from modules import (
@@ -28,8 +29,8 @@ def activate(p, extra_network_data):
 
 
 class StableDiffusionProcessing:
-    cached_uc = [None, None]
-    cached_c = [None, None]
+    cached_uc = [None, None, None]
+    cached_c = [None, None, None]
     is_hr_pass = False
 
     def __init__(self, prompts, negative="", seed=1, steps=4, cfg_scale=5.0, **fields):
@@ -61,10 +62,15 @@ class StableDiffusionProcessing:
         key = (required_prompts, steps, shared.sd_model.sd_checkpoint_info, extra_network_data)
         for cache in caches:
             if cache[0] is not None and cache[0] == key:
+                if len(cache) > 2:
+                    shared.sd_model.extra_generation_params.update(cache[2])
                 return cache[1]
-        caches[0][1] = function(shared.sd_model, required_prompts, steps)
-        caches[0][0] = key
-        return caches[0][1]
+        cache = caches[0]
+        cache[1] = function(shared.sd_model, required_prompts, steps)
+        if len(cache) > 2:
+            cache[2] = dict(shared.sd_model.extra_generation_params)
+        cache[0] = key
+        return cache[1]
 
     def setup_conds(self):
         find = self.get_conds_with_caching
@@ -109,8 +115,8 @@ class StableDiffusionProcessing:
 
 
 class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
-    cached_hr_uc = [None, None]
-    cached_hr_c = [None, None]
+    cached_hr_uc = [None, None, None]
+    cached_hr_c = [None, None, None]
 
     def __init__(self, prompts, hr_prompts=None, **fields):
         super().__init__(prompts, **fields)
@@ -190,9 +196,12 @@ def process_images(p):
             for script in p.scripts:
                 script.process_batch(p, *p.script_args, batch_number=iteration, prompts=p.prompts)
             p.setup_conds()
+            p.extra_generation_params.update(model.extra_generation_params)
+            model.extra_generation_params = {}
             parts.append(_sample_batch(p))
             for script in p.scripts:
                 script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
+            memory_management.free_memory(0, None)  # the VAE wants room
         p.processed = processed = Processed(p)
         for script in p.scripts:
             script.postprocess(p, processed, *p.script_args)

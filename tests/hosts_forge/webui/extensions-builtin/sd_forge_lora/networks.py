@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 from backend.utils import load_torch_file
 from modules import shared
@@ -82,6 +83,8 @@ def load_lora_for_models(
 
 
 def activate(params_list):
+    if shared.opts.sd_lora != "None":  # "Add network to prompt"
+        params_list = [*params_list, SimpleNamespace(positional=[shared.opts.sd_lora, 1.0], named={})]
     names, strengths = [], []
     for params in params_list:
         te = float(params.positional[1]) if len(params.positional) > 1 else 1.0
