@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 ALONE = {"recenter": 0.0}
 KINDS = ("lin", "te", "locon", "cp", "loha", "full", "norm", "dora", "sliced", "set")
@@ -191,9 +193,9 @@ def test_a_network_that_an_option_adds_is_composed(webui: SimpleNamespace, draw:
 
 
 def test_a_pool_s_file_that_has_changed_is_read_anew(webui: SimpleNamespace, draw: Any) -> None:
-    import os
-
     file = webui.folder / "twin.safetensors"
+    tensors = load_file(webui.folder / "te.safetensors")
+    save_file({name: -one if "alpha" in name else one for name, one in tensors.items()}, file)
     draw("a cat", {"pool": "twin"})
     file.write_bytes((webui.folder / "te.safetensors").read_bytes())
     os.utime(file, (1, 1))

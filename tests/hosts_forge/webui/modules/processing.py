@@ -178,6 +178,7 @@ class Processed:
 def process_images(p):
     """Latents [images, 4, 8, 8], or [images, 4, 16, 16] after a hires pass, of all batches."""
     model = shared.sd_model
+    model.extra_generation_params = {}
     with torch.inference_mode():
         for script in p.scripts:
             script.process(p, *p.script_args)
@@ -197,7 +198,6 @@ def process_images(p):
                 script.process_batch(p, *p.script_args, batch_number=iteration, prompts=p.prompts)
             p.setup_conds()
             p.extra_generation_params.update(model.extra_generation_params)
-            model.extra_generation_params = {}
             parts.append(_sample_batch(p))
             for script in p.scripts:
                 script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
