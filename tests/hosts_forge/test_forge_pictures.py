@@ -90,7 +90,7 @@ def test_calls_of_any_size_give_the_same_picture(
 
 
 def predictions(webui: SimpleNamespace, prompt: str, settings: Any = None) -> Any:
-    """(x, sigma, cond, uncond) of the first evaluation, as functions after the guidance see them."""
+    """(x, cond, uncond) of the first evaluation, as functions after the guidance see them."""
     seen: list[Any] = []
 
     class Watching:

@@ -148,6 +148,28 @@ def test_and_with_several_networks(webui: SimpleNamespace, change: Any) -> None:
     assert close(first, second)
 
 
+def test_the_cost_that_is_told_follows_the_conditions_that_act(webui: SimpleNamespace) -> None:
+    """``areas`` has two conditions from the beginning and a third one at the later sigmas."""
+    seen: list[Any] = []
+
+    def watched(unet: Any) -> None:
+        areas(unet)
+
+        def watching(apply_model: Any, call: Any) -> Any:
+            seen.append(webui.shared.state.textinfo)
+            return apply_model(call["input"], call["timestep"], **call["c"])
+
+        unet.model_options["model_function_wrapper"] = watching
+
+    scripts = [Other(watched), webui.script.LoRAtorio()]
+    p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=scripts, script_args=[ALONE])
+    webui.processing.process_images(p)
+    assert list(dict.fromkeys(seen)) == [
+        "LoRAtorio: 6 predictions at this step instead of 3",
+        "LoRAtorio: 8 predictions at this step instead of 4",
+    ]
+
+
 def other_texts(unet: Any) -> None:
     def modifier(
         model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any

@@ -14,13 +14,15 @@ class CostText:
         self._settings = settings
         self._networks = networks
         self._base_is_given = base_is_given
-        self._costs: dict[bool, tuple[int, ...]] = {}
+        self._costs: dict[tuple[bool, int], tuple[int, ...]] = {}
 
     def of(self, evaluation: Evaluation) -> str:
         """The text for one evaluation."""
-        guided = evaluation.guided  # all else is the same at every step of a pass
-        if guided not in self._costs:
-            self._costs[guided] = cost(
+        guided = evaluation.guided
+        # All else is the same at every step of a pass; conditions of Forge may act at some sigmas only.
+        layout = (guided, evaluation.cond_rows)
+        if layout not in self._costs:
+            self._costs[layout] = cost(
                 self._settings,
                 self._networks,
                 guided,
@@ -28,7 +30,7 @@ class CostText:
                 images=evaluation.images,
                 cond_rows=evaluation.cond_rows,
             )
-        rows = self._costs[guided]
+        rows = self._costs[layout]
         plain = evaluation.cond_rows + evaluation.images * guided
         now = rows[min(evaluation.index, len(rows) - 1)]
         if now == plain and self._base_is_given:  # outside start and end the merged rows come on top
