@@ -114,6 +114,22 @@ def test_noise_that_every_scheduler_added_is_found_again(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler: Callable[..., Any]) -> None:
+    """With an offset of 1, as the embedded model has it, 1000 steps would begin at timestep 1000."""
+    for steps in (999, 1000):
+        scheduler = make_scheduler(
+            name, base_scheduler("v_prediction", steps_offset=1, timestep_spacing="leading")
+        )
+        try:
+            assert float(set_steps(scheduler, steps, torch.device("cpu")).max()) <= 999
+        except ValueError as error:
+            assert f"cannot make {steps} steps" in str(error)
+            assert (name, steps) != ("DDIM", 999)
+        else:
+            assert (name, steps) != ("DDIM", 1000)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_denoised_is_what_the_scheduler_itself_denoises(
     name: str, base_scheduler: Callable[..., Any]
 ) -> None:

@@ -110,9 +110,16 @@ def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
         scheduler.set_timesteps(steps, device=device)
     except (ValueError, IndexError, ImportError) as error:
         raise ValueError(f"{type(scheduler).__name__} cannot make {steps} steps: {error}") from error
+    timesteps: Tensor = scheduler.timesteps
+    # With an offset, as many steps as the model has timesteps reach past its last one.
+    first, known = float(timesteps.max()), scheduler.config.num_train_timesteps
+    if first > known - 1:
+        raise ValueError(
+            f"{type(scheduler).__name__} cannot make {steps} steps: they would begin at timestep {first:g}, "
+            f"and the model's last is {known - 1}; ask for fewer steps, {steps - 1} say"
+        )
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else it looks its place up by comparing timesteps on the device
-    timesteps: Tensor = scheduler.timesteps
     return timesteps
 
 
