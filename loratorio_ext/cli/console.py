@@ -76,17 +76,17 @@ class Console:
         print(f"loratorio: {' '.join(text.split())}", file=self.stderr, flush=True)
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[OnStep]:
+    def progress(self, label: str, unit: str = "step") -> Iterator[OnStep]:
         """A bar on a terminal, a line for each quarter elsewhere, nothing with --quiet."""
         if self.quiet:
             yield lambda done, total: None
         elif self.stderr.isatty():
-            with _bar(label, self.stderr) as on_step:
+            with _bar(label, unit, self.stderr) as on_step:
                 yield on_step
         else:
-            yield self._quarters(label)
+            yield self._quarters(label, unit)
 
-    def _quarters(self, label: str) -> OnStep:
+    def _quarters(self, label: str, unit: str) -> OnStep:
         told = 0
 
         def on_step(done: int, total: int) -> None:
@@ -94,16 +94,16 @@ class Console:
             quarter = 4 * done // max(total, 1)
             if quarter > told:
                 told = quarter
-                self.note(f"{label}: step {done} of {total}")
+                self.note(f"{label}: {unit} {done} of {total}")
 
         return on_step
 
 
 @contextmanager
-def _bar(label: str, stream: TextIO) -> Iterator[OnStep]:
+def _bar(label: str, unit: str, stream: TextIO) -> Iterator[OnStep]:
     from tqdm import tqdm
 
-    bar: Any = tqdm(desc=label, unit="step", file=stream, leave=True, dynamic_ncols=True)
+    bar: Any = tqdm(desc=label, unit=unit, file=stream, leave=True, dynamic_ncols=True)
 
     def on_step(done: int, total: int) -> None:
         bar.total = total

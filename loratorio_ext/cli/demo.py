@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
 from loratorio_ext.cli.demo_results import Demo, Method, Outcome, Wanted, table
-from loratorio_ext.cli.options import settings_from
+from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.pictures import contact_sheet, overlay, scale_of, strip, territories
 from loratorio_ext.cli.writing import prepare_folder, write_text
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.options import settings_from
+from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.writing import free_name, prepare_file, prepare_folder, write_picture, write_text
 from loratorio_ext.networks.tags import parse_prompt
 

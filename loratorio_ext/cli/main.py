@@ -62,6 +62,10 @@ def _run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> in
         from loratorio_ext.cli import demo
 
         return demo.run(arguments, tools, console, work)
+    if arguments.command == "evaluate":
+        from loratorio_ext.cli import evaluate
+
+        return evaluate.run(arguments, tools, console, work)
     from loratorio_ext.cli import train_demo
 
     return train_demo.run(arguments, tools, console, work)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-import math
-from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final
 
 from loratorio_ext import __version__
-from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
+from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
-# The WebUI's switch; here the method says it.
-NOT_OPTIONS: Final = frozenset({"enabled"})
+# Kept equal to evaluate.arms.ARM_NAMES by a test; importing them would import torch.
+ARMS: Final = (
+    "base",
+    "merge",
+    "switch",
+    "composite",
+    "loratorio",
+    "loratorio-not-recentred",
+    "uniform-recentred",
+)
 
 DESCRIPTION: Final = """\
 Compose several LoRA networks in one picture, by the method of LoRAtorio
@@ -26,119 +31,6 @@ exit codes:
   130  interrupted with Ctrl-C; the message says what was kept
 
 Results go to standard output, progress and messages to standard error."""
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of descriptions and leaves room for long option names."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as scripts like it, and takes no abbreviated options."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": _Formatter, "allow_abbrev": False, **options})
-
-    def error(self, message: str) -> NoReturn:
-        """End with code 2."""
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
-
-
-Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
-
-
-def whole(lowest: int, highest: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number from `lowest` to `highest`."""
-
-    def parse(text: str) -> int:
-        try:
-            # Python would also read "1_000", and texts of any length slowly.
-            value = int(text) if text.lstrip("+-").isdecimal() and len(text) <= 20 else None
-        except ValueError:
-            value = None
-        if value is None or not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} must be a whole number from {lowest} to {highest}"
-            )
-        return value
-
-    return parse
-
-
-def number(lowest: float, highest: float) -> Callable[[str], float]:
-    """A type for argparse: a finite number from `lowest` to `highest`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} must be a number from {lowest:g} to {highest:g}")
-        return value
-
-    return parse
-
-
-SEED: Final = whole(0, 2**63 - 1)
-
-
-def _setting_type(setting: Setting) -> Callable[[str], Value]:
-    def parse(text: str) -> Value:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse
-
-
-def _metavar(setting: Setting) -> str:
-    if setting.choices:
-        return "{" + ",".join(setting.choices) + "}"
-    if setting.type is str:
-        return "TEXT"
-    return "N" if setting.type is int else "X"
-
-
-def _range(setting: Setting) -> str:
-    """The range of a number, for the help; choices are already in the option's form."""
-    return "" if setting.minimum is None else f"{setting.minimum:g} to {setting.maximum:g}, "
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """One option for each setting of the composition, as `settings.SETTINGS` describes it."""
-    group = parser.add_argument_group("settings of the composition (method loratorio)")
-    for setting in SETTINGS:
-        if setting.name in NOT_OPTIONS:
-            continue
-        default = "none" if setting.default == "" else setting.default
-        text = f"{setting.help} ({_range(setting)}default {default})"
-        group.add_argument(
-            "--" + setting.name.replace("_", "-"),
-            dest=setting.name,
-            type=_setting_type(setting),
-            default=setting.default,
-            metavar=_metavar(setting),
-            help=text.replace("%", "%%"),
-        )
-
-
-def settings_from(arguments: argparse.Namespace) -> Settings:
-    """The settings that the options gave; ValueError where two of them do not go together."""
-    given = {
-        setting.name: getattr(arguments, setting.name)
-        for setting in SETTINGS
-        if setting.name not in NOT_OPTIONS
-    }
-    return Settings.from_dict({"enabled": True, **given})
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress; results and errors alone")
-    parser.add_argument("--traceback", action="store_true", help="show Python's traceback of a failure")
 
 
 def _add_generate(commands: Commands) -> None:
@@ -232,7 +124,7 @@ def _add_generate(commands: Commands) -> None:
         "--report", metavar="FILE", help="write what happened at each step of the last batch, as JSON"
     )
     add_settings(parser)
-    _add_common(parser)
+    add_common(parser)
 
 
 def _add_demo(commands: Commands) -> None:
@@ -255,7 +147,70 @@ def _add_demo(commands: Commands) -> None:
         "--cfg", type=number(1, 1000), default=4.0, metavar="X", help="guidance scale (default 4)"
     )
     add_settings(parser)
-    _add_common(parser)
+    add_common(parser)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure which way of combining networks draws what was asked for",
+        description="Draw many prompts with one to four networks by every method, with the embedded\n"
+        "model; let the judge say what each picture holds; print a table with standard errors\n"
+        "(clustered by combination of networks). Every batch is kept when it is done: after an\n"
+        "interrupt or a kill the same command goes on.",
+    )
+    parser.add_argument(
+        "--out", default="outputs/evaluate", metavar="FOLDER", help="default outputs/evaluate"
+    )
+    parser.add_argument(
+        "--networks",
+        type=whole(1, 4),
+        nargs="+",
+        default=[1, 2, 3, 4],
+        metavar="N",
+        help="networks in a picture, one or more numbers (default 1 2 3 4)",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=whole(1, 100_000),
+        default=128,
+        metavar="N",
+        help="for each method and number of networks, in each world (default 128)",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=ARMS,
+        default=list(ARMS[:5]),
+        metavar="NAME",
+        help=f"one or more of: {', '.join(ARMS)} (default: the first five; the others are controls)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("development", "held-out"),
+        default="held-out",
+        help="choose settings on development, report on held-out (default held-out)",
+    )
+    parser.add_argument(
+        "--world",
+        action="append",
+        metavar="FOLDER",
+        help="a world that train-demo made; may be given several times (default: the embedded one)",
+    )
+    parser.add_argument(
+        "--switch-every", type=whole(1, 1000), default=5, metavar="N", help="steps of a network (default 5)"
+    )
+    parser.add_argument(
+        "--steps", type=whole(1, 200), default=20, metavar="N", help="steps of the sampler (default 20)"
+    )
+    parser.add_argument(
+        "--cfg", type=number(1, 1000), default=4.0, metavar="X", help="guidance scale (default 4)"
+    )
+    parser.add_argument(
+        "--batch", type=whole(1, 256), default=8, metavar="N", help="pictures drawn at once (default 8)"
+    )
+    add_settings(parser)
+    add_common(parser)
 
 
 def _add_train_demo(commands: Commands) -> None:
@@ -281,15 +236,16 @@ def _add_train_demo(commands: Commands) -> None:
         help="processes side by side, one core each (default 2)",
     )
     parser.add_argument("--quick", action="store_true", help="a few steps of each part, to see that it runs")
-    _add_common(parser)
+    add_common(parser)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line."""
-    top = _Parser(prog="loratorio", description=DESCRIPTION, epilog=EPILOG)
+    top = Parser(prog="loratorio", description=DESCRIPTION, epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"loratorio {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", title="commands")
     _add_generate(commands)
     _add_demo(commands)
+    _add_evaluate(commands)
     _add_train_demo(commands)
     return top

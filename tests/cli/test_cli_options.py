@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratorio_ext.cli import options
+from loratorio_ext.cli import option_types, options
 from loratorio_ext.settings import SETTINGS, Setting, Settings
 
-OPTIONS = tuple(setting for setting in SETTINGS if setting.name not in options.NOT_OPTIONS)
+OPTIONS = tuple(setting for setting in SETTINGS if setting.name not in option_types.NOT_OPTIONS)
 
 
 def parsed(*arguments: str) -> Settings:
-    return options.settings_from(options.parser().parse_args(["generate", "a star", *arguments]))
+    return option_types.settings_from(options.parser().parse_args(["generate", "a star", *arguments]))
 
 
 def test_without_options_the_defaults_count() -> None:
@@ -53,7 +53,9 @@ def test_every_allowed_value_arrives(data: st.DataObject, setting: Setting) -> N
     assert getattr(parsed(f"--{setting.name.replace('_', '-')}", str(value)), setting.name) == value
 
 
-@pytest.mark.parametrize("kind", [options.whole(1, 1000), options.number(1, 1000)], ids=["whole", "number"])
+@pytest.mark.parametrize(
+    "kind", [option_types.whole(1, 1000), option_types.number(1, 1000)], ids=["whole", "number"]
+)
 @given(text=st.text(max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_a_number_in_range_or_refused(kind: Callable[[str], float], text: str) -> None:

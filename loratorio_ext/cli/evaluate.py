@@ -1,0 +1,92 @@
+"""Measure which way of combining networks draws what was asked for."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
+from loratorio_ext.cli.option_types import settings_from
+from loratorio_ext.cli.places import DemoData
+from loratorio_ext.cli.tools import hush_libraries
+from loratorio_ext.cli.writing import prepare_folder, write_text
+
+if TYPE_CHECKING:
+    from loratorio_ext.cli.tools import Tools
+    from loratorio_ext.evaluate.draw import World
+
+
+def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
+    """`loratorio evaluate`: answers.jsonl, results.json and results.md in --out, the table on stdout."""
+    hush_libraries()  # before the modules below import them
+    from loratorio_ext.cli.demo_results import versions
+    from loratorio_ext.evaluate.arms import arm
+    from loratorio_ext.evaluate.draw import Sampling, draw
+    from loratorio_ext.evaluate.store import Store
+    from loratorio_ext.evaluate.summary import markdown, summarize
+    from loratorio_ext.evaluate.tasks import tasks
+
+    settings = settings_from(arguments)
+    arms = [arm(name, settings, arguments.switch_every) for name in dict.fromkeys(arguments.methods)]
+    wanted = [
+        task
+        for networks in sorted(set(arguments.networks))
+        for task in tasks(networks, arguments.pictures, arguments.split)
+    ]
+    folders = _folders(arguments, tools)
+    out = prepare_folder(Path(arguments.out))
+    about = {
+        "steps": arguments.steps,
+        "cfg": arguments.cfg,
+        "arms": [one.to_dict() for one in arms],
+        "worlds": list(folders),
+        "networks": sorted(set(arguments.networks)),
+        "pictures": arguments.pictures,
+        "split": arguments.split,
+    }
+    store = Store(out / "answers.jsonl", about)
+    before = len(store)
+    if before:
+        console.note(f"{before} pictures are there already, in {store.path}")
+    sampling = Sampling(arguments.steps, arguments.cfg, arguments.batch)
+    try:
+        with console.progress("evaluate", "picture") as on_picture:
+            worlds = [_open(name, data, tools) for name, data in folders.items()]
+            draw(store, worlds, arms, wanted, sampling, work.watch(on_picture))
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{len(store)} pictures are kept in {store.path}; the same command goes on from them"
+        ) from None
+    cells = summarize(list(store), wanted)
+    table = markdown(cells)
+    results = {"made_with": versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
+    write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / "results.md", table)
+    console.result(table)
+    console.result(str(out / "results.md"))
+    return OK
+
+
+def _folders(arguments: Namespace, tools: Tools) -> dict[str, DemoData]:
+    """Worlds by name: the folder's, or "demo" for the embedded one."""
+    if not arguments.world:
+        return {"demo": tools.find_demo_data()}
+    folders: dict[str, DemoData] = {}
+    for text in arguments.world:
+        data = DemoData(Path(text))
+        if not (data.model / "model_index.json").is_file() or not data.judge.is_file():
+            raise InputError(f"--world {text} holds no world; make one with `loratorio train-demo --out`.")
+        name = data.folder.resolve().name
+        if name in folders:
+            raise InputError(f"--world {text}: two worlds are called {name!r}; rename one of the folders.")
+        folders[name] = data
+    return folders
+
+
+def _open(name: str, data: DemoData, tools: Tools) -> World:
+    from loratorio_ext.evaluate.draw import World
+
+    host = tools.open_host(data.model, None, None, offline=True)
+    return World(name, host, tools.load_judge(data.judge), data.networks)

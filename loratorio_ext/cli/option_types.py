@@ -1,0 +1,127 @@
+"""What options are made of: numbers with a range, one option for each setting. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeAlias
+
+from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
+
+# The WebUI's switch; here the method says it.
+NOT_OPTIONS: Final = frozenset({"enabled"})
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of descriptions and leaves room for long option names."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as scripts like it, and takes no abbreviated options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, "allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2."""
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number from `lowest` to `highest`."""
+
+    def parse(text: str) -> int:
+        try:
+            # Python would also read "1_000", and texts of any length slowly.
+            value = int(text) if text.lstrip("+-").isdecimal() and len(text) <= 20 else None
+        except ValueError:
+            value = None
+        if value is None or not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} must be a whole number from {lowest} to {highest}"
+            )
+        return value
+
+    return parse
+
+
+def number(lowest: float, highest: float) -> Callable[[str], float]:
+    """A type for argparse: a finite number from `lowest` to `highest`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} must be a number from {lowest:g} to {highest:g}")
+        return value
+
+    return parse
+
+
+SEED: Final = whole(0, 2**63 - 1)
+
+
+def _setting_type(setting: Setting) -> Callable[[str], Value]:
+    def parse(text: str) -> Value:
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.choices:
+        return "{" + ",".join(setting.choices) + "}"
+    if setting.type is str:
+        return "TEXT"
+    return "N" if setting.type is int else "X"
+
+
+def _range(setting: Setting) -> str:
+    """The range of a number, for the help; choices are already in the option's form."""
+    return "" if setting.minimum is None else f"{setting.minimum:g} to {setting.maximum:g}, "
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting of the composition, as `settings.SETTINGS` describes it."""
+    group = parser.add_argument_group("settings of the composition (method loratorio)")
+    for setting in SETTINGS:
+        if setting.name in NOT_OPTIONS:
+            continue
+        default = "none" if setting.default == "" else setting.default
+        text = f"{setting.help} ({_range(setting)}default {default})"
+        group.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            dest=setting.name,
+            type=_setting_type(setting),
+            default=setting.default,
+            metavar=_metavar(setting),
+            help=text.replace("%", "%%"),
+        )
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings that the options gave; ValueError where two of them do not go together."""
+    given = {
+        setting.name: getattr(arguments, setting.name)
+        for setting in SETTINGS
+        if setting.name not in NOT_OPTIONS
+    }
+    return Settings.from_dict({"enabled": True, **given})
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options that every command has."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress; results and errors alone")
+    parser.add_argument("--traceback", action="store_true", help="show Python's traceback of a failure")

@@ -1,0 +1,136 @@
+"""`loratorio evaluate`: the table, and that an interrupt anywhere costs nothing but the batch being drawn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratorio_ext.cli import options
+from loratorio_ext.cli.main import main
+from loratorio_ext.evaluate.arms import ARM_NAMES
+from loratorio_ext.world.concepts import named_values
+
+COMMAND = [
+    "evaluate",
+    "--out",
+    "e",
+    "--networks",
+    "2",
+    "1",
+    "--pictures",
+    "10",
+    "--batch",
+    "4",
+    "--steps",
+    "2",
+]
+
+
+class Reader:
+    """A judge that "sees" what the prompts of the last batch asked for, but no object by Merge."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    def scores(self, images: Any) -> list[dict[str, dict[str, float]]]:
+        request = self.host.requests[-1]
+        found = []
+        for prompt in request.prompts:
+            seen = named_values(prompt.partition("<")[0])
+            if request.method == "merge":
+                seen["object"] = "none"
+            found.append({factor: {value: 0.9, "other": 0.1} for factor, value in seen.items()})
+        return found
+
+
+@pytest.fixture
+def judged(toys: Any) -> Any:
+    """The tools with that judge."""
+    return replace(toys.tools, load_judge=lambda path: Reader(toys.host))
+
+
+def drawn(toys: Any) -> list[tuple[str, str]]:
+    return [(r.method, prompt) for r in toys.host.requests for prompt in r.prompts]
+
+
+def test_every_method_draws_the_same_tasks(toys: Any, judged: Any, capsys: Any) -> None:
+    assert main(COMMAND, judged) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n| 1 |") == out.count("\n| 2 |") == 5
+    requests = toys.host.requests
+    for method in ("base", "merge", "switch", "composite", "loratorio"):
+        mine = [r for r in requests if r.method == method]
+        assert sum(len(r.prompts) for r in mine) == 20
+        first = [(r.prompts, r.seeds) for r in requests if r.method == "base"]
+        assert [(r.prompts, r.seeds) for r in mine] == first
+    results = json.loads(Path("e/results.json").read_text())
+    cells = {(cell["arm"], cell["networks"]): cell for cell in results["cells"]}
+    assert cells["loratorio", 2]["right"]["mean"] == 1.0
+    assert cells["loratorio", 2]["ratio"] == 3.0
+    assert 0 < cells["merge", 1]["presence"]["mean"] < 1
+    assert Path("e/results.md").read_text() in out
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6, 13])
+def test_an_interrupt_loses_no_picture_and_draws_none_twice(
+    batch: int, toys: Any, judged: Any, capsys: Any
+) -> None:
+    assert main([*COMMAND, "--out", "whole"], judged) == 0
+    whole, expected = json.loads(Path("whole/results.json").read_text()), drawn(toys)
+    toys.host.requests.clear()
+
+    toys.host.fail_at, toys.host.error = (batch, 1), KeyboardInterrupt()
+    assert main(COMMAND, judged) == 130
+    kept = len(Path("e/answers.jsonl").read_text().splitlines()) - 1
+    assert f"{kept} pictures are kept" in capsys.readouterr().err
+    before = drawn(toys)[:kept]
+    toys.host.requests.clear()
+    toys.host.error = None
+    assert main(COMMAND, judged) == 0
+    assert before + drawn(toys) == expected
+    assert f"{kept} pictures are there already" in capsys.readouterr().err or kept == 0
+    assert json.loads(Path("e/results.json").read_text())["cells"] == whole["cells"]
+
+    toys.host.requests.clear()
+    assert main(COMMAND, judged) == 0
+    assert toys.host.requests == []
+
+
+def test_other_settings_do_not_mix(toys: Any, judged: Any, capsys: Any) -> None:
+    assert main(COMMAND, judged) == 0
+    asked = len(toys.host.requests)
+    assert main([*COMMAND, "--temperature", "0.5"], judged) == 2
+    assert "another arms" in capsys.readouterr().err
+    assert len(toys.host.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--networks", "5"], "1 to 4"),
+        (["--methods", "mean"], "invalid choice"),
+        (["--world", "nowhere"], "holds no world"),
+        (["--pictures", "0"], "1 to 100000"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(
+    more: list[str], words: str, toys: Any, judged: Any, capsys: Any
+) -> None:
+    assert main([*COMMAND, *more], judged) == 2
+    assert words in capsys.readouterr().err
+    assert toys.host.requests == []
+    assert not Path("e").exists()
+
+
+def test_two_worlds_of_one_name_are_refused(toys: Any, judged: Any, world: Path, capsys: Any) -> None:
+    (world / "judge.safetensors").write_bytes(b"")
+    assert main([*COMMAND, "--world", str(world), "--world", str(world)], judged) == 2
+    assert "two worlds are called 'demo'" in capsys.readouterr().err
+
+
+def test_the_options_know_every_arm() -> None:
+    assert options.ARMS == ARM_NAMES
