@@ -1,4 +1,4 @@
-"""Steps 6 and 7: scores weighted and added, and the unconditional pulled back towards the base.
+"""Steps 6 and 7: scores weighted, added and amplified; the unconditional pulled back towards the base.
 
 Sums are written as products and sums, not as a matrix product: hosts switch TF32 on for those.
 """
@@ -30,6 +30,25 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
     silent = weights == 0
     total = (weights * predictions).masked_fill(silent, 0.0).sum(dim=0)
     return torch.where(silent.all(dim=0), base, total)
+
+
+def amplify(base: Tensor, networks: Tensor, gain: float) -> Tensor:
+    """e_θ + γ (ẽ − e_θ): what the networks add, γ times.
+
+    The mean of N networks thins every one of them out to its weight; γ above 1 makes up for it. Not in the
+    paper, whose γ is 1.
+
+    Args:
+        base: e_θ, [B, C, H, W].
+        networks: the networks' aggregated score ẽ, [B, C, H, W].
+        gain: γ ≥ 0. 0: the base's score, 1: the networks', both to the bit.
+
+    Returns:
+        [B, C, H, W].
+    """
+    if gain == 1.0:  # also where the base is not finite
+        return networks
+    return torch.lerp(base, networks, gain)
 
 
 def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:

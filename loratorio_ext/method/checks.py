@@ -27,6 +27,14 @@ def check_settings(
         raise ValueError(f'top_k_scope is {top_k_scope!r}; give "image" or "patch"')
 
 
+def check_variant(weighting: str, gain: float) -> None:
+    """The same for what goes beyond the paper."""
+    if weighting not in ("difference", "ratio"):
+        raise ValueError(f'weighting is {weighting!r}; give "difference" or "ratio"')
+    if not _is_number(gain) or not gain >= 0:
+        raise ValueError(f"gain is {gain!r}; give a finite number of 0 or more; 1 is the paper's")
+
+
 def check_predictions(
     base_cond: Tensor,
     network_conds: Tensor,

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method.aggregation import aggregate, mean_over_subprompts, recentre
-from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
+from loratorio_ext.method.aggregation import aggregate, amplify, mean_over_subprompts, recentre
+from loratorio_ext.method.checks import (
+    check_active,
+    check_compared,
+    check_predictions,
+    check_settings,
+    check_variant,
+)
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence
 from loratorio_ext.method.subprompts import Subprompts
-from loratorio_ext.method.weights import TopKScope, select_top_k, softmin
+from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, select_top_k, softmin
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,8 @@ def compose(
     top_k: int,
     top_k_scope: TopKScope,
     recenter: float,
+    weighting: Weighting = "difference",
+    gain: float = 1.0,
     active: Tensor | None = None,
     compare_as: Callable[[Tensor], Tensor] | None = None,
     subprompts: Subprompts | None = None,
@@ -78,6 +86,9 @@ def compose(
         top_k: k ≥ 0, networks kept; 0: all.
         top_k_scope: "image": k networks for a row; "patch": k networks at each patch.
         recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
+        weighting: "difference": SoftMin of s, the paper's; "ratio": a temperature that means the same at every
+            step and for every model (see `by_ratio`).
+        gain: γ ≥ 0, finite: what the networks add to the base's prediction is multiplied by it. 1: the paper.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
@@ -93,6 +104,7 @@ def compose(
     that is affine in it, since steps 6 and 7 have weights that sum to 1.
     """
     check_settings(patch_size, temperature, top_k, top_k_scope, recenter)
+    check_variant(weighting, gain)
     check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, subprompts)
     dtype, size = base_cond.dtype, (base_cond.shape[-2], base_cond.shape[-1])
     accurate = torch.float64 if dtype == torch.float64 else torch.float32
@@ -111,10 +123,13 @@ def compose(
 
     # Step 4, among the selected networks.
     selected = select_top_k(s_minus_1, top_k, top_k_scope, usable)
-    weights = softmin(s_minus_1, temperature, selected)
+    if weighting == "difference":
+        weights = softmin(s_minus_1, temperature, selected)
+    else:
+        weights = by_ratio(-s_minus_1, temperature, selected)
 
     # Steps 5 and 6.
-    cond = aggregate(networks, upsample(weights, patch_size, size), base)
+    cond = amplify(base, aggregate(networks, upsample(weights, patch_size, size), base), gain)
 
     # Step 7, with the same weights.
     uncond = None
@@ -124,7 +139,7 @@ def compose(
             images = base_uncond.shape[0]
             shared = weights if subprompts is None else mean_over_subprompts(weights, subprompts, images)
             mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
-            uncond = recentre(uncond, mixed, recenter)
+            uncond = recentre(uncond, amplify(uncond, mixed, gain), recenter)
 
     unusable = ~usable[:, :, None, None]
     return Composition(
