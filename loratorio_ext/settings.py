@@ -161,6 +161,25 @@ class Settings:
         "temperature",
         limits=(1e-4, 1000.0, 0.01),
     )
+    weighting: Literal["ratio", "difference"] = _setting(
+        "ratio",
+        "Weights by",
+        "How differences from the base model become weights. ratio: by how many times more one network "
+        "differs than another; a temperature means the same at every step and for every model. difference: "
+        "by how much more, as in the paper; good temperatures are then far lower, and not the same for "
+        "every model.",
+        "weights by",
+        choices=("ratio", "difference"),
+    )
+    gain: float = _setting(
+        0.0,
+        "Gain",
+        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
+        "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
+        "strong as merged; too much can break colors and shapes. With one network it does nothing.",
+        "gain",
+        limits=(0.0, 1.0, 0.05),
+    )
     top_k: int = _setting(
         0,
         "Networks kept (top k)",
@@ -222,6 +241,15 @@ class Settings:
         "time. High: faster, but a network may come in late.",
         "rescan",
         limits=(1, 1000, 1),
+    )
+    reuse: int = _setting(
+        1,
+        "Evaluate networks every",
+        "Every how many steps the networks are evaluated; in between, what each of them added last is added "
+        "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
+        "react late; with few steps in all, fine detail suffers first.",
+        "reuse",
+        limits=(1, 100, 1),
     )
     batch_rows: int = _setting(
         0,

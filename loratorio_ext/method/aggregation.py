@@ -32,23 +32,25 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
     return torch.where(silent.all(dim=0), base, total)
 
 
-def amplify(base: Tensor, networks: Tensor, gain: float) -> Tensor:
-    """e_θ + γ (ẽ − e_θ): what the networks add, γ times.
+def amplify(base: Tensor, networks: Tensor, counts: Tensor, gain: float) -> Tensor:
+    """e_θ + γ (ẽ − e_θ) with γ = N^g: what the networks add, made stronger the more of them share it.
 
-    The mean of N networks thins every one of them out to its weight; γ above 1 makes up for it. Not in the
-    paper, whose γ is 1.
+    A weighted mean of N networks thins each of them out to its weight. With g = 0 it stays so, as in the
+    paper; with g = 1 and equal weights everything that the networks add is summed, as merging does.
 
     Args:
         base: e_θ, [B, C, H, W].
         networks: the networks' aggregated score ẽ, [B, C, H, W].
-        gain: γ ≥ 0. 0: the base's score, 1: the networks', both to the bit.
+        counts: N, how many networks share each row, [B], float32 or float64.
+        gain: g in [0, 1]. 0: ``networks`` to the bit.
 
     Returns:
         [B, C, H, W].
     """
-    if gain == 1.0:  # also where the base is not finite
+    if gain == 0.0:  # also where the base is not finite
         return networks
-    return torch.lerp(base, networks, gain)
+    gamma = counts.clamp(min=1.0).pow(gain)[:, None, None, None]
+    return base + gamma * (networks - base)
 
 
 def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:

@@ -60,7 +60,7 @@ def compose(
     top_k_scope: TopKScope,
     recenter: float,
     weighting: Weighting = "difference",
-    gain: float = 1.0,
+    gain: float = 0.0,
     active: Tensor | None = None,
     compare_as: Callable[[Tensor], Tensor] | None = None,
     subprompts: Subprompts | None = None,
@@ -86,9 +86,10 @@ def compose(
         top_k: k ≥ 0, networks kept; 0: all.
         top_k_scope: "image": k networks for a row; "patch": k networks at each patch.
         recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
-        weighting: "difference": SoftMin of s, the paper's; "ratio": a temperature that means the same at every
-            step and for every model (see `by_ratio`).
-        gain: γ ≥ 0, finite: what the networks add to the base's prediction is multiplied by it. 1: the paper.
+        weighting: "difference": SoftMin of s, the paper's; "ratio": a temperature that means the same at
+            every step and for every model (see `by_ratio`).
+        gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
+            may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
@@ -129,7 +130,9 @@ def compose(
         weights = by_ratio(-s_minus_1, temperature, selected)
 
     # Steps 5 and 6.
-    cond = amplify(base, aggregate(networks, upsample(weights, patch_size, size), base), gain)
+    cond = aggregate(networks, upsample(weights, patch_size, size), base)
+    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
+    cond = amplify(base, cond, counts, gain)
 
     # Step 7, with the same weights.
     uncond = None
@@ -139,7 +142,8 @@ def compose(
             images = base_uncond.shape[0]
             shared = weights if subprompts is None else mean_over_subprompts(weights, subprompts, images)
             mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
-            uncond = recentre(uncond, amplify(uncond, mixed, gain), recenter)
+            mixed = amplify(uncond, mixed, _of_images(counts, subprompts, images), gain)
+            uncond = recentre(uncond, mixed, recenter)
 
     unusable = ~usable[:, :, None, None]
     return Composition(
@@ -172,6 +176,17 @@ def _of_rows(images: Tensor, subprompts: Subprompts | None) -> Tensor:
     if subprompts is None:
         return images
     return torch.stack([images[:, image] for image in subprompts.images], dim=1)
+
+
+def _of_images(rows: Tensor, subprompts: Subprompts | None, images: int) -> Tensor:
+    """The largest of the rows [R] of each image, [B]."""
+    if subprompts is None:
+        return rows
+    owners = enumerate(subprompts.images)
+    of_image: list[list[int]] = [[] for _ in range(images)]
+    for row, image in owners:
+        of_image[image].append(row)
+    return torch.stack([rows[mine].amax() for mine in of_image])
 
 
 def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:

@@ -25,12 +25,14 @@ class StepPlan:
     Attributes:
         mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (one
             alone) or "composite" (the plain mean of all).
+        fresh: composed only: networks are evaluated; otherwise what they added last time is added again.
         scan: composed only: every network is evaluated.
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
         network: switch only: the network that is alone.
     """
 
     mode: Mode
+    fresh: bool = True
     scan: bool = False
     choosing: bool = False
     network: int = 0
@@ -46,7 +48,8 @@ class Schedule:
     all networks merged. The window does nothing to the methods "base" and "merge".
 
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
-    the window and at every ``rescan``-th one from there.
+    the window and at every ``rescan``-th one from there. Networks are evaluated at scans, and at every
+    ``reuse``-th evaluation from the first one of the window.
 
     ``settings.enabled`` is not read: whether there is a run at all is the host's business.
 
@@ -83,12 +86,10 @@ class Schedule:
             return StepPlan("switch", network=(index // self.switch_every) % self.networks)
         if self.method == "composite":
             return StepPlan("composite")
-        choosing = self.choosing
-        return StepPlan(
-            "composed",
-            scan=not choosing or (index - first) % self.settings.rescan == 0,
-            choosing=choosing,
-        )
+        choosing, place = self.choosing, index - first
+        scan = choosing and place % self.settings.rescan == 0
+        fresh = scan or place % self.settings.reuse == 0
+        return StepPlan("composed", fresh=fresh, scan=scan or (fresh and not choosing), choosing=choosing)
 
     def rows(
         self, plan: StepPlan, layout: Layout, choice: Sequence[Sequence[int]] | None = None
@@ -104,10 +105,13 @@ class Schedule:
         if plan.mode != "composed":
             return tuple(row for source in self._sources(plan) for row in _all_rows(source, layout))
         rows = list(_all_rows("base", layout))
+        if not plan.fresh:
+            return tuple(rows)
         with_uncond = layout.guided and self.settings.recenter < 1
         for network in range(self.networks):
             images = range(layout.images)
-            chosen = [b for b in images if plan.scan or (choice is not None and network in choice[b])]
+            everywhere = plan.scan or not plan.choosing
+            chosen = [b for b in images if everywhere or (choice is not None and network in choice[b])]
             cond = [row for row, image in enumerate(layout.image_of) if image in chosen]
             rows.extend(rows_of(network, cond, chosen if with_uncond else ()))
         return tuple(rows)

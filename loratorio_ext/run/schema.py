@@ -46,6 +46,7 @@ def _step() -> dict[str, object]:
         sigma={"type": ["number", "null"], "description": "noise level or timestep as the host counts it"},
         mode=_text("what was done", enum=["composed", "base", "merged", "switch", "composite"]),
         scan=_flag("whether all networks were evaluated to be compared"),
+        reused=_flag("whether no network was evaluated, and what each had added last was added again"),
         rows=_count("rows through the model"),
         plain_rows=_count("rows that a plain generation would have evaluated"),
         calls=_count("model calls"),

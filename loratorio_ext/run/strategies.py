@@ -127,6 +127,8 @@ class Composer:
             top_k=settings.top_k,
             top_k_scope=settings.top_k_scope,
             recenter=settings.recenter,
+            weighting=settings.weighting,
+            gain=settings.gain,
             active=active,
             compare_as=evaluation.compare_as(settings.compare),
             subprompts=evaluation.subprompts,

@@ -87,9 +87,9 @@ def shares(values: dict[int, float], temperature: float) -> dict[int, float]:
     return {i: term / total for i, term in terms.items()}
 
 
-def amplified(base: Array, networks: Array, gain: float) -> Array:
-    """e_θ + γ (ẽ − e_θ)."""
-    return networks if gain == 1 else base + gain * (networks - base)
+def amplified(base: Array, networks: Array, count: int, gain: float) -> Array:
+    """e_θ + N^g (ẽ − e_θ)."""
+    return networks if gain == 0 else base + max(count, 1) ** gain * (networks - base)
 
 
 def mix(base: Array, networks: Array, weights: Array, d: int) -> Array:
@@ -114,7 +114,7 @@ def compose(
     top_k_scope: str,
     recenter: float,
     weighting: str = "difference",
-    gain: float = 1.0,
+    gain: float = 0.0,
     active: Any = None,
     compare_as: Any = None,
     subprompts: tuple[tuple[int, ...], tuple[float, ...]] | None = None,
@@ -131,6 +131,7 @@ def compose(
     weights = np.zeros((networks, rows, h, w))
     finite = np.ones((networks, rows), dtype=np.bool_)
     cond = np.empty_like(base_cond)
+    counts = [0] * rows
     for r in range(rows):
         usable = []
         for i in range(networks):
@@ -159,7 +160,8 @@ def compose(
             for i, weight in found.items():
                 weights[i, r, y, x] = weight
         cond[r] = mix(base_cond[r], network_conds[:, r], weights[:, r], patch_size)
-        cond[r] = amplified(base_cond[r], cond[r], gain)
+        counts[r] = min(len(usable), top_k or networks)
+        cond[r] = amplified(base_cond[r], cond[r], counts[r], gain)
 
     uncond = None
     if base_uncond is not None:
@@ -179,6 +181,6 @@ def compose(
                 if total > 0:
                     shared += weights[:, r] * (share / total)
             mixed = mix(base_uncond[b], network_unconds[:, b], shared, patch_size)
-            mixed = amplified(base_uncond[b], mixed, gain)
+            mixed = amplified(base_uncond[b], mixed, max(counts[r] for r in mine), gain)
             uncond[b] = mixed if recenter == 0 else recenter * base_uncond[b] + (1 - recenter) * mixed
     return Composed(cond, uncond, s_all, d_all, weights, finite)

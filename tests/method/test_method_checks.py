@@ -21,7 +21,7 @@ from loratorio_ext.method import Subprompts
         ("recenter", [-0.1, 1.1, math.nan, math.inf, True, "0.5", None], "from 0 to 1"),
         ("top_k_scope", ["row", "", None, 1], '"image" or "patch"'),
         ("weighting", ["paper", "", None, 1], '"difference" or "ratio"'),
-        ("gain", [-0.1, math.nan, math.inf, True, "1", None], "0 or more"),
+        ("gain", [-0.1, 1.1, math.nan, math.inf, True, "1", None], "from 0"),
     ],
 )
 def test_settings_out_of_range(name: str, values: list[Any], allowed: str, cases: ModuleType) -> None:

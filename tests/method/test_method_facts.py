@@ -128,16 +128,32 @@ def test_large_temperature_is_composite(data: st.DataObject, cases: ModuleType) 
 
 
 @quick
-@given(data=st.data(), gain=st.sampled_from([0.0, 0.5, 2.0, 4.0]))
-def test_gain_multiplies_what_the_networks_add(data: st.DataObject, gain: float, cases: ModuleType) -> None:
-    case = data.draw(cases.cases((torch.float64,)))
+@given(data=st.data(), gain=st.sampled_from([0.3, 1.0]), k=st.integers(0, 4))
+def test_gain_multiplies_what_the_networks_add(
+    data: st.DataObject, gain: float, k: int, cases: ModuleType
+) -> None:
+    case = data.draw(cases.cases((torch.float64,), plain=True, top_k=k))
     plain, got = case.run(), case.but(gain=gain).run()
     assert torch.equal(got.weights, plain.weights)
+    factor = min(len(case.network_conds), k or 99) ** gain
     tolerance = rounding(case, 32)
-    torch.testing.assert_close(got.cond, case.base_cond + gain * (plain.cond - case.base_cond), **tolerance)
+    torch.testing.assert_close(got.cond, case.base_cond + factor * (plain.cond - case.base_cond), **tolerance)
     if case.base_uncond is not None:
-        expected = case.base_uncond + gain * (plain.uncond - case.base_uncond)
+        expected = case.base_uncond + factor * (plain.uncond - case.base_uncond)
         torch.testing.assert_close(got.uncond, expected, **tolerance)
+
+
+@quick
+@given(data=st.data())
+def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(
+    data: st.DataObject, cases: ModuleType
+) -> None:
+    case = data.draw(
+        cases.cases((torch.float64,), plain=True, top_k=0, temperature=1e30, weighting="difference")
+    )
+    got = case.but(gain=1.0).run()
+    added = (case.network_conds - case.base_cond).sum(0)
+    torch.testing.assert_close(got.cond, case.base_cond + added, **rounding(case, 64))
 
 
 @quick

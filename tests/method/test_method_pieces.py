@@ -155,11 +155,12 @@ def test_by_ratio_where_nothing_diverges_and_over_the_selected_alone() -> None:
     assert by_ratio(torch.zeros(2, 1), 1.0, torch.tensor([[True], [False]])).tolist() == [[1.0], [0.0]]
 
 
-def test_amplify_is_exact_at_1_and_where_both_agree() -> None:
-    base, networks = torch.randn(2, 3), torch.randn(2, 3)
-    assert torch.equal(amplify(torch.full((2, 3), math.nan), networks, 1.0), networks)
-    assert torch.equal(amplify(base, base, 3.0), base)
-    torch.testing.assert_close(amplify(base, networks, 3.0), base + 3 * (networks - base))
+def test_amplify_is_exact_at_0_and_where_both_agree() -> None:
+    base, networks, counts = torch.randn(3, 2, 1, 1), torch.randn(3, 2, 1, 1), torch.tensor([1.0, 4.0, 0.0])
+    assert torch.equal(amplify(torch.full_like(base, math.nan), networks, counts, 0.0), networks)
+    assert torch.equal(amplify(base, base, counts, 1.0), base)
+    factors = torch.tensor([1.0, 2.0, 1.0])[:, None, None, None]
+    torch.testing.assert_close(amplify(base, networks, counts, 0.5), base + factors * (networks - base))
 
 
 def test_top_k_keeps_the_lowest_similarities_among_the_usable() -> None:

@@ -34,8 +34,8 @@ def choice_is_clear(expected: Any, case: Any) -> bool:
 def of_ratios(expected: Any, accurate: float, temperature: float) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Largest error of each weight that rounding explains where weights go by ratios: [N, R, h, w].
 
-    A unit vector is right to ``accurate``, so a divergence to 2 · accurate / distance of itself, and its power
-    to 1/τ times as much. Beyond a half that is no small change any more, and anything may come out.
+    A unit vector is right to ``accurate``, so a divergence to 2 · accurate / distance of itself, and its
+    power to 1/τ times as much. Beyond a half that is no small change any more, and anything may come out.
     """
     distance = np.sqrt(2 * expected.divergence)
     off = np.divide(16 * accurate, distance, out=np.zeros_like(distance), where=distance > 0) / temperature
@@ -59,7 +59,7 @@ def tolerances(expected: Any, case: Any) -> tuple[Any, float]:
     if case.base_uncond is not None:
         largest = max(largest, *(float(t.abs().max()) for t in (case.base_uncond, case.network_unconds)))
     # A gain multiplies what is left of the difference to the base.
-    largest *= 1 + 2 * abs(case.settings.get("gain", 1.0) - 1)
+    largest *= len(expected.weights) ** case.settings.get("gain", 0.0) * 2
     value = largest * (len(expected.weights) * np.max(weight) + 2 * torch.finfo(dtype).eps)
     return weight + torch.finfo(torch.float32).eps, value + torch.finfo(dtype).smallest_normal
 
@@ -68,7 +68,7 @@ def tolerances(expected: Any, case: Any) -> tuple[Any, float]:
 @given(data=st.data())
 def test_equals_the_reference(data: st.DataObject, reference: ModuleType, cases: ModuleType) -> None:
     case = data.draw(cases.cases(dtypes=cases.DTYPES))
-    case = case.but(gain=data.draw(st.sampled_from([1.0, 1.0, 0.0, 0.5, 1.5, 4.0])))
+    case = case.but(gain=data.draw(st.sampled_from([0.0, 0.0, 0.3, 1.0])))
     expected = case.run_reference(reference)
     assume(choice_is_clear(expected, case))
     got = case.run()
@@ -104,7 +104,7 @@ def test_largest_errors(
     cases: ModuleType,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Largest errors over a fixed set of cases: typical similarities, and τ down to 0.001 (by ratios: 0.1)."""
+    """Largest errors over a fixed set of cases: typical similarities, τ down to 0.001 (by ratios: 0.1)."""
     largest = {"similarity": 0.0, "weights": 0.0, "cond": 0.0, "uncond": 0.0}
     compared = 0
     for seed in range(24):
