@@ -15,6 +15,7 @@ from loratorio_ext.cli.writing import prepare_folder, write_text
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
+    from loratorio_ext.evaluate.arms import Arm
     from loratorio_ext.evaluate.draw import World
 
 
@@ -22,14 +23,12 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     """`loratorio evaluate`: answers.jsonl, results.json and results.md in --out, the table on stdout."""
     hush_libraries()  # before the modules below import them
     from loratorio_ext.cli.demo_results import versions
-    from loratorio_ext.evaluate.arms import arm
-    from loratorio_ext.evaluate.draw import Sampling, draw
+    from loratorio_ext.evaluate.draw import draw
     from loratorio_ext.evaluate.store import Store
     from loratorio_ext.evaluate.summary import markdown, summarize
     from loratorio_ext.evaluate.tasks import tasks
 
-    settings = settings_from(arguments)
-    arms = [arm(name, settings, arguments.switch_every) for name in dict.fromkeys(arguments.methods)]
+    arms = _arms(arguments)
     wanted = [
         task
         for networks in sorted(set(arguments.networks))
@@ -38,8 +37,6 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     folders = _folders(arguments, tools)
     out = prepare_folder(Path(arguments.out))
     about = {
-        "steps": arguments.steps,
-        "cfg": arguments.cfg,
         "arms": [one.to_dict() for one in arms],
         "worlds": list(folders),
         "networks": sorted(set(arguments.networks)),
@@ -50,11 +47,10 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     before = len(store)
     if before:
         console.note(f"{before} pictures are there already, in {store.path}")
-    sampling = Sampling(arguments.steps, arguments.cfg, arguments.batch)
     try:
         with console.progress("evaluate", "picture") as on_picture:
             worlds = [_open(name, data, tools) for name, data in folders.items()]
-            draw(store, worlds, arms, wanted, sampling, work.watch(on_picture))
+            draw(store, worlds, arms, wanted, arguments.batch, work.watch(on_picture))
     except KeyboardInterrupt:
         raise Interrupted(
             f"{len(store)} pictures are kept in {store.path}; the same command goes on from them"
@@ -67,6 +63,22 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     console.result(table)
     console.result(str(out / "results.md"))
     return OK
+
+
+def _arms(arguments: Namespace) -> list[Arm]:
+    from loratorio_ext.evaluate.arms import Sampling, arm, swept, values_of
+
+    settings, sampling = settings_from(arguments), Sampling(arguments.steps, arguments.cfg)
+    names = dict.fromkeys(arguments.methods)
+    arms = [arm(name, settings, arguments.switch_every, sampling) for name in names]
+    more: list[Arm] = []
+    for text in arguments.sweep:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise InputError(f"--sweep {text} has no values; write a name and values: temperature=0.5,1,2")
+        name = name.strip().replace("-", "_")
+        more += swept(arms, name, values_of(name, values))
+    return [*arms, *more]
 
 
 def _folders(arguments: Namespace, tools: Tools) -> dict[str, DemoData]:

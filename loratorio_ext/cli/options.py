@@ -15,8 +15,13 @@ ARMS: Final = (
     "switch",
     "composite",
     "loratorio",
+    "loratorio-paper",
+    "loratorio-fast",
+    "loratorio-uniform",
     "loratorio-not-recentred",
-    "uniform-recentred",
+    "loratorio-without-gain",
+    "merge-recentred",
+    "composite-recentred",
 )
 
 DESCRIPTION: Final = """\
@@ -184,6 +189,14 @@ def _add_evaluate(commands: Commands) -> None:
         default=list(ARMS[:5]),
         metavar="NAME",
         help=f"one or more of: {', '.join(ARMS)} (default: the first five; the others are controls)",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=A,B,...",
+        help="also with other values of one setting (temperature=0.5,1,2), of cfg, steps or switch-every; "
+        "may be given several times",
     )
     parser.add_argument(
         "--split",

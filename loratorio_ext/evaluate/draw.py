@@ -50,27 +50,18 @@ class World:
     networks: Path
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """What all arms share: steps of the sampler, guidance scale, and the most pictures drawn at once."""
-
-    steps: int
-    cfg: float
-    batch: int
-
-
 def draw(
     store: Store,
     worlds: Sequence[World],
     arms: Sequence[Arm],
     tasks: Sequence[Task],
-    sampling: Sampling,
+    batch_size: int,
     on_picture: OnPicture,
 ) -> None:
     """Draw every task by every arm in every world, and keep each batch when it is done.
 
     What the store holds already is not drawn again. Pictures of one combination are drawn together, since
-    they need the same networks; a seed gives the same picture in every batch.
+    they need the same networks, ``batch_size`` at once; a seed gives the same picture in every batch.
 
     Raises:
         ValueError: the model, a network or a setting cannot be used; see `DiffusersHost.generate`.
@@ -81,8 +72,8 @@ def draw(
     on_picture(done, wanted)
     for world, arm in itertools.product(worlds, arms):
         missing = [task for task in tasks if (arm.name, world.name, task.key) not in store]
-        for batch in _batches(missing, sampling.batch):
-            store.add(_drawn(world, arm, batch, sampling))
+        for batch in _batches(missing, batch_size):
+            store.add(_drawn(world, arm, batch))
             done += len(batch)
             on_picture(done, wanted)
 
@@ -94,13 +85,13 @@ def _batches(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
         yield from (pending[start : start + size] for start in range(0, len(pending), size))
 
 
-def _drawn(world: World, arm: Arm, tasks: Sequence[Task], sampling: Sampling) -> list[Result]:
+def _drawn(world: World, arm: Arm, tasks: Sequence[Task]) -> list[Result]:
     drawn = world.host.generate(
         Request(
             prompts=[task.prompt for task in tasks],
             seeds=[task.seed for task in tasks],
-            steps=sampling.steps,
-            cfg=sampling.cfg,
+            steps=arm.sampling.steps,
+            cfg=arm.sampling.cfg,
             settings=arm.settings,
             method=arm.method,
             switch_every=arm.switch_every,

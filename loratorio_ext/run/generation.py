@@ -51,7 +51,8 @@ class Run:
             uses: the networks in the order of the router's. One of strength 0 takes part like any other.
             router: gives each row its networks.
             method: "loratorio", or for comparison "base" (kept networks only), "merge" (all at once),
-                "switch" (one at a time) or "composite" (the mean of the networks' predictions, each alone).
+                "merge-recentred" (the same with LoRAtorio's unconditional), "switch" (one at a time) or
+                "composite" (the mean of the networks' predictions, each alone).
             switch_every: evaluations after which Switch moves on; at least 1.
             host: name of the host, for the report.
             clock: seconds, for the report.
@@ -69,6 +70,7 @@ class Run:
         self._choice: Choice | None = None
         self._held = Held()
         self._reuse = settings.reuse > 1
+        self._recenter = settings.recenter
         self._clock = clock
         # Where the model runs; known after the first evaluation.
         self._device: torch.device | None = None
@@ -98,7 +100,7 @@ class Run:
                 evaluation, layout, plan, outputs, self._choice
             )
         else:
-            prediction = usual(plan, layout, outputs, self._networks)
+            prediction = usual(plan, layout, outputs, self._networks, self._recenter)
         self._device = prediction.cond.device
         counts = StepCounts(
             index=evaluation.index,

@@ -11,7 +11,7 @@ from loratorio_ext.run.evaluation import Layout
 from loratorio_ext.run.rows import Row, Source, rows_of
 from loratorio_ext.settings import Settings
 
-Method = Literal["loratorio", "base", "merge", "switch", "composite"]
+Method = Literal["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 Mode = Literal["composed", "base", "merged", "switch", "composite"]
 
 # A part of the evaluations that arrives as 0.15000000000000002 from a slider means 0.15.
@@ -29,6 +29,7 @@ class StepPlan:
         scan: composed only: every network is evaluated.
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
         network: switch only: the network that is alone.
+        recentred: merged only: the unconditional is pulled back towards the base.
     """
 
     mode: Mode
@@ -36,6 +37,7 @@ class StepPlan:
     scan: bool = False
     choosing: bool = False
     network: int = 0
+    recentred: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Schedule:
     An evaluation is inside the window when start ≤ index / total < end (a 1e-6 part of an evaluation is
     forgiven); end = 1 has no upper bound, so a sampler that makes more evaluations than it promised goes on
     composing; start = end is never inside. Outside the window LoRAtorio, Switch and Composite predict with
-    all networks merged. The window does nothing to the methods "base" and "merge".
+    all networks merged. The window does nothing to "base", "merge" and
+    "merge-recentred".
 
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
     the window and at every ``rescan``-th one from there. Networks are evaluated at scans, and at every
@@ -80,6 +83,8 @@ class Schedule:
         if self.method == "base" or self.networks == 0:
             return StepPlan("base")
         first, last = self._window(total)
+        if self.method == "merge-recentred":
+            return StepPlan("merged", recentred=True)
         if self.method == "merge" or not first <= index < last:
             return StepPlan("merged")
         if self.method == "switch":
@@ -103,7 +108,9 @@ class Schedule:
                 image.
         """
         if plan.mode != "composed":
-            return tuple(row for source in self._sources(plan) for row in _all_rows(source, layout))
+            base = rows_of("base", (), range(layout.images) if plan.recentred and layout.guided else ())
+            usual = (row for source in self._sources(plan) for row in _all_rows(source, layout))
+            return (*base, *usual)
         rows = list(_all_rows("base", layout))
         if not plan.fresh:
             return tuple(rows)

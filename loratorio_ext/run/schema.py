@@ -73,7 +73,9 @@ def _report() -> dict[str, Any]:
             schema=_text("which kind of file this is", enum=[REPORT_NAME]),
             version={"type": "integer", "enum": [REPORT_VERSION]},
             host=_text("who ran the sampler"),
-            method=_text("how", enum=["loratorio", "base", "merge", "switch", "composite"]),
+            method=_text(
+                "how", enum=["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
+            ),
             switch_every=_count("evaluations after which Switch moves on", 1),
             settings={"type": "object", "description": "every setting by its name"},
             networks=_list(

@@ -15,7 +15,7 @@ from loratorio_ext.run import Row, cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 
-METHODS = ["loratorio", "base", "merge", "switch", "composite"]
+METHODS = ["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 
 
 def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", **options: Any) -> list[str]:
@@ -90,6 +90,19 @@ def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
                 assert prediction.uncond is None
 
 
+@pytest.mark.parametrize("guided", [True, False])
+def test_merge_recentred(fakes: SimpleNamespace, guided: bool) -> None:
+    world = fakes.World(fakes.uses(2, kept=1), images=2, guided=guided)
+    prediction = world.run(Settings(recenter=0.3), method="merge-recentred").step(world.evaluation())
+    (cond, uncond), (_, base) = world.arrays(world.merged()), world.arrays(world.kept())
+    np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
+    assert len(world.model.calls[0]) == (6 if guided else 2)
+    if guided:
+        np.testing.assert_allclose(prediction.uncond.numpy(), 0.3 * base + 0.7 * uncond, atol=1e-12)
+    else:
+        assert prediction.uncond is None
+
+
 def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(2), images=2)
     seen = {}
@@ -102,6 +115,7 @@ def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
         "loratorio": (both, both),
         "base": ((), ()),
         "merge": (both, both),
+        "merge-recentred": (both, both),
         "switch": (second, second),
         "composite": (both, both),
     }
