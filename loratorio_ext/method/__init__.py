@@ -12,7 +12,7 @@ from loratorio_ext.method.compose import Composition, compose
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence, similarity
 from loratorio_ext.method.subprompts import Subprompts
-from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, select_top_k, softmin
+from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 __all__ = [
     "Composition",
@@ -26,6 +26,7 @@ __all__ = [
     "divergence",
     "mean_over_subprompts",
     "recentre",
+    "relative",
     "select_top_k",
     "similarity",
     "softmin",

@@ -19,7 +19,7 @@ from loratorio_ext.method.checks import (
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence
 from loratorio_ext.method.subprompts import Subprompts
-from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, select_top_k, softmin
+from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +86,8 @@ def compose(
         top_k: k ≥ 0, networks kept; 0: all.
         top_k_scope: "image": k networks for a row; "patch": k networks at each patch.
         recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
-        weighting: "difference": SoftMin of s, the paper's; "ratio": a temperature that means the same at
-            every step and for every model (see `by_ratio`).
+        weighting: "difference": SoftMin of s, the paper's; "relative": shares of the divergences
+            relative to each network's own mean, so that a temperature means the same everywhere (`relative`).
         gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
             may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
@@ -127,7 +127,7 @@ def compose(
     if weighting == "difference":
         weights = softmin(s_minus_1, temperature, selected)
     else:
-        weights = by_ratio(-s_minus_1, temperature, selected)
+        weights = by_ratio(relative(-s_minus_1), temperature, selected)
 
     # Steps 5 and 6.
     cond = aggregate(networks, upsample(weights, patch_size, size), base)

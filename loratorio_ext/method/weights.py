@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 TopKScope = Literal["image", "patch"]
-Weighting = Literal["difference", "ratio"]
+Weighting = Literal["difference", "relative"]
 
 
 def select_top_k(similarity: Tensor, top_k: int, scope: TopKScope, usable: Tensor) -> Tensor:
@@ -61,18 +61,37 @@ def softmin(similarity: Tensor, temperature: float, selected: Tensor | None = No
     return terms / terms.sum(dim=0).clamp(min=1.0)
 
 
-def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = None) -> Tensor:
-    """Ω̂_i = (1 − s_i)^(1/τ) / Σ_j (1 − s_j)^(1/τ), over the selected networks j; the others get exactly 0.
+def relative(divergence: Tensor) -> Tensor:
+    """Divergence at each patch as a multiple of the network's own mean over the row.
 
-    This is the SoftMin of −log(1 − s) in the place of s: it asks how many times more one network diverges
-    than another, not by how much. Similarities lie within thousandths of each other at high noise and far
-    apart at low noise, and differently for every model; their ratios do not, so a τ means the same at every
-    step and for every model. With τ = 1 a network's weight is its share of all divergence.
+    Similarities lie within thousandths of each other at high noise and far apart at low noise, differently
+    for every model and every network: one that was trained hard diverges everywhere more than the others, and
+    drowns them. Relative to its own mean, each network speaks where it has more to say than elsewhere, and a
+    temperature means the same at every step and for every model.
 
     Not in the paper.
 
     Args:
-        divergence: 1 − s, [N, ...], at least 0, float32 or float64. A common factor changes nothing.
+        divergence: 1 − s, [N, R, h, w], at least 0, float32 or float64.
+
+    Returns:
+        [N, R, h, w], with mean 1 over the patches; all 0 where a network does not diverge at all.
+    """
+    mean = divergence.mean(dim=(-2, -1), keepdim=True)
+    return divergence / mean.masked_fill(mean == 0, 1.0)
+
+
+def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = None) -> Tensor:
+    """Ω̂_i = (1 − s_i)^(1/τ) / Σ_j (1 − s_j)^(1/τ), over the selected networks j; the others get exactly 0.
+
+    This is the SoftMin of −log(1 − s) in the place of s: it asks how many times more one network diverges
+    than another, not by how much, so a common factor of all divergences plays no part. With τ = 1 a weight is
+    a share of all divergence.
+
+    Not in the paper.
+
+    Args:
+        divergence: 1 − s, or a multiple of it; [N, ...], at least 0, float32 or float64.
         temperature: τ > 0. Small: the most divergent network alone; large: the plain average.
         selected: bool, like ``divergence``; None: all.
 

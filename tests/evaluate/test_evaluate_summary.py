@@ -108,7 +108,7 @@ def test_a_sweep_changes_one_thing_in_the_arms_that_have_it() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("temperature", "0", "temperature is '0'"),
+        ("temperature", "0", "temperature is 0.0"),
         ("temperature", "1,", "temperature is ''"),
         ("cfg", "0.5", "cfg is '0.5'; give numbers from 1 to 1000"),
         ("cfg", "nan", "cfg is 'nan'"),

@@ -16,7 +16,8 @@ ENGINE = frozenset({"method", "networks", "settings"})
 PARTS = MappingProxyType(
     {
         "infotext": frozenset(),
-        "settings": frozenset({"infotext"}),
+        "setting": frozenset(),
+        "settings": frozenset({"infotext", "setting"}),
         "method": frozenset(),
         "networks": frozenset(),
         "run": ENGINE,
@@ -34,6 +35,7 @@ MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "tra
 LIBRARIES = MappingProxyType(
     {
         "infotext": frozenset(),
+        "setting": frozenset(),
         "settings": frozenset(),
         "method": frozenset({"torch", "einops"}),
         "networks": frozenset({"torch", "safetensors"}),

@@ -149,12 +149,13 @@ def compose(
                 other = patch(compared_base[r], y, x, patch_size)
                 s_all[i, r, y, x] = similarity(one, other)
                 d_all[i, r, y, x] = divergence(one, other)
+        means = {i: math.fsum(d_all[i, r].flat) / (h * w) or 1.0 for i in usable}
         per_image = lowest({i: math.fsum(s_all[i, r].flat) / (h * w) for i in usable}, top_k)
         for y, x in np.ndindex(h, w):
             s = {i: float(s_all[i, r, y, x]) for i in usable}
             kept = per_image if top_k_scope == "image" else lowest(s, top_k)
-            if weighting == "ratio":
-                found = shares({i: float(d_all[i, r, y, x]) for i in kept}, temperature)
+            if weighting == "relative":
+                found = shares({i: float(d_all[i, r, y, x]) / means[i] for i in kept}, temperature)
             else:
                 found = softmin({i: s[i] for i in kept}, temperature)
             for i, weight in found.items():

@@ -162,7 +162,9 @@ def test_ratios_do_not_change_when_all_networks_come_nearer_to_the_base(
     data: st.DataObject, factor: float, cases: ModuleType
 ) -> None:
     """Of small differences: half the difference is a quarter of the divergence, for every network."""
-    case = data.draw(cases.cases((torch.float64,), plain=True, top_k=0, weighting="ratio", temperature=1.0))
+    case = data.draw(
+        cases.cases((torch.float64,), plain=True, top_k=0, weighting="relative", temperature=1.0)
+    )
     base = case.base_cond
     near = base + 1e-4 * (case.network_conds - base)
     nearer = base + factor * (near - base)

@@ -17,6 +17,7 @@ from loratorio_ext.method import (
     divergence,
     mean_over_subprompts,
     recentre,
+    relative,
     select_top_k,
     similarity,
     softmin,
@@ -143,6 +144,18 @@ def test_by_ratio_at_both_ends_of_temperature(dtype: torch.dtype, temperature: f
     weights = by_ratio(torch.tensor([0.5, 1.0, 0.25, 0.0], dtype=dtype), temperature)
     expected = [0.0, 1.0, 0.0, 0.0] if temperature < 1 else [1 / 3] * 3 + [0.0]
     assert weights.tolist() == pytest.approx(expected)
+
+
+@quick
+@given(factor=st.floats(1e-6, 1e3), seed=st.integers(0, 1000))
+def test_relative_has_a_mean_of_1_and_forgets_how_loud_a_network_is(factor: float, seed: int) -> None:
+    d = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    d[1] = 0
+    got = relative(d)
+    torch.testing.assert_close(got[[0, 2]].mean((-2, -1)), torch.ones(2, 2, dtype=torch.float64))
+    assert (got[1] == 0).all()
+    louder = torch.cat([d[:2], factor * d[2:]])
+    torch.testing.assert_close(relative(louder), got)
 
 
 def test_by_ratio_where_nothing_diverges_and_over_the_selected_alone() -> None:

@@ -210,7 +210,7 @@ def reference(
         for p in np.ndindex(s.shape[1:]):
             by = of_image if settings.top_k_scope == "image" else s[(slice(None), *p)]
             chosen = _lowest(by, k, usable)
-            terms = _terms({i: s[(i, *p)] for i in chosen}, tau, settings.weighting)
+            terms = _terms({i: s[(i, *p)] for i in chosen}, s, tau, settings.weighting)
             for i, term in terms.items():
                 weights[(i, *p)] = term / sum(terms.values())
         all_weights.append(weights)
@@ -229,12 +229,14 @@ def reference(
     return np.stack(cond), np.stack(uncond), np.stack(all_weights, 1)
 
 
-def _terms(s: dict[int, float], tau: float, weighting: str) -> dict[int, float]:
+def _terms(s: dict[int, float], everywhere: np.ndarray, tau: float, weighting: str) -> dict[int, float]:
     """Weights of the networks before they are divided by their sum."""
-    lowest = min(s.values())
     if weighting == "difference":
+        lowest = min(s.values())
         return {i: math.exp(-(value - lowest) / tau) for i, value in s.items()}
-    return {i: ((1 - value) / (1 - lowest)) ** (1 / tau) for i, value in s.items()}
+    own = {i: max(1 - value, 0) / ((1 - everywhere[i]).clip(0).mean() or 1.0) for i, value in s.items()}
+    largest = max(own.values())
+    return {i: (value / largest if largest else 1.0) ** (1 / tau) for i, value in own.items()}
 
 
 def _weighted(weights: np.ndarray, values: list[np.ndarray], d: int, height: int, width: int) -> np.ndarray:
