@@ -158,7 +158,7 @@ def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(
 
 @quick
 @given(data=st.data(), factor=st.floats(0.05, 0.5))
-def test_ratios_do_not_change_when_all_networks_come_nearer_to_the_base(
+def test_relative_weights_stay_when_all_networks_come_nearer_to_the_base(
     data: st.DataObject, factor: float, cases: ModuleType
 ) -> None:
     """Of small differences: half the difference is a quarter of the divergence, for every network."""
@@ -183,7 +183,8 @@ def test_ratios_do_not_change_when_all_networks_come_nearer_to_the_base(
 def test_small_temperature_is_the_most_divergent_network_at_each_patch(
     data: st.DataObject, cases: ModuleType, reference: ModuleType
 ) -> None:
-    case = data.draw(cases.cases((torch.float64,), plain=True, top_k=0, recenter=0.0))
+    fixed = {"plain": True, "top_k": 0, "recenter": 0.0, "weighting": "difference"}
+    case = data.draw(cases.cases((torch.float64,), **fixed))
     case = case.but(base_cond=case.base_cond + 1)  # no cosine of exactly ±1 in both of two networks
     s = case.run_reference(reference).similarity
     ranked = np.sort(s, axis=0)

@@ -38,7 +38,7 @@ def of_ratios(expected: Any, accurate: float, temperature: float) -> np.ndarray[
     power to 1/τ times as much. Beyond a half that is no small change any more, and anything may come out.
     """
     distance = np.sqrt(2 * expected.divergence)
-    # The mean is as wrong as the patches with the most divergence, which are the least wrong: no more than any.
+    # The mean is at most as wrong as its patches.
     off = np.divide(32 * accurate, distance, out=np.zeros_like(distance), where=distance > 0) / temperature
     spread = (expected.weights * off).sum(0)
     allowed = expected.weights * (off + spread)
