@@ -54,7 +54,17 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     try:
         with console.progress("evaluate", "picture") as bar:
             on_picture = work.watch(bar)
-            draw(out, pictures, plan.arms, plan.tasks, plan.recipe, arguments.batch, on_picture, each)
+            draw(
+                out,
+                pictures,
+                plan.arms,
+                plan.tasks,
+                plan.recipe,
+                arguments.batch,
+                on_picture,
+                console.warn,
+                each,
+            )
         scores = {} if clip is None else _scored(out, plan, clip, console)
     except KeyboardInterrupt:
         raise Interrupted(

@@ -30,7 +30,11 @@ def over_ray(open_drawing: Open[B, R], workers: int, note: Callable[[str], None]
         open_drawing: can be pickled; each worker calls it once, with its first batch.
         workers: 1 or more.
         note: told of every death.
+
+    Raises:
+        ValueError: Ray is not installed.
     """
+    check_ray()
 
     def each(batches: Sequence[B]) -> Iterator[R]:
         if not batches:
@@ -54,9 +58,8 @@ class RayEngine(Generic[B, R]):
         """Start Ray; `open_drawing` and `workers` as for `over_ray`.
 
         Raises:
-            ValueError: Ray is not installed, or the cluster is too small.
+            ValueError: the cluster is too small.
         """
-        check_ray()
         import ray
 
         self._ray: Any = ray

@@ -94,11 +94,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture on its way to the disk."""
+    """A picture on its way to the disk, with what the run could not do."""
 
     task: Task
     picture: Picture
     png: bytes
+    warnings: tuple[str, ...]
 
 
 def draw(
@@ -109,6 +110,7 @@ def draw(
     recipe: Recipe,
     batch: int,
     on_picture: OnPicture,
+    warn: Callable[[str], None],
     each: Each[Batch, list[Drawn]],
 ) -> None:
     """Draw every task by every arm; a picture is on disk before its line is.
@@ -123,6 +125,7 @@ def draw(
         recipe: how.
         batch: most pictures drawn at once.
         on_picture: called when pictures are on disk.
+        warn: told what a run could not do, a network that does not fit the model say; each once.
         each: draws batches with `drawn`, here or elsewhere.
 
     Raises:
@@ -136,11 +139,15 @@ def draw(
     ]
     done = wanted - sum(len(one.tasks) for one in batches)
     results = each(batches)
+    told: set[str] = set()
     on_picture(done, wanted)
     for made in results:
         for one in made:
             write_picture(picture_path(folder, one.picture.arm, one.task), one.png)
         pictures.add(one.picture for one in made)
+        for text in dict.fromkeys(text for one in made for text in one.warnings if text not in told):
+            told.add(text)
+            warn(text)
         done += len(made)
         on_picture(done, wanted)
 
@@ -192,6 +199,7 @@ def drawn(host: DiffusersHost, batch: Batch) -> list[Drawn]:
                 device,
             ),
             _png(image),
+            tuple(result.report.warnings),
         )
         for task, image in zip(tasks, result.images, strict=True)
     ]
