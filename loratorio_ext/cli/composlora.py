@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,14 +175,10 @@ def _scored(out: Path, plan: Plan, clip: Clip, console: Console) -> dict[tuple[s
 
 
 def _made_with(pictures: Sequence[Picture], clip: Clip | None) -> dict[str, Any]:
-    import diffusers
-    import transformers
-
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "devices": sorted({picture.device for picture in pictures}),
         "clip": None if clip is None else {"name": clip.name, "sha256": clip.digest},
         **versions(),
-        "diffusers": str(diffusers.__version__),
-        "transformers": str(transformers.__version__),
+        **{package: metadata.version(package) for package in ("diffusers", "transformers")},
     }

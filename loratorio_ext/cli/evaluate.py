@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -69,8 +70,10 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         raise Interrupted(
             f"{len(store)} pictures are kept in {store.path}; the same command goes on from them"
         ) from None
-    order = [one.name for one in arms]  # workers finish in any order
-    cells = summarize(sorted(store, key=lambda result: order.index(result.arm)), wanted)
+    # Workers finish in any order; the table does not depend on it.
+    keys = itertools.product((one.name for one in arms), folders, (task.key for task in wanted))
+    order = {key: place for place, key in enumerate(keys)}
+    cells = summarize(sorted(store, key=lambda result: order.get(result.key, len(order))), wanted)
     table = markdown(cells)
     results = {"made_with": versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
     write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")

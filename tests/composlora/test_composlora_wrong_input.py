@@ -33,6 +33,10 @@ def without(path: str) -> Callable[[Any], None]:
     return lambda copy: remove(Path(copy.root) / path)
 
 
+def damage(copy: Any) -> None:
+    (copy.root / "clip" / "config.json").write_text("{")
+
+
 def escape(copy: Any) -> None:
     copy.edit(lambda value: value["style"][0].update(id="../../../base/unet/x"))
 
@@ -45,9 +49,10 @@ MISSING: list[tuple[Callable[[Any], None], str]] = [
     (without("models/lora"), "character_1.safetensors"),
     (without("anime_lora_info.json"), "no anime_lora_info.json in "),
     (without("utils.py"), "give both --prefix and --negative"),
-    (without("clip/model.safetensors"), "no CLIP model with model.safetensors"),
-    (without("clip"), "no CLIP model with model.safetensors"),
-    (without("clip/config.json"), "cannot be opened"),
+    (without("clip/model.safetensors"), "no CLIP model with model.safetensors and config.json"),
+    (without("clip"), "no CLIP model with model.safetensors and"),
+    (without("clip/config.json"), "no CLIP model with"),
+    (damage, "cannot be opened"),
     (escape, "the id of style 1 is '../../../base/unet/x'"),
 ]
 

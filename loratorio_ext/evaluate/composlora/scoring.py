@@ -51,11 +51,13 @@ class Clip:
         """
         folder = Path(path)
         weights = folder / _WEIGHTS if folder.is_dir() else _cached(path)
-        if weights is None or not weights.is_file():
+        # Without the second one transformers would look for a long time.
+        if weights is None or not weights.is_file() or not (weights.parent / "config.json").is_file():
             raise ValueError(
-                f"no CLIP model with {_WEIGHTS} at {path!r}, neither as a folder nor in the hub's cache. Get "
-                f"{MODEL} (with transformers: CLIPModel and CLIPProcessor, from_pretrained({MODEL!r}) and "
-                "save_pretrained(FOLDER), which writes safetensors) and give --clip FOLDER"
+                f"no CLIP model with {_WEIGHTS} and config.json at {path!r}, neither as a folder nor in the "
+                f"hub's cache. Get {MODEL} (with transformers: CLIPModel and CLIPProcessor, "
+                f"from_pretrained({MODEL!r}) and save_pretrained(FOLDER), which writes safetensors) and give "
+                "--clip FOLDER"
             )
         try:
             with no_progress_bars():
