@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from typing import Any, Generic
 
 from loratorio_ext.evaluate.spread import B, Each, Open, R, WorkerDiedError, spread
@@ -58,7 +60,7 @@ class RayEngine(Generic[B, R]):
         """Start Ray; `open_drawing` and `workers` as for `over_ray`.
 
         Raises:
-            ValueError: the cluster is too small.
+            ValueError: the cluster does not answer, or is too small.
         """
         import ray
 
@@ -68,11 +70,20 @@ class RayEngine(Generic[B, R]):
             # A machine may have fewer cores than workers are asked for; that is the user's choice here.
             cores = max(workers, os.cpu_count() or 1)
             options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
-        ray.init(**options)
+        # Ray prints what its daemon says of a death to stdout, whatever its options are; results go there.
+        self._stdout = redirect_stdout(sys.stderr)
+        self._stdout.__enter__()
         try:
+            ray.init(**options)
             self._actor = ray.remote(**share(ray.cluster_resources(), workers))(_Worker)
+        except ConnectionError as error:
+            self.close()
+            raise ValueError(
+                f"no Ray cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')} ({error}); start one "
+                "with `ray start`, set RAY_AUTH_MODE=token where it asks for a token, or unset RAY_ADDRESS"
+            ) from error
         except ValueError:
-            ray.shutdown()
+            self.close()
             raise
         self._open = open_drawing
 
@@ -104,6 +115,7 @@ class RayEngine(Generic[B, R]):
     def close(self) -> None:
         """End the actors, and Ray where it was started here."""
         self._ray.shutdown()
+        self._stdout.__exit__(None, None, None)
 
 
 def share(resources: dict[str, float], workers: int) -> dict[str, float]:
