@@ -40,15 +40,15 @@ class Settings:
         "Patch size",
         "Side of the squares in which networks are compared and mixed, in latent pixels (each usually 8 × 8 "
         "in the picture). Low: fine borders between networks, but noisier decisions. High: calmer, coarser "
-        "decisions; from the latent's size on, one decision for the whole picture.",
+        "decisions; from the latent's size on, one for the whole picture.",
         "patch size",
         limits=(1, 64, 1),
     )
     temperature: float = declare(
-        0.02,
+        0.25,
         "Temperature",
         "How evenly the networks share a place. Low: the network with most to say there speaks almost alone. "
-        "High: all speak equally everywhere; from about 1 on it is nearly the plain average.",
+        "High: all speak equally everywhere; with weights by difference that is so from about 1 on.",
         "temperature",
         limits=(1e-4, 1000.0, 0.01),
     )
@@ -63,7 +63,7 @@ class Settings:
         choices=("relative", "difference"),
     )
     gain: float = declare(
-        0.0,
+        0.35,
         "Gain",
         "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
         "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
@@ -89,11 +89,11 @@ class Settings:
         choices=("image", "patch"),
     )
     recenter: float = declare(
-        0.5,
+        1.0,
         "Recenter",
         "What the guidance pushes away from. Low (0): the networks' own unconditional prediction; their "
         "effect is weakest. High (1): the base model's; networks act strongest, and their unconditional "
-        "predictions are not calculated, which is faster. The paper uses 0.5.",
+        "predictions are not calculated, which is much faster. The paper uses 0.5.",
         "recenter",
         limits=(0.0, 1.0, 0.05),
     )

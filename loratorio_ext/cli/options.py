@@ -6,6 +6,7 @@ from typing import Final
 
 from loratorio_ext import __version__
 from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
+from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, add_composlora
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
 # Kept equal to evaluate.arms.ARM_NAMES by a test; importing them would import torch.
@@ -168,19 +169,25 @@ def _add_evaluate(commands: Commands) -> None:
         "--out", default="outputs/evaluate", metavar="FOLDER", help="default outputs/evaluate"
     )
     parser.add_argument(
+        "--suite",
+        choices=(EMBEDDED, COMPOSLORA),
+        default=EMBEDDED,
+        help="what is drawn: the embedded model's pictures, or ComposLoRA's with models and networks of your "
+        "own (default embedded)",
+    )
+    parser.add_argument(
         "--networks",
-        type=whole(1, 4),
+        type=whole(1, 5),
         nargs="+",
-        default=[1, 2, 3, 4],
         metavar="N",
-        help="networks in a picture, one or more numbers (default 1 2 3 4)",
+        help="networks in a picture, one or more numbers (default 1 2 3 4; composlora 2 3 4 5)",
     )
     parser.add_argument(
         "--pictures",
         type=whole(1, 100_000),
-        default=128,
         metavar="N",
-        help="for each method and number of networks, in each world (default 128)",
+        help="for each method and number of networks, in each world (default 128; composlora: each "
+        "combination once)",
     )
     parser.add_argument(
         "--methods",
@@ -214,14 +221,32 @@ def _add_evaluate(commands: Commands) -> None:
         "--switch-every", type=whole(1, 1000), default=5, metavar="N", help="steps of a network (default 5)"
     )
     parser.add_argument(
-        "--steps", type=whole(1, 200), default=20, metavar="N", help="steps of the sampler (default 20)"
+        "--steps",
+        type=whole(1, 200),
+        metavar="N",
+        help="steps of the sampler (default 20; composlora: the testbed's 200 for anime, 100 for reality)",
     )
     parser.add_argument(
-        "--cfg", type=number(1, 1000), default=4.0, metavar="X", help="guidance scale (default 4)"
+        "--cfg",
+        type=number(1, 1000),
+        metavar="X",
+        help="guidance scale (default 4; composlora: the testbed's 10 for anime, 7 for reality)",
     )
     parser.add_argument(
-        "--batch", type=whole(1, 256), default=8, metavar="N", help="pictures drawn at once (default 8)"
+        "--batch",
+        type=whole(1, 256),
+        metavar="N",
+        help="pictures of one combination drawn at once (default 8; composlora 1)",
     )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, 1024),
+        default=1,
+        metavar="N",
+        help="processes that draw, above 1 by Ray (`pip install 'loratorio[ray]'`): on this machine, one for "
+        "each graphics card say, or on the cluster that RAY_ADDRESS names (default 1)",
+    )
+    add_composlora(parser)
     add_settings(parser)
     add_common(parser)
 

@@ -53,6 +53,9 @@ LIBRARIES = MappingProxyType(
 EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
+        "loratorio_ext/evaluate/ray_engine.py": frozenset({"ray"}),
+        "loratorio_ext/evaluate/composlora/draw.py": frozenset({"PIL"}),
+        "loratorio_ext/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
     }
