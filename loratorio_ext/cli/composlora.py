@@ -43,6 +43,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     from loratorio_ext.evaluate.composlora.draw import draw
     from loratorio_ext.evaluate.composlora.records import open_pictures
     from loratorio_ext.evaluate.composlora.scoring import Clip
+    from loratorio_ext.evaluate.composlora.styles import STYLES
     from loratorio_ext.evaluate.composlora.summary import markdown, summarize
 
     plan = _plan(arguments)
@@ -50,6 +51,9 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     clip = None if arguments.clip is None else Clip.open(arguments.clip)
     out = prepare_folder(Path(arguments.out))
     pictures = open_pictures(out, plan.about)
+    usual = STYLES[arguments.style].autoencoder
+    if usual is not None and arguments.vae is None:
+        console.warn(f"the testbed decodes {arguments.style} with {usual}; give it with --vae to do the same")
     if len(pictures):
         console.note(f"{len(pictures)} pictures are there already, in {out}")
     try:

@@ -195,6 +195,19 @@ def test_batches_hold_one_combination_and_give_the_same_pictures(copy: Any, requ
         assert abs(one - other).max() <= 1, content
 
 
+def test_the_other_style_has_its_own_words_networks_and_autoencoder(
+    copy: Any, requests: Any, capsys: Any
+) -> None:
+    more = ("--style", "reality", "--methods", "merge", "--pictures", "1")
+    assert copy.run(*more) == 0
+    assert "decodes reality with stabilityai/sd-vae-ft-mse; give it with --vae" in capsys.readouterr().err
+    (request,) = requests
+    assert (request.prompts[0][:16], request.negative_prompt) == ("photo, real, rch", "drawing")
+    assert Path(request.network_dir) == copy.root / "models" / "lora" / "reality"
+    assert copy.run(*more, "--vae", str(copy.root / "vae"), "--out", "other") == 0
+    assert "warning: the testbed" not in capsys.readouterr().err
+
+
 def test_another_autoencoder_decodes(copy: Any) -> None:
     assert copy.run("--methods", "base") == 0
     assert copy.run("--methods", "base", "--vae", str(copy.root / "vae"), "--out", "other") == 0
