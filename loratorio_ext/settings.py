@@ -52,25 +52,6 @@ class Settings:
         "temperature",
         limits=(1e-4, 1000.0, 0.01),
     )
-    weighting: Literal["relative", "difference"] = declare(
-        "relative",
-        "Weights by",
-        "How differences from the base model become weights. relative: each network's differences as "
-        "multiples of its own mean, so that it speaks where it has more to say than elsewhere; a temperature "
-        "means the same for every step, model and network. difference: as they are, as in the paper; good "
-        "temperatures are then far lower.",
-        "weights by",
-        choices=("relative", "difference"),
-    )
-    gain: float = declare(
-        0.35,
-        "Gain",
-        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
-        "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
-        "strong as merged; too much can break colors and shapes. With one network it does nothing.",
-        "gain",
-        limits=(0.0, 1.0, 0.05),
-    )
     top_k: int = declare(
         0,
         "Networks kept (top k)",
@@ -133,15 +114,6 @@ class Settings:
         "rescan",
         limits=(1, 1000, 1),
     )
-    reuse: int = declare(
-        1,
-        "Evaluate networks every",
-        "Every how many steps the networks are evaluated; in between, what each of them added last is added "
-        "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
-        "react late; with few steps in all, fine detail suffers first.",
-        "reuse",
-        limits=(1, 100, 1),
-    )
     batch_rows: int = declare(
         0,
         "Rows per model call",
@@ -150,7 +122,6 @@ class Settings:
         "batch rows",
         limits=(0, 1024, 1),
     )
-
     pool: str = declare(
         "",
         "Pool",
@@ -159,6 +130,34 @@ class Settings:
         "that only those that have something to say are mixed.",
         "pool",
         limits=(None, 2000, None),
+    )
+    weighting: Literal["relative", "difference"] = declare(
+        "relative",
+        "Weights by",
+        "How differences from the base model become weights. relative: each network's differences as "
+        "multiples of its own mean, so that it speaks where it has more to say than elsewhere; a temperature "
+        "means the same for every step, model and network. difference: as they are, as in the paper; good "
+        "temperatures are then far lower.",
+        "weights by",
+        choices=("relative", "difference"),
+    )
+    gain: float = declare(
+        0.35,
+        "Gain",
+        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
+        "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
+        "strong as merged; too much can break colors and shapes. With one network it does nothing.",
+        "gain",
+        limits=(0.0, 1.0, 0.05),
+    )
+    reuse: int = declare(
+        1,
+        "Evaluate networks every",
+        "Every how many steps the networks are evaluated; in between, what each of them added last is added "
+        "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
+        "react late; with few steps in all, fine detail suffers first.",
+        "reuse",
+        limits=(1, 100, 1),
     )
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def break_model(webui: SimpleNamespace, call: int) -> None:
 
 
 def composed(webui: SimpleNamespace, draw: Any) -> None:
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
 
 
 def unknown(webui: SimpleNamespace, draw: Any) -> None:
@@ -63,14 +63,14 @@ def wrong_settings(webui: SimpleNamespace, draw: Any) -> None:
 def exception_in_ours(webui: SimpleNamespace, draw: Any) -> None:
     break_model(webui, 2)  # 1 is the WebUI's call, 2 the networks'
     with pytest.raises(RuntimeError, match="the model is broken"):
-        draw(PROMPT, {})
+        draw(PROMPT, {"recenter": 0.5})
     webui.shared.sd_model.fail_at = None
 
 
 def exception_in_theirs(webui: SimpleNamespace, draw: Any) -> None:
     break_model(webui, 3)
     with pytest.raises(RuntimeError, match="the model is broken"):
-        draw(PROMPT, {})
+        draw(PROMPT, {"recenter": 0.5})
     webui.shared.sd_model.fail_at = None
 
 
@@ -121,7 +121,7 @@ def test_a_failure_of_ours_goes_on_merged_and_says_so(webui: SimpleNamespace, dr
         return result
 
     model.apply_model = fails_on_many_rows
-    picture, p = draw(PROMPT, {})
+    picture, p = draw(PROMPT, {"recenter": 0.5})
     (comment,) = p.comments
     assert "composing failed at call 1 of 4 (no such shape)" in comment and "merged" in comment
     assert p.extra_generation_params == {}
@@ -129,7 +129,7 @@ def test_a_failure_of_ours_goes_on_merged_and_says_so(webui: SimpleNamespace, dr
 
 
 def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any) -> None:
-    wanted, _ = draw(PROMPT, {})
+    wanted, _ = draw(PROMPT, {"recenter": 0.5})
     model = webui.shared.sd_model
     original = model.apply_model
 
@@ -140,7 +140,7 @@ def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any
         return result
 
     model.apply_model = small
-    picture, p = draw(PROMPT, {})
+    picture, p = draw(PROMPT, {"recenter": 0.5})
     assert close(picture, wanted)
     assert any("did not fit into memory" in text for text in p.comments)
 
@@ -148,7 +148,7 @@ def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any
 def test_what_cannot_be_composed_says_so(webui: SimpleNamespace, draw: Any) -> None:
     merged, _ = draw(PROMPT)
     webui.sd_unet.current_unet = object()
-    picture, p = draw(PROMPT, {})
+    picture, p = draw(PROMPT, {"recenter": 0.5})
     assert torch.equal(picture, merged) and "UNet is replaced" in next(iter(p.comments))
     webui.sd_unet.current_unet = None
     webui.shared.sd_model.cond_stage_key = "edit"
@@ -157,14 +157,14 @@ def test_what_cannot_be_composed_says_so(webui: SimpleNamespace, draw: Any) -> N
 
 
 def test_another_checkpoint(webui: SimpleNamespace, draw: Any) -> None:
-    first, _ = draw(PROMPT, {})
+    first, _ = draw(PROMPT, {"recenter": 0.5})
     old = webui.shared.sd_model
     webui.shared.sd_model = webui.model_class("second", 5, webui.networks.network_apply_weights)
     merged, _ = draw("a cat <lora:te:1>")
     composed, p = draw("a cat <lora:te:1>", {"recenter": 0.0})
     assert close(composed, merged) and p.comments == {}
     webui.shared.sd_model = old
-    assert torch.equal(draw(PROMPT, {})[0], first)
+    assert torch.equal(draw(PROMPT, {"recenter": 0.5})[0], first)
 
 
 def test_a_refiner_in_the_middle_is_bound_anew(webui: SimpleNamespace, draw: Any) -> None:
@@ -196,7 +196,7 @@ def test_a_refiner_in_the_middle_is_bound_anew(webui: SimpleNamespace, draw: Any
 
 def test_prompts_are_encoded_once(webui: SimpleNamespace, draw: Any) -> None:
     encoder = webui.shared.sd_model.cond_stage_model
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     calls = encoder.calls
     draw(PROMPT, {"temperature": 1.0})
     assert encoder.calls == calls
@@ -207,9 +207,9 @@ def test_prompts_are_encoded_once(webui: SimpleNamespace, draw: Any) -> None:
 def test_files_are_read_once_and_again_when_they_change(webui: SimpleNamespace, draw: Any) -> None:
     import os
 
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     read = list(webui.networks.read_files)
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     draw("a cat <lora:te:1>")
     assert webui.networks.read_files == read
     first, _ = draw("a cat <lora:lin:1>", {})
@@ -237,7 +237,7 @@ def test_textual_inversions_of_a_network_come_and_go(webui: SimpleNamespace, dra
 
 def test_hooks_that_come_twice_do_no_harm(webui: SimpleNamespace, draw: Any) -> None:
     """ADetailer ends a generation, then begins one on another p with the same arguments, and so on."""
-    once, _ = draw(PROMPT, {})
+    once, _ = draw(PROMPT, {"recenter": 0.5})
     one_script = webui.script.LoRAtorio()
     p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=[one_script], script_args=[{}])
     one_script.process(p, {})
@@ -255,7 +255,7 @@ def test_the_api_s_answer_holds_the_comments(webui: SimpleNamespace, draw: Any) 
     assert p.extra_generation_params == {}
     _, p = draw(PROMPT, {"patch_size": 0})
     assert "patch_size is 0" in p.processed.extra_generation_params["LoRAtorio comments"]
-    _, p = draw(PROMPT, {})
+    _, p = draw(PROMPT, {"recenter": 0.5})
     assert "LoRAtorio comments" not in p.processed.extra_generation_params
     assert draw(PROMPT, {"enabled": False})[1].processed.extra_generation_params == {}
 
@@ -263,6 +263,6 @@ def test_the_api_s_answer_holds_the_comments(webui: SimpleNamespace, draw: Any) 
 def test_progress_says_what_a_step_costs(webui: SimpleNamespace, draw: Any) -> None:
     seen = []
     webui.script_callbacks.denoised_callbacks.append(lambda _: seen.append(webui.shared.state.textinfo))
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     assert set(seen) == {"LoRAtorio: 6 predictions at this step instead of 2"}
     assert webui.shared.state.textinfo is None

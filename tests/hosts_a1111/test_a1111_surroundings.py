@@ -57,7 +57,7 @@ def marked(webui: SimpleNamespace, p: Any, sample: Any) -> Any:
 
 
 def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: SimpleNamespace, draw: Any) -> None:
-    wanted, _ = draw(PROMPT, {})
+    wanted, _ = draw(PROMPT, {"recenter": 0.5})
     model = webui.shared.sd_model
     original, seen = model.apply_model, []
 
@@ -78,17 +78,17 @@ def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: SimpleN
     # ControlNet empties the WebUI's own caches afterwards.
     webui.processing.StableDiffusionProcessing.cached_c = [None, None]
     webui.processing.StableDiffusionProcessing.cached_uc = [None, None]
-    assert torch.equal(draw(PROMPT, {})[0], wanted)
+    assert torch.equal(draw(PROMPT, {"recenter": 0.5})[0], wanted)
 
 
 def test_a_changed_textual_inversion_is_encoded_anew(webui: SimpleNamespace, draw: Any) -> None:
     embeddings = webui.sd_hijack.model_hijack.embedding_db.word_embeddings
     embedding = importlib.import_module("modules.textual_inversion.textual_inversion").Embedding
     embeddings["cat"] = embedding("cat", "first")
-    first, _ = draw(PROMPT, {})
+    first, _ = draw(PROMPT, {"recenter": 0.5})
     embeddings["cat"] = embedding("cat", "second")
     draw("another <lora:te:1> <lora:lin:1>", {})
-    second, _ = draw(PROMPT, {})
+    second, _ = draw(PROMPT, {"recenter": 0.5})
     assert not close(first, second)
     assert close(draw("a cat <lora:te:1>", ALONE)[0], draw("a cat <lora:te:1>", scripts=[])[0])
 
@@ -172,7 +172,7 @@ def test_after_a_failure_the_next_pass_composes_again(webui: SimpleNamespace, dr
     assert p.extra_generation_params == {"LoRAtorio enabled": "True"}
 
     calls.clear()
-    _, p = draw(PROMPT, {})
+    _, p = draw(PROMPT, {"recenter": 0.5})
     assert p.extra_generation_params == {"LoRAtorio enabled": "True", "LoRAtorio stopped at": "call 2 of 4"}
 
 
@@ -193,7 +193,7 @@ def test_what_failed_holds_no_memory_while_the_step_is_repeated(webui: SimpleNam
         return original(x, *others)
 
     model.apply_model = failing
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     assert alive == [False]
 
 
@@ -240,5 +240,5 @@ def test_another_name_of_the_tag(draw: Any) -> None:
 def test_outside_the_window_the_webui_s_own_call_counts(webui: SimpleNamespace, draw: Any) -> None:
     seen = []
     webui.script_callbacks.denoised_callbacks.append(lambda _: seen.append(webui.shared.state.textinfo))
-    draw(PROMPT, {"start": 0.5})
+    draw(PROMPT, {"start": 0.5, "recenter": 0.5})
     assert [text.split()[1] for text in seen] == ["4", "4", "6", "6"]

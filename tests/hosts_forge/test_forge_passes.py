@@ -124,9 +124,9 @@ def test_what_encoding_adds_to_the_infotext_comes_every_time(draw: Any) -> None:
 
 
 def test_another_text_encoder_is_noticed(webui: SimpleNamespace, draw: Any) -> None:
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     encoder = webui.shared.sd_model.encoder
     calls = encoder.calls
     webui.sd_models.model_data.forge_hash = "with another text encoder"
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     assert encoder.calls > calls

@@ -36,7 +36,7 @@ def break_model(webui: SimpleNamespace, call: int) -> None:
 
 
 def composed(webui: SimpleNamespace, draw: Any) -> None:
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
 
 
 def unknown(webui: SimpleNamespace, draw: Any) -> None:
@@ -68,14 +68,14 @@ def wrong_settings(webui: SimpleNamespace, draw: Any) -> None:
 def exception_at_once(webui: SimpleNamespace, draw: Any) -> None:
     break_model(webui, 1)
     with pytest.raises(RuntimeError, match="the model is broken"):
-        draw(PROMPT, {})
+        draw(PROMPT, {"recenter": 0.5})
     webui.shared.sd_model.k_model.fail_at = None
 
 
 def exception_later(webui: SimpleNamespace, draw: Any) -> None:
     break_model(webui, 3)
     with pytest.raises(RuntimeError, match="the model is broken"):
-        draw(PROMPT, {})
+        draw(PROMPT, {"recenter": 0.5})
     webui.shared.sd_model.k_model.fail_at = None
 
 
@@ -124,7 +124,7 @@ def test_afterwards_plain_and_merged_pictures_are_as_before(
 
 
 def test_nothing_of_ours_acts_in_the_objects_at_work(webui: SimpleNamespace, draw: Any) -> None:
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     model = webui.shared.sd_model
     assert model.forge_objects.clip is model.forge_objects_after_applying_lora.clip
     assert not model.forge_objects.unet.model_options["sampler_pre_cfg_function"]
@@ -143,7 +143,7 @@ def test_a_failure_of_ours_goes_on_merged_and_says_so(webui: SimpleNamespace, dr
         return original(x, t, **c)
 
     model.apply_model = fails_on_many_rows
-    picture, p = draw(PROMPT, {})
+    picture, p = draw(PROMPT, {"recenter": 0.5})
     (comment,) = p.comments
     assert "composing failed at call 1 of 4 (no such shape)" in comment and "merged" in comment
     assert p.extra_generation_params == {}
@@ -165,12 +165,12 @@ def test_a_failure_in_the_middle_is_in_the_infotext(webui: SimpleNamespace, draw
     picture, p = draw([PROMPT, PROMPT], {}, n_iter=2)
     assert not close(picture[0], wanted[0]) and close(picture[1], wanted[1])
     calls.clear()
-    _, p = draw(PROMPT, {})
+    _, p = draw(PROMPT, {"recenter": 0.5})
     assert p.extra_generation_params["LoRAtorio stopped at"] == "call 3 of 4"
 
 
 def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any) -> None:
-    wanted, _ = draw(PROMPT, {})
+    wanted, _ = draw(PROMPT, {"recenter": 0.5})
     model = webui.shared.sd_model.k_model
     original = model.apply_model
 
@@ -180,25 +180,25 @@ def test_too_little_memory_makes_smaller_calls(webui: SimpleNamespace, draw: Any
         return original(x, t, **c)
 
     model.apply_model = small
-    picture, p = draw(PROMPT, {})
+    picture, p = draw(PROMPT, {"recenter": 0.5})
     assert close(picture, wanted)
     assert any("did not fit into memory" in text for text in p.comments)
 
 
 def test_another_checkpoint(webui: SimpleNamespace, draw: Any) -> None:
-    first, _ = draw(PROMPT, {})
+    first, _ = draw(PROMPT, {"recenter": 0.5})
     old = webui.shared.sd_model
     webui.shared.sd_model = webui.engine_class("second", 5)
     merged, _ = draw("a cat <lora:te:1>")
     composed, p = draw("a cat <lora:te:1>", ALONE)
     assert close(composed, merged) and p.comments == {}
     webui.shared.sd_model = old
-    assert torch.equal(draw(PROMPT, {})[0], first)
+    assert torch.equal(draw(PROMPT, {"recenter": 0.5})[0], first)
 
 
 def test_prompts_are_encoded_once(webui: SimpleNamespace, draw: Any) -> None:
     encoder = webui.shared.sd_model.encoder
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     calls = encoder.calls
     draw(PROMPT, {"temperature": 1.0})
     assert encoder.calls == calls
@@ -237,6 +237,6 @@ def test_progress_says_what_a_step_costs(webui: SimpleNamespace, draw: Any) -> N
         return original(*arguments, **c)
 
     model.apply_model = watching
-    draw(PROMPT, {})
+    draw(PROMPT, {"recenter": 0.5})
     assert set(seen) == {"LoRAtorio: 6 predictions at this step instead of 2"}
     assert webui.shared.state.textinfo is None

@@ -17,6 +17,10 @@ from loratorio_ext.run import NetworkUse, Row, Run
 from loratorio_ext.settings import Settings
 
 
+# The method as published: unconditional rows for every network.
+PAPER = Settings(recenter=0.5, gain=0.0)
+
+
 class FakeRouter:
     """Gives the strengths of the current call to the model and refuses what the real router refuses."""
 
@@ -134,7 +138,7 @@ class World:
         return FakeEvaluation(**{**values, **changes})
 
     def run(self, settings: Settings | None = None, **options: object) -> Run:
-        return Run(settings or Settings(), self.uses, self.router, **options)
+        return Run(settings or PAPER, self.uses, self.router, **options)
 
     def picked(self, image_rows: Sequence[int], image: int) -> World:
         """The same world with one image alone."""

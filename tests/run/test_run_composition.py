@@ -103,7 +103,7 @@ def test_duplicated_network_equals_once(fakes: SimpleNamespace) -> None:
     once = fakes.World((NetworkUse("a", 0.8),))
     once.model.base = twice.model.base
     once.model.deltas = {half: deltas[:1] for half, deltas in twice.model.deltas.items()}
-    chosen = Settings(recenter=0.0)
+    chosen = Settings(recenter=0.0, gain=0.0)
     same(twice.run(chosen).step(twice.evaluation()), once.run(chosen).step(once.evaluation()))
 
 
@@ -223,7 +223,7 @@ def test_network_of_strength_zero_still_counts(fakes: SimpleNamespace) -> None:
     world = fakes.World((NetworkUse("none", 0.0), NetworkUse("some", 1.0)))
     run = world.run()
     prediction = run.step(world.evaluation())
-    close(prediction.cond, fakes.reference(world, Settings())[0])
+    close(prediction.cond, fakes.reference(world, Settings(gain=0.0))[0])
     step = run.report.steps[0]
     assert step.rows == 6
     assert step.similarity is not None and step.weight is not None

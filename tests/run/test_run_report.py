@@ -66,14 +66,14 @@ def problems(value: Any, schema: Any, where: str = "report") -> Iterator[str]:
 def test_json_fits_its_schema(fakes: SimpleNamespace, method: str, steps: int) -> None:
     world = fakes.World(fakes.uses(3, kept=1), images=2, total=3)
     world.model.deltas["cond"][1] = math.nan
-    run = world.run(Settings(top_k=2, rescan=2), method=method, host="a test")
+    run = world.run(Settings(recenter=0.5, top_k=2, rescan=2), method=method, host="a test")
     for index in range(steps):
         run.step(world.evaluation(index, sigma=math.inf if index == 0 else 0.5))
     report = json.loads(run.report.to_json())
     assert list(problems(report, REPORT_SCHEMA)) == []
     assert report["version"] == REPORT_VERSION
     assert report["host"] == "a test" and report["method"] == method
-    assert report["settings"] == Settings(top_k=2, rescan=2).to_dict()
+    assert report["settings"] == Settings(recenter=0.5, top_k=2, rescan=2).to_dict()
     assert report["networks"][3] == {"name": "network 3", "strength": 1.25, "compose": False}
     assert report["composed"] == ["network 0", "network 1", "network 2"]
     assert report["finished"] is (steps == 3)
@@ -144,7 +144,7 @@ def test_maps_of_a_generation_stay_within_their_memory(networks: int, rows: int,
 
 def test_full_weights_are_let_go_before_the_report_is_read(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3), shape=(1, 97, 3))
-    run = world.run(Settings(patch_size=1))
+    run = world.run(Settings(recenter=0.5, patch_size=1))
     run.step(world.evaluation())
     gc.collect()
     held = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor and 97 in thing.shape]
@@ -208,7 +208,7 @@ def test_prediction_that_is_not_finite_is_said_for_every_method(
 def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNamespace, top_k: int) -> None:
     world = fakes.World(fakes.uses(2), total=4)
     world.model.deltas["cond"][:] = math.inf
-    run = world.run(Settings(top_k=top_k, rescan=2 if top_k else 1))
+    run = world.run(Settings(recenter=0.5, top_k=top_k, rescan=2 if top_k else 1))
     for index in range(2):
         prediction = run.step(world.evaluation(index))
         np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays([0.0, 0.0])[0])
@@ -221,7 +221,7 @@ def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNames
 
 def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
-    run = world.run(Settings(top_k=1, rescan=5))
+    run = world.run(Settings(recenter=0.5, top_k=1, rescan=5))
     run.step(world.evaluation(0))
     chosen = run.report.composed.index(run.report.steps[0].chosen[0][0])
     world.model.base["cond"][:] = math.nan
@@ -231,8 +231,11 @@ def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleName
 
 def test_setting_without_effect_is_said(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
-    assert world.run(Settings(top_k=2, rescan=4)).report.warnings == ()
-    for useless in (Settings(rescan=4), Settings(top_k=2, rescan=4, top_k_scope="patch")):
+    assert world.run(Settings(recenter=0.5, top_k=2, rescan=4)).report.warnings == ()
+    for useless in (
+        Settings(recenter=0.5, rescan=4),
+        Settings(recenter=0.5, top_k=2, rescan=4, top_k_scope="patch"),
+    ):
         assert "rescan = 4 has no effect" in world.run(useless).report.warnings[0]
 
 
@@ -266,7 +269,7 @@ def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> Non
 @pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.5, "end": 0.5}])
 def test_run_that_only_merged_says_so(fakes: SimpleNamespace, method: str, window: dict[str, float]) -> None:
     world = fakes.World(fakes.uses(2), total=3)
-    run = world.run(Settings(**window), method=method)
+    run = world.run(Settings(recenter=0.5, **window), method=method)
     for index in range(3):
         assert run.report.warnings == ()
         run.step(world.evaluation(index))
@@ -283,7 +286,7 @@ def test_run_that_did_what_it_should_is_silent(
     fakes: SimpleNamespace, method: str, start: float, kept: int
 ) -> None:
     world = fakes.World(fakes.uses(2, kept=kept), total=3)
-    run = world.run(Settings(start=start), method=method)
+    run = world.run(Settings(recenter=0.5, start=start), method=method)
     for index in range(3):
         run.step(world.evaluation(index))
     assert run.report.warnings == ()
@@ -291,7 +294,13 @@ def test_run_that_did_what_it_should_is_silent(
 
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize(
-    "chosen", [Settings(), Settings(top_k=1), Settings(top_k=1, top_k_scope="patch"), Settings(recenter=1.0)]
+    "chosen",
+    [
+        Settings(),
+        Settings(recenter=0.5, top_k=1),
+        Settings(recenter=0.5, top_k=1, top_k_scope="patch"),
+        Settings(recenter=1.0),
+    ],
 )
 def test_step_never_looks_at_the_predictions(fakes: SimpleNamespace, chosen: Settings, guided: bool) -> None:
     # Tensors without data: whoever asks for a number fails.
@@ -322,7 +331,7 @@ class Looks(TorchFunctionMode):
 
 def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3), images=2)
-    run = world.run(Settings(top_k=1, rescan=2))
+    run = world.run(Settings(recenter=0.5, top_k=1, rescan=2))
     seen = []
     for index in range(4):
         with Looks() as looks:

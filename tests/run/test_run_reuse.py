@@ -126,7 +126,7 @@ def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(
 ) -> None:
     world = fakes.World(fakes.uses(2))
     healthy = world.model.deltas["cond"][0].copy()
-    run = world.run(Settings(reuse=2))
+    run = world.run(Settings(recenter=0.5, gain=0.0, reuse=2))
     world.model.deltas["cond"][0] = broken
     first = run.step(world.evaluation(0))
     world.model.deltas["cond"][0] = healthy
