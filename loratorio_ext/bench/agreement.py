@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from loratorio_ext.bench.memory import peak_bytes
 from loratorio_ext.bench.ways import OURS, PLAIN, Setup, Way, is_plain
 
 TOLERANCES: Final[Mapping[torch.dtype, float]] = MappingProxyType(
@@ -40,6 +41,8 @@ class Agreement:
 
     Attributes:
         ways: those that agree, ready to be timed.
+        peaks: way → memory at the peak of making it and of its first call, beyond what is held before, in
+            bytes; what it goes on holding is in it. None: not measured.
         errors: way → relative difference from our router's predictions; of plain ways, from its base rows.
         refused: way → why it is left out.
         effect: how much a network changes the base's prediction, relative, on average.
@@ -47,6 +50,7 @@ class Agreement:
     """
 
     ways: Mapping[str, Way]
+    peaks: Mapping[str, int | None]
     errors: Mapping[str, float]
     refused: Mapping[str, Refused]
     effect: float
@@ -62,13 +66,30 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
     return error if error == error else float("inf")
 
 
+class _First:
+    """Makes a way and calls it once."""
+
+    way: Way
+    predictions: Tensor
+
+    def __init__(self, setup: Setup, build: Callable[[Setup], Way]) -> None:
+        self._setup = setup
+        self._build = build
+
+    def __call__(self) -> None:
+        self.way = self._build(self._setup)
+        self.predictions = self.way()
+
+
 def agree(setup: Setup, builders: Mapping[str, Callable[[Setup], Way]]) -> Agreement:
     """Make every way and compare what it predicts.
 
     Raises:
         ValueError: the networks change the predictions too little to see whether a way leaves them out.
     """
-    wanted = builders[OURS](setup)()
+    ours = _First(setup, builders[OURS])
+    peak_of_ours = peak_bytes(ours, setup.rows.latents.device)
+    wanted = ours.predictions
     base = wanted[: len(setup.rows)]
     tolerance = TOLERANCES[wanted.dtype]
     each = wanted[len(base) :].unflatten(0, (-1, len(base)))
@@ -78,24 +99,28 @@ def agree(setup: Setup, builders: Mapping[str, Callable[[Setup], Way]]) -> Agree
             f"the networks change the predictions by a part of {effect:.1e}; in {wanted.dtype} that does not "
             "show whether a way leaves them out: use float32, or another size"
         )
-    ways: dict[str, Way] = {}
-    errors: dict[str, float] = {}
+    ways: dict[str, Way] = {OURS: ours.way}
+    peaks = {OURS: peak_of_ours}
+    errors = {OURS: 0.0}
     refused: dict[str, Refused] = {}
     for name, build in builders.items():
+        if name == OURS:
+            continue
+        first = _First(setup, build)
         try:
-            way = build(setup)
-            found = way()
+            peak = peak_bytes(first, setup.rows.latents.device)
         except _FAILURES as error:
-            if name in (PLAIN, OURS):
+            if name == PLAIN:
                 raise
             text = " ".join(str(error).split())[:200]
             refused[name] = Refused(f"it failed with {type(error).__name__}: {text}", wrong=False)
             continue
         target = base.repeat(setup.sources, 1, 1, 1) if is_plain(name) else wanted
-        errors[name] = relative_error(found, target)
+        errors[name] = relative_error(first.predictions, target)
         if errors[name] <= tolerance:
-            ways[name] = way
+            ways[name], peaks[name] = first.way, peak
         else:
             reason = f"its predictions differ by a part of {errors[name]:.1e}, allowed is {tolerance:g}"
             refused[name] = Refused(reason, wrong=True)
-    return Agreement(ways, errors, refused, effect, wanted)
+    ways = {name: ways[name] for name in builders if name in ways}
+    return Agreement(ways, peaks, errors, refused, effect, wanted)

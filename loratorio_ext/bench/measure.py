@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from loratorio_ext.bench.agreement import Refused, agree
+from loratorio_ext.bench.agreement import Agreement, Refused, agree
 from loratorio_ext.bench.arithmetic import compose_way, step_way
-from loratorio_ext.bench.memory import peak_bytes
 from loratorio_ext.bench.steps import PLAIN_STEP, steps_for
 from loratorio_ext.bench.timing import Clock, OnRound, Timing, clock_for, quartiles, ratios, take_turns
-from loratorio_ext.bench.ways import LABELS, PLAIN, WAYS, Setup, Way, calls
+from loratorio_ext.bench.ways import LABELS, OURS, PLAIN, WAYS, Setup, Way, calls
 
 Quartiles = tuple[float, float, float]
+What = Literal["all", "ways", "steps"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Figure:
         ratio: quartiles of the time as a multiple of the plain one's in the same round.
         wall: median of the seconds that passed.
         calls: calls of the UNet; None for steps.
-        peak: bytes at the peak beyond what is held before; None: not measured.
+        peak: see `Agreement.peaks`; None for steps too.
         error: see `Agreement.errors`; None for steps.
     """
 
@@ -54,8 +54,8 @@ class Measured:
     Attributes:
         clock: what `seconds` and `ratio` are taken from.
         effect: see `Agreement.effect`.
-        ways: the same predictions by every way.
-        steps: whole steps; empty where they were not asked for.
+        ways: the same predictions by every way; empty where they were not asked for.
+        steps: whole steps; the same.
         compose: seconds of `method.compose` on the predictions of a step of the paper's LoRAtorio, median.
         but_model: seconds of such a step without the model, median.
         prepare: seconds that our router takes to prepare for rows that it has not seen before, median.
@@ -90,16 +90,16 @@ def measure(
     rounds: int,
     on_round: OnRound,
     *,
-    with_steps: bool = True,
+    what: What = "all",
     builders: Mapping[str, Callable[[Setup], Way]] = WAYS,
 ) -> Measured:
     """All of it.
 
     Args:
         setup: the UNet and its networks.
-        rounds: rounds that count, at least 2; one more warms up.
-        on_round: called after every round of the ways, and of the steps.
-        with_steps: whether whole steps are timed too.
+        rounds: at least 2.
+        on_round: called after every round of the ways, and of the steps; see `rounds_of`.
+        what: the ways, or whole steps, or both.
         builders: ways by name; "plain" and "router" must be among them.
 
     Raises:
@@ -108,31 +108,16 @@ def measure(
     device = setup.rows.latents.device
     clock = clock_for(device)
     with torch.inference_mode():
-        found = agree(setup, builders)
-        peaks = {name: peak_bytes(way, device) for name, way in found.ways.items()}
+        found = agree(setup, builders if what != "steps" else {OURS: builders[OURS]})
         held = setup.router.held_bytes
-        times = take_turns(found.ways, rounds, device, on_round)
-        rows = len(setup.rows) * setup.sources
-        ways = tuple(
-            Figure(
-                name,
-                LABELS.get(name, name),
-                rows,
-                rows,
-                *_taken(times[name], times[PLAIN], clock),
-                calls=calls(name, setup),
-                peak=peaks[name],
-                error=found.errors[name],
-            )
-            for name in found.ways
-        )
-        steps = _steps(setup, rounds, on_round, clock) if with_steps else ()
+        ways = _ways(setup, found, rounds, on_round, clock) if what != "steps" else ()
+        steps = _steps(setup, rounds, on_round, clock) if what != "ways" else ()
         small = {
             "compose": compose_way(found.predictions, setup.sources),
             "but model": step_way(setup, found.predictions),
             **_prepare_ways(setup),
         }
-        times = take_turns(small, max(rounds, 5), device, lambda: None)
+        times = take_turns(small, max(rounds, 5), device, lambda: None, warm=False)
         took = {name: quartiles(timing.seconds(clock))[1] for name, timing in times.items()}
     return Measured(
         clock=clock,
@@ -148,11 +133,34 @@ def measure(
     )
 
 
+def rounds_of(rounds: int, what: What) -> int:
+    """How often `measure` calls `on_round`; steps need a round of warm-up."""
+    return rounds * (what != "steps") + (rounds + 1) * (what != "ways")
+
+
+def _ways(setup: Setup, found: Agreement, rounds: int, on_round: OnRound, clock: Clock) -> tuple[Figure, ...]:
+    times = take_turns(found.ways, rounds, setup.rows.latents.device, on_round, warm=True)
+    rows = len(setup.rows) * setup.sources
+    return tuple(
+        Figure(
+            name,
+            LABELS.get(name, name),
+            rows,
+            rows,
+            *_taken(times[name], times[PLAIN], clock),
+            calls=calls(name, setup),
+            peak=found.peaks[name],
+            error=found.errors[name],
+        )
+        for name in found.ways
+    )
+
+
 def _steps(setup: Setup, rounds: int, on_round: OnRound, clock: Clock) -> tuple[Figure, ...]:
     networks, pictures = len(setup.networks), len(setup.rows) // 2
     steps = {step.name: step for step in steps_for(networks)}
     ways = {name: step.way(setup) for name, step in steps.items()}
-    times = take_turns(ways, rounds, setup.rows.latents.device, on_round)
+    times = take_turns(ways, rounds, setup.rows.latents.device, on_round, warm=False)
     plain = steps[PLAIN_STEP].rows(networks, pictures)
     return tuple(
         Figure(
@@ -175,7 +183,7 @@ def _prepare_ways(setup: Setup) -> dict[str, Callable[[], object]]:
     """A call for rows that are new to the router, and one for rows that it knows, at a small latent."""
     latents = setup.rows.latents[..., :8, :8]
     other = Setup.of(setup.unet, setup.networks, setup.rows.with_latents(latents))
-    way = WAYS["router"](other)
+    way = WAYS[OURS](other)
 
     def first() -> object:
         other.router.release()

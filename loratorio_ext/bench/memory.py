@@ -63,8 +63,8 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def peak_bytes(way: Callable[[], object], device: torch.device) -> int | None:
-    """Memory that `way` takes at its peak, beyond what is held before it; None where it cannot be measured.
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
+    """Memory that `work` takes at its peak, beyond what is held before it; None where it cannot be measured.
 
     On CUDA by torch's own count. On a CPU by Linux's count of resident memory, whose peak is set back before;
     that holds what the C library keeps for later too, so it is a rough figure.
@@ -73,14 +73,14 @@ def peak_bytes(way: Callable[[], object], device: torch.device) -> int | None:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        way()
+        work()
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device)) - before
     if device.type != "cpu" or not _reset_peak():
-        way()
+        work()
         return None
     before = _resident("VmRSS:")
-    way()
+    work()
     return max(0, _resident("VmHWM:") - before)
 
 

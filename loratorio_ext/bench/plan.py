@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from loratorio_ext.bench.measure import Measured, measure
+from loratorio_ext.bench.measure import Measured, What, measure
 from loratorio_ext.bench.memory import available_bytes, needed_bytes
 from loratorio_ext.bench.networks import Layers, random_networks
 from loratorio_ext.bench.shapes import SHAPES, build_unet, random_rows
 from loratorio_ext.bench.timing import OnRound
-from loratorio_ext.bench.ways import Setup
+from loratorio_ext.bench.ways import OURS, PLAIN, WAYS, Setup
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,20 @@ def measure_all(
     device: torch.device,
     dtype: torch.dtype,
     rounds: int,
-    with_steps: bool,
+    what: What,
+    ways: Sequence[str],
     on_round: OnRound,
 ) -> Iterator[tuple[Part, Measured]]:
-    """Each part when it is done; a UNet is made once for the neighbouring parts of its size."""
+    """Each part when it is done; a UNet is made once for the neighbouring parts of its size.
+
+    ways: names of those beside "plain" and "router".
+    """
+    builders = {name: build for name, build in WAYS.items() if name in (PLAIN, OURS, *ways)}
     for size, group in groupby(wanted, key=lambda part: part.size):
         shape = SHAPES[size]
         unet = build_unet(shape, device, dtype)
         for part in group:
             networks = random_networks(unet, part.networks, part.rank, part.layers)
             rows = random_rows(shape, part.latent, part.pictures, device, dtype)
-            yield part, measure(Setup.of(unet, networks, rows), rounds, on_round, with_steps=with_steps)
+            setup = Setup.of(unet, networks, rows)
+            yield part, measure(setup, rounds, on_round, what=what, builders=builders)

@@ -33,7 +33,9 @@ def markdown(
 
 
 def _block(about: About, measured: Measured) -> str:
-    parts = [f"## {about.title()}", _ways(measured)]
+    parts = [f"## {about.title()}"]
+    if measured.ways:
+        parts.append(_ways(measured))
     if measured.steps:
         parts.append(_steps(measured))
     parts.append("\n".join(f"- {line}" for line in _notes(measured)))
@@ -73,11 +75,16 @@ def _notes(measured: Measured) -> list[str]:
     notes = [
         f"Times are {what}, medians; × plain is the median of the ratios within a round.",
         f"Networks touch {measured.layers} layers. A network changes the base's prediction by a part of "
-        f"{measured.effect:.2f}. The largest difference between the ways is "
-        f"{max(one.error or 0.0 for one in measured.ways):.1e}.",
+        f"{measured.effect:.2f}.",
         f"Our router holds {_mega(measured.held)} MB between calls and takes {measured.prepare * 1e3:.1f} ms "
         "to prepare for rows that it has not seen.",
     ]
+    if measured.ways:
+        largest = max(one.error or 0.0 for one in measured.ways)
+        notes.append(
+            f"The largest difference between the ways is {largest:.1e}. Peaks are of making a way and of its "
+            "first call: what it goes on holding is in them."
+        )
     paper = [one.seconds[1] for one in measured.steps if one.name == PAPER_STEP]
     share = f" ({measured.compose / paper[0]:.2%} of a step with λ = 0.5)" if paper else ""
     rest = f" ({measured.but_model / paper[0]:.2%})" if paper else ""

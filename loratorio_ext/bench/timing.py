@@ -56,20 +56,26 @@ def ratios(these: Sequence[float], those: Sequence[float]) -> tuple[float, float
 
 
 def take_turns(
-    ways: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, on_round: OnRound
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    on_round: OnRound,
+    *,
+    warm: bool,
 ) -> dict[str, Timing]:
-    """Time every way once in every round, after a round of warm-up; each round begins with another way.
+    """Time every way once in every round; each round begins with another way.
 
     Args:
         ways: what to time, by name.
         rounds: at least 2.
         device: where the work is done. On CUDA, events are recorded around the work and the device is waited
             for after the second one.
-        on_round: called after every round, that of the warm-up included.
+        on_round: called after every round, one that warms up included.
+        warm: whether all ways have run already; else a round that does not count comes first.
     """
     names = list(ways)
     readings: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for index in range(rounds + 1):
+    for index in range(int(warm), rounds + 1):
         first = index % max(len(names), 1)
         for name in names[first:] + names[:first]:
             reading = _on_cuda(ways[name], device) if device.type == "cuda" else _on_host(ways[name])

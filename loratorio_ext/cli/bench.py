@@ -58,6 +58,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     import torch
 
     from loratorio_ext.bench.machine import machine, versions
+    from loratorio_ext.bench.measure import rounds_of
     from loratorio_ext.bench.plan import measure_all, parts
     from loratorio_ext.hosts.diffusers_host.pipeline import pick_device, pick_dtype
 
@@ -83,7 +84,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     for why in results.left_out:
         console.warn(f"left out: {why}")
     rounds = arguments.rounds
-    total, done = len(wanted) * (rounds + 1) * (2 if arguments.steps else 1), 0
+    total, done = len(wanted) * rounds_of(rounds, arguments.measure), 0
     try:
         with console.progress("bench", "round") as shown:
             on_step = work.watch(shown)
@@ -94,7 +95,9 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
                 on_step(done, total)
 
             on_step(0, total)
-            for part, measured in measure_all(wanted, device, dtype, rounds, arguments.steps, on_round):
+            for part, measured in measure_all(
+                wanted, device, dtype, rounds, arguments.measure, arguments.ways, on_round
+            ):
                 results.measured.append((part, measured))
                 results.write()
     except KeyboardInterrupt:

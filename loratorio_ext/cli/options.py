@@ -22,6 +22,15 @@ ARMS: Final = (
 # Kept equal to bench.shapes.SHAPES by a test; importing them would import torch.
 SIZES: Final = ("embedded", "small", "medium", "sd15", "sdxl")
 
+# The same for bench.ways.WAYS, without the two that are always there.
+WAYS: Final = (
+    "plain-in-sequence",
+    "router-in-sequence",
+    "peft-set-adapters",
+    "peft-mixed-batch",
+    "merge-and-back",
+)
+
 DESCRIPTION: Final = """\
 Compose several LoRA networks in one picture, by the method of LoRAtorio
 (arXiv 2508.11624)."""
@@ -265,7 +274,18 @@ def _add_bench(commands: Commands) -> None:
         "--rounds", type=whole(2, 1000), default=7, metavar="N", help="rounds that count (default 7)"
     )
     parser.add_argument(
-        "--no-steps", dest="steps", action="store_false", help="leave whole steps of the composition out"
+        "--measure",
+        choices=("all", "ways", "steps"),
+        default="all",
+        help="the ways to get the same predictions, whole steps of the composition, or both (default all)",
+    )
+    parser.add_argument(
+        "--ways",
+        nargs="*",
+        choices=WAYS,
+        default=list(WAYS),
+        metavar="NAME",
+        help=f"beside the plain UNet and our router, none or more of: {', '.join(WAYS)} (default all)",
     )
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)"
