@@ -42,11 +42,10 @@ class Functions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("pictures", [1, 2])
 @pytest.mark.parametrize("step", steps_for(4), ids=lambda step: step.name)
-def test_no_step_waits_for_the_device(tiny: SimpleNamespace, step: Step, pictures: int) -> None:
+def test_no_step_waits_for_the_device(tiny: SimpleNamespace, step: Step) -> None:
     """But a scan that chooses, once: the choice decides what the host asks for next (`Choice.of`)."""
-    way = step.way(tiny.setup(4, pictures=pictures))
+    way = step.way(tiny.setup(4, pictures=2))
     with torch.inference_mode():
         if not step.fresh:  # preparing for networks not seen before copies them, once
             way()
