@@ -13,19 +13,28 @@ from loratorio_ext.bench.networks import Layers, factors_size, touched
 from loratorio_ext.bench.shapes import Shape, build_unet
 
 # Activations that are alive at once, in multiples of a latent of the first block's channels.
-_ACTIVATIONS: Final = 60
+# Measured at the shape of Stable Diffusion 1.5: about 30.
+_ACTIVATIONS: Final = 40
 # Copies of the networks' factors: ours, the router's for several tables, and two of peft's.
 _COPIES: Final = 6
 
 
 def needed_bytes(
-    shape: Shape, latent: int, rows: int, networks: int, rank: int, layers: Layers, dtype: torch.dtype
+    shape: Shape,
+    latent: int,
+    rows: int,
+    networks: int,
+    rank: int,
+    layers: Layers,
+    dtype: torch.dtype,
+    *,
+    merging: bool,
 ) -> int:
-    """Estimate for all ways together: weights, the merging way's backup, networks, and activations."""
+    """Estimate for all ways together: weights, their copy for merging, networks, and activations."""
     unet = build_unet(shape, torch.device("meta"), dtype)
     weights = sum(weight.numel() for weight in unet.parameters())
     chosen = [module for _, module in touched(unet, layers)]
-    backup = sum(module.weight.numel() for module in chosen)
+    backup = sum(module.weight.numel() for module in chosen) if merging else 0
     factors = networks * sum(factors_size(module, rank) for module in chosen)
     activations = _ACTIVATIONS * rows * shape.config["block_out_channels"][0] * latent**2
     numbers: int = weights + backup + _COPIES * factors + activations
