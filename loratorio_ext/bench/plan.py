@@ -111,7 +111,9 @@ def measure_all(
     ways: names of those beside "plain" and "router".
     """
     builders = {name: build for name, build in WAYS.items() if name in (PLAIN, OURS, *ways)}
-    for size, group in groupby(wanted, key=lambda part: part.size):
+
+    def of_size(size: str, group: Sequence[Part]) -> Iterator[tuple[Part, Measured]]:
+        # A function of its own, so that the memory is free again before the next size needs it.
         shape = SHAPES[size]
         unet = build_unet(shape, device, dtype)
         for part in group:
@@ -119,3 +121,6 @@ def measure_all(
             rows = random_rows(shape, part.latent, part.pictures, device, dtype)
             setup = Setup.of(unet, networks, rows)
             yield part, measure(setup, rounds, on_round, what=what, builders=builders)
+
+    for size, group in groupby(wanted, key=lambda part: part.size):
+        yield from of_size(size, list(group))
