@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from loratorio_ext.bench.steps import StepEvaluation
+from loratorio_ext.bench.steps import PAPER, StepEvaluation
 from loratorio_ext.bench.ways import Setup
 from loratorio_ext.method import compose
 from loratorio_ext.run import NetworkUse, Row, Run
-from loratorio_ext.settings import Settings
 
 
 def compose_way(predictions: Tensor, sources: int) -> Callable[[], object]:
@@ -22,7 +21,6 @@ def compose_way(predictions: Tensor, sources: int) -> Callable[[], object]:
     """
     halves = predictions.unflatten(0, (sources, 2, -1))
     cond, uncond = (halves[:, half].contiguous() for half in range(2))
-    settings = Settings()
 
     def way() -> object:
         return compose(
@@ -30,11 +28,11 @@ def compose_way(predictions: Tensor, sources: int) -> Callable[[], object]:
             cond[1:],
             uncond[0],
             uncond[1:],
-            patch_size=settings.patch_size,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_k_scope=settings.top_k_scope,
-            recenter=settings.recenter,
+            patch_size=PAPER.patch_size,
+            temperature=PAPER.temperature,
+            top_k=PAPER.top_k,
+            top_k_scope=PAPER.top_k_scope,
+            recenter=PAPER.recenter,
         )
 
     return way
@@ -57,6 +55,6 @@ def step_way(setup: Setup, predictions: Tensor) -> Callable[[], object]:
     evaluation = _Answered(setup, 0, 1, answer=predictions)
 
     def way() -> object:
-        return Run(Settings(), uses, setup.router).step(evaluation)
+        return Run(PAPER, uses, setup.router).step(evaluation)
 
     return way

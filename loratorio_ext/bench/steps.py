@@ -136,6 +136,9 @@ class _Forgetful:
         self._between.release()
 
 
+PAPER = Settings(recenter=0.5)
+"""λ as in the paper; every network is asked for both halves."""
+
 PLAIN_STEP = "plain"
 PAPER_STEP = "paper"
 """Names of two of the steps below, whose times others are compared with."""
@@ -145,12 +148,12 @@ def steps_for(networks: int) -> tuple[Step, ...]:
     """The plain step first; selection only where there is something to select from."""
     usual = (
         Step(PLAIN_STEP, "plain step", Settings(), method="base"),
-        Step(PAPER_STEP, "LoRAtorio, λ = 0.5", Settings(recenter=0.5)),
+        Step(PAPER_STEP, "LoRAtorio, λ = 0.5", PAPER),
         Step("recenter-1", "LoRAtorio, λ = 1", Settings(recenter=1.0)),
     )
     if networks <= TOP_K:
         return usual
-    kept = Settings(top_k=TOP_K, rescan=RESCAN)
+    kept = Settings(recenter=0.5, top_k=TOP_K, rescan=RESCAN)
     label = f"LoRAtorio, top {TOP_K} of {networks}, rescan {RESCAN}"
     return (
         *usual,

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import torch
 
 from loratorio_ext.bench.arithmetic import compose_way
-from loratorio_ext.bench.steps import StepEvaluation, steps_for
+from loratorio_ext.bench.steps import PAPER, StepEvaluation, steps_for
 from loratorio_ext.bench.ways import OURS, WAYS
 from loratorio_ext.run import NetworkUse, Run
-from loratorio_ext.settings import Settings
 
 
 def test_rows_of_the_steps() -> None:
@@ -45,6 +44,6 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
     with torch.inference_mode():
         composed = compose_way(WAYS[OURS](setup)(), setup.sources)()
         uses = [NetworkUse(str(index), 1.0) for index in range(3)]
-        prediction = Run(Settings(), uses, setup.router).step(StepEvaluation(setup, 0, 1))
+        prediction = Run(PAPER, uses, setup.router).step(StepEvaluation(setup, 0, 1))
     assert torch.allclose(prediction.cond, composed.cond, atol=1e-5)
     assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)
