@@ -7,126 +7,17 @@ line and the API. To add a setting, add one field to `Settings`.
 from __future__ import annotations
 
 import json
-import re
-import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 from loratorio_ext.infotext import last_line_fields, quoted
+from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, shown
 
-Value = bool | int | float | str
-Limits = tuple[float | None, float | None, float | None]
-Choices = tuple[str, ...]
+__all__ = ["INFOTEXT_PREFIX", "LONGEST_JSON", "SETTINGS", "Setting", "Settings", "Value"]
 
-NO_LIMITS: Limits = (None, None, None)
-INFOTEXT_PREFIX = "LoRAtorio "
 LONGEST_JSON = 100_000  # characters; settings take a few hundred
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Describes one setting.
-
-    Attributes:
-        name: field of `Settings`, key in dicts and JSON.
-        default: value of an untouched setting; its type is the setting's type.
-        label: short name in a user interface.
-        help: what it does; what a low and what a high value does.
-        infotext: key in a picture's infotext.
-        minimum: lowest value of a number.
-        maximum: highest value of a number.
-        step: a slider's step; values between are allowed.
-        choices: the values of a text; empty: any text of at most ``maximum`` characters.
-    """
-
-    name: str
-    default: Value
-    label: str
-    help: str
-    infotext: str
-    minimum: float | None = None
-    maximum: float | None = None
-    step: float | None = None
-    choices: Choices = ()
-
-    @property
-    def type(self) -> type[bool] | type[int] | type[float] | type[str]:
-        """One of bool, int, float, str."""
-        return type(self.default)
-
-    @property
-    def allowed(self) -> str:
-        """The allowed values in words."""
-        if self.type is bool:
-            return "true or false"
-        if self.type is str and not self.choices:
-            return f"a text on one line, without quotes, of at most {self.maximum:g} characters"
-        if self.type is str:
-            return " or ".join(json.dumps(choice) for choice in self.choices)
-        kind = "whole number" if self.type is int else "number"
-        return f"a {kind} from {self.minimum:g} to {self.maximum:g}"
-
-    def check(self, value: object) -> Value:
-        """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
-
-        Raises:
-            ValueError: another type, or outside the range; names the value and what is allowed.
-        """
-        if self.type is bool and isinstance(value, bool):
-            return value
-        if self.type is str and isinstance(value, str) and self._is_allowed(value):
-            return str(value)
-        if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
-            lowest, highest = self.minimum, self.maximum
-            inside = (
-                lowest is not None and highest is not None and lowest <= value <= highest
-            )  # False for NaN
-            if inside and self.type is float:
-                return float(value) + 0.0  # -0.0 becomes 0.0
-            if inside and value == int(value):
-                return int(value)
-        raise self._refusal(value)
-
-    def parse(self, text: str) -> Value:
-        """The value written in an infotext or on a command line.
-
-        Raises:
-            ValueError: not such a value; names the text and what is allowed.
-        """
-        text = text.strip()
-        if self.type is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        if self.type is int and _WHOLE.fullmatch(text):
-            return self.check(int(text))
-        if self.type is float and _NUMBER.fullmatch(text):
-            return self.check(float(text))
-        if self.type is str:
-            return self.check(text)
-        raise self._refusal(text)
-
-    def _is_allowed(self, text: str) -> bool:
-        if self.choices or self.maximum is None:
-            return text in self.choices
-        # What an infotext can carry and give back.
-        return len(text) <= self.maximum and text == text.strip() and text.isprintable() and '"' not in text
-
-    def _refusal(self, value: object) -> ValueError:
-        return ValueError(f"{self.name} is {_shown(value)}; give {self.allowed} (default {self.default!r})")
-
-
-def _setting(
-    default: Value, label: str, explanation: str, key: str, limits: Limits = NO_LIMITS, choices: Choices = ()
-) -> Any:
-    """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
-    lowest, highest, step = limits
-    described = Setting(
-        "", default, label, explanation, INFOTEXT_PREFIX + key, lowest, highest, step, choices
-    )
-    return field(default=default, metadata={"setting": described})
 
 
 @dataclass(frozen=True)
@@ -138,30 +29,49 @@ class Settings:
             is allowed and the default.
     """
 
-    enabled: bool = _setting(
+    enabled: bool = declare(
         False,
         "Enable LoRAtorio",
         "Compose the networks of the prompt place by place. Off: they are merged the usual way.",
         "enabled",
     )
-    patch_size: int = _setting(
+    patch_size: int = declare(
         2,
         "Patch size",
         "Side of the squares in which networks are compared and mixed, in latent pixels (each usually 8 × 8 "
         "in the picture). Low: fine borders between networks, but noisier decisions. High: calmer, coarser "
-        "decisions; from the latent's size on, one decision for the whole picture.",
+        "decisions; from the latent's size on, one for the whole picture.",
         "patch size",
         limits=(1, 64, 1),
     )
-    temperature: float = _setting(
-        0.02,
+    temperature: float = declare(
+        0.25,
         "Temperature",
         "How evenly the networks share a place. Low: the network with most to say there speaks almost alone. "
-        "High: all speak equally everywhere; from about 1 on it is nearly the plain average.",
+        "High: all speak equally everywhere; with weights by difference that is so from about 1 on.",
         "temperature",
         limits=(1e-4, 1000.0, 0.01),
     )
-    top_k: int = _setting(
+    weighting: Literal["relative", "difference"] = declare(
+        "relative",
+        "Weights by",
+        "How differences from the base model become weights. relative: each network's differences as "
+        "multiples of its own mean, so that it speaks where it has more to say than elsewhere; a temperature "
+        "means the same for every step, model and network. difference: as they are, as in the paper; good "
+        "temperatures are then far lower.",
+        "weights by",
+        choices=("relative", "difference"),
+    )
+    gain: float = declare(
+        0.35,
+        "Gain",
+        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
+        "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
+        "strong as merged; too much can break colors and shapes. With one network it does nothing.",
+        "gain",
+        limits=(0.0, 1.0, 0.05),
+    )
+    top_k: int = declare(
         0,
         "Networks kept (top k)",
         "How many networks may speak at a time: the ones that differ most from the base model. Low: fewer "
@@ -170,7 +80,7 @@ class Settings:
         "top k",
         limits=(0, 64, 1),
     )
-    top_k_scope: Literal["image", "patch"] = _setting(
+    top_k_scope: Literal["image", "patch"] = declare(
         "image",
         "Choose top k per",
         "Where the networks kept are chosen. image: one choice for the whole picture, so that the others "
@@ -178,16 +88,16 @@ class Settings:
         "top k scope",
         choices=("image", "patch"),
     )
-    recenter: float = _setting(
-        0.5,
+    recenter: float = declare(
+        1.0,
         "Recenter",
         "What the guidance pushes away from. Low (0): the networks' own unconditional prediction; their "
         "effect is weakest. High (1): the base model's; networks act strongest, and their unconditional "
-        "predictions are not calculated, which is faster. The paper uses 0.5.",
+        "predictions are not calculated, which is much faster. The paper uses 0.5.",
         "recenter",
         limits=(0.0, 1.0, 0.05),
     )
-    compare: Literal["noise", "denoised"] = _setting(
+    compare: Literal["noise", "denoised"] = declare(
         "noise",
         "Compare in",
         "What networks are compared by. noise: the predicted noise, as in the paper; networks look alike in "
@@ -196,7 +106,7 @@ class Settings:
         "compare",
         choices=("noise", "denoised"),
     )
-    start: float = _setting(
+    start: float = declare(
         0.0,
         "Start",
         "Part of the steps after which composing begins; before it the networks act merged, the usual way. "
@@ -205,7 +115,7 @@ class Settings:
         "start",
         limits=(0.0, 1.0, 0.05),
     )
-    end: float = _setting(
+    end: float = declare(
         1.0,
         "End",
         "Part of the steps after which composing ends; from there the networks act merged, the usual way. "
@@ -214,7 +124,7 @@ class Settings:
         "end",
         limits=(0.0, 1.0, 0.05),
     )
-    rescan: int = _setting(
+    rescan: int = declare(
         1,
         "Rescan every",
         "With top k per image: every how many steps all networks are looked at again; in between only the "
@@ -223,7 +133,16 @@ class Settings:
         "rescan",
         limits=(1, 1000, 1),
     )
-    batch_rows: int = _setting(
+    reuse: int = declare(
+        1,
+        "Evaluate networks every",
+        "Every how many steps the networks are evaluated; in between, what each of them added last is added "
+        "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
+        "react late; with few steps in all, fine detail suffers first.",
+        "reuse",
+        limits=(1, 100, 1),
+    )
+    batch_rows: int = declare(
         0,
         "Rows per model call",
         "How many predictions are asked of the model at once. Low: less memory, slower. High: more memory, "
@@ -232,7 +151,7 @@ class Settings:
         limits=(0, 1024, 1),
     )
 
-    pool: str = _setting(
+    pool: str = declare(
         "",
         "Pool",
         "Networks that take part without a tag: names or patterns below the folder of networks, parted by "
@@ -263,7 +182,7 @@ class Settings:
         """
         if not isinstance(values, Mapping):
             raise ValueError(
-                f'settings are {_shown(values)}; give names with values: {{"patch_size": 2}}, say'
+                f'settings are {shown(values)}; give names with values: {{"patch_size": 2}}, say'
             )
         names = [setting.name for setting in SETTINGS]
         _refuse_unknown(values, names)
@@ -325,7 +244,7 @@ def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:
         if name not in known:
             near = get_close_matches(name[:64], known, 1, 0.5) if isinstance(name, str) else []
             hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(known)}"
-            raise ValueError(f"{_shown(name)} is not a setting; {hint}")
+            raise ValueError(f"{shown(name)} is not a setting; {hint}")
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -333,10 +252,3 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) < len(pairs):
         raise ValueError("settings have a name twice; give each once")
     return values
-
-
-def _shown(value: object) -> str:
-    """A value for a message, short whatever it is."""
-    if isinstance(value, int) and value.bit_length() > 100:
-        return "a huge number"  # Python may refuse to write it out
-    return reprlib.repr(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from loratorio_ext.settings import Settings
 
 RESCAN = 5
 """Steps from one scan of all networks to the next, as measured."""
+
+REUSE = 5
+"""Steps from one evaluation of the networks to the next, as measured."""
 
 TOP_K = 2
 """Networks kept between scans, as measured."""
@@ -33,6 +36,7 @@ class StepEvaluation:
         subprompts: none.
         guided: with guidance.
         sigma: plays no part here.
+        noise_scale: the UNet predicts noise.
     """
 
     setup: Setup
@@ -41,6 +45,7 @@ class StepEvaluation:
     subprompts: None = None
     guided: bool = True
     sigma: float = 1.0
+    noise_scale: float = 1.0
     _known: dict[tuple[Row, ...], Callable[[], Tensor]] = field(default_factory=dict)
 
     @property
@@ -136,8 +141,8 @@ class _Forgetful:
         self._between.release()
 
 
-PAPER = Settings(recenter=0.5)
-"""λ as in the paper; every network is asked for both halves."""
+PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0)
+"""As in the paper; every network is asked for both halves."""
 
 PLAIN_STEP = "plain"
 PAPER_STEP = "paper"
@@ -149,11 +154,12 @@ def steps_for(networks: int) -> tuple[Step, ...]:
     usual = (
         Step(PLAIN_STEP, "plain step", Settings(), method="base"),
         Step(PAPER_STEP, "LoRAtorio, λ = 0.5", PAPER),
-        Step("recenter-1", "LoRAtorio, λ = 1", Settings(recenter=1.0)),
+        Step("recenter-1", "LoRAtorio, λ = 1", replace(PAPER, recenter=1.0)),
+        Step("reuse", f"LoRAtorio, networks every {REUSE} steps", replace(PAPER, reuse=REUSE), steps=REUSE),
     )
     if networks <= TOP_K:
         return usual
-    kept = Settings(recenter=0.5, top_k=TOP_K, rescan=RESCAN)
+    kept = replace(PAPER, top_k=TOP_K, rescan=RESCAN)
     label = f"LoRAtorio, top {TOP_K} of {networks}, rescan {RESCAN}"
     return (
         *usual,

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from argparse import Namespace
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loratorio_ext.cli.arms import arms_from
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.places import DemoData
+from loratorio_ext.cli.suites import COMPOSLORA, with_defaults
 from loratorio_ext.cli.tools import hush_libraries
+from loratorio_ext.cli.workers import drawing
 from loratorio_ext.cli.writing import prepare_folder, write_text
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
-    from loratorio_ext.evaluate.draw import World
+    from loratorio_ext.evaluate.draw import Batch, World
+    from loratorio_ext.evaluate.store import Result
 
 
 def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
     """`loratorio evaluate`: answers.jsonl, results.json and results.md in --out, the table on stdout."""
     hush_libraries()  # before the modules below import them
+    arguments = with_defaults(arguments)
+    if arguments.suite == COMPOSLORA:
+        from loratorio_ext.cli import composlora
+
+        return composlora.run(arguments, tools, console, work)
     from loratorio_ext.cli.demo_results import versions
-    from loratorio_ext.evaluate.arms import arm
-    from loratorio_ext.evaluate.draw import Sampling, draw
+    from loratorio_ext.evaluate.draw import draw
     from loratorio_ext.evaluate.store import Store
     from loratorio_ext.evaluate.summary import markdown, summarize
     from loratorio_ext.evaluate.tasks import tasks
 
-    settings = settings_from(arguments)
-    arms = [arm(name, settings, arguments.switch_every) for name in dict.fromkeys(arguments.methods)]
+    arms = arms_from(arguments)
     wanted = [
         task
         for networks in sorted(set(arguments.networks))
         for task in tasks(networks, arguments.pictures, arguments.split)
     ]
     folders = _folders(arguments, tools)
+    each = drawing(arguments, partial(_open_all, folders, tools), tools, console)
     out = prepare_folder(Path(arguments.out))
     about = {
-        "steps": arguments.steps,
-        "cfg": arguments.cfg,
         "arms": [one.to_dict() for one in arms],
         "worlds": list(folders),
         "networks": sorted(set(arguments.networks)),
@@ -50,16 +58,17 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     before = len(store)
     if before:
         console.note(f"{before} pictures are there already, in {store.path}")
-    sampling = Sampling(arguments.steps, arguments.cfg, arguments.batch)
     try:
         with console.progress("evaluate", "picture") as on_picture:
-            worlds = [_open(name, data, tools) for name, data in folders.items()]
-            draw(store, worlds, arms, wanted, sampling, work.watch(on_picture))
+            draw(store, list(folders), arms, wanted, arguments.batch, work.watch(on_picture), each)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{len(store)} pictures are kept in {store.path}; the same command goes on from them"
         ) from None
-    cells = summarize(list(store), wanted)
+    # Workers finish in any order; the table does not depend on it.
+    keys = itertools.product((one.name for one in arms), folders, (task.key for task in wanted))
+    order = {key: place for place, key in enumerate(keys)}
+    cells = summarize(sorted(store, key=lambda result: order.get(result.key, len(order))), wanted)
     table = markdown(cells)
     results = {"made_with": versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
     write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
@@ -75,7 +84,7 @@ def _folders(arguments: Namespace, tools: Tools) -> dict[str, DemoData]:
         return {"demo": tools.find_demo_data()}
     folders: dict[str, DemoData] = {}
     for text in arguments.world:
-        data = DemoData(Path(text))
+        data = DemoData(Path(text).absolute())
         if not (data.model / "model_index.json").is_file() or not data.judge.is_file():
             raise InputError(f"--world {text} holds no world; make one with `loratorio train-demo --out`.")
         name = data.folder.resolve().name
@@ -83,6 +92,14 @@ def _folders(arguments: Namespace, tools: Tools) -> dict[str, DemoData]:
             raise InputError(f"--world {text}: two worlds are called {name!r}; rename one of the folders.")
         folders[name] = data
     return folders
+
+
+def _open_all(folders: Mapping[str, DemoData], tools: Tools) -> Callable[[Batch], list[Result]]:
+    """What a worker does first, wherever it is."""
+    hush_libraries()
+    from loratorio_ext.evaluate.draw import drawn
+
+    return partial(drawn, {name: _open(name, data, tools) for name, data in folders.items()})
 
 
 def _open(name: str, data: DemoData, tools: Tools) -> World:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from loratorio_ext import __version__
+from loratorio_ext.cli.bench_options import add_bench
 from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
+from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, add_composlora
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
 # Kept equal to evaluate.arms.ARM_NAMES by a test; importing them would import torch.
@@ -15,20 +17,13 @@ ARMS: Final = (
     "switch",
     "composite",
     "loratorio",
+    "loratorio-paper",
+    "loratorio-fast",
+    "loratorio-uniform",
     "loratorio-not-recentred",
-    "uniform-recentred",
-)
-
-# Kept equal to bench.shapes.SHAPES by a test; importing them would import torch.
-SIZES: Final = ("embedded", "small", "medium", "sd15", "sdxl")
-
-# The same for bench.ways.WAYS, without the two that are always there.
-WAYS: Final = (
-    "plain-in-sequence",
-    "router-in-sequence",
-    "peft-set-adapters",
-    "peft-mixed-batch",
-    "merge-and-back",
+    "loratorio-without-gain",
+    "merge-recentred",
+    "composite-recentred",
 )
 
 DESCRIPTION: Final = """\
@@ -175,19 +170,25 @@ def _add_evaluate(commands: Commands) -> None:
         "--out", default="outputs/evaluate", metavar="FOLDER", help="default outputs/evaluate"
     )
     parser.add_argument(
+        "--suite",
+        choices=(EMBEDDED, COMPOSLORA),
+        default=EMBEDDED,
+        help="what is drawn: the embedded model's pictures, or ComposLoRA's with models and networks of your "
+        "own (default embedded)",
+    )
+    parser.add_argument(
         "--networks",
-        type=whole(1, 4),
+        type=whole(1, 5),
         nargs="+",
-        default=[1, 2, 3, 4],
         metavar="N",
-        help="networks in a picture, one or more numbers (default 1 2 3 4)",
+        help="networks in a picture, one or more numbers (default 1 2 3 4; composlora 2 3 4 5)",
     )
     parser.add_argument(
         "--pictures",
         type=whole(1, 100_000),
-        default=128,
         metavar="N",
-        help="for each method and number of networks, in each world (default 128)",
+        help="for each method and number of networks, in each world (default 128; composlora: each "
+        "combination once)",
     )
     parser.add_argument(
         "--methods",
@@ -196,6 +197,14 @@ def _add_evaluate(commands: Commands) -> None:
         default=list(ARMS[:5]),
         metavar="NAME",
         help=f"one or more of: {', '.join(ARMS)} (default: the first five; the others are controls)",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=A,B,...",
+        help="also with other values of one setting (temperature=0.5,1,2), of cfg, steps or switch-every; "
+        "may be given several times",
     )
     parser.add_argument(
         "--split",
@@ -213,90 +222,33 @@ def _add_evaluate(commands: Commands) -> None:
         "--switch-every", type=whole(1, 1000), default=5, metavar="N", help="steps of a network (default 5)"
     )
     parser.add_argument(
-        "--steps", type=whole(1, 200), default=20, metavar="N", help="steps of the sampler (default 20)"
-    )
-    parser.add_argument(
-        "--cfg", type=number(1, 1000), default=4.0, metavar="X", help="guidance scale (default 4)"
-    )
-    parser.add_argument(
-        "--batch", type=whole(1, 256), default=8, metavar="N", help="pictures drawn at once (default 8)"
-    )
-    add_settings(parser)
-    add_common(parser)
-
-
-def _add_bench(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "bench",
-        help="measure what the networks' rows cost, beside the other ways to predict them",
-        description="Time the same predictions, the base's and each network's, by our router, by peft and\n"
-        "by merging, and whole steps of the composition beside a plain step, on a UNet with\n"
-        "random weights. The ways take turns, and each must agree with our router before it is timed.\n"
-        "Results are written after every combination of size, rank and number of networks.",
-    )
-    parser.add_argument(
-        "--size",
-        nargs="+",
-        choices=SIZES,
-        default=["embedded", "small"],
-        metavar="NAME",
-        help=f"one or more of: {', '.join(SIZES)} (default embedded small); sd15 and sdxl have the shapes of "
-        "Stable Diffusion 1.5 and XL",
-    )
-    parser.add_argument(
-        "--latent",
-        type=whole(8, 512),
+        "--steps",
+        type=whole(1, 200),
         metavar="N",
-        help="side of the latent, an eighth of the picture's (default: the size's own)",
+        help="steps of the sampler (default 20; composlora: the testbed's 200 for anime, 100 for reality)",
     )
     parser.add_argument(
-        "--networks", type=whole(1, 32), nargs="+", default=[4], metavar="N", help="how many (default 4)"
+        "--cfg",
+        type=number(1, 1000),
+        metavar="X",
+        help="guidance scale (default 4; composlora: the testbed's 10 for anime, 7 for reality)",
     )
     parser.add_argument(
-        "--rank",
+        "--batch",
         type=whole(1, 256),
-        nargs="+",
-        default=[16],
         metavar="N",
-        help="of the networks (default 16)",
+        help="pictures of one combination drawn at once (default 8; composlora 1)",
     )
     parser.add_argument(
-        "--layers",
-        choices=("linear", "conv"),
-        default="linear",
-        help="what networks touch: the attention blocks' linear layers and projections, or every linear "
-        "layer and convolution (default linear)",
+        "--workers",
+        type=whole(1, 1024),
+        default=1,
+        metavar="N",
+        help="processes that draw, above 1 by Ray (`pip install 'loratorio[ray]'`): on this machine, one for "
+        "each graphics card say, or on the cluster that RAY_ADDRESS names (default 1)",
     )
-    parser.add_argument(
-        "--pictures", type=whole(1, 64), default=1, metavar="N", help="pictures in the batch (default 1)"
-    )
-    parser.add_argument(
-        "--rounds", type=whole(2, 1000), default=7, metavar="N", help="rounds that count (default 7)"
-    )
-    parser.add_argument(
-        "--measure",
-        choices=("all", "ways", "steps"),
-        default="all",
-        help="the ways to get the same predictions, whole steps of the composition, or both (default all)",
-    )
-    parser.add_argument(
-        "--ways",
-        nargs="*",
-        choices=WAYS,
-        default=list(WAYS),
-        metavar="NAME",
-        help=f"beside the plain UNet and our router, none or more of: {', '.join(WAYS)} (default all)",
-    )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)"
-    )
-    parser.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
-    )
-    parser.add_argument(
-        "--threads", type=whole(1, 1024), metavar="N", help="threads of torch on the CPU (default: torch's)"
-    )
-    parser.add_argument("--out", default="outputs/bench", metavar="FOLDER", help="default outputs/bench")
+    add_composlora(parser)
+    add_settings(parser)
     add_common(parser)
 
 
@@ -334,6 +286,6 @@ def parser() -> Parser:
     _add_generate(commands)
     _add_demo(commands)
     _add_evaluate(commands)
-    _add_bench(commands)
+    add_bench(commands)
     _add_train_demo(commands)
     return top

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loratorio_ext.cli.places import DemoData, find_demo_data
 
@@ -81,6 +81,13 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[
     return train_world(out, seed=seed, workers=workers, quick=quick, report=report)
 
 
+def over_workers(open_drawing: Any, workers: int, note: Callable[[str], None]) -> Any:
+    """Draw batches by several workers; see `evaluate.ray_engine.over_ray`."""
+    from loratorio_ext.evaluate.ray_engine import over_ray
+
+    return over_ray(open_drawing, workers, note)
+
+
 class OpenHost(Protocol):
     """As `open_host`."""
 
@@ -104,3 +111,4 @@ class Tools:
     load_judge: Callable[[Path], Judge] = load_judge
     find_demo_data: Callable[[], DemoData] = find_demo_data
     train: Train = train
+    over_workers: Callable[[Any, int, Callable[[str], None]], Any] = over_workers

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loratorio_ext.evaluate.arms import Arm
+from loratorio_ext.evaluate.spread import Each
 from loratorio_ext.evaluate.store import Result, Store
 from loratorio_ext.evaluate.tasks import Task
 from loratorio_ext.hosts.diffusers_host import Request
@@ -51,40 +52,49 @@ class World:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """What all arms share: steps of the sampler, guidance scale, and the most pictures drawn at once."""
+class Batch:
+    """Pictures of one combination, drawn together: name of the world, arm and tasks."""
 
-    steps: int
-    cfg: float
-    batch: int
+    world: str
+    arm: Arm
+    tasks: tuple[Task, ...]
+
+    @property
+    def name(self) -> str:
+        """The arm, the world and the tasks."""
+        return f"{self.arm.name}, {self.world}: {', '.join(task.key for task in self.tasks)}"
 
 
 def draw(
     store: Store,
-    worlds: Sequence[World],
+    worlds: Sequence[str],
     arms: Sequence[Arm],
     tasks: Sequence[Task],
-    sampling: Sampling,
+    batch_size: int,
     on_picture: OnPicture,
+    each: Each[Batch, list[Result]],
 ) -> None:
     """Draw every task by every arm in every world, and keep each batch when it is done.
 
     What the store holds already is not drawn again. Pictures of one combination are drawn together, since
-    they need the same networks; a seed gives the same picture in every batch.
+    they need the same networks, ``batch_size`` at once; a seed gives the same picture in every batch.
+    ``each`` draws them, with `drawn`, here or elsewhere.
 
     Raises:
         ValueError: the model, a network or a setting cannot be used; see `DiffusersHost.generate`.
     """
     wanted = len(worlds) * len(arms) * len(tasks)
-    keys = itertools.product(arms, worlds, tasks)
-    done = sum((arm.name, world.name, task.key) in store for arm, world, task in keys)
-    on_picture(done, wanted)
+    batches = []
     for world, arm in itertools.product(worlds, arms):
-        missing = [task for task in tasks if (arm.name, world.name, task.key) not in store]
-        for batch in _batches(missing, sampling.batch):
-            store.add(_drawn(world, arm, batch, sampling))
-            done += len(batch)
-            on_picture(done, wanted)
+        missing = [task for task in tasks if (arm.name, world, task.key) not in store]
+        batches += [Batch(world, arm, tuple(some)) for some in _batches(missing, batch_size)]
+    done = wanted - sum(len(batch.tasks) for batch in batches)
+    results = each(batches)
+    on_picture(done, wanted)
+    for batch in results:
+        store.add(batch)
+        done += len(batch)
+        on_picture(done, wanted)
 
 
 def _batches(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
@@ -94,20 +104,22 @@ def _batches(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
         yield from (pending[start : start + size] for start in range(0, len(pending), size))
 
 
-def _drawn(world: World, arm: Arm, tasks: Sequence[Task], sampling: Sampling) -> list[Result]:
-    drawn = world.host.generate(
+def drawn(worlds: Mapping[str, World], batch: Batch) -> list[Result]:
+    """Draw one batch in its world, and let the judge look."""
+    world, arm, tasks = worlds[batch.world], batch.arm, batch.tasks
+    made = world.host.generate(
         Request(
             prompts=[task.prompt for task in tasks],
             seeds=[task.seed for task in tasks],
-            steps=sampling.steps,
-            cfg=sampling.cfg,
+            steps=arm.sampling.steps,
+            cfg=arm.sampling.cfg,
             settings=arm.settings,
             method=arm.method,
             switch_every=arm.switch_every,
             network_dir=world.networks,
         )
     )
-    totals = drawn.report.totals
+    totals = made.report.totals
     return [
         Result(
             arm.name,
@@ -117,5 +129,5 @@ def _drawn(world: World, arm: Arm, tasks: Sequence[Task], sampling: Sampling) ->
             totals.rows / len(tasks),
             totals.plain_rows / len(tasks),
         )
-        for task, scores in zip(tasks, world.judge.scores(drawn.images), strict=True)
+        for task, scores in zip(tasks, world.judge.scores(made.images), strict=True)
     ]

@@ -7,22 +7,26 @@ Composition", arXiv 2508.11624 (2025).
 
 from __future__ import annotations
 
-from loratorio_ext.method.aggregation import aggregate, mean_over_subprompts, recentre
+from loratorio_ext.method.aggregation import aggregate, amplify, mean_over_subprompts, recentre
 from loratorio_ext.method.compose import Composition, compose
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence, similarity
 from loratorio_ext.method.subprompts import Subprompts
-from loratorio_ext.method.weights import TopKScope, select_top_k, softmin
+from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 __all__ = [
     "Composition",
     "Subprompts",
     "TopKScope",
+    "Weighting",
     "aggregate",
+    "amplify",
+    "by_ratio",
     "compose",
     "divergence",
     "mean_over_subprompts",
     "recentre",
+    "relative",
     "select_top_k",
     "similarity",
     "softmin",

@@ -1,4 +1,4 @@
-"""Steps 6 and 7: scores weighted and added, and the unconditional pulled back towards the base.
+"""Steps 6 and 7: scores weighted, added and amplified; the unconditional pulled back towards the base.
 
 Sums are written as products and sums, not as a matrix product: hosts switch TF32 on for those.
 """
@@ -30,6 +30,27 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
     silent = weights == 0
     total = (weights * predictions).masked_fill(silent, 0.0).sum(dim=0)
     return torch.where(silent.all(dim=0), base, total)
+
+
+def amplify(base: Tensor, networks: Tensor, counts: Tensor, gain: float) -> Tensor:
+    """e_θ + γ (ẽ − e_θ) with γ = N^g: what the networks add, made stronger the more of them share it.
+
+    A weighted mean of N networks thins each of them out to its weight. With g = 0 it stays so, as in the
+    paper; with g = 1 and equal weights everything that the networks add is summed, as merging does.
+
+    Args:
+        base: e_θ, [B, C, H, W].
+        networks: the networks' aggregated score ẽ, [B, C, H, W].
+        counts: N, how many networks share each row, [B], float32 or float64.
+        gain: g in [0, 1]. 0: ``networks`` to the bit.
+
+    Returns:
+        [B, C, H, W].
+    """
+    if gain == 0.0:  # also where the base is not finite
+        return networks
+    gamma = counts.clamp(min=1.0).pow(gain)[:, None, None, None]
+    return base + gamma * (networks - base)
 
 
 def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:

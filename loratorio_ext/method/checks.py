@@ -27,6 +27,14 @@ def check_settings(
         raise ValueError(f'top_k_scope is {top_k_scope!r}; give "image" or "patch"')
 
 
+def check_variant(weighting: str, gain: float) -> None:
+    """The same for what goes beyond the paper."""
+    if weighting not in ("difference", "relative"):
+        raise ValueError(f'weighting is {weighting!r}; give "difference" or "relative"')
+    if not _is_number(gain) or not 0 <= gain <= 1:
+        raise ValueError(f"gain is {gain!r}; give a number from 0 (the paper's mean) to 1 (the sum)")
+
+
 def check_predictions(
     base_cond: Tensor,
     network_conds: Tensor,

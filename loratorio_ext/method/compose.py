@@ -8,12 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method.aggregation import aggregate, mean_over_subprompts, recentre
-from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
+from loratorio_ext.method.aggregation import aggregate, amplify, mean_over_subprompts, recentre
+from loratorio_ext.method.checks import (
+    check_active,
+    check_compared,
+    check_predictions,
+    check_settings,
+    check_variant,
+)
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence
 from loratorio_ext.method.subprompts import Subprompts
-from loratorio_ext.method.weights import TopKScope, select_top_k, softmin
+from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,8 @@ def compose(
     top_k: int,
     top_k_scope: TopKScope,
     recenter: float,
+    weighting: Weighting = "difference",
+    gain: float = 0.0,
     active: Tensor | None = None,
     compare_as: Callable[[Tensor], Tensor] | None = None,
     subprompts: Subprompts | None = None,
@@ -78,6 +86,10 @@ def compose(
         top_k: k ≥ 0, networks kept; 0: all.
         top_k_scope: "image": k networks for a row; "patch": k networks at each patch.
         recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
+        weighting: "difference": SoftMin of s, the paper's; "relative": shares of the divergences
+            relative to each network's own mean, so that a temperature means the same everywhere (`relative`).
+        gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
+            may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
@@ -93,6 +105,7 @@ def compose(
     that is affine in it, since steps 6 and 7 have weights that sum to 1.
     """
     check_settings(patch_size, temperature, top_k, top_k_scope, recenter)
+    check_variant(weighting, gain)
     check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, subprompts)
     dtype, size = base_cond.dtype, (base_cond.shape[-2], base_cond.shape[-1])
     accurate = torch.float64 if dtype == torch.float64 else torch.float32
@@ -111,10 +124,15 @@ def compose(
 
     # Step 4, among the selected networks.
     selected = select_top_k(s_minus_1, top_k, top_k_scope, usable)
-    weights = softmin(s_minus_1, temperature, selected)
+    if weighting == "difference":
+        weights = softmin(s_minus_1, temperature, selected)
+    else:
+        weights = by_ratio(relative(-s_minus_1), temperature, selected)
 
     # Steps 5 and 6.
     cond = aggregate(networks, upsample(weights, patch_size, size), base)
+    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
+    cond = amplify(base, cond, counts, gain)
 
     # Step 7, with the same weights.
     uncond = None
@@ -124,6 +142,7 @@ def compose(
             images = base_uncond.shape[0]
             shared = weights if subprompts is None else mean_over_subprompts(weights, subprompts, images)
             mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
+            mixed = amplify(uncond, mixed, _of_images(counts, subprompts, images), gain)
             uncond = recentre(uncond, mixed, recenter)
 
     unusable = ~usable[:, :, None, None]
@@ -157,6 +176,17 @@ def _of_rows(images: Tensor, subprompts: Subprompts | None) -> Tensor:
     if subprompts is None:
         return images
     return torch.stack([images[:, image] for image in subprompts.images], dim=1)
+
+
+def _of_images(rows: Tensor, subprompts: Subprompts | None, images: int) -> Tensor:
+    """The largest of the rows [R] of each image, [B]."""
+    if subprompts is None:
+        return rows
+    owners = enumerate(subprompts.images)
+    of_image: list[list[int]] = [[] for _ in range(images)]
+    for row, image in owners:
+        of_image[image].append(row)
+    return torch.stack([rows[mine].amax() for mine in of_image])
 
 
 def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Step 4: who speaks where. Dynamic selection (top-k) and the SoftMin weights Ω̂."""
+"""Step 4: who speaks where. Dynamic selection (top-k), and the weights Ω̂ in two forms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 TopKScope = Literal["image", "patch"]
+Weighting = Literal["difference", "relative"]
 
 
 def select_top_k(similarity: Tensor, top_k: int, scope: TopKScope, usable: Tensor) -> Tensor:
@@ -53,10 +54,62 @@ def softmin(similarity: Tensor, temperature: float, selected: Tensor | None = No
     """
     if selected is None:
         selected = torch.ones_like(similarity, dtype=torch.bool)
-    # As a float32 the smallest τ would be 0, and 0 / 0 is NaN; both ends are reached well inside this range.
-    finfo = torch.finfo(similarity.dtype)
-    tau = min(max(temperature, finfo.tiny), finfo.max)
+    tau = _representable(temperature, similarity.dtype)
     # Counted from the lowest s, no exponent is positive and the largest term is 1: the sum is at least 1.
     lowest = similarity.masked_fill(~selected, torch.inf).amin(dim=0)
     terms = torch.exp(-(similarity - lowest) / tau).masked_fill(~selected, 0.0)
     return terms / terms.sum(dim=0).clamp(min=1.0)
+
+
+def relative(divergence: Tensor) -> Tensor:
+    """Divergence at each patch as a multiple of the network's own mean over the row.
+
+    Similarities lie within thousandths of each other at high noise and far apart at low noise, differently
+    for every model and every network: one that was trained hard diverges everywhere more than the others, and
+    drowns them. Relative to its own mean, each network speaks where it has more to say than elsewhere, and a
+    temperature means the same at every step and for every model.
+
+    Not in the paper.
+
+    Args:
+        divergence: 1 − s, [N, R, h, w], at least 0, float32 or float64.
+
+    Returns:
+        [N, R, h, w], with mean 1 over the patches; all 0 where a network does not diverge at all.
+    """
+    mean = divergence.mean(dim=(-2, -1), keepdim=True)
+    return divergence / mean.masked_fill(mean == 0, 1.0)
+
+
+def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = None) -> Tensor:
+    """Ω̂_i = (1 − s_i)^(1/τ) / Σ_j (1 − s_j)^(1/τ), over the selected networks j; the others get exactly 0.
+
+    This is the SoftMin of −log(1 − s) in the place of s: it asks how many times more one network diverges
+    than another, not by how much, so a common factor of all divergences plays no part. With τ = 1 a weight is
+    a share of all divergence.
+
+    Not in the paper.
+
+    Args:
+        divergence: 1 − s, or a multiple of it; [N, ...], at least 0, float32 or float64.
+        temperature: τ > 0. Small: the most divergent network alone; large: the plain average.
+        selected: bool, like ``divergence``; None: all.
+
+    Returns:
+        Like ``divergence``, in [0, 1]. Sums to 1 over the networks, or is all 0 where none is selected.
+        Equal weights where no selected network diverges.
+    """
+    if selected is None:
+        selected = torch.ones_like(divergence, dtype=torch.bool)
+    exponent = 1.0 / _representable(temperature, divergence.dtype)
+    # As parts of the largest, no term is above 1 and the largest is 1: the sum is at least 1.
+    largest = divergence.masked_fill(~selected, 0.0).amax(dim=0)
+    parts = torch.where(largest == 0, 1.0, divergence / largest.masked_fill(largest == 0, 1.0))
+    terms = parts.masked_fill(~selected, 0.0).pow(exponent).masked_fill(~selected, 0.0)
+    return terms / terms.sum(dim=0).clamp(min=1.0)
+
+
+def _representable(temperature: float, dtype: torch.dtype) -> float:
+    """τ inside the dtype's range: as a float32 the smallest would be 0. Both ends are reached well inside."""
+    finfo = torch.finfo(dtype)
+    return min(max(temperature, finfo.tiny), 1.0 / finfo.tiny)

@@ -47,6 +47,14 @@ class Evaluation(Protocol):
     def guided(self) -> bool:
         """Whether an unconditional prediction is wanted."""
 
+    @property
+    def noise_scale(self) -> float | Tensor:
+        """|∂ε/∂e|: how much predicted noise a unit of prediction is, at this noise level; above 0.
+
+        A tensor of one element on the model's device is fine. A common factor of all evaluations does not
+        matter.
+        """
+
     def predict(self, rows: Sequence[Row]) -> Tensor:
         """Predictions [len(rows), C, H, W] of these rows from ONE model call, inside the router's context."""
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from loratorio_ext.run.calls import Caller, RouterLike
 from loratorio_ext.run.choice import Choice
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
+from loratorio_ext.run.held import Held
 from loratorio_ext.run.outputs import Outputs
 from loratorio_ext.run.report import Report
-from loratorio_ext.run.rows import NetworkUse, Strengths
+from loratorio_ext.run.rows import NetworkUse, Row, Strengths
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.stopwatch import Stopwatch
@@ -49,7 +51,8 @@ class Run:
             uses: the networks in the order of the router's. One of strength 0 takes part like any other.
             router: gives each row its networks.
             method: "loratorio", or for comparison "base" (kept networks only), "merge" (all at once),
-                "switch" (one at a time) or "composite" (the mean of the networks' predictions, each alone).
+                "merge-recentred" (the same with LoRAtorio's unconditional), "switch" (one at a time) or
+                "composite" (the mean of the networks' predictions, each alone).
             switch_every: evaluations after which Switch moves on; at least 1.
             host: name of the host, for the report.
             clock: seconds, for the report.
@@ -65,6 +68,9 @@ class Run:
         self._composer = Composer(settings, networks)
         self._networks = networks
         self._choice: Choice | None = None
+        self._held = Held()
+        self._reuse = settings.reuse > 1
+        self._recenter = settings.recenter
         self._clock = clock
         # Where the model runs; known after the first evaluation.
         self._device: torch.device | None = None
@@ -84,23 +90,24 @@ class Run:
         self.report.finished = False
         layout = Layout.of(evaluation)
         plan = self._plan(evaluation, layout)
-        rows = self._schedule.rows(plan, layout, self._choice.networks if self._choice else None)
+        rows = self._rows(plan, layout)
         stopwatch = Stopwatch(self._clock, self._device)
         called = self._caller.predict(evaluation, rows)
-        outputs = Outputs(called.predictions, layout)
+        outputs = Outputs(self._with_held(evaluation, layout, plan, called.predictions), layout)
         observed: Observed | None = None
         if plan.mode == "composed":
             prediction, observed, self._choice = self._composer.composed(
                 evaluation, layout, plan, outputs, self._choice
             )
         else:
-            prediction = usual(plan, layout, outputs, self._networks)
+            prediction = usual(plan, layout, outputs, self._networks, self._recenter)
         self._device = prediction.cond.device
         counts = StepCounts(
             index=evaluation.index,
             sigma=evaluation.sigma,
             mode=plan.mode,
             scan=plan.mode == "composed" and plan.scan,
+            reused=not plan.fresh,
             rows=len(rows),
             plain_rows=layout.plain_rows,
             calls=called.calls,
@@ -121,7 +128,26 @@ class Run:
     def _plan(self, evaluation: Evaluation, layout: Layout) -> StepPlan:
         plan = self._schedule.plan(evaluation.index, evaluation.total)
         fits = self._choice is not None and len(self._choice.networks) == layout.images
-        return plan if fits or not plan.choosing else replace(plan, scan=True)
+        if plan.choosing and not fits:
+            return replace(plan, fresh=True, scan=True)
+        if not plan.fresh and not self._held.covers(self._rows(replace(plan, fresh=True), layout)):
+            return replace(plan, fresh=True, scan=not plan.choosing)
+        return plan
+
+    def _rows(self, plan: StepPlan, layout: Layout) -> tuple[Row, ...]:
+        return self._schedule.rows(plan, layout, self._choice.networks if self._choice else None)
+
+    def _with_held(
+        self, evaluation: Evaluation, layout: Layout, plan: StepPlan, predictions: dict[Row, Tensor]
+    ) -> dict[Row, Tensor]:
+        """The predictions of all rows: those just made, and in a step between the ones that are held."""
+        if plan.mode != "composed" or not self._reuse:
+            return predictions
+        if plan.fresh:
+            self._held.keep(predictions, evaluation.noise_scale)
+            return predictions
+        rows = self._rows(replace(plan, fresh=True), layout)
+        return self._held.completed(predictions, rows, evaluation.noise_scale)
 
     def _warn_beforehand(self, settings: Settings, method: Method, kept: int) -> None:
         if method in ("loratorio", "switch", "composite") and self._networks == 0:

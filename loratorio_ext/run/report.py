@@ -122,7 +122,7 @@ class Report:
     def _never_combined(self, steps: Sequence[StepReport]) -> tuple[str, ...]:
         """A warning when a finished run combined the networks at no step in the way that was asked for."""
         wanted = "composed" if self.method == "loratorio" else self.method
-        if not self.finished or not steps or not self.composed or self.method in ("base", "merge"):
+        if not self.finished or not steps or not self.composed or self.method.startswith(("base", "merge")):
             return ()
         if any(step.mode == wanted for step in steps):
             return ()

@@ -11,7 +11,7 @@ from loratorio_ext.run.evaluation import Layout
 from loratorio_ext.run.rows import Row, Source, rows_of
 from loratorio_ext.settings import Settings
 
-Method = Literal["loratorio", "base", "merge", "switch", "composite"]
+Method = Literal["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 Mode = Literal["composed", "base", "merged", "switch", "composite"]
 
 # A part of the evaluations that arrives as 0.15000000000000002 from a slider means 0.15.
@@ -25,15 +25,19 @@ class StepPlan:
     Attributes:
         mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (one
             alone) or "composite" (the plain mean of all).
+        fresh: composed only: networks are evaluated; otherwise what they added last time is added again.
         scan: composed only: every network is evaluated.
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
         network: switch only: the network that is alone.
+        recentred: merged only: the unconditional is pulled back towards the base.
     """
 
     mode: Mode
+    fresh: bool = True
     scan: bool = False
     choosing: bool = False
     network: int = 0
+    recentred: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,12 @@ class Schedule:
     An evaluation is inside the window when start ≤ index / total < end (a 1e-6 part of an evaluation is
     forgiven); end = 1 has no upper bound, so a sampler that makes more evaluations than it promised goes on
     composing; start = end is never inside. Outside the window LoRAtorio, Switch and Composite predict with
-    all networks merged. The window does nothing to the methods "base" and "merge".
+    all networks merged. The window does nothing to "base", "merge" and
+    "merge-recentred".
 
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
-    the window and at every ``rescan``-th one from there.
+    the window and at every ``rescan``-th one from there. Networks are evaluated at scans, and at every
+    ``reuse``-th evaluation from the first one of the window.
 
     ``settings.enabled`` is not read: whether there is a run at all is the host's business.
 
@@ -77,18 +83,18 @@ class Schedule:
         if self.method == "base" or self.networks == 0:
             return StepPlan("base")
         first, last = self._window(total)
+        if self.method == "merge-recentred":
+            return StepPlan("merged", recentred=True)
         if self.method == "merge" or not first <= index < last:
             return StepPlan("merged")
         if self.method == "switch":
             return StepPlan("switch", network=(index // self.switch_every) % self.networks)
         if self.method == "composite":
             return StepPlan("composite")
-        choosing = self.choosing
-        return StepPlan(
-            "composed",
-            scan=not choosing or (index - first) % self.settings.rescan == 0,
-            choosing=choosing,
-        )
+        choosing, place = self.choosing, index - first
+        scan = choosing and place % self.settings.rescan == 0
+        fresh = scan or place % self.settings.reuse == 0
+        return StepPlan("composed", fresh=fresh, scan=scan or (fresh and not choosing), choosing=choosing)
 
     def rows(
         self, plan: StepPlan, layout: Layout, choice: Sequence[Sequence[int]] | None = None
@@ -102,12 +108,17 @@ class Schedule:
                 image.
         """
         if plan.mode != "composed":
-            return tuple(row for source in self._sources(plan) for row in _all_rows(source, layout))
+            base = rows_of("base", (), range(layout.images) if plan.recentred and layout.guided else ())
+            usual = (row for source in self._sources(plan) for row in _all_rows(source, layout))
+            return (*base, *usual)
         rows = list(_all_rows("base", layout))
+        if not plan.fresh:
+            return tuple(rows)
         with_uncond = layout.guided and self.settings.recenter < 1
         for network in range(self.networks):
             images = range(layout.images)
-            chosen = [b for b in images if plan.scan or (choice is not None and network in choice[b])]
+            everywhere = plan.scan or not plan.choosing
+            chosen = [b for b in images if everywhere or (choice is not None and network in choice[b])]
             cond = [row for row, image in enumerate(layout.image_of) if image in chosen]
             rows.extend(rows_of(network, cond, chosen if with_uncond else ()))
         return tuple(rows)

@@ -46,6 +46,7 @@ def _step() -> dict[str, object]:
         sigma={"type": ["number", "null"], "description": "noise level or timestep as the host counts it"},
         mode=_text("what was done", enum=["composed", "base", "merged", "switch", "composite"]),
         scan=_flag("whether all networks were evaluated to be compared"),
+        reused=_flag("whether no network was evaluated, and what each had added last was added again"),
         rows=_count("rows through the model"),
         plain_rows=_count("rows that a plain generation would have evaluated"),
         calls=_count("model calls"),
@@ -72,7 +73,9 @@ def _report() -> dict[str, Any]:
             schema=_text("which kind of file this is", enum=[REPORT_NAME]),
             version={"type": "integer", "enum": [REPORT_VERSION]},
             host=_text("who ran the sampler"),
-            method=_text("how", enum=["loratorio", "base", "merge", "switch", "composite"]),
+            method=_text(
+                "how", enum=["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
+            ),
             switch_every=_count("evaluations after which Switch moves on", 1),
             settings={"type": "object", "description": "every setting by its name"},
             networks=_list(

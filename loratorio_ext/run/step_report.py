@@ -25,6 +25,8 @@ class StepReport:
         sigma: noise level or timestep as the host counts it.
         mode: "composed", "base", "merged", "switch" or "composite".
         scan: whether all networks were evaluated to be compared.
+        reused: whether no network was evaluated, and what each had added last was added again; similarity and
+            weight are then those of that.
         rows: rows that went through the model.
         plain_rows: rows that a plain generation would have evaluated.
         calls: model calls.
@@ -45,6 +47,7 @@ class StepReport:
     sigma: float
     mode: Mode
     scan: bool
+    reused: bool
     rows: int
     plain_rows: int
     calls: int
@@ -66,6 +69,7 @@ class StepReport:
             "sigma": _number(self.sigma),
             "mode": self.mode,
             "scan": self.scan,
+            "reused": self.reused,
             "rows": self.rows,
             "plain_rows": self.plain_rows,
             "calls": self.calls,
@@ -89,6 +93,7 @@ class StepCounts:
     sigma: SupportsFloat
     mode: Mode
     scan: bool
+    reused: bool
     rows: int
     plain_rows: int
     calls: int
@@ -140,6 +145,7 @@ class StepRecord:
             sigma=float(counts.sigma),
             mode=counts.mode,
             scan=counts.scan,
+            reused=counts.reused,
             rows=counts.rows,
             plain_rows=counts.plain_rows,
             calls=counts.calls,

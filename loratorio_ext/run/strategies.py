@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method import Composition, compose
+from loratorio_ext.method import Composition, compose, recentre
 from loratorio_ext.run.choice import Choice, for_rows, mean_per_image, most_divergent
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
 from loratorio_ext.run.maps import small_maps
@@ -45,14 +45,20 @@ def is_finite(prediction: Prediction) -> Tensor:
     return finite if prediction.uncond is None else finite & prediction.uncond.isfinite().all()
 
 
-def usual(plan: StepPlan, layout: Layout, outputs: Outputs, networks: int) -> Prediction:
-    """Base, Merge and Switch take one source as it is; Composite averages the networks (LoRA Composite)."""
+def usual(plan: StepPlan, layout: Layout, outputs: Outputs, networks: int, recenter: float) -> Prediction:
+    """Base, Merge and Switch take one source as it is; Composite averages the networks (LoRA Composite).
+
+    Merge re-centred is a control: the merged networks with LoRAtorio's step 7.
+    """
     if plan.mode == "composite":
         every = range(networks)
         uncond = outputs.unconds(every).mean(0) if layout.guided else None
         return Prediction(outputs.conds(every).mean(0), uncond)
     if plan.mode == "switch":
         return outputs.of(plan.network)
+    if plan.recentred and layout.guided:
+        merged = outputs.uncond("merged")
+        return Prediction(outputs.cond("merged"), recentre(outputs.uncond("base"), merged, recenter))
     return outputs.of("merged" if plan.mode == "merged" else "base")
 
 
@@ -127,6 +133,8 @@ class Composer:
             top_k=settings.top_k,
             top_k_scope=settings.top_k_scope,
             recenter=settings.recenter,
+            weighting=settings.weighting,
+            gain=settings.gain,
             active=active,
             compare_as=evaluation.compare_as(settings.compare),
             subprompts=evaluation.subprompts,

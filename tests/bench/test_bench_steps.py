@@ -14,8 +14,15 @@ from loratorio_ext.run import NetworkUse, Run
 
 def test_rows_of_the_steps() -> None:
     rows = {step.name: step.rows(8, 1) for step in steps_for(8)}
-    assert rows == {"plain": 2, "paper": 18, "recenter-1": 10, "rescan": 8.4, "rescan-fresh": 8.4}
-    assert [step.name for step in steps_for(2)] == ["plain", "paper", "recenter-1"]
+    assert rows == {
+        "plain": 2,
+        "paper": 18,
+        "recenter-1": 10,
+        "reuse": 5.2,
+        "rescan": 8.4,
+        "rescan-fresh": 8.4,
+    }
+    assert [step.name for step in steps_for(2)] == ["plain", "paper", "recenter-1", "reuse"]
     assert steps_for(1)[1].rows(1, 3) == 12
 
 

@@ -15,7 +15,7 @@ from loratorio_ext.bench.agreement import Refused
 from loratorio_ext.bench.measure import Figure, Measured
 from loratorio_ext.bench.shapes import SHAPES
 from loratorio_ext.bench.ways import OURS, PLAIN, WAYS
-from loratorio_ext.cli import options
+from loratorio_ext.cli import bench_options as options
 from loratorio_ext.cli.main import main
 
 COMMAND = ["bench", "--out", "b", "--rounds", "2", "--latent", "8", "--device", "cpu"]
@@ -84,7 +84,7 @@ def test_a_real_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["clock"] == "processor"
     assert [one["name"] for one in found["ways"]] == list(WAYS)
     assert {one["rows"] for one in found["ways"]} == {8}
-    assert [one["rows"] for one in found["steps"]] == [2, 8, 5, 6.4, 6.4]
+    assert [one["rows"] for one in found["steps"]] == [2, 8, 5, 3.2, 6.4, 6.4]
     assert all(one["error"] < 1e-4 for one in found["ways"])
     table = Path("b/results.md").read_text(encoding="utf-8")
     assert table in captured.out

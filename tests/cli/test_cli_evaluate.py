@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,29 @@ def test_an_interrupt_loses_no_picture_and_draws_none_twice(
     toys.host.requests.clear()
     assert main(COMMAND, judged) == 0
     assert toys.host.requests == []
+
+
+def test_workers_draw_what_one_process_draws(toys: Any, judged: Any) -> None:
+    assert main([*COMMAND, "--out", "whole"], judged) == 0
+    asked = []
+
+    def over_workers(open_drawing: Any, workers: int, note: Any) -> Any:
+        asked.append(workers)
+        return lambda batches: map(open_drawing(), reversed(batches))
+
+    assert main([*COMMAND, "--workers", "3"], replace(judged, over_workers=over_workers)) == 0
+    assert asked == [3]
+    whole, spread = (json.loads(Path(out, "results.json").read_text()) for out in ("whole", "e"))
+    assert spread["cells"] == whole["cells"]
+
+
+def test_workers_without_ray_are_refused(
+    toys: Any, judged: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*COMMAND, "--workers", "2"], judged) == 2
+    assert "pip install 'loratorio[ray]'" in capsys.readouterr().err
+    assert (toys.host.requests, Path("e").exists()) == ([], False)
 
 
 def test_other_settings_do_not_mix(toys: Any, judged: Any, capsys: Any) -> None:

@@ -38,7 +38,7 @@ def test_every_option_reaches_the_request(toys: Any) -> None:
         " --dtype float32 --offline"
         " --seed 9 --batch 2 --count 2 --steps 4 --cfg 1 --sampler Euler --width 64 --height 72"
         " --patch-size 4 --temperature 0.5 --top-k 2 --top-k-scope patch --recenter 1 --compare denoised"
-        " --start 0.1 --end 0.9 --rescan 2 --batch-rows 8"
+        " --start 0.1 --end 0.9 --rescan 2 --batch-rows 8 --weighting difference --gain 0.7 --reuse 3"
     )
     assert main(["generate", PROMPT, *given.split()], toys.tools) == 0
     assert toys.opened == [(Path("model"), "cpu", "float32", True, None)]
@@ -47,7 +47,22 @@ def test_every_option_reaches_the_request(toys: Any) -> None:
     assert (first.prompts, first.negative_prompt) == ([PROMPT], "dark")
     assert (first.steps, first.cfg, first.sampler, first.width, first.height) == (4, 1.0, "Euler", 64, 72)
     assert (first.method, first.switch_every, first.network_dir) == ("switch", 3, Path("nets"))
-    assert first.settings == Settings(True, 4, 0.5, 2, "patch", 1.0, "denoised", 0.1, 0.9, 2, 8)
+    assert first.settings == Settings(
+        enabled=True,
+        patch_size=4,
+        temperature=0.5,
+        weighting="difference",
+        gain=0.7,
+        top_k=2,
+        top_k_scope="patch",
+        recenter=1.0,
+        compare="denoised",
+        start=0.1,
+        end=0.9,
+        rescan=2,
+        reuse=3,
+        batch_rows=8,
+    )
 
 
 def test_another_model_gets_the_usual_steps_and_scale(toys: Any) -> None:

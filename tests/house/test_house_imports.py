@@ -16,7 +16,8 @@ ENGINE = frozenset({"method", "networks", "settings"})
 PARTS = MappingProxyType(
     {
         "infotext": frozenset(),
-        "settings": frozenset({"infotext"}),
+        "setting": frozenset(),
+        "settings": frozenset({"infotext", "setting"}),
         "method": frozenset(),
         "networks": frozenset(),
         "run": ENGINE,
@@ -35,6 +36,7 @@ MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "tra
 LIBRARIES = MappingProxyType(
     {
         "infotext": frozenset(),
+        "setting": frozenset(),
         "settings": frozenset(),
         "method": frozenset({"torch", "einops"}),
         "networks": frozenset({"torch", "safetensors"}),
@@ -53,6 +55,9 @@ LIBRARIES = MappingProxyType(
 EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
+        "loratorio_ext/evaluate/ray_engine.py": frozenset({"ray"}),
+        "loratorio_ext/evaluate/composlora/draw.py": frozenset({"PIL"}),
+        "loratorio_ext/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
     }

@@ -128,6 +128,7 @@ def cases(
         top_k=draw(whole(0, networks + 1)),
         top_k_scope=draw(pick(["image", "patch"])),
         recenter=draw(pick([0.0, 0.25, 0.5, 0.9, 1.0])),
+        weighting=draw(pick(["difference", "relative"])),
     )
     if plain:
         return case.but(**fixed)

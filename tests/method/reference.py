@@ -20,6 +20,7 @@ class Composed:
     cond: Array
     uncond: Array | None
     similarity: Array
+    divergence: Array
     weights: Array
     finite: npt.NDArray[np.bool_]
 
@@ -48,6 +49,18 @@ def similarity(a: list[float], b: list[float]) -> float:
     return dot / math.sqrt(math.fsum(v * v for v in a)) / math.sqrt(math.fsum(v * v for v in b))
 
 
+def divergence(a: list[float], b: list[float]) -> float:
+    """1 - cos as half the squared distance of the unit vectors, which keeps the digits of a small one."""
+    if not all(map(math.isfinite, a + b)):
+        return 1.0
+    largest_a, largest_b = max(map(abs, a)), max(map(abs, b))
+    if largest_a == 0 or largest_b == 0:
+        return 0.0 if largest_a == largest_b else 1.0
+    a, b = [v / largest_a for v in a], [v / largest_b for v in b]
+    norm_a, norm_b = (math.sqrt(math.fsum(v * v for v in x)) for x in (a, b))
+    return math.fsum((v / norm_a - w / norm_b) ** 2 for v, w in zip(a, b, strict=True)) / 2
+
+
 def lowest(values: dict[int, float], k: int) -> set[int]:
     """The k keys with the lowest values, of equal ones the first; k = 0: all."""
     ordered = sorted(values, key=lambda i: (values[i], i))
@@ -62,6 +75,21 @@ def softmin(values: dict[int, float], temperature: float) -> dict[int, float]:
     terms = {i: math.exp(-(s - first) / temperature) for i, s in values.items()}
     total = math.fsum(terms.values())
     return {i: term / total for i, term in terms.items()}
+
+
+def shares(values: dict[int, float], temperature: float) -> dict[int, float]:
+    """d_i^(1/τ) / Σ_j d_j^(1/τ); of the parts of the largest d, or a small τ underflows everywhere."""
+    if not values:
+        return {}
+    largest = max(values.values())
+    terms = {i: (d / largest) ** (1 / temperature) if largest else 1.0 for i, d in values.items()}
+    total = math.fsum(terms.values())
+    return {i: term / total for i, term in terms.items()}
+
+
+def amplified(base: Array, networks: Array, count: int, gain: float) -> Array:
+    """e_θ + N^g (ẽ − e_θ)."""
+    return networks if gain == 0 else base + max(count, 1) ** gain * (networks - base)
 
 
 def mix(base: Array, networks: Array, weights: Array, d: int) -> Array:
@@ -85,6 +113,8 @@ def compose(
     top_k: int,
     top_k_scope: str,
     recenter: float,
+    weighting: str = "difference",
+    gain: float = 0.0,
     active: Any = None,
     compare_as: Any = None,
     subprompts: tuple[tuple[int, ...], tuple[float, ...]] | None = None,
@@ -97,9 +127,11 @@ def compose(
     compared = network_conds if compare_as is None else compare_as(network_conds)
 
     s_all = np.ones((networks, rows, h, w))
+    d_all = np.zeros((networks, rows, h, w))
     weights = np.zeros((networks, rows, h, w))
     finite = np.ones((networks, rows), dtype=np.bool_)
     cond = np.empty_like(base_cond)
+    counts = [0] * rows
     for r in range(rows):
         usable = []
         for i in range(networks):
@@ -116,13 +148,21 @@ def compose(
                 one = patch(compared[i, r], y, x, patch_size)
                 other = patch(compared_base[r], y, x, patch_size)
                 s_all[i, r, y, x] = similarity(one, other)
+                d_all[i, r, y, x] = divergence(one, other)
+        means = {i: math.fsum(d_all[i, r].flat) / (h * w) or 1.0 for i in usable}
         per_image = lowest({i: math.fsum(s_all[i, r].flat) / (h * w) for i in usable}, top_k)
         for y, x in np.ndindex(h, w):
             s = {i: float(s_all[i, r, y, x]) for i in usable}
             kept = per_image if top_k_scope == "image" else lowest(s, top_k)
-            for i, weight in softmin({i: s[i] for i in kept}, temperature).items():
+            if weighting == "relative":
+                found = shares({i: float(d_all[i, r, y, x]) / means[i] for i in kept}, temperature)
+            else:
+                found = softmin({i: s[i] for i in kept}, temperature)
+            for i, weight in found.items():
                 weights[i, r, y, x] = weight
         cond[r] = mix(base_cond[r], network_conds[:, r], weights[:, r], patch_size)
+        counts[r] = min(len(usable), top_k or networks)
+        cond[r] = amplified(base_cond[r], cond[r], counts[r], gain)
 
     uncond = None
     if base_uncond is not None:
@@ -132,15 +172,16 @@ def compose(
                 uncond[b] = base_uncond[b]
                 continue
             mine = [r for r in range(rows) if owners[r] == b]
-            shares = {r: abs(ands[r]) for r in mine}
-            if not any(shares.values()):
-                shares = dict.fromkeys(mine, 1.0)
-            shares = {r: share for r, share in shares.items() if weights[:, r].any()}
-            total = math.fsum(shares.values())
+            parts = {r: abs(ands[r]) for r in mine}
+            if not any(parts.values()):
+                parts = dict.fromkeys(mine, 1.0)
+            parts = {r: share for r, share in parts.items() if weights[:, r].any()}
+            total = math.fsum(parts.values())
             shared = np.zeros((networks, h, w))
-            for r, share in shares.items():
+            for r, share in parts.items():
                 if total > 0:
                     shared += weights[:, r] * (share / total)
             mixed = mix(base_uncond[b], network_unconds[:, b], shared, patch_size)
+            mixed = amplified(base_uncond[b], mixed, max(counts[r] for r in mine), gain)
             uncond[b] = mixed if recenter == 0 else recenter * base_uncond[b] + (1 - recenter) * mixed
-    return Composed(cond, uncond, s_all, weights, finite)
+    return Composed(cond, uncond, s_all, d_all, weights, finite)

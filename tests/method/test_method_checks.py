@@ -20,6 +20,8 @@ from loratorio_ext.method import Subprompts
         ("temperature", [0, 0.0, -1, math.nan, math.inf, True, "0.1", None], "above 0"),
         ("recenter", [-0.1, 1.1, math.nan, math.inf, True, "0.5", None], "from 0 to 1"),
         ("top_k_scope", ["row", "", None, 1], '"image" or "patch"'),
+        ("weighting", ["paper", "", None, 1], '"difference" or "relative"'),
+        ("gain", [-0.1, 1.1, math.nan, math.inf, True, "1", None], "from 0"),
     ],
 )
 def test_settings_out_of_range(name: str, values: list[Any], allowed: str, cases: ModuleType) -> None:

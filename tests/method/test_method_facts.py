@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratorio_ext.method import Subprompts, aggregate, upsample
+from loratorio_ext.method import Subprompts, aggregate, to_patches, upsample
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -116,7 +116,10 @@ def test_the_choice_per_patch_takes_the_most_divergent_there(data: st.DataObject
 @quick
 @given(data=st.data())
 def test_large_temperature_is_composite(data: st.DataObject, cases: ModuleType) -> None:
-    case = data.draw(cases.cases(cases.DTYPES, plain=True, top_k=0, temperature=1e30, recenter=0.0))
+    # By ratios a network that does not diverge at all has no weight at any temperature.
+    case = data.draw(
+        cases.cases(cases.DTYPES, plain=True, top_k=0, temperature=1e30, recenter=0.0, weighting="difference")
+    )
     got, tolerance = case.run(), rounding(case)
     mean = case.network_conds.double().mean(0)
     torch.testing.assert_close(got.cond.double(), mean, **tolerance)
@@ -125,11 +128,63 @@ def test_large_temperature_is_composite(data: st.DataObject, cases: ModuleType) 
 
 
 @quick
+@given(data=st.data(), gain=st.sampled_from([0.3, 1.0]), k=st.integers(0, 4))
+def test_gain_multiplies_what_the_networks_add(
+    data: st.DataObject, gain: float, k: int, cases: ModuleType
+) -> None:
+    case = data.draw(cases.cases((torch.float64,), plain=True, top_k=k))
+    plain, got = case.run(), case.but(gain=gain).run()
+    assert torch.equal(got.weights, plain.weights)
+    factor = min(len(case.network_conds), k or 99) ** gain
+    tolerance = rounding(case, 32)
+    torch.testing.assert_close(got.cond, case.base_cond + factor * (plain.cond - case.base_cond), **tolerance)
+    if case.base_uncond is not None:
+        expected = case.base_uncond + factor * (plain.uncond - case.base_uncond)
+        torch.testing.assert_close(got.uncond, expected, **tolerance)
+
+
+@quick
+@given(data=st.data())
+def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(
+    data: st.DataObject, cases: ModuleType
+) -> None:
+    case = data.draw(
+        cases.cases((torch.float64,), plain=True, top_k=0, temperature=1e30, weighting="difference")
+    )
+    got = case.but(gain=1.0).run()
+    added = (case.network_conds - case.base_cond).sum(0)
+    torch.testing.assert_close(got.cond, case.base_cond + added, **rounding(case, 64))
+
+
+@quick
+@given(data=st.data(), factor=st.floats(0.05, 0.5))
+def test_relative_weights_stay_when_all_networks_come_nearer_to_the_base(
+    data: st.DataObject, factor: float, cases: ModuleType
+) -> None:
+    """Of small differences: half the difference is a quarter of the divergence, for every network."""
+    case = data.draw(
+        cases.cases((torch.float64,), plain=True, top_k=0, weighting="relative", temperature=1.0)
+    )
+    base = case.base_cond
+    near = base + 1e-4 * (case.network_conds - base)
+    nearer = base + factor * (near - base)
+    # A patch that is all but zero turns a small difference into another direction altogether.
+    if to_patches(base, case.settings["patch_size"]).norm(dim=-1).min() < 0.1 * base.abs().max():
+        return
+    got = case.but(network_conds=nearer, network_unconds=None, recenter=1.0).run()
+    expected = case.but(network_conds=near, network_unconds=None, recenter=1.0).run()
+    if (expected.divergence.sum(0) == 0).any():
+        return
+    torch.testing.assert_close(got.weights, expected.weights, rtol=0, atol=0.02)
+
+
+@quick
 @given(data=st.data())
 def test_small_temperature_is_the_most_divergent_network_at_each_patch(
     data: st.DataObject, cases: ModuleType, reference: ModuleType
 ) -> None:
-    case = data.draw(cases.cases((torch.float64,), plain=True, top_k=0, recenter=0.0))
+    fixed = {"plain": True, "top_k": 0, "recenter": 0.0, "weighting": "difference"}
+    case = data.draw(cases.cases((torch.float64,), **fixed))
     case = case.but(base_cond=case.base_cond + 1)  # no cosine of exactly ±1 in both of two networks
     s = case.run_reference(reference).similarity
     ranked = np.sort(s, axis=0)

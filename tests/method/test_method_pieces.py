@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from loratorio_ext.method import (
     Subprompts,
     aggregate,
+    amplify,
+    by_ratio,
     divergence,
     mean_over_subprompts,
     recentre,
+    relative,
     select_top_k,
     similarity,
     softmin,
@@ -117,6 +120,60 @@ def test_softmin_over_the_selected_alone() -> None:
     weights = softmin(s, 0.05, selected)
     torch.testing.assert_close(weights[[0, 2], 0], softmin(s[[0, 2], 0], 0.05))
     assert weights[1, 0] == 0 and (weights[:, 1] == 0).all()
+
+
+@quick
+@given(
+    d=st.lists(st.floats(1e-12, 2), min_size=1, max_size=8),
+    temperature=st.floats(1e-3, 1e3),
+    factor=st.floats(1e-6, 1e6),
+)
+def test_by_ratio(d: list[float], temperature: float, factor: float) -> None:
+    values = torch.tensor(d, dtype=torch.float64)
+    weights = by_ratio(values, temperature)
+    torch.testing.assert_close(weights, softmin(-values.log(), temperature), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(by_ratio(values * factor, temperature), weights, rtol=1e-9, atol=1e-9)
+    assert float(weights.sum()) == pytest.approx(1)
+    if temperature == 1:
+        torch.testing.assert_close(weights, values / values.sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e300])
+def test_by_ratio_at_both_ends_of_temperature(dtype: torch.dtype, temperature: float) -> None:
+    weights = by_ratio(torch.tensor([0.5, 1.0, 0.25, 0.0], dtype=dtype), temperature)
+    expected = [0.0, 1.0, 0.0, 0.0] if temperature < 1 else [1 / 3] * 3 + [0.0]
+    assert weights.tolist() == pytest.approx(expected)
+
+
+@quick
+@given(factor=st.floats(1e-6, 1e3), seed=st.integers(0, 1000))
+def test_relative_has_a_mean_of_1_and_forgets_how_loud_a_network_is(factor: float, seed: int) -> None:
+    d = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    d[1] = 0
+    got = relative(d)
+    torch.testing.assert_close(got[[0, 2]].mean((-2, -1)), torch.ones(2, 2, dtype=torch.float64))
+    assert (got[1] == 0).all()
+    louder = torch.cat([d[:2], factor * d[2:]])
+    torch.testing.assert_close(relative(louder), got)
+
+
+def test_by_ratio_where_nothing_diverges_and_over_the_selected_alone() -> None:
+    assert by_ratio(torch.zeros(4), 0.5).tolist() == [0.25] * 4
+    d = torch.tensor([[0.1, 0.5], [1.0, 0.2], [0.3, 0.0]])
+    selected = torch.tensor([[True, False], [False, False], [True, False]])
+    weights = by_ratio(d, 1.0, selected)
+    torch.testing.assert_close(weights[:, 0], torch.tensor([0.25, 0.0, 0.75]))
+    assert (weights[:, 1] == 0).all()
+    assert by_ratio(torch.zeros(2, 1), 1.0, torch.tensor([[True], [False]])).tolist() == [[1.0], [0.0]]
+
+
+def test_amplify_is_exact_at_0_and_where_both_agree() -> None:
+    base, networks, counts = torch.randn(3, 2, 1, 1), torch.randn(3, 2, 1, 1), torch.tensor([1.0, 4.0, 0.0])
+    assert torch.equal(amplify(torch.full_like(base, math.nan), networks, counts, 0.0), networks)
+    assert torch.equal(amplify(base, base, counts, 1.0), base)
+    factors = torch.tensor([1.0, 2.0, 1.0])[:, None, None, None]
+    torch.testing.assert_close(amplify(base, networks, counts, 0.5), base + factors * (networks - base))
 
 
 def test_top_k_keeps_the_lowest_similarities_among_the_usable() -> None:

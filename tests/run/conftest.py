@@ -81,6 +81,7 @@ class FakeEvaluation:
     subprompts: Subprompts | None = None
     group: Callable[[Row], Hashable] = lambda row: 0
     mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
+    noise_scale: float = 1.0
     asked: list[str] = field(default_factory=list)
 
     def predict(self, rows: Sequence[Row]) -> torch.Tensor:
@@ -209,12 +210,13 @@ def reference(
         for p in np.ndindex(s.shape[1:]):
             by = of_image if settings.top_k_scope == "image" else s[(slice(None), *p)]
             chosen = _lowest(by, k, usable)
-            lowest = min(s[(i, *p)] for i in chosen)
-            terms = {i: math.exp(-(s[(i, *p)] - lowest) / tau) for i in chosen}
+            terms = _terms({i: s[(i, *p)] for i in chosen}, s, tau, settings.weighting)
             for i, term in terms.items():
                 weights[(i, *p)] = term / sum(terms.values())
         all_weights.append(weights)
-        cond.append(_weighted(weights, [conds[i][row] for i in range(count)], d, height, width))
+        mixed = _weighted(weights, [conds[i][row] for i in range(count)], d, height, width)
+        gamma = min(len(usable), k or count) ** settings.gain
+        cond.append(base_cond[row] + gamma * (mixed - base_cond[row]))
     uncond = []
     for image in range(world.images):
         rows = [row for row, owner in enumerate(image_of) if owner == image]
@@ -222,8 +224,19 @@ def reference(
         shares = [abs(ands[row]) / total if total else 1 / len(rows) for row in rows]
         mean = sum(share * all_weights[row] for share, row in zip(shares, rows, strict=True))
         networks = _weighted(mean, [unconds[i][image] for i in range(count)], d, height, width)
+        networks = base_uncond[image] + gamma * (networks - base_uncond[image])
         uncond.append(settings.recenter * base_uncond[image] + (1 - settings.recenter) * networks)
     return np.stack(cond), np.stack(uncond), np.stack(all_weights, 1)
+
+
+def _terms(s: dict[int, float], everywhere: np.ndarray, tau: float, weighting: str) -> dict[int, float]:
+    """Weights of the networks before they are divided by their sum."""
+    if weighting == "difference":
+        lowest = min(s.values())
+        return {i: math.exp(-(value - lowest) / tau) for i, value in s.items()}
+    own = {i: max(1 - value, 0) / ((1 - everywhere[i]).clip(0).mean() or 1.0) for i, value in s.items()}
+    largest = max(own.values())
+    return {i: (value / largest if largest else 1.0) ** (1 / tau) for i, value in own.items()}
 
 
 def _weighted(weights: np.ndarray, values: list[np.ndarray], d: int, height: int, width: int) -> np.ndarray:

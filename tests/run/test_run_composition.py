@@ -60,6 +60,8 @@ def method_settings(draw: st.DrawFn) -> Settings:
     return Settings(
         patch_size=draw(st.integers(1, 6)),
         temperature=draw(st.sampled_from([0.01, 0.1, 1.0])),
+        weighting=draw(st.sampled_from(["difference", "relative"])),
+        gain=draw(st.sampled_from([0.0, 0.35, 1.0])),
         top_k=draw(st.integers(0, 5)),
         top_k_scope=draw(st.sampled_from(["image", "patch"])),
         recenter=draw(st.sampled_from([0.0, 0.3, 1.0])),

@@ -15,7 +15,7 @@ from loratorio_ext.run import Row, cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 
-METHODS = ["loratorio", "base", "merge", "switch", "composite"]
+METHODS = ["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 
 
 def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", **options: Any) -> list[str]:
@@ -90,6 +90,19 @@ def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
                 assert prediction.uncond is None
 
 
+@pytest.mark.parametrize("guided", [True, False])
+def test_merge_recentred(fakes: SimpleNamespace, guided: bool) -> None:
+    world = fakes.World(fakes.uses(2, kept=1), images=2, guided=guided)
+    prediction = world.run(Settings(recenter=0.3), method="merge-recentred").step(world.evaluation())
+    (cond, uncond), (_, base) = world.arrays(world.merged()), world.arrays(world.kept())
+    np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
+    assert len(world.model.calls[0]) == (6 if guided else 2)
+    if guided:
+        np.testing.assert_allclose(prediction.uncond.numpy(), 0.3 * base + 0.7 * uncond, atol=1e-12)
+    else:
+        assert prediction.uncond is None
+
+
 def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(2), images=2)
     seen = {}
@@ -102,6 +115,7 @@ def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
         "loratorio": (both, both),
         "base": ((), ()),
         "merge": (both, both),
+        "merge-recentred": (both, both),
         "switch": (second, second),
         "composite": (both, both),
     }
@@ -161,6 +175,7 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
         top_k_scope=data.draw(st.sampled_from(["image", "patch"])),
         recenter=data.draw(st.sampled_from([0.0, 0.5, 1.0])),
         rescan=data.draw(st.integers(1, 4)),
+        reuse=data.draw(st.integers(1, 4)),
         start=bounds[0] / 10,
         end=bounds[1] / 10,
         batch_rows=data.draw(st.integers(0, 4)),
@@ -194,10 +209,19 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
 
 
 def test_cost_of_the_paper() -> None:
-    assert cost(Settings(), 3, total=2) == (8, 8)
+    assert cost(Settings(recenter=0.5), 3, total=2) == (8, 8)
     assert cost(Settings(recenter=1.0), 3, total=1) == (5,)
     assert cost(Settings(), 3, guided=False, total=1) == (4,)
-    assert cost(Settings(top_k=2, rescan=3), 10, total=4) == (22, 6, 6, 22)
+    assert cost(Settings(recenter=0.5, top_k=2, rescan=3), 10, total=4) == (22, 6, 6, 22)
+
+
+def test_cost_of_reuse() -> None:
+    assert cost(Settings(recenter=1.0, reuse=2), 4, total=4) == (6, 2, 6, 2)
+    assert cost(Settings(recenter=0.5, reuse=3), 4, total=4) == (10, 2, 2, 10)
+    assert cost(Settings(recenter=0.5, reuse=2, start=0.25), 4, total=4) == (2, 10, 2, 10)
+    # A scan evaluates all networks, whether it is their turn or not.
+    chosen = Settings(recenter=1.0, top_k=2, rescan=3, reuse=2)
+    assert cost(chosen, 8, total=7) == (10, 2, 4, 10, 4, 2, 10)
 
 
 @pytest.mark.parametrize("wrong", [{"total": 0}, {"total": 1, "images": 0}, {"total": 1, "cond_rows": 0}])
@@ -207,7 +231,7 @@ def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
 
 
 def test_scans_are_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
-    chosen = Settings(top_k=1, rescan=3, start=0.2)
+    chosen = Settings(recenter=0.5, top_k=1, rescan=3, start=0.2)
     world = fakes.World(fakes.uses(4), total=10)
     run = world.run(chosen)
     for index in range(10):

@@ -105,6 +105,11 @@ class DenoiserEvaluation:
         """Number of conditional rows R."""
         return sum(len(rows) for rows in self.conds_list)
 
+    @property
+    def noise_scale(self) -> float | Tensor:
+        """1 where noise is predicted; 1/σ where the denoised latent is, since x = x0 + σ·ε."""
+        return 1.0 if webui.predicts_noise(self.denoiser) else 1.0 / self.sigma
+
     def call_group(self, row: Row) -> Hashable:
         """The base's rows are given; the others share calls as far as their texts are equally long."""
         if row.source == "base":

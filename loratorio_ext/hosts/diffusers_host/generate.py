@@ -111,6 +111,11 @@ class PipelineEvaluation:
         """σ/α, the sigma of k-diffusion."""
         return self.level.ratio
 
+    @property
+    def noise_scale(self) -> float:
+        """See `NoiseLevel.noise_of`."""
+        return self.level.noise_of(self.prediction)
+
     def predict(self, rows: Sequence[Row]) -> Tensor:
         """The UNet's output for `rows`, [len(rows), C, H, W]."""
         images, arguments = self.conditions.of(rows)

@@ -22,6 +22,7 @@ __all__ = [
     "check_pipeline",
     "components",
     "is_xl",
+    "no_progress_bars",
     "open_pipeline",
     "pick_device",
     "pick_dtype",
@@ -174,14 +175,14 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
 
 
 def _load(loader: Any, path: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
-    with warnings.catch_warnings(), _no_progress_bars():
+    with warnings.catch_warnings(), no_progress_bars():
         # Newer releases of diffusers call this argument `dtype`, older ones know only this name.
         warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
         return loader(str(path), torch_dtype=dtype, **options)
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """The libraries' bars while loading off, and afterwards as they were."""
     on = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
     for log in on:

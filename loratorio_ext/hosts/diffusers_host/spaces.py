@@ -54,6 +54,11 @@ class NoiseLevel:
         """σ/α, the sigma of k-diffusion; finite also at zero terminal SNR, where it is 10⁶."""
         return self.sigma / max(self.alpha, _SMALLEST)
 
+    def noise_of(self, prediction: PredictionType) -> float:
+        """|∂ε/∂e| at a given x: how much the noise changes when a prediction of this kind changes by 1."""
+        alpha, sigma = max(self.alpha, _SMALLEST), max(self.sigma, _SMALLEST)
+        return {"epsilon": 1.0, "v_prediction": alpha, "sample": alpha / sigma}[prediction]
+
 
 class NoiseSchedule:
     """Tells the noise level of the evaluation that a scheduler is about to ask for.

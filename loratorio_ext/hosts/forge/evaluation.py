@@ -96,6 +96,11 @@ class ForgeEvaluation:
         """Whether there is an unconditional prediction."""
         return self.texts["base"].uncond is not None
 
+    @property
+    def noise_scale(self) -> Tensor:
+        """1/σ, since x = x0 + σ·ε; for a flow model likewise, of its velocity."""
+        return 1.0 / self.sigma
+
     def call_group(self, row: Row) -> Hashable:
         """Texts of different length never share a call."""
         texts = self._texts(row.source)

@@ -1,0 +1,124 @@
+"""Options of `evaluate` that belong to a suite, and defaults that differ between them. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import Namespace
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from loratorio_ext.cli.console import InputError
+from loratorio_ext.cli.option_types import number, whole
+from loratorio_ext.evaluate.composlora.styles import NETWORKS, SAMPLER, STRENGTH, STYLES
+
+EMBEDDED: Final = "embedded"
+COMPOSLORA: Final = "composlora"
+
+_EMBEDDED_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"networks": (1, 2, 3, 4), "pictures": 128, "steps": 20, "cfg": 4.0, "batch": 8}
+)
+# None of `pictures` is every combination once.
+_COMPOSLORA_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"networks": NETWORKS, "pictures": None, "batch": 1, "sampler": SAMPLER, "strength": STRENGTH}
+)
+_OF_COMPOSLORA: Final = (
+    "style",
+    "base",
+    "config",
+    "vae",
+    "lora_dir",
+    "testbed",
+    "clip",
+    "prefix",
+    "negative",
+    "strength",
+    "sampler",
+    "width",
+    "height",
+    "device",
+    "dtype",
+)
+
+
+def add_composlora(parser: argparse.ArgumentParser) -> None:
+    """The options of the suite composlora."""
+    group = parser.add_argument_group(
+        "the suite composlora",
+        "Draws the combinations of ComposLoRA (arXiv 2402.16843) with your copies of its base model, its\n"
+        "networks and its lists; scores them with CLIPScore where you have the model.",
+    )
+    group.add_argument("--style", choices=tuple(STYLES), help="half of the testbed (default anime)")
+    group.add_argument(
+        "--base",
+        metavar="PATH",
+        help="the base model, a diffusers folder or a .safetensors file: "
+        + ", ".join(f"{style.base} for {style.name}" for style in STYLES.values()),
+    )
+    group.add_argument(
+        "--config", metavar="FOLDER", help="needed for a base in a single file; as for `generate`"
+    )
+    group.add_argument(
+        "--vae",
+        metavar="FOLDER",
+        help="an autoencoder instead of the base's own, a diffusers folder; the testbed's reality has "
+        f"{STYLES['reality'].autoencoder}",
+    )
+    group.add_argument(
+        "--lora-dir",
+        metavar="FOLDER",
+        help="the testbed's networks: the archive's lora/, with anime/character_1.safetensors and so on",
+    )
+    group.add_argument(
+        "--testbed",
+        metavar="FOLDER",
+        help="a copy of the testbed's repository, for its lists and prompts (default: looked for in "
+        "--lora-dir and the two folders above it)",
+    )
+    group.add_argument(
+        "--clip",
+        metavar="PATH",
+        help="clip-vit-base-patch16, a folder or a name in the hub's cache; without it pictures are drawn "
+        "and not scored, and a later run with it scores them",
+    )
+    group.add_argument("--prefix", metavar="TEXT", help="what prompts begin with (default: the testbed's)")
+    group.add_argument("--negative", metavar="TEXT", help="what to keep away from (default: the testbed's)")
+    group.add_argument(
+        "--strength",
+        type=number(-100, 100),
+        metavar="X",
+        help=f"of every network (default {STRENGTH:g})",
+    )
+    group.add_argument("--sampler", metavar="NAME", help=f"as for `generate` (default {SAMPLER})")
+    sizes = ", ".join(f"{style.width} × {style.height} for {style.name}" for style in STYLES.values())
+    group.add_argument("--width", type=whole(8, 8192), metavar="N", help=f"pixels (default: {sizes})")
+    group.add_argument("--height", type=whole(8, 8192), metavar="N", help="pixels")
+    group.add_argument("--device", metavar="NAME", help="as for `generate`")
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="default: float16 on cuda, else float32; the testbed's own pictures are in float32",
+    )
+
+
+def with_defaults(arguments: Namespace) -> Namespace:
+    """The arguments with the suite's defaults for what was not given.
+
+    Raises:
+        InputError: an option of another suite was given.
+    """
+    composlora = arguments.suite == COMPOSLORA
+    others = ("world",) if composlora else _OF_COMPOSLORA
+    for name in others:
+        if getattr(arguments, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is no option of the suite {arguments.suite}; "
+                f"give --suite {EMBEDDED if composlora else COMPOSLORA}, or leave it out"
+            )
+    defaults = dict(_COMPOSLORA_DEFAULTS if composlora else _EMBEDDED_DEFAULTS)
+    if composlora:
+        style = STYLES[arguments.style or "anime"]
+        defaults |= {name: getattr(style, name) for name in ("steps", "cfg", "width", "height")}
+        defaults["style"] = style.name
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    return Namespace(**{**vars(arguments), **defaults, **given})

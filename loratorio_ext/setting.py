@@ -1,0 +1,127 @@
+"""What one setting is: name, type, range, default, label, help and infotext key; and how values are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from dataclasses import dataclass, field
+from typing import Any
+
+Value = bool | int | float | str
+Limits = tuple[float | None, float | None, float | None]
+Choices = tuple[str, ...]
+
+NO_LIMITS: Limits = (None, None, None)
+INFOTEXT_PREFIX = "LoRAtorio "
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Describes one setting.
+
+    Attributes:
+        name: field of `Settings`, key in dicts and JSON.
+        default: value of an untouched setting; its type is the setting's type.
+        label: short name in a user interface.
+        help: what it does; what a low and what a high value does.
+        infotext: key in a picture's infotext.
+        minimum: lowest value of a number.
+        maximum: highest value of a number.
+        step: a slider's step; values between are allowed.
+        choices: the values of a text; empty: any text of at most ``maximum`` characters.
+    """
+
+    name: str
+    default: Value
+    label: str
+    help: str
+    infotext: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: Choices = ()
+
+    @property
+    def type(self) -> type[bool] | type[int] | type[float] | type[str]:
+        """One of bool, int, float, str."""
+        return type(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.type is bool:
+            return "true or false"
+        if self.type is str and not self.choices:
+            return f"a text on one line, without quotes, of at most {self.maximum:g} characters"
+        if self.type is str:
+            return " or ".join(json.dumps(choice) for choice in self.choices)
+        kind = "whole number" if self.type is int else "number"
+        return f"a {kind} from {self.minimum:g} to {self.maximum:g}"
+
+    def check(self, value: object) -> Value:
+        """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
+
+        Raises:
+            ValueError: another type, or outside the range; names the value and what is allowed.
+        """
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is str and isinstance(value, str) and self._is_allowed(value):
+            return str(value)
+        if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            lowest, highest = self.minimum, self.maximum
+            inside = (
+                lowest is not None and highest is not None and lowest <= value <= highest
+            )  # False for NaN
+            if inside and self.type is float:
+                return float(value) + 0.0  # -0.0 becomes 0.0
+            if inside and value == int(value):
+                return int(value)
+        raise self._refusal(value)
+
+    def parse(self, text: str) -> Value:
+        """The value written in an infotext or on a command line.
+
+        Raises:
+            ValueError: not such a value; names the text and what is allowed.
+        """
+        text = text.strip()
+        if self.type is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if self.type is int and _WHOLE.fullmatch(text):
+            return self.check(int(text))
+        if self.type is float and _NUMBER.fullmatch(text):
+            return self.check(float(text))
+        if self.type is str:
+            return self.check(text)
+        raise self._refusal(text)
+
+    def _is_allowed(self, text: str) -> bool:
+        if self.choices or self.maximum is None:
+            return text in self.choices
+        # What an infotext can carry and give back.
+        return len(text) <= self.maximum and text == text.strip() and text.isprintable() and '"' not in text
+
+    def _refusal(self, value: object) -> ValueError:
+        return ValueError(f"{self.name} is {shown(value)}; give {self.allowed} (default {self.default!r})")
+
+
+def declare(
+    default: Value, label: str, explanation: str, key: str, limits: Limits = NO_LIMITS, choices: Choices = ()
+) -> Any:
+    """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
+    lowest, highest, step = limits
+    described = Setting(
+        "", default, label, explanation, INFOTEXT_PREFIX + key, lowest, highest, step, choices
+    )
+    return field(default=default, metadata={"setting": described})
+
+
+def shown(value: object) -> str:
+    """A value for a message, short whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return "a huge number"  # Python may refuse to write it out
+    return reprlib.repr(value)
