@@ -66,6 +66,10 @@ def _run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> in
         from loratorio_ext.cli import evaluate
 
         return evaluate.run(arguments, tools, console, work)
+    if arguments.command == "bench":
+        from loratorio_ext.cli import bench
+
+        return bench.run(arguments, tools, console, work)
     from loratorio_ext.cli import train_demo
 
     return train_demo.run(arguments, tools, console, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from loratorio_ext import __version__
+from loratorio_ext.cli.bench_options import add_bench
 from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
 from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, add_composlora
 
@@ -285,5 +286,6 @@ def parser() -> Parser:
     _add_generate(commands)
     _add_demo(commands)
     _add_evaluate(commands)
+    add_bench(commands)
     _add_train_demo(commands)
     return top

@@ -2,7 +2,7 @@
 
 Every slot has weights of its own. A slot alone is one convolution. Several slots go, on a CPU, through one
 grouped convolution (a group is a row) where that was measured to be faster than a loop over the slots
-(python -m bench.router --convolutions): few rows in a slot and small ranks, padded to 8 or a multiple of 16,
+(python -m bench.convolutions): few rows in a slot and small ranks, padded to 8 or a multiple of 16,
 because other widths of a group are about half as fast. Elsewhere (GPUs were not measured) they go through
 the loop. The product with `up` is one `baddbmm` for all rows.
 """

@@ -147,7 +147,9 @@ def _prediction(composition: Composition) -> Prediction:
 
 def _in_all_rows(flags: Tensor, layout: Layout) -> Tensor:
     """Flags [N, R] that hold in all rows of an image, [N, B]; rows without a share count too."""
-    return torch.stack([flags[:, list(shares)].all(dim=1) for shares in layout.shares], dim=1)
+    # Row by row: an index that is a list would be copied to the device, and the step would wait for it.
+    images = [torch.stack([flags[:, row] for row in shares]).all(dim=0) for shares in layout.shares]
+    return torch.stack(images, dim=1)
 
 
 def _observed(

@@ -33,7 +33,7 @@ def test_every_option_has_a_help_text_that_can_be_shown() -> None:
     assert "train-demo" in parser.format_help()
 
 
-@pytest.mark.parametrize("command", ["generate", "demo", "evaluate", "train-demo"])
+@pytest.mark.parametrize("command", ["generate", "demo", "evaluate", "bench", "train-demo"])
 def test_help_and_version_end_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"loratorio {command}" in capsys.readouterr().out

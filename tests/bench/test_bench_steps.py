@@ -1,0 +1,56 @@
+"""Whole steps: rows as promised, and the composition as the run makes it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+
+from loratorio_ext.bench.arithmetic import compose_way
+from loratorio_ext.bench.steps import PAPER, StepEvaluation, steps_for
+from loratorio_ext.bench.ways import OURS, WAYS
+from loratorio_ext.run import NetworkUse, Run
+
+
+def test_rows_of_the_steps() -> None:
+    rows = {step.name: step.rows(8, 1) for step in steps_for(8)}
+    assert rows == {
+        "plain": 2,
+        "paper": 18,
+        "recenter-1": 10,
+        "reuse": 5.2,
+        "rescan": 8.4,
+        "rescan-fresh": 8.4,
+    }
+    assert [step.name for step in steps_for(2)] == ["plain", "paper", "recenter-1", "reuse"]
+    assert steps_for(1)[1].rows(1, 3) == 12
+
+
+def test_the_rows_that_were_evaluated_are_those(tiny: SimpleNamespace) -> None:
+    setup = tiny.setup(3, pictures=2)
+    with torch.inference_mode():
+        for step in steps_for(3):
+            totals = step.way(setup)().report.totals
+            assert totals.rows / totals.steps == step.rows(3, 2)
+            assert totals.plain_rows == 4 * step.steps
+
+
+def test_networks_that_change_are_prepared_anew_and_give_the_same(tiny: SimpleNamespace) -> None:
+    setup = tiny.setup(3)
+    with torch.inference_mode():
+        steps = {step.name: step for step in steps_for(3)}
+        ways = [steps[name].way(setup) for name in ("rescan", "rescan-fresh")]
+        reports = [[way().report.steps for way in ways] for _ in range(2)]
+    for same, fresh in reports:
+        assert [step.chosen for step in same] == [step.chosen for step in fresh]
+        assert [step.weight for step in same] == [step.weight for step in fresh]
+
+
+def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
+    setup = tiny.setup(3, pictures=2)
+    with torch.inference_mode():
+        composed = compose_way(WAYS[OURS](setup)(), setup.sources)()
+        uses = [NetworkUse(str(index), 1.0) for index in range(3)]
+        prediction = Run(PAPER, uses, setup.router).step(StepEvaluation(setup, 0, 1))
+    assert torch.allclose(prediction.cond, composed.cond, atol=1e-5)
+    assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)
