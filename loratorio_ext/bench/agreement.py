@@ -87,6 +87,8 @@ def agree(setup: Setup, builders: Mapping[str, Callable[[Setup], Way]]) -> Agree
     Raises:
         ValueError: the networks change the predictions too little to see whether a way leaves them out.
     """
+    if PLAIN in builders:
+        builders[PLAIN](setup)()  # what a process allocates once and keeps is in nobody's peak
     ours = _First(setup, builders[OURS])
     peak_of_ours = peak_bytes(ours, setup.rows.latents.device)
     wanted = ours.predictions
