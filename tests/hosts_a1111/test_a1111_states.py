@@ -237,7 +237,7 @@ def test_textual_inversions_of_a_network_come_and_go(webui: SimpleNamespace, dra
 
 def test_hooks_that_come_twice_do_no_harm(webui: SimpleNamespace, draw: Any) -> None:
     """ADetailer ends a generation, then begins one on another p with the same arguments, and so on."""
-    once, _ = draw(PROMPT, {"recenter": 0.5})
+    once, _ = draw(PROMPT, {})
     one_script = webui.script.LoRAtorio()
     p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=[one_script], script_args=[{}])
     one_script.process(p, {})

@@ -57,7 +57,7 @@ def marked(webui: SimpleNamespace, p: Any, sample: Any) -> Any:
 
 
 def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: SimpleNamespace, draw: Any) -> None:
-    wanted, _ = draw(PROMPT, {"recenter": 0.5})
+    wanted, _ = draw(PROMPT, {})
     model = webui.shared.sd_model
     original, seen = model.apply_model, []
 
@@ -78,7 +78,7 @@ def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: SimpleN
     # ControlNet empties the WebUI's own caches afterwards.
     webui.processing.StableDiffusionProcessing.cached_c = [None, None]
     webui.processing.StableDiffusionProcessing.cached_uc = [None, None]
-    assert torch.equal(draw(PROMPT, {"recenter": 0.5})[0], wanted)
+    assert torch.equal(draw(PROMPT, {})[0], wanted)
 
 
 def test_a_changed_textual_inversion_is_encoded_anew(webui: SimpleNamespace, draw: Any) -> None:
@@ -172,7 +172,7 @@ def test_after_a_failure_the_next_pass_composes_again(webui: SimpleNamespace, dr
     assert p.extra_generation_params == {"LoRAtorio enabled": "True"}
 
     calls.clear()
-    _, p = draw(PROMPT, {"recenter": 0.5})
+    _, p = draw(PROMPT, {})
     assert p.extra_generation_params == {"LoRAtorio enabled": "True", "LoRAtorio stopped at": "call 2 of 4"}
 
 

@@ -117,7 +117,7 @@ def test_every_and_sub_prompt_is_composed_by_itself(webui: SimpleNamespace) -> N
     """Against the method's function on predictions that Forge itself made with merged networks."""
     from loratorio_ext.method import Subprompts, compose
 
-    settings = {"patch_size": 2, "temperature": 0.05, "recenter": 0.25}
+    settings = {"patch_size": 2, "temperature": 0.5, "recenter": 0.25, "weighting": "relative", "gain": 0.2}
     weights, texts, names = (1.0, -0.6), ("a cat", "a red dog"), ("lin", "te")
     x, cond, uncond = predictions(webui, "a cat AND a red dog :-0.6 <lora:lin:1> <lora:te:1>", settings)
     plain = [predictions(webui, text) for text in texts]
@@ -139,7 +139,7 @@ def test_every_and_sub_prompt_is_composed_by_itself(webui: SimpleNamespace) -> N
 
 def test_sub_prompts_count_as_rows(webui: SimpleNamespace, draw: Any) -> None:
     prompt = "a cat AND a dog :0.5 AND a red house :0.3 <lora:te:1> <lora:lin:1>"
-    wanted, _ = draw(prompt, {})
+    wanted, _ = draw(prompt, {"recenter": 0.5})
     model, texts = webui.shared.sd_model.k_model, []
     original = model.apply_model
 
@@ -149,7 +149,7 @@ def test_sub_prompts_count_as_rows(webui: SimpleNamespace, draw: Any) -> None:
 
     model.apply_model = watching
     model.calls.clear()
-    picture, p = draw(prompt, {"batch_rows": 1})
+    picture, p = draw(prompt, {"recenter": 0.5, "batch_rows": 1})
     assert close(picture, wanted) and p.comments == {}
     assert model.calls == [1] * 12 * 4
     assert set(texts) == {"LoRAtorio: 12 predictions at this step instead of 4"}
@@ -204,8 +204,8 @@ def test_a_pool_s_file_that_has_changed_is_read_anew(webui: SimpleNamespace, dra
 
 
 def test_a_copy_beside_a_network_changes_nothing(draw: Any) -> None:
-    alone, _ = draw("a cat <lora:lin:1>", ALONE)
-    twice, _ = draw("a cat <lora:lin:1> <lora:twin:1>", ALONE)
+    alone, _ = draw("a cat <lora:lin:1>", {**ALONE, "gain": 0})
+    twice, _ = draw("a cat <lora:lin:1> <lora:twin:1>", {**ALONE, "gain": 0})
     assert close(alone, twice)
 
 

@@ -294,6 +294,8 @@ def test_patches_of_others_survive_a_failure(webui: SimpleNamespace) -> None:
 
     pictures = []
     for scripts in ([Other(failing), webui.script.LoRAtorio()], [Other(patched)]):
-        p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=scripts, script_args=[{}])
+        p = webui.processing.StableDiffusionProcessingTxt2Img(
+            PROMPT, scripts=scripts, script_args=[{"recenter": 0.5}]
+        )
         pictures.append(webui.processing.process_images(p))
     assert close(*pictures)
