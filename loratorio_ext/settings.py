@@ -160,6 +160,16 @@ class Settings:
         limits=(1, 100, 1),
     )
 
+    score: Literal["history", "step"] = declare(
+        "history",
+        "Top k by",
+        "What networks are chosen by, with top k per image. history: how much they have differed from the "
+        "base model at all steps so far, each step counting the same; a calmer choice. step: at this step "
+        "alone, as in the paper.",
+        "top k by",
+        choices=("history", "step"),
+    )
+
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.check(getattr(self, setting.name)))

@@ -81,7 +81,8 @@ def paper(settings: Settings) -> Settings:
 
     The paper does not say its temperature; 0.02 was the best on this project's development tasks.
     """
-    return replace(settings, weighting="difference", temperature=0.02, recenter=0.5, gain=0.0, reuse=1)
+    published = replace(settings, weighting="difference", recenter=0.5, gain=0.0, reuse=1, score="step")
+    return replace(published, temperature=0.02)
 
 
 def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) -> Arm:

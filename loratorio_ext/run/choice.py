@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method import select_top_k
 from loratorio_ext.run.evaluation import Layout
 
 
@@ -26,24 +25,6 @@ def mean_per_image(values: Tensor, layout: Layout) -> Tensor:
         parts = [share * values[:, row] for row, share in shares.items() if share > 0]
         images.append(torch.stack(parts).sum(0))
     return torch.stack(images, dim=1)
-
-
-def most_divergent(divergence: Tensor, finite: Tensor, layout: Layout, count: int) -> Tensor:
-    """The ``count`` networks with the highest mean divergence, for each image.
-
-    Args:
-        divergence: 1 − s, [N, R, h, w], not rounded as s is.
-        finite: [N, R]; False: not usable, chosen last.
-        layout: which row belongs to which image.
-        count: k, 1 … N.
-
-    Returns:
-        bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
-    """
-    lowest_first = (-divergence).mean(dim=(-2, -1)).masked_fill(~finite, torch.inf)
-    mean = mean_per_image(lowest_first, layout)
-    everything = torch.ones_like(mean, dtype=torch.bool)
-    return select_top_k(mean[:, :, None, None], count, "image", everything)[:, :, 0, 0]
 
 
 def for_rows(mask: Tensor, layout: Layout) -> Tensor:

@@ -14,6 +14,7 @@ from loratorio_ext.run.choice import Choice
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
 from loratorio_ext.run.held import Held
 from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.run.ranking import Ranking
 from loratorio_ext.run.report import Report
 from loratorio_ext.run.rows import NetworkUse, Row, Strengths
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
@@ -68,6 +69,7 @@ class Run:
         self._composer = Composer(settings, networks)
         self._networks = networks
         self._choice: Choice | None = None
+        self._ranking = Ranking(settings.score)
         self._held = Held()
         self._reuse = settings.reuse > 1
         self._recenter = settings.recenter
@@ -97,7 +99,7 @@ class Run:
         observed: Observed | None = None
         if plan.mode == "composed":
             prediction, observed, self._choice = self._composer.composed(
-                evaluation, layout, plan, outputs, self._choice
+                evaluation, layout, plan, outputs, self._choice, self._ranking
             )
         else:
             prediction = usual(plan, layout, outputs, self._networks, self._recenter)

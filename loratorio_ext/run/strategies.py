@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method import Composition, compose, recentre
-from loratorio_ext.run.choice import Choice, for_rows, mean_per_image, most_divergent
+from loratorio_ext.run.choice import Choice, for_rows, mean_per_image
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
 from loratorio_ext.run.maps import small_maps
 from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.run.ranking import Ranking
 from loratorio_ext.run.schedule import StepPlan
 from loratorio_ext.settings import Settings
 
@@ -75,7 +76,13 @@ class Composer:
     networks: int
 
     def composed(
-        self, evaluation: Evaluation, layout: Layout, plan: StepPlan, outputs: Outputs, choice: Choice | None
+        self,
+        evaluation: Evaluation,
+        layout: Layout,
+        plan: StepPlan,
+        outputs: Outputs,
+        choice: Choice | None,
+        ranking: Ranking,
     ) -> tuple[Prediction, Observed, Choice | None]:
         """Compose the predictions of one evaluation.
 
@@ -85,6 +92,7 @@ class Composer:
             plan: whether this is a scan, and whether scans choose.
             outputs: the base's predictions and the networks'.
             choice: the choice of the last scan, between scans.
+            ranking: what is known of earlier steps; this step is added to it.
 
         Returns:
             The prediction, what was seen, and the choice that holds from here on (None: none is made).
@@ -92,8 +100,10 @@ class Composer:
         k = self.settings.top_k
         if not plan.choosing:
             composition = everything = self._compose(evaluation, layout, outputs, None)
-            if self._shared_choice(layout):
-                mask = most_divergent(everything.divergence, everything.finite, layout, k)
+            if self._chooses_for_images(layout, ranking):
+                mask = ranking.most_divergent(
+                    everything.divergence, everything.finite, layout, k, fresh=plan.fresh
+                )
                 composition = self._compose(evaluation, layout, outputs, for_rows(mask, layout))
             acting = mean_per_image(composition.selected.flatten(2).any(2).float(), layout) > 0
             return (
@@ -103,7 +113,7 @@ class Composer:
             )
         if plan.scan or choice is None:
             everything = self._compose(evaluation, layout, outputs, None)
-            choice = Choice.of(most_divergent(everything.divergence, everything.finite, layout, k))
+            choice = Choice.of(ranking.most_divergent(everything.divergence, everything.finite, layout, k))
             # Again with the choice, which sub-prompts of one image share: it holds from the scan itself on.
             composition = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
             evaluated = None
@@ -113,10 +123,10 @@ class Composer:
         observed = _observed(composition, everything, layout, choice.mask, evaluated, evaluation.total)
         return _prediction(composition), observed, choice
 
-    def _shared_choice(self, layout: Layout) -> bool:
-        """Whether sub-prompts share the choice of their image; a row alone makes it in ``compose``."""
+    def _chooses_for_images(self, layout: Layout, ranking: Ranking) -> bool:
+        """Whether the choice needs more than one row of one step; otherwise ``compose`` makes it."""
         choosing = 0 < self.settings.top_k < self.networks and self.settings.top_k_scope == "image"
-        return choosing and layout.cond_rows > layout.images
+        return choosing and (ranking.remembers or layout.cond_rows > layout.images)
 
     def _compose(
         self, evaluation: Evaluation, layout: Layout, outputs: Outputs, active: Tensor | None

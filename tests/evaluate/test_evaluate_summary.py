@@ -68,7 +68,7 @@ def test_arms_are_what_they_say() -> None:
         }
         for name, one in arms.items()
     }
-    as_published = {"weighting": "difference", "recenter": 0.5, "gain": 0.0, "reuse": 1}
+    as_published = {"weighting": "difference", "recenter": 0.5, "gain": 0.0, "reuse": 1, "score": "step"}
     assert {name: change for name, change in changed.items() if change} == {
         "loratorio-paper": {**as_published, "temperature": 0.02},
         "loratorio-fast": {"reuse": 4},

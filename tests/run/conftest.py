@@ -16,7 +16,6 @@ from loratorio_ext.method import Subprompts
 from loratorio_ext.run import NetworkUse, Row, Run
 from loratorio_ext.settings import Settings
 
-
 # The method as published: unconditional rows for every network.
 PAPER = Settings(recenter=0.5, gain=0.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ import torch
 
 from loratorio_ext.method import Subprompts
 from loratorio_ext.run import NetworkUse, Row
-from loratorio_ext.run.choice import Choice, mean_per_image, most_divergent
+from loratorio_ext.run.choice import Choice, mean_per_image
 from loratorio_ext.run.evaluation import Layout
 from loratorio_ext.run.outputs import Outputs
+from loratorio_ext.run.ranking import Ranking
 from loratorio_ext.settings import Settings
 
+Score = Literal["history", "step"]
 TWO_IMAGES = Layout((0, 0, 1), ({0: 0.75, 1: 0.25}, {2: 1.0}), True)
 
 
@@ -30,13 +33,43 @@ def test_row_without_a_share_does_not_count() -> None:
     assert mean_per_image(torch.tensor([[3.0, math.inf]]), layout).tolist() == [[3.0]]
 
 
-def test_most_divergent_of_each_image() -> None:
+@pytest.mark.parametrize("score", ["history", "step"])
+def test_most_divergent_of_each_image(score: Score) -> None:
     similarity = torch.tensor([[0.9, 0.9, 0.1], [0.5, 1.0, 0.2], [1.0, 1.0, 0.3]])[:, :, None, None]
     finite = torch.ones(3, 3, dtype=torch.bool)
-    mask = most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
+    mask = Ranking(score).most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
     assert mask.tolist() == [[False, True], [True, False], [False, False]]
     assert Choice.of(mask).networks == ((1,), (0,))
     assert Choice.of(mask).for_rows(TWO_IMAGES)[1].tolist() == [True, True, False]
+
+
+def test_history_counts_every_step_the_same() -> None:
+    """The second step is a hundred times as loud, and turns the ranks round; the first was clearer."""
+    layout, finite = Layout((0,), ({0: 1.0},), True), torch.ones(2, 1, dtype=torch.bool)
+    first, second = (torch.tensor(values)[:, None, None, None] for values in ([0.9, 0.1], [40.0, 60.0]))
+    history, step = Ranking("history"), Ranking("step")
+    for ranking in (history, step):
+        assert ranking.most_divergent(first, finite, layout, 1).flatten().tolist() == [True, False]
+    assert history.most_divergent(second, finite, layout, 1).flatten().tolist() == [True, False]
+    assert step.most_divergent(second, finite, layout, 1).flatten().tolist() == [False, True]
+    # What is reused counts once: with the second step three times over, the second network would lead.
+    for _ in range(5):
+        history.most_divergent(second, finite, layout, 1, fresh=False)
+    assert history.most_divergent(second, finite, layout, 1).flatten().tolist() == [True, False]
+
+
+def test_history_begins_anew_with_another_batch_and_forgives_a_broken_step() -> None:
+    one, two = Layout((0,), ({0: 1.0},), True), Layout((0, 1), ({0: 1.0}, {1: 1.0}), True)
+    ranking, fine = Ranking("history"), torch.ones(2, 1, dtype=torch.bool)
+    loud = torch.tensor([0.9, 0.1])[:, None, None, None]
+    assert ranking.most_divergent(loud, fine, one, 1).flatten().tolist() == [True, False]
+    broken = torch.tensor([[False], [True]])
+    assert ranking.most_divergent(loud, broken, one, 1).flatten().tolist() == [False, True]
+    silent = torch.zeros(2, 1, 1, 1)
+    assert ranking.most_divergent(silent, fine, one, 1).flatten().tolist() == [False, True]
+    other = loud.flip(0).expand(2, 2, 1, 1)
+    mask = ranking.most_divergent(other, fine.expand(2, 2), two, 1)
+    assert mask.tolist() == [[False, False], [True, True]]
 
 
 def test_network_that_is_not_finite_is_chosen_last(fakes: SimpleNamespace) -> None:

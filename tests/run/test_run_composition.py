@@ -164,7 +164,7 @@ def test_chosen_networks_alone_between_scans(
     fakes: SimpleNamespace, data: st.DataObject, chosen: Settings
 ) -> None:
     world = data.draw(worlds(fakes, least=3))
-    chosen = replace(chosen, top_k=2, top_k_scope="image", rescan=3)
+    chosen = replace(chosen, top_k=2, top_k_scope="image", rescan=3, score="step")
     run = world.run(chosen)
     steps = []
     for index in range(7):

@@ -54,6 +54,7 @@ def test_what_there_is() -> None:
         "reuse": 1,
         "batch_rows": 0,
         "pool": "",
+        "score": "history",
     }
     assert Settings().to_dict() == {setting.name: setting.default for setting in SETTINGS} == defaults
     assert [field.name for field in dataclasses.fields(Settings)] == list(BY_NAME)

@@ -1,0 +1,69 @@
+"""Which networks differ most from the base: at this step, or over all steps so far."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from loratorio_ext.method import select_top_k
+from loratorio_ext.run.choice import mean_per_image
+from loratorio_ext.run.evaluation import Layout
+
+Score = Literal["history", "step"]
+
+
+class Ranking:
+    """Chooses networks for each image, and remembers how much each of them diverged.
+
+    The ranks of one step alone change from step to step, and near the end networks that change everything (a
+    background, a style) come before those that change one place. With "history" every step so far counts the
+    same: a network's score is the sum of its parts of all divergence, step by step. With "step" it is the
+    mean divergence of the step at hand, as in the paper.
+    """
+
+    def __init__(self, score: Score) -> None:
+        """Nothing has been seen yet."""
+        self._score = score
+        self._history: Tensor | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether earlier steps count."""
+        return self._score == "history"
+
+    def most_divergent(
+        self, divergence: Tensor, finite: Tensor, layout: Layout, count: int, fresh: bool = True
+    ) -> Tensor:
+        """The ``count`` networks with the highest score, for each image.
+
+        Args:
+            divergence: 1 − s, [N, R, h, w], not rounded as s is.
+            finite: [N, R]; False: not usable, chosen last.
+            layout: which row belongs to which image.
+            count: k, 1 … N.
+            fresh: whether the networks were evaluated at this step; otherwise it is not counted again.
+
+        Returns:
+            bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
+        """
+        of_rows = divergence.mean(dim=(-2, -1)).masked_fill(~finite, -torch.inf)
+        score = mean_per_image(of_rows, layout)
+        if self.remembers:
+            score = self._with_history(score, fresh).masked_fill(score == -torch.inf, -torch.inf)
+        everything = torch.ones_like(score, dtype=torch.bool)
+        return select_top_k(-score[:, :, None, None], count, "image", everything)[:, :, 0, 0]
+
+    def _with_history(self, mean: Tensor, fresh: bool) -> Tensor:
+        """Sum over the steps of each network's part of the step's divergence, [N, B]."""
+        known = self._history
+        if known is None or known.shape != mean.shape:  # another number of images is another batch
+            known = torch.zeros_like(mean)
+            fresh = True
+        if fresh:
+            usable = mean.clamp(min=0.0)
+            total = usable.sum(dim=0)
+            known = known + usable / total.masked_fill(total == 0, 1.0)
+        self._history = known
+        return known
