@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loratorio_ext.cli.arms import arms_from
-from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.places import DemoData
-from loratorio_ext.cli.suites import COMPOSLORA, with_defaults
+from loratorio_ext.cli.console import OK, Console, Interrupted, Work
+from loratorio_ext.cli.suites import COMPOSLORA, POOL, with_defaults
 from loratorio_ext.cli.tools import hush_libraries
 from loratorio_ext.cli.workers import drawing
+from loratorio_ext.cli.worlds import find_worlds, open_world
 from loratorio_ext.cli.writing import prepare_folder, write_text
 
 if TYPE_CHECKING:
+    from loratorio_ext.cli.places import DemoData
     from loratorio_ext.cli.tools import Tools
-    from loratorio_ext.evaluate.draw import Batch, World
+    from loratorio_ext.evaluate.draw import Batch
     from loratorio_ext.evaluate.store import Result
 
 
@@ -32,6 +33,10 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         from loratorio_ext.cli import composlora
 
         return composlora.run(arguments, tools, console, work)
+    if arguments.suite == POOL:
+        from loratorio_ext.cli import pool
+
+        return pool.run(arguments, tools, console, work)
     from loratorio_ext.cli.demo_results import versions
     from loratorio_ext.evaluate.draw import draw
     from loratorio_ext.evaluate.store import Store
@@ -44,7 +49,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         for networks in sorted(set(arguments.networks))
         for task in tasks(networks, arguments.pictures, arguments.split)
     ]
-    folders = _folders(arguments, tools)
+    folders = find_worlds(arguments, tools)
     each = drawing(arguments, partial(_open_all, folders, tools), tools, console)
     out = prepare_folder(Path(arguments.out))
     about = {
@@ -78,32 +83,9 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     return OK
 
 
-def _folders(arguments: Namespace, tools: Tools) -> dict[str, DemoData]:
-    """Worlds by name: the folder's, or "demo" for the embedded one."""
-    if not arguments.world:
-        return {"demo": tools.find_demo_data()}
-    folders: dict[str, DemoData] = {}
-    for text in arguments.world:
-        data = DemoData(Path(text).absolute())
-        if not (data.model / "model_index.json").is_file() or not data.judge.is_file():
-            raise InputError(f"--world {text} holds no world; make one with `loratorio train-demo --out`.")
-        name = data.folder.resolve().name
-        if name in folders:
-            raise InputError(f"--world {text}: two worlds are called {name!r}; rename one of the folders.")
-        folders[name] = data
-    return folders
-
-
 def _open_all(folders: Mapping[str, DemoData], tools: Tools) -> Callable[[Batch], list[Result]]:
     """What a worker does first, wherever it is."""
     hush_libraries()
     from loratorio_ext.evaluate.draw import drawn
 
-    return partial(drawn, {name: _open(name, data, tools) for name, data in folders.items()})
-
-
-def _open(name: str, data: DemoData, tools: Tools) -> World:
-    from loratorio_ext.evaluate.draw import World
-
-    host = tools.open_host(data.model, None, None, offline=True)
-    return World(name, host, tools.load_judge(data.judge), data.networks)
+    return partial(drawn, {name: open_world(name, data, tools) for name, data in folders.items()})

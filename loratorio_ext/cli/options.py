@@ -7,7 +7,7 @@ from typing import Final
 from loratorio_ext import __version__
 from loratorio_ext.cli.bench_options import add_bench
 from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
-from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, add_composlora
+from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, POOL, add_composlora, add_pool
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
 # Kept equal to evaluate.arms.ARM_NAMES by a test; importing them would import torch.
@@ -171,10 +171,10 @@ def _add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument(
         "--suite",
-        choices=(EMBEDDED, COMPOSLORA),
+        choices=(EMBEDDED, POOL, COMPOSLORA),
         default=EMBEDDED,
-        help="what is drawn: the embedded model's pictures, or ComposLoRA's with models and networks of your "
-        "own (default embedded)",
+        help="what is drawn: the embedded model's pictures with networks named by tags, or chosen from a "
+        "pool, or ComposLoRA's with models and networks of your own (default embedded)",
     )
     parser.add_argument(
         "--networks",
@@ -247,6 +247,7 @@ def _add_evaluate(commands: Commands) -> None:
         help="processes that draw, above 1 by Ray (`pip install 'loratorio[ray]'`): on this machine, one for "
         "each graphics card say, or on the cluster that RAY_ADDRESS names (default 1)",
     )
+    add_pool(parser)
     add_composlora(parser)
     add_settings(parser)
     add_common(parser)

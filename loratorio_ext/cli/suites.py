@@ -14,10 +14,22 @@ from loratorio_ext.evaluate.composlora.styles import NETWORKS, SAMPLER, STRENGTH
 
 EMBEDDED: Final = "embedded"
 COMPOSLORA: Final = "composlora"
+POOL: Final = "pool"
 
 _EMBEDDED_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
     {"networks": (1, 2, 3, 4), "pictures": 128, "steps": 20, "cfg": 4.0, "batch": 8}
 )
+_POOL_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        **_EMBEDDED_DEFAULTS,
+        "networks": (2, 3, 4),
+        "pictures": 32,
+        "pool_sizes": (8, 16, 32, 64),
+        "keep": (1, 2, 3, 4),
+        "rescans": (1,),
+    }
+)
+_OF_POOL: Final = ("pool_sizes", "keep", "rescans")
 # None of `pictures` is every combination once.
 _COMPOSLORA_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
     {"networks": NETWORKS, "pictures": None, "batch": 1, "sampler": SAMPLER, "strength": STRENGTH}
@@ -101,6 +113,36 @@ def add_composlora(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """The options of the suite pool."""
+    group = parser.add_argument_group(
+        "the suite pool",
+        "Dynamic selection on the embedded world: the prompt holds trigger words only, the networks\n"
+        "are chosen from a pool, which is filled up with networks that nobody asks for.",
+    )
+    group.add_argument(
+        "--pool-sizes",
+        type=whole(8, 256),
+        nargs="+",
+        metavar="N",
+        help="networks in the pool, one or more numbers (default 8 16 32 64)",
+    )
+    group.add_argument(
+        "--keep",
+        type=whole(1, 64),
+        nargs="+",
+        metavar="K",
+        help="networks kept, one or more numbers (default 1 2 3 4)",
+    )
+    group.add_argument(
+        "--rescans",
+        type=whole(1, 1000),
+        nargs="+",
+        metavar="N",
+        help="every how many steps the pool is looked at again, one or more numbers (default 1)",
+    )
+
+
 def with_defaults(arguments: Namespace) -> Namespace:
     """The arguments with the suite's defaults for what was not given.
 
@@ -108,14 +150,19 @@ def with_defaults(arguments: Namespace) -> Namespace:
         InputError: an option of another suite was given.
     """
     composlora = arguments.suite == COMPOSLORA
-    others = ("world",) if composlora else _OF_COMPOSLORA
-    for name in others:
-        if getattr(arguments, name) is not None:
+    owners = {
+        **dict.fromkeys(_OF_COMPOSLORA, (COMPOSLORA,)),
+        **dict.fromkeys(_OF_POOL, (POOL,)),
+        "world": (EMBEDDED, POOL),
+    }
+    for name, suites in owners.items():
+        if arguments.suite not in suites and getattr(arguments, name) is not None:
             raise InputError(
                 f"--{name.replace('_', '-')} is no option of the suite {arguments.suite}; "
-                f"give --suite {EMBEDDED if composlora else COMPOSLORA}, or leave it out"
+                f"give --suite {suites[0]}, or leave it out"
             )
-    defaults = dict(_COMPOSLORA_DEFAULTS if composlora else _EMBEDDED_DEFAULTS)
+    by_suite = {EMBEDDED: _EMBEDDED_DEFAULTS, POOL: _POOL_DEFAULTS, COMPOSLORA: _COMPOSLORA_DEFAULTS}
+    defaults = dict(by_suite[arguments.suite])
     if composlora:
         style = STYLES[arguments.style or "anime"]
         defaults |= {name: getattr(style, name) for name in ("steps", "cfg", "width", "height")}

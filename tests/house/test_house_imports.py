@@ -43,7 +43,7 @@ LIBRARIES = MappingProxyType(
         "run": frozenset({"torch"}),
         "hosts": MODELS | {"accelerate"},
         "world": MODELS | {"peft"},
-        "evaluate": frozenset({"torch", "numpy"}),
+        "evaluate": frozenset({"safetensors", "torch", "numpy"}),
         "bench": frozenset({"torch", "diffusers", "peft"}),
         "cli": frozenset({"torch", "numpy", "PIL", "tqdm"}),
         "ui": frozenset({"gradio"}),
