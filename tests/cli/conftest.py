@@ -40,6 +40,7 @@ class ToyEvaluation:
     seeds: Sequence[int]
     networks: int
     subprompts: None = None
+    noise_scale: float = 1.0
 
     @property
     def sigma(self) -> float:

@@ -71,7 +71,7 @@ def test_every_method_draws_the_same_tasks(toys: Any, judged: Any, capsys: Any) 
     results = json.loads(Path("e/results.json").read_text())
     cells = {(cell["arm"], cell["networks"]): cell for cell in results["cells"]}
     assert cells["loratorio", 2]["right"]["mean"] == 1.0
-    assert cells["loratorio", 2]["ratio"] == 3.0
+    assert cells["loratorio", 2]["ratio"] == 2.0
     assert 0 < cells["merge", 1]["presence"]["mean"] < 1
     assert Path("e/results.md").read_text() in out
 

@@ -232,10 +232,7 @@ def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleName
 def test_setting_without_effect_is_said(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
     assert world.run(Settings(recenter=0.5, top_k=2, rescan=4)).report.warnings == ()
-    for useless in (
-        Settings(recenter=0.5, rescan=4),
-        Settings(recenter=0.5, top_k=2, rescan=4, top_k_scope="patch"),
-    ):
+    for useless in (Settings(rescan=4), Settings(top_k=2, rescan=4, top_k_scope="patch")):
         assert "rescan = 4 has no effect" in world.run(useless).report.warnings[0]
 
 
