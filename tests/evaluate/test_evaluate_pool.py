@@ -71,14 +71,11 @@ class Seer:
 def test_right_weight_and_stable_are_counted_by_step() -> None:
     task = TASKS[0]
     first, second = task.concepts
-    host = Speaker(
-        [(first, "x"), (first, second)], {first: [0.5, 0.25], "x": [0.5, 0.0], second: [0.0, 0.75]}
-    )
+    weights = {first: [0.5, 0.25], "x": [0.5, 0.0], second: [0.0, 0.75]}
+    host = Speaker([(first, "x"), (first, second)], weights)
     world = World("demo", host, Seer(), Path("networks"))
-    arm = arms()[2]
-    (got,) = drawn(
-        {"demo": world}, lambda world, size: Path(world, str(size)), PoolBatch("demo", arm, (task,))
-    )
+    batch = PoolBatch("demo", arms()[2], (task,))
+    (got,) = drawn({"demo": world}, lambda world, size: Path(world, str(size)), batch)
     assert (got.right, got.weight, got.stable) == ([0.5, 1.0], [0.5, 1.0], [0.5])
     assert (got.rows, got.plain_rows, got.answers) == (30, 4, {"shape": "star"})
     (request,) = host.requests
