@@ -94,7 +94,7 @@ def test_the_table_has_a_line_for_each_method(made: tuple[Path, str]) -> None:
         "Composite",
         "LoRAtorio",
     ]
-    # Rows: 2 pictures, 4 steps, cond and uncond; Composite for 3 networks; LoRAtorio for the base, and cond for 3.
+    # Rows: 2 pictures, 4 steps, cond and uncond; Composite for 3 networks; LoRAtorio base and 3 × cond.
     assert [line.split()[5] for line in lines[1:6]] == ["16", "16", "16", "48", "40"]
 
 
