@@ -6,14 +6,13 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loratorio_ext.cli.arms import arms_from
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.demo_results import versions
+from loratorio_ext.cli.demo_results import dated_versions
 from loratorio_ext.cli.tools import hush_libraries
 from loratorio_ext.cli.workers import drawing
 from loratorio_ext.cli.writing import prepare_folder, write_text
@@ -178,9 +177,8 @@ def _scored(out: Path, plan: Plan, clip: Clip, console: Console) -> dict[tuple[s
 
 def _made_with(pictures: Sequence[Picture], clip: Clip | None) -> dict[str, Any]:
     return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "devices": sorted({picture.device for picture in pictures}),
         "clip": None if clip is None else {"name": clip.name, "sha256": clip.digest},
-        **versions(),
+        **dated_versions(),
         **{package: metadata.version(package) for package in ("diffusers", "transformers")},
     }

@@ -37,7 +37,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         from loratorio_ext.cli import pool
 
         return pool.run(arguments, tools, console, work)
-    from loratorio_ext.cli.demo_results import versions
+    from loratorio_ext.cli.demo_results import dated_versions
     from loratorio_ext.evaluate.draw import draw
     from loratorio_ext.evaluate.store import Store
     from loratorio_ext.evaluate.summary import markdown, summarize
@@ -75,7 +75,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     order = {key: place for place, key in enumerate(keys)}
     cells = summarize(sorted(store, key=lambda result: order.get(result.key, len(order))), wanted)
     table = markdown(cells)
-    results = {"made_with": versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
+    results = {"made_with": dated_versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
     write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     write_text(out / "results.md", table)
     console.result(table)

@@ -28,7 +28,7 @@ _SEED_OF_DISTRACTORS = 1
 
 def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
     """choices.jsonl, pools/, results.json and results.md in --out, the table on stdout."""
-    from loratorio_ext.cli.demo_results import versions
+    from loratorio_ext.cli.demo_results import dated_versions
     from loratorio_ext.evaluate.arms import Sampling
     from loratorio_ext.evaluate.pool.arms import pool_arms
     from loratorio_ext.evaluate.pool.distractors import build_pool
@@ -80,7 +80,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     order = {key: place for place, key in enumerate(keys)}
     cells = summarize(sorted(store, key=lambda one: order.get(one.key, len(order))), names, wanted)
     table = markdown(cells)
-    results = {"made_with": versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
+    results = {"made_with": dated_versions(), "about": about, "cells": [cell.to_dict() for cell in cells]}
     write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     write_text(out / "results.md", table)
     console.result(table)
