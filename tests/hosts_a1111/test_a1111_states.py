@@ -260,9 +260,24 @@ def test_the_api_s_answer_holds_the_comments(webui: SimpleNamespace, draw: Any) 
     assert draw(PROMPT, {"enabled": False})[1].processed.extra_generation_params == {}
 
 
+def test_progress_of_steps_that_evaluate_no_network(webui: SimpleNamespace, draw: Any) -> None:
+    seen = []
+    webui.script_callbacks.denoised_callbacks.append(lambda _: seen.append(webui.shared.state.textinfo))
+    draw(PROMPT, {"reuse": 2})
+    assert [text.split()[1] for text in seen] == ["4", "2", "4", "2"]
+
+
 def test_progress_says_what_a_step_costs(webui: SimpleNamespace, draw: Any) -> None:
     seen = []
     webui.script_callbacks.denoised_callbacks.append(lambda _: seen.append(webui.shared.state.textinfo))
     draw(PROMPT, {"recenter": 0.5})
     assert set(seen) == {"LoRAtorio: 6 predictions at this step instead of 2"}
     assert webui.shared.state.textinfo is None
+
+
+def test_what_networks_added_last_stands_in_for_them(webui: SimpleNamespace, draw: Any) -> None:
+    wanted, _ = draw(PROMPT, {})
+    merged, _ = draw(PROMPT)
+    picture, p = draw(PROMPT, {"reuse": 2})
+    assert p.comments == {} and not torch.equal(picture, wanted)
+    assert (picture - wanted).norm() < 0.5 * (merged - wanted).norm()

@@ -240,3 +240,14 @@ def test_progress_says_what_a_step_costs(webui: SimpleNamespace, draw: Any) -> N
     draw(PROMPT, {"recenter": 0.5})
     assert set(seen) == {"LoRAtorio: 6 predictions at this step instead of 2"}
     assert webui.shared.state.textinfo is None
+
+
+def test_steps_that_evaluate_no_network_make_no_rows_for_them(webui: SimpleNamespace, draw: Any) -> None:
+    wanted, _ = draw(PROMPT, {})
+    merged, _ = draw(PROMPT)
+    webui.shared.sd_model.k_model.calls.clear()
+    picture, p = draw(PROMPT, {"reuse": 2})
+    assert sum(webui.shared.sd_model.k_model.calls) == 4 + 2 + 4 + 2
+    assert p.comments == {} and not torch.equal(picture, wanted)
+    # What is held is not what is new, but nearer to it than the merged networks are.
+    assert (picture - wanted).norm() < 0.5 * (merged - wanted).norm()

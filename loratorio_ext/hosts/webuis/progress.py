@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loratorio_ext.run import Evaluation, cost
+from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 
 
@@ -14,6 +15,7 @@ class CostText:
         self._settings = settings
         self._networks = networks
         self._base_is_given = base_is_given
+        self._schedule = Schedule(settings, "loratorio", networks)
         self._costs: dict[tuple[bool, int], tuple[int, ...]] = {}
 
     def of(self, evaluation: Evaluation) -> str:
@@ -33,6 +35,7 @@ class CostText:
         rows = self._costs[layout]
         plain = evaluation.cond_rows + evaluation.images * guided
         now = rows[min(evaluation.index, len(rows) - 1)]
-        if now == plain and self._base_is_given:  # outside start and end the merged rows come on top
+        merged = self._schedule.plan(evaluation.index, evaluation.total).mode == "merged"
+        if merged and self._base_is_given:  # outside start and end the merged rows come on top
             now += plain
         return f"LoRAtorio: {now} predictions at this step instead of {plain}"

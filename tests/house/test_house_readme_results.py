@@ -1,0 +1,78 @@
+"""The README's tables of results say what the files in docs/results say, which the commands wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LABELS = {
+    "base": "no network",
+    "merge": "Merge",
+    "switch": "Switch, every 5 steps",
+    "composite": "Composite",
+    "loratorio": "**LoRAtorio**",
+    "loratorio-fast": "LoRAtorio, `--reuse 2`",
+    "loratorio-paper": "LoRAtorio, the paper's form",
+    "loratorio-uniform": "LoRAtorio with equal weights everywhere",
+    "merge-recentred": "Merge, re-centred (λ = 0.5)",
+    "composite-recentred": "Composite, re-centred (λ = 0.5)",
+}
+
+
+def results(name: str) -> Any:
+    return json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def shown(estimate: Any, sign: str = "") -> str:
+    return f"{estimate['mean']:{sign}.3f} ± {estimate['error']:.3f}"
+
+
+def methods() -> Iterator[str]:
+    cells = results("evaluate")["cells"]
+    for arm in dict.fromkeys(cell["arm"] for cell in cells):
+        mine = {cell["networks"]: cell for cell in cells if cell["arm"] == arm}
+        columns = [shown(mine[n]["presence"]) for n in (1, 2, 3, 4)]
+        ahead = [shown(mine[n]["behind"], "+") if mine[n]["behind"] else "" for n in (3, 4)]
+        yield f"| {LABELS[arm]} | {' | '.join([*columns, *ahead])} | {mine[4]['ratio']:.2f} |"
+
+
+def pools() -> Iterator[str]:
+    for name in ("pool-8", "pool-64"):
+        for cell in results(name)["cells"]:
+            if cell["networks"] != 3:
+                continue
+            ahead = "" if cell["ahead"] is None else shown(cell["ahead"], "+")
+            right, weight = (
+                f"{sum(cell[key]) / len(cell[key]):.2f}" if cell[key] else "" for key in ("right", "weight")
+            )
+            stable = "" if cell["stable"] is None else f"{cell['stable']:.2f}"
+            yield (
+                f"| {cell['arm']} | {shown(cell['presence'])} | {ahead} | {right} | {weight} | {stable} | "
+                f"{cell['ratio']:.2f} |"
+            )
+
+
+def reuse() -> Iterator[str]:
+    for cell in results("reuse")["cells"]:
+        label = "every step" if cell["arm"] == "loratorio" else cell["arm"].removeprefix("loratorio ")
+        yield f"| {label} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
+
+
+@pytest.mark.parametrize("table", [methods, pools, reuse])
+def test_the_readme_has_every_line(table: Any) -> None:
+    lines = list(table())
+    assert lines
+    assert [line for line in lines if line not in README] == []
+
+
+@pytest.mark.parametrize("name", ["evaluate", "pool-8", "pool-64", "reuse"])
+def test_results_say_when_and_with_what_they_were_made(name: str) -> None:
+    made = results(name)["made_with"]
+    assert {"date", "loratorio", "python", "torch", "threads", "machine"} <= made.keys()
+    assert made["date"] in README and made["torch"].split("+")[0] in README
