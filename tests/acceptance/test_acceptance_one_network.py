@@ -123,7 +123,7 @@ def test_a_copy_beside_a_network_changes_nothing(
         webui.call("/sdapi/v1/refresh-loras", {})
         one = f"a cat <lora:{names[0]}:1>"
         alone = webui.draw(one, ALONE)
-        both = webui.draw(f"{one} <lora:{copy.stem}:1>", ALONE)
+        both = webui.draw(f"{one} <lora:{copy.stem}:1>", {**ALONE, "gain": 0})
     finally:
         copy.unlink()
         webui.call("/sdapi/v1/refresh-loras", {})
