@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from loratorio_ext.evaluate.arms import arm
+from loratorio_ext.evaluate.arms import Sampling, arm
 from loratorio_ext.evaluate.composlora.records import Picture, Score
 from loratorio_ext.evaluate.composlora.summary import CAUTION, NOT_SCORED, markdown, summarize
 from loratorio_ext.evaluate.composlora.tasks import Task
 from loratorio_ext.settings import Settings
 
-ARMS = [arm(name, Settings(), 5) for name in ("merge", "loratorio")]
+ARMS = [arm(name, Settings(), 5, Sampling(20, 4.0)) for name in ("merge", "loratorio")]
 
 
 def task(combination: int, number: int, networks: int = 2) -> Task:
