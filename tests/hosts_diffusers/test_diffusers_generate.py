@@ -209,7 +209,10 @@ def test_rows_of_every_method_and_size(
     prompts = ["cat <lora:a> <lora:b> <lora:c:compose=off>", "dog"]
     host = DiffusersHost(sd)
     for cfg, halves in ((5.0, 2), (1.0, 1)):
-        result = draw(host, prompts, method=method, cfg=cfg, network_dir=folder, switch_every=1)
+        paper = Settings(recenter=0.5)
+        result = draw(
+            host, prompts, method=method, cfg=cfg, network_dir=folder, switch_every=1, settings=paper
+        )
         sources = {"base": 1, "merge": 1, "switch": 1, "composite": 2, "loratorio": 3}[method]
         assert {step.rows for step in result.report.steps} == {2 * halves * sources}
         assert result.report.totals.steps == 4
