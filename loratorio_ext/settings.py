@@ -164,8 +164,8 @@ class Settings:
         "history",
         "Top k by",
         "What networks are chosen by, with top k per image. history: how much they have differed from the "
-        "base model at all steps so far, each step counting the same; a calmer choice. step: at this step "
-        "alone, as in the paper.",
+        "base model whenever all were looked at so far, each time counting the same; a calmer choice. step: "
+        "at this step alone, as in the paper.",
         "top k by",
         choices=("history", "step"),
     )

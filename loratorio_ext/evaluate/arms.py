@@ -98,7 +98,7 @@ def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) ->
     """
     variants = {
         "loratorio-paper": paper(settings),
-        "loratorio-fast": replace(settings, reuse=2 * settings.reuse),
+        "loratorio-fast": replace(settings, reuse=min(2 * settings.reuse, 100)),
         "loratorio-uniform": replace(settings, temperature=_UNIFORM, weighting="difference"),
         "loratorio-not-recentred": replace(settings, recenter=0.0),
         "loratorio-without-gain": replace(settings, gain=0.0),
@@ -160,6 +160,8 @@ def values_of(name: str, text: str) -> tuple[Value, ...]:
 
 def _concerns(one: Arm, name: str) -> bool:
     if name in _OF_SAMPLING:
+        return True
+    if name == "recenter" and one.method == "merge-recentred":
         return True
     return one.method == ("switch" if name == _OF_SWITCH else "loratorio")
 

@@ -89,7 +89,7 @@ def compose(
         weighting: "difference": SoftMin of s, the paper's; "relative": shares of the divergences
             relative to each network's own mean, so that a temperature means the same everywhere (`relative`).
         gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
-            may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
+            speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
@@ -127,11 +127,13 @@ def compose(
     if weighting == "difference":
         weights = softmin(s_minus_1, temperature, selected)
     else:
-        weights = by_ratio(relative(-s_minus_1), temperature, selected)
+        # Unit vectors of rounded predictions are wrong by about ε, their squared distance by about ε².
+        rounding = 4 * torch.finfo(dtype).eps ** 2
+        weights = by_ratio(relative(-s_minus_1, rounding), temperature, selected)
 
     # Steps 5 and 6.
     cond = aggregate(networks, upsample(weights, patch_size, size), base)
-    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
+    counts = (weights > 0).sum(dim=0).amax(dim=(-2, -1)).to(accurate)
     cond = amplify(base, cond, counts, gain)
 
     # Step 7, with the same weights.
@@ -186,7 +188,8 @@ def _of_images(rows: Tensor, subprompts: Subprompts | None, images: int) -> Tens
     of_image: list[list[int]] = [[] for _ in range(images)]
     for row, image in owners:
         of_image[image].append(row)
-    return torch.stack([rows[mine].amax() for mine in of_image])
+    # One by one: an index that is a list would be copied to the device, and waited for.
+    return torch.stack([torch.stack([rows[row] for row in mine]).amax() for mine in of_image])
 
 
 def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def softmin(similarity: Tensor, temperature: float, selected: Tensor | None = No
     return terms / terms.sum(dim=0).clamp(min=1.0)
 
 
-def relative(divergence: Tensor) -> Tensor:
+def relative(divergence: Tensor, floor: float = 0.0) -> Tensor:
     """Divergence at each patch as a multiple of the network's own mean over the row.
 
     Similarities lie within thousandths of each other at high noise and far apart at low noise, differently
@@ -73,11 +73,14 @@ def relative(divergence: Tensor) -> Tensor:
 
     Args:
         divergence: 1 − s, [N, R, h, w], at least 0, float32 or float64.
+        floor: divergence that rounding alone makes, at least 0. It is added to the mean, so that a network
+            that says nothing does not speak up by its rounding.
 
     Returns:
-        [N, R, h, w], with mean 1 over the patches; all 0 where a network does not diverge at all.
+        [N, R, h, w], with mean 1 over the patches, less as the mean comes near ``floor``; all 0 where a
+        network does not diverge at all.
     """
-    mean = divergence.mean(dim=(-2, -1), keepdim=True)
+    mean = divergence.mean(dim=(-2, -1), keepdim=True) + floor
     return divergence / mean.masked_fill(mean == 0, 1.0)
 
 

@@ -56,6 +56,7 @@ class Case:
             active=None if self.active is None else self.active.numpy(),
             compare_as=None if latent is None else lambda e: latent - e,
             subprompts=None if self.subprompts is None else (self.subprompts.images, self.subprompts.weights),
+            floor=4 * torch.finfo(self.base_cond.dtype).eps ** 2,
             **self.settings,
         )
 

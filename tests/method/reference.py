@@ -115,6 +115,7 @@ def compose(
     recenter: float,
     weighting: str = "difference",
     gain: float = 0.0,
+    floor: float = 0.0,
     active: Any = None,
     compare_as: Any = None,
     subprompts: tuple[tuple[int, ...], tuple[float, ...]] | None = None,
@@ -155,13 +156,13 @@ def compose(
             s = {i: float(s_all[i, r, y, x]) for i in usable}
             kept = per_image if top_k_scope == "image" else lowest(s, top_k)
             if weighting == "relative":
-                found = shares({i: float(d_all[i, r, y, x]) / means[i] for i in kept}, temperature)
+                found = shares({i: float(d_all[i, r, y, x]) / (means[i] + floor) for i in kept}, temperature)
             else:
                 found = softmin({i: s[i] for i in kept}, temperature)
             for i, weight in found.items():
                 weights[i, r, y, x] = weight
         cond[r] = mix(base_cond[r], network_conds[:, r], weights[:, r], patch_size)
-        counts[r] = min(len(usable), top_k or networks)
+        counts[r] = int((weights[:, r] > 0).sum(axis=0).max())
         cond[r] = amplified(base_cond[r], cond[r], counts[r], gain)
 
     uncond = None
