@@ -89,7 +89,7 @@ def compose(
         weighting: "difference": SoftMin of s, the paper's; "relative": shares of the divergences
             relative to each network's own mean, so that a temperature means the same everywhere (`relative`).
         gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
-            speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
+            may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
@@ -133,7 +133,7 @@ def compose(
 
     # Steps 5 and 6.
     cond = aggregate(networks, upsample(weights, patch_size, size), base)
-    counts = (weights > 0).sum(dim=0).amax(dim=(-2, -1)).to(accurate)
+    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
     cond = amplify(base, cond, counts, gain)
 
     # Step 7, with the same weights.

@@ -162,7 +162,7 @@ def compose(
             for i, weight in found.items():
                 weights[i, r, y, x] = weight
         cond[r] = mix(base_cond[r], network_conds[:, r], weights[:, r], patch_size)
-        counts[r] = int((weights[:, r] > 0).sum(axis=0).max())
+        counts[r] = min(len(usable), top_k or networks)
         cond[r] = amplified(base_cond[r], cond[r], counts[r], gain)
 
     uncond = None
