@@ -88,7 +88,7 @@ def paper(settings: Settings) -> Settings:
 def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) -> Arm:
     """The arm of a name.
 
-    Controls of LoRAtorio differ from it in one thing: "-fast" evaluates networks at every second step,
+    Controls of LoRAtorio differ from it in one thing: "-fast" evaluates networks half as often,
     "-uniform" has weights of 1/N everywhere (τ → ∞), "-not-recentred" has λ = 0, "-without-gain" has g = 0;
     "-paper" is the method as published. The usual ways re-centred: "merge-recentred" and
     "composite-recentred" pull the unconditional towards the base by λ = 0.5, as in the paper.

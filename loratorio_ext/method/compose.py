@@ -184,9 +184,8 @@ def _of_images(rows: Tensor, subprompts: Subprompts | None, images: int) -> Tens
     """The largest of the rows [R] of each image, [B]."""
     if subprompts is None:
         return rows
-    owners = enumerate(subprompts.images)
     of_image: list[list[int]] = [[] for _ in range(images)]
-    for row, image in owners:
+    for row, image in enumerate(subprompts.images):
         of_image[image].append(row)
     # One by one: an index that is a list would be copied to the device, and waited for.
     return torch.stack([torch.stack([rows[row] for row in mine]).amax() for mine in of_image])

@@ -1,4 +1,4 @@
-"""Which networks differ most from the base: at this step, or over all steps so far."""
+"""Which networks differ most from the base: at this step, or at all scans so far."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Ranking:
     """Chooses networks for each image, and remembers how much each of them diverged.
 
     The ranks of one step alone change from step to step, and near the end networks that change everything (a
-    background, a style) come before those that change one place. With "history" every step so far counts the
-    same: a network's score is the sum of its parts of all divergence, step by step. With "step" it is the
+    background, a style) come before those that change one place. With "history" every scan so far counts the
+    same: a network's score is the sum of its parts of all divergence, scan by scan. With "step" it is the
     mean divergence of the step at hand, as in the paper.
     """
 
