@@ -11,8 +11,8 @@ from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
 from loratorio_ext.cli.demo_results import Demo, Method, Outcome, Wanted, table
 from loratorio_ext.cli.option_types import settings_from
-from loratorio_ext.cli.pictures import contact_sheet, overlay, scale_of, strip, territories
 from loratorio_ext.cli.writing import prepare_folder, write_text
+from loratorio_ext.plots.pictures import contact_sheet, overlay, scale_of, strip, territories
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools

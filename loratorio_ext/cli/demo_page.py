@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from loratorio_ext.cli.colours import network_colour, ramp
-from loratorio_ext.cli.demo_charts import line_chart
 from loratorio_ext.cli.demo_results import Demo, Maps, Outcome, Wanted, versions
-from loratorio_ext.cli.pictures import Scale, data_uri, heat, overlay, scale_of, territories
+from loratorio_ext.plots.charts import line_chart
+from loratorio_ext.plots.colours import network_colour, ramp
+from loratorio_ext.plots.pictures import Scale, data_uri, heat, overlay, scale_of, territories
 
 NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
 # A step's map is drawn with this many pixels a patch; the page enlarges it without blur.

@@ -115,6 +115,7 @@ class Run:
             calls=called.calls,
             halvings=called.halvings,
             images=layout.images,
+            image_of=layout.image_of,
             seconds=stopwatch.stop(prediction.cond.device),
             switched_to=plan.network,
         )

@@ -41,6 +41,7 @@ class StepReport:
         halvings: new largest numbers of rows a call, each time memory did not suffice.
         maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
             None when nothing was composed.
+        image_of: the image of each of the R rows of ``maps``.
     """
 
     index: int
@@ -61,6 +62,12 @@ class StepReport:
     fallback: bool
     halvings: tuple[int, ...]
     maps: Tensor | None
+    image_of: tuple[int, ...]
+
+    def maps_of(self, image: int) -> Tensor | None:
+        """The maps of one image, float32 [N, h, w]; the mean over its AND sub-prompts."""
+        rows = [row for row, one in enumerate(self.image_of) if one == image]
+        return None if self.maps is None or not rows else self.maps[:, rows].float().mean(dim=1)
 
     def to_dict(self) -> dict[str, object]:
         """The step for JSON, without the maps."""
@@ -99,6 +106,7 @@ class StepCounts:
     calls: int
     halvings: tuple[int, ...]
     images: int
+    image_of: tuple[int, ...]
     seconds: Callable[[], float]
     switched_to: int = 0
 
@@ -163,6 +171,7 @@ class StepRecord:
             fallback=fallback,
             halvings=counts.halvings,
             maps=None if observed is None else observed.maps.cpu(),
+            image_of=counts.image_of,
         )
 
     def _known_acting(self) -> list[list[bool]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
-from loratorio_ext.cli.colours import network_colour
+from loratorio_ext.plots.colours import network_colour
 
 WIDTH: Final = 480
 HEIGHT: Final = 240

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from loratorio_ext.cli import demo_charts as charts
-from loratorio_ext.cli import pictures
-from loratorio_ext.cli.colours import NETWORKS, from_oklab, network_colour, ramp, rgb, to_oklab
+from loratorio_ext.plots import charts, pictures
+from loratorio_ext.plots.colours import NETWORKS, from_oklab, network_colour, ramp, rgb, to_oklab
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 BLINDNESS = {

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
-from loratorio_ext.cli.colours import Bytes, Floats, network_colour, ramp, rgb
+from loratorio_ext.plots.colours import Bytes, Floats, network_colour, ramp, rgb
 
 Maps = npt.NDArray[Any]
 PAPER = (255, 255, 255)

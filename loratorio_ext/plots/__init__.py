@@ -1,0 +1,1 @@
+"""Pictures and charts of what a run did; no host, no page."""

@@ -1,0 +1,140 @@
+"""Presets: several settings under one name; ours, and users' own in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from loratorio_ext.setting import shown
+from loratorio_ext.settings import LONGEST_JSON, SETTINGS, Settings, Value
+
+# A preset says how to compose; whether, and with which pool, stays the user's.
+_LEFT_ALONE: Final = ("enabled", "pool")
+PRESET_SETTINGS: Final = tuple(one for one in SETTINGS if one.name not in _LEFT_ALONE)
+MOST_PRESETS: Final = 100
+LONGEST_NAME: Final = 60
+
+Preset = Mapping[str, Value]
+
+
+def _preset(**changes: Value) -> Preset:
+    whole = Settings.from_dict(changes).to_dict()
+    return MappingProxyType({one.name: whole[one.name] for one in PRESET_SETTINGS})
+
+
+OURS: Final[Mapping[str, Preset]] = MappingProxyType(
+    {
+        "Balanced": _preset(),
+        "Fast": _preset(reuse=2),
+        "Faithful to the paper": _preset(
+            weighting="difference", temperature=0.02, gain=0.0, recenter=0.5, score="step"
+        ),
+        "Large pool": _preset(top_k=3, rescan=5),
+    }
+)
+"""What each is for, and what it costs, is measured in the README's "What it brings"."""
+
+
+class Presets:
+    """Ours and users' own; for several threads at once.
+
+    A file that cannot be read counts as empty and is not overwritten until somebody saves a preset.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        """``file``: where users' own are kept; None: nowhere, and only ours are there."""
+        self._file = file
+        self._lock = threading.Lock()
+
+    @property
+    def can_save(self) -> bool:
+        """Whether users' own can be kept."""
+        return self._file is not None
+
+    def all(self) -> dict[str, Preset]:
+        """Name → values of every setting of a preset; ours first, then users' own by name."""
+        return {**OURS, **self._own()}
+
+    def save(self, name: str, settings: Settings) -> None:
+        """Keep these settings under a name; one of the user's own of that name is replaced.
+
+        Raises:
+            ValueError: a name that cannot be used, or too many presets; says which name or number is allowed.
+        """
+        name = _checked(name)
+        if self._file is None:
+            raise ValueError("presets of your own cannot be kept here; there is no folder for them")
+        with self._lock:
+            own = self._own()
+            if name not in own and len(own) >= MOST_PRESETS:
+                raise ValueError(f"there are {MOST_PRESETS} presets of your own already; delete one first")
+            values = settings.to_dict()
+            own[name] = {one.name: values[one.name] for one in PRESET_SETTINGS}
+            self._write(own)
+
+    def delete(self, name: str) -> None:
+        """Forget one of the user's own.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        with self._lock:
+            own = self._own()
+            if own.pop(name, None) is None:
+                raise ValueError(
+                    f"{shown(name)} is no preset of your own; those are {', '.join(own) or 'none'}"
+                )
+            self._write(own)
+
+    def _own(self) -> dict[str, Preset]:
+        if self._file is None:
+            return {}
+        try:
+            text = self._file.read_text(encoding="utf-8")
+            found = json.loads(text) if len(text) <= MOST_PRESETS * LONGEST_JSON else {}
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        read = {name: _readable(name, values) for name, values in sorted(found.items())}
+        return {name: preset for name, preset in read.items() if preset is not None}
+
+    def _write(self, own: Mapping[str, Preset]) -> None:
+        """Whole or not at all."""
+        if self._file is None:
+            return
+        text = json.dumps({name: dict(values) for name, values in own.items()}, indent=2, ensure_ascii=False)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+            Path(temporary).replace(self._file)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _readable(name: str, values: object) -> Preset | None:
+    """A preset of the file; None for one of a newer version, or one that was edited by hand."""
+    try:
+        return _preset(**values) if _checked(name) == name and isinstance(values, dict) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _checked(name: str) -> str:
+    name = name.strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ValueError(
+            f"the preset's name is {shown(name)}; give 1 to {LONGEST_NAME} characters on one line"
+        )
+    if name in OURS:
+        raise ValueError(f"{shown(name)} is one of the built-in presets; give another name")
+    return name

@@ -1,0 +1,40 @@
+"""One running server: what pages, API and generations share. Made once, handed to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from loratorio_ext.server.history import History
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.presets import Presets
+from loratorio_ext.server.words import Words
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a host offers to pages and API; every function is asked anew, so that changes are seen.
+
+    Attributes:
+        host: the WebUI's name, or "diffusers".
+        version: its version in its own words; "" where it has none.
+        history: the last runs.
+        presets: settings under names.
+        networks: name or alias of every network → path below the folder of networks, without suffix.
+        refresh: makes the host look at its folder of networks again.
+        options: what the user has set for this server.
+        words: the language of the page.
+        obstacle: why nothing can be composed with the model that is loaded; None: nothing is in the way.
+        merged_on_top: see `estimate.Plan`.
+    """
+
+    host: str
+    version: str
+    history: History
+    presets: Presets
+    networks: Callable[[], Mapping[str, str]]
+    refresh: Callable[[], None]
+    options: Callable[[], Options]
+    words: Callable[[], Words]
+    obstacle: Callable[[], str | None]
+    merged_on_top: bool

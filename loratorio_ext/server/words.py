@@ -1,0 +1,63 @@
+"""Every word that people read beside the settings' own: English in the source, other languages in files.
+
+A language file is ``localizations/<name>.json``, English text → text, as AUTOMATIC1111's WebUI and Forge read
+them (modules/localization.py): one file translates what the WebUI shows itself and what is said by us.
+Numbers and names stand as ``{name}`` in both texts.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+PACKAGE: Final = Path(__file__).resolve().parents[1]
+ENGLISH: Final = "None"
+"""The WebUI's name for its own language."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language.
+
+    Attributes:
+        texts: English text → text; what is missing stays English.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __call__(self, text: str, **values: object) -> str:
+        """The text in this language, with values in the places of ``{name}``."""
+        translated = self.texts.get(text, text)
+        if placeholders(translated) != placeholders(text):
+            translated = text  # a file that was edited by hand must not break a page
+        return translated.format(**values) if values else translated
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Names in braces; of a text that is no format string, nothing."""
+    try:
+        return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+    except ValueError:
+        return frozenset()
+
+
+def language_files(package: Path = PACKAGE) -> dict[str, Path]:
+    """Name of a language → its file: in a checkout beside the package, else inside the installed one."""
+    for folder in (package.parent / "localizations", package / "localizations"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.json"))}
+    return {}
+
+
+def words_in(language: str, package: Path = PACKAGE) -> Words:
+    """The words of a language; English where there is no file for it."""
+    file = language_files(package).get(language)
+    if file is None:
+        return Words()
+    texts = json.loads(file.read_text(encoding="utf-8"))
+    return Words(MappingProxyType({str(key): str(value) for key, value in texts.items()}))
