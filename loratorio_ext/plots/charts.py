@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Final
 
@@ -16,6 +17,15 @@ DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "1 4", "12 4", "3 6")
 LABEL_GAP: Final = 15.0
 
 Series = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is written along the axis and at the guide."""
+
+    first: str = "step 1"
+    last: str = "step {count}"
+    equal: str = "all equal"
 
 
 def nice_top(value: float) -> float:
@@ -49,13 +59,20 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def line_chart(
-    names: Sequence[str], series: Sequence[Series], *, title: str, guide: float | None = None
+    names: Sequence[str],
+    series: Sequence[Series],
+    *,
+    title: str,
+    guide: float | None = None,
+    mark: int | None = None,
+    labels: Labels | None = None,
 ) -> str:
     """An SVG of `series` (one value a step, None where there is none), named at the line's end.
 
-    `guide` draws a faint level, such as the weight that every network would have if none stood out. The
-    axis begins at 0.
+    `guide` draws a faint level, such as the weight that every network would have if none stood out. `mark`
+    is a step, counted from 0, at which an upright line stands. The axis begins at 0.
     """
+    labels = labels or Labels()
     known = [value for line in series for value in line if value is not None]
     steps = max((len(line) for line in series), default=0)
     top = nice_top(max([*known, guide or 0.0], default=1.0))
@@ -70,16 +87,24 @@ def line_chart(
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">',
         *(_level(y(share * top), f"{share * top:g}") for share in (0.0, 0.5, 1.0)),
-        f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">step 1</text>',
-        f'<text x="{LEFT + wide}" y="{HEIGHT - 10}" class="axis end">step {steps}</text>',
+        f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">{escape(labels.first)}</text>',
+        f'<text x="{LEFT + wide}" y="{HEIGHT - 10}" class="axis end">'
+        f"{escape(labels.last.replace('{count}', str(steps)))}</text>",
     ]
+    if mark is not None and 0 <= mark < steps:
+        parts.append(
+            f'<line x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{TOP + tall}" class="mark"/>'
+        )
     if guide is not None:
         parts.append(
             f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y(guide):.1f}" y2="{y(guide):.1f}" class="guide"/>'
         )
-        parts.append(f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">all equal</text>')
+        parts.append(
+            f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">'
+            f"{escape(labels.equal)}</text>"
+        )
     ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
-    labels = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
+    heights = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
         colour, dash = network_colour(index), DASHES[index % len(DASHES)]
         parts += [
@@ -87,7 +112,7 @@ def line_chart(
             for points in _runs(line, x, y)
         ]
         parts.append(
-            f'<text x="{LEFT + wide + 9}" y="{labels[index] + 4:.1f}" class="name">'
+            f'<text x="{LEFT + wide + 9}" y="{heights[index] + 4:.1f}" class="name">'
             f'<tspan fill="{colour}">●</tspan> {escape(name)}</text>'
         )
     return "".join([*parts, "</svg>"])
@@ -108,4 +133,5 @@ def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float]) 
             runs.append([])
         else:
             runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
-    return [" ".join(run) for run in runs if run]
+    # A step that stands alone is drawn as a dot: a line to itself with round ends.
+    return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]

@@ -1,0 +1,1 @@
+"""The inspector: what the last runs did, place by place and step by step."""
