@@ -66,11 +66,13 @@ def line_chart(
     guide: float | None = None,
     mark: int | None = None,
     labels: Labels | None = None,
+    slots: Sequence[int] | None = None,
 ) -> str:
     """An SVG of `series` (one value a step, None where there is none), named at the line's end.
 
     `guide` draws a faint level, such as the weight that every network would have if none stood out. `mark`
-    is a step, counted from 0, at which an upright line stands. The axis begins at 0.
+    is a step, counted from 0, at which an upright line stands. `slots` says which colour and dash each line
+    has where that is not its place in the list. The axis begins at 0.
     """
     labels = labels or Labels()
     known = [value for line in series for value in line if value is not None]
@@ -106,7 +108,8 @@ def line_chart(
     ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
     heights = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
-        colour, dash = network_colour(index), DASHES[index % len(DASHES)]
+        slot = index if slots is None else slots[index]
+        colour, dash = network_colour(slot), DASHES[slot % len(DASHES)]
         parts += [
             f'<polyline points="{points}" stroke="{colour}" stroke-dasharray="{dash}" class="line"/>'
             for points in _runs(line, x, y)

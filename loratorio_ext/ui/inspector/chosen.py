@@ -18,7 +18,7 @@ SEPARATE_CELLS: Final = 60
 
 
 def chosen_html(looked: Looked, shown: Shown, words: Words) -> str:
-    """A row for each network with a filled cell for each step at which it acted; nothing if all always did."""
+    """A row for each network, a filled cell for each step at which it acted; nothing if all always did."""
     acted = [
         frozenset(step.chosen[looked.image]) if looked.image < len(step.chosen) else frozenset[str]()
         for step in looked.steps
@@ -28,7 +28,8 @@ def chosen_html(looked: Looked, shown: Shown, words: Words) -> str:
     if report is None or all(names >= set(report.composed) for names in composing):
         return ""
     rows = []
-    for index, name in enumerate(shown.names):
+    for index in shown.speaking:
+        name = shown.names[index]
         steps = [number for number, names in enumerate(acted, 1) if name in names]
         rows.append(
             f'<tr><th scope="row"><span>{chip(shown.letter(index), index)}<span>{escape(name)}</span></span>'
@@ -42,13 +43,17 @@ def chosen_html(looked: Looked, shown: Shown, words: Words) -> str:
             f"<td>{_cells(scans, looked, 'currentColor')}</td>"
             f"<td>{escape(_said(scans, len(acted), words))}</td></tr>"
         )
+    never = ""
+    if shown.silent:
+        text = words("Never chosen: {names}", names=shown.silent_names)
+        never = f'<p class="note">{escape(text)}</p>'
     about = words("Filled: the network was chosen at this step and could act. From left to right: the steps.")
     return (
         f"<section><h3>{escape(words('Chosen networks'))}</h3>"
         f'<p class="note">{escape(about)}</p><div class="scroll"><table class="chosen"><thead><tr>'
         f'<th scope="col">{escape(words("network"))}</th><th scope="col">{escape(words("steps"))}</th>'
         f'<th scope="col">{escape(words("chosen at"))}</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>{never}</section>"
     )
 
 

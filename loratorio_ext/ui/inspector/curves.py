@@ -18,8 +18,9 @@ LONGEST_NAME: Final = 9
 
 def curves_html(looked: Looked, shown: Shown, words: Words) -> str:
     """Both charts, the step that is looked at marked; nothing where no step has numbers."""
-    weights = series(looked.steps, looked.image, shown.places, "weight")
-    similarity = series(looked.steps, looked.image, shown.places, "similarity")
+    places = [shown.places[index] for index in shown.speaking]
+    weights = series(looked.steps, looked.image, places, "weight")
+    similarity = series(looked.steps, looked.image, places, "similarity")
     distance = [[None if value is None else 1 - value for value in line] for line in similarity]
     charts = []
     if _known(weights):
@@ -53,15 +54,16 @@ def _chart(
 ) -> str:
     title, about = texts
     said = ", ".join(
-        f"{shown.letter(index)} {name} {mean:.3g}"
-        for index, (name, mean) in enumerate(zip(shown.names, means(lines), strict=True))
+        f"{shown.letter(index)} {shown.names[index]} {mean:.3g}"
+        for index, mean in zip(shown.speaking, means(lines), strict=True)
         if mean is not None
     )
     svg = line_chart(
-        [f"{shown.letter(index)} {_short(name)}" for index, name in enumerate(shown.names)],
+        [f"{shown.letter(index)} {_short(shown.names[index])}" for index in shown.speaking],
         lines,
         title=words("{title}. Means over the steps: {means}", title=title, means=said),
         guide=guide,
+        slots=shown.speaking,
         mark=looked.step - 1 if looked.step else None,
         labels=Labels(
             words("step {step}", step=1), words("step {step}", step=len(looked.steps)), words("all equal")

@@ -25,18 +25,23 @@ def cost_html(looked: Looked, words: Words) -> str:
         (f"{totals.seconds:.1f}", words("seconds")),
     )
     tiles = "".join(f"<div><dt>{escape(name)}</dt><dd>{figure}</dd></div>" for figure, name in figures)
-    return f'<section><h3>{escape(words("What it cost"))}</h3><dl class="tiles">{tiles}</dl></section>'
+    images = max((len(step.chosen) for step in looked.steps), default=1)
+    text = words("For all {count} pictures of the batch together.", count=images)
+    together = f'<p class="note">{escape(text)}</p>' if images > 1 else ""
+    return (
+        f'<section><h3>{escape(words("What it cost"))}</h3><dl class="tiles">{tiles}</dl>{together}</section>'
+    )
 
 
 def networks_html(report: Report, words: Words) -> str:
-    """Every network of the run with its strength and whether it was composed or kept merged."""
-    composed, kept = words("composed"), words("kept merged")
+    """Every network of the run with its strength, and whether it was kept merged in every prediction."""
+    kept = f", {escape(words('kept merged'))}"
     items = "".join(
-        f"<li><b>{escape(use.name)}</b> {use.strength:g}, {escape(composed if use.compose else kept)}</li>"
+        f"<li><b>{escape(use.name)}</b> {use.strength:g}{'' if use.compose else kept}</li>"
         for use in report.uses
     )
     body = f"<ul>{items}</ul>" if items else f'<p class="note">{escape(words("no network"))}</p>'
-    return f"<section><h3>{escape(words('Networks'))}</h3>{body}</section>"
+    return f"<div><h3>{escape(words('Networks and their strengths'))}</h3>{body}</div>"
 
 
 def settings_html(report: Report, words: Words) -> str:
@@ -48,7 +53,9 @@ def settings_html(report: Report, words: Words) -> str:
         if one.name != "enabled" and values[one.name] != one.default
     ]
     if report.method != "loratorio":
-        lines.insert(0, (words("Way of combining"), report.method, words("default {value}", value="loratorio")))
+        lines.insert(
+            0, (words("Way of combining"), report.method, words("default {value}", value="loratorio"))
+        )
     if not lines:
         body = f'<p class="note">{escape(words("All settings have their default values."))}</p>'
     else:
@@ -57,7 +64,7 @@ def settings_html(report: Report, words: Words) -> str:
             for label, value, default in lines
         )
         body = f"<ul>{''.join(items)}</ul>"
-    return f"<section><h3>{escape(words('Settings'))}</h3>{body}</section>"
+    return f"<div><h3>{escape(words('Settings'))}</h3>{body}</div>"
 
 
 def notes_html(looked: Looked, words: Words) -> str:

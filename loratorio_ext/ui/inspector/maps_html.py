@@ -56,30 +56,31 @@ def who_html(looked: Looked, shown: Shown | None, words: Words) -> str:
     painted = who_spoke(picture, drawn, shown, looked.strength)
     parts = shares(drawn)
     places = ", ".join(
-        f"{shown.letter(index)} {name}: {part:.0%}"
-        for index, (name, part) in enumerate(zip(shown.names, parts, strict=False))
+        f"{shown.letter(index)} {shown.names[index]}: {parts[index]:.0%}" for index in shown.speaking
     )
-    alt = words("The picture; in color, which network is the strongest at each place. {places}", places=places)
-    explained = words("Each place has the color of its strongest network; the clearer, the more it stands out.")
+    alt = words(
+        "The picture; in color, which network is the strongest at each place. {places}", places=places
+    )
+    explained = words(
+        "Each place has the color of its strongest network; the clearer, the more it stands out."
+    )
     if len(drawn) == 1:
         explained = words("One network alone was composed, so it speaks everywhere and nothing is colored.")
     return (
         f'<section class="who">{_figure(painted, alt)}<div><h3>{escape(words("Who spoke where"))}</h3>'
         f"<p>{escape(step_line(looked, words))}</p>{_legend(looked, shown, parts, words)}"
-        f'<p class="note">{escape(explained)}</p></div></section>'
+        f'<p class="note">{escape(explained)}</p>{_maps(looked, maps, shown, words)}</div></section>'
     )
 
 
-def maps_html(looked: Looked, shown: Shown, words: Words) -> str:
-    """The weight of every network over the picture, all on one scale; nothing where nothing was composed."""
-    maps = maps_at(looked)
-    if maps is None or not shown.names:
-        return ""
+def _maps(looked: Looked, maps: Floats, shown: Shown, words: Words) -> str:
+    """The weight of every network over the picture, all on one scale."""
     picture = page_size(picture_of(looked, maps), MAP_SIDE)
     picture.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.NEAREST)
     scale = scale_of([maps[list(shown.places)]])
     figures = []
-    for index, (place, name) in enumerate(zip(shown.places, shown.names, strict=True)):
+    for index in shown.speaking:
+        place, name = shown.places[index], shown.names[index]
         lowest, highest = maps[place].min(), maps[place].max()
         alt = words(
             "Weight of {name} over the picture, from {low} to {high}",
@@ -89,13 +90,15 @@ def maps_html(looked: Looked, shown: Shown, words: Words) -> str:
         )
         caption = f"{chip(shown.letter(index), index)}<span>{escape(name)}</span>"
         figures.append(_figure(overlay(picture, maps[place], scale, picture.size), alt, caption))
-    left_out = ""
+    notes = []
     if shown.left_out:
-        text = words("{count} more networks with less weight are not drawn.", count=shown.left_out)
-        left_out = f'<p class="note">{escape(text)}</p>'
+        notes.append(words("{count} more networks with less weight are not drawn.", count=shown.left_out))
+    if shown.silent:
+        notes.append(words("Without weight at all steps: {names}", names=shown.silent_names))
+    said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
     return (
-        f"<section><h3>{escape(words('How loudly each network spoke'))}</h3>"
-        f'<div class="maps">{"".join(figures)}</div>{_scale(scale, len(maps), words)}{left_out}</section>'
+        f'<h3 class="second">{escape(words("How loudly each network spoke"))}</h3>'
+        f'<div class="maps">{"".join(figures)}</div>{_scale(scale, len(maps), words)}{said}'
     )
 
 
@@ -103,8 +106,8 @@ def _legend(looked: Looked, shown: Shown, parts: Sequence[float], words: Words) 
     steps = looked.steps if looked.at is None else [looked.at]
     weights = means(series(steps, looked.image, shown.places, "weight"))
     rows = []
-    for index, name in enumerate(shown.names):
-        weight = weights[index]
+    for index in shown.speaking:
+        name, weight = shown.names[index], weights[index]
         rows.append(
             f'<tr><th scope="row"><span>{chip(shown.letter(index), index)}<span>{escape(name)}</span></span>'
             f"</th><td>{parts[index]:.0%}</td><td>{'–' if weight is None else f'{weight:.2f}'}</td></tr>"

@@ -18,9 +18,7 @@ from loratorio_ext.ui.inspector.weights import Shown, maps_of, shares, shown_net
 LONGEST_NAME: Final = 60
 
 
-def overlay_with_legend(
-    picture: Image.Image, report: Report, image: int, words: Words
-) -> Image.Image | None:
+def overlay_with_legend(picture: Image.Image, report: Report, image: int, words: Words) -> Image.Image | None:
     """Who spoke where, mean over the steps, with the networks' names and shares below.
 
     Args:

@@ -26,7 +26,7 @@ def step_line(looked: Looked, words: Words) -> str:
             return words("The only step, {done}", done=mode_line(looked.steps[0], words))
         return words("Mean over all {count} steps", count=len(looked.steps))
     return words(
-        "Step {step} of {count}: {done}, {rows} rows in {calls} calls, {seconds} seconds",
+        "Step {step} of {count}: {done} (rows: {rows}, model calls: {calls}, seconds: {seconds})",
         step=looked.step,
         count=len(looked.steps),
         done=mode_line(step, words),

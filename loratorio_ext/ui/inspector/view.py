@@ -11,7 +11,7 @@ from loratorio_ext.ui.inspector.chosen import chosen_html
 from loratorio_ext.ui.inspector.curves import curves_html
 from loratorio_ext.ui.inspector.facts import cost_html, networks_html, notes_html, settings_html
 from loratorio_ext.ui.inspector.looked import Choice, Looked, look
-from loratorio_ext.ui.inspector.maps_html import maps_html, who_html
+from loratorio_ext.ui.inspector.maps_html import who_html
 from loratorio_ext.ui.inspector.weights import shown_networks
 
 
@@ -35,12 +35,10 @@ def view(record: Record, choice: Choice, words: Words) -> str:
         shown = shown_networks(report, looked.steps, looked.image)
         parts += [
             who_html(looked, shown, words),
-            maps_html(looked, shown, words),
             curves_html(looked, shown, words),
             chosen_html(looked, shown, words),
             cost_html(looked, words),
-            networks_html(report, words),
-            settings_html(report, words),
+            f'<section class="pair">{networks_html(report, words)}{settings_html(report, words)}</section>',
         ]
     parts.append(notes_html(looked, words))
     return _framed("".join(parts))
@@ -50,9 +48,7 @@ def nothing_yet(words: Words, *, kept: bool) -> str:
     """The page before the first run; `kept`: whether the server keeps runs at all."""
     title = escape(words("There is no run to look at yet"))
     if not kept:
-        why = words(
-            "This server keeps no runs: “Runs kept for the inspector” is 0. Set it to 1 or more in the settings."
-        )
+        why = words("This server keeps no runs: “Runs kept for the inspector” is 0. Set it to 1 or more.")
         return _framed(f'<div class="card"><h3>{title}</h3><p>{escape(why)}</p></div>')
     steps = (
         words("Tick LoRAtorio below the prompt."),

@@ -26,11 +26,24 @@ class Shown:
         places: their places among the composed networks.
         names: their names, as strangers wrote them.
         left_out: how many others took part and are not drawn.
+        silent: which of those above, counted from 0, had no weight at any step; they keep their letters and
+            colours, so that these are the same for all pictures of a run.
     """
 
     places: tuple[int, ...]
     names: tuple[str, ...]
     left_out: int
+    silent: frozenset[int]
+
+    @property
+    def speaking(self) -> tuple[int, ...]:
+        """Which of the networks, counted from 0, are to be told about."""
+        return tuple(index for index in range(len(self.places)) if index not in self.silent)
+
+    @property
+    def silent_names(self) -> str:
+        """The names of those that had no weight, for a sentence."""
+        return ", ".join(self.names[index] for index in sorted(self.silent))
 
     def letter(self, index: int) -> str:
         """The letter of a drawn network, counted from 0: the cue beside its colour."""
@@ -40,18 +53,23 @@ class Shown:
 def shown_networks(report: Report, steps: Sequence[StepReport], image: int) -> Shown:
     """All composed networks, or those with most weight in this image where there are too many."""
     count = len(report.composed)
-    places = range(count)
-    if count > LARGEST:
-        course = series(steps, image, range(count), "weight")
-        total = [sum(value or 0.0 for value in line) for line in course]
-        loudest = sorted(places, key=lambda place: -total[place])[:LARGEST]
-        return _shown(report, sorted(loudest))
-    return _shown(report, places)
-
-
-def _shown(report: Report, places: Sequence[int]) -> Shown:
+    course = series(steps, image, range(count), "weight")
+    places = range(count) if count <= LARGEST else _loudest(course)
     names = tuple(report.composed[place] for place in places)
-    return Shown(tuple(places), names, len(report.composed) - len(names))
+    acted = {name for step in steps if image < len(step.chosen) for name in step.chosen[image]}
+    silent = frozenset(
+        index
+        for index, place in enumerate(places)
+        if names[index] not in acted and not any(value for value in course[place])
+    )
+    return Shown(
+        tuple(places), names, count - len(names), silent if len(silent) < len(names) else frozenset()
+    )
+
+
+def _loudest(course: Sequence[Sequence[float | None]]) -> list[int]:
+    total = [sum(value or 0.0 for value in line) for line in course]
+    return sorted(sorted(range(len(course)), key=lambda place: -total[place])[:LARGEST])
 
 
 def series(
