@@ -101,10 +101,6 @@ def line_chart(
         parts.append(
             f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y(guide):.1f}" y2="{y(guide):.1f}" class="guide"/>'
         )
-        parts.append(
-            f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">'
-            f"{escape(labels.equal)}</text>"
-        )
     ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
     heights = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
@@ -117,6 +113,11 @@ def line_chart(
         parts.append(
             f'<text x="{LEFT + wide + 9}" y="{heights[index] + 4:.1f}" class="name">'
             f'<tspan fill="{colour}">●</tspan> {escape(name)}</text>'
+        )
+    if guide is not None:  # above the lines, which cross it
+        parts.append(
+            f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">'
+            f"{escape(labels.equal)}</text>"
         )
     return "".join([*parts, "</svg>"])
 

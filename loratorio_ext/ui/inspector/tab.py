@@ -69,9 +69,15 @@ def _build(server: Server, prefix: str) -> _Tab:
             label=words("Run"),
             info=words("Number, time and first words of the prompt; the newest stands first."),
             interactive=True,
+            scale=4,
             elem_id=f"{prefix}_run",
         )
-        refresh = gr.Button("🔄 " + words("Refresh and show the newest run"), elem_id=f"{prefix}_refresh")
+        refresh = gr.Button(
+            "🔄 " + words("Refresh and show the newest run"),
+            scale=1,
+            min_width=200,
+            elem_id=f"{prefix}_refresh",
+        )
     with gr.Row():
         picture = gr.Dropdown(
             choices=list(page.pictures),
@@ -148,10 +154,17 @@ def _connect(tab: _Tab, server: Server) -> None:
     # What the program sets is no input: only the user's own choice starts another round.
     for one in (tab.run, tab.picture, tab.sampling_pass):
         one.input(follow, tab.choice, tab.shown, queue=False)
-    # Change, not release: the keyboard moves sliders too.
+    # Change, not release: the keyboard moves sliders too. Answers of gradio 3 may overtake each other, so each
+    # is followed by one for the values that the sliders have by then; 4 and later send the last one anyway.
     for one in (tab.step, tab.strength):
-        one.change(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
+        moved = one.change(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
+        if _overtakes():
+            moved.then(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
     tab.make.click(write, tab.choice, [tab.files], queue=False)
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:
         Context.root_block.load(newest, [tab.strength], tab.shown, queue=False)
+
+
+def _overtakes() -> bool:
+    return str(gr.__version__).startswith("3.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from importlib import resources
+from typing import Final
 
 from loratorio_ext.server.record import Record
 from loratorio_ext.server.words import Words
@@ -13,6 +14,8 @@ from loratorio_ext.ui.inspector.facts import cost_html, networks_html, notes_htm
 from loratorio_ext.ui.inspector.looked import Choice, Looked, look
 from loratorio_ext.ui.inspector.maps_html import who_html
 from loratorio_ext.ui.inspector.weights import shown_networks
+
+_CLASS: Final = "loratorio-inspector"
 
 
 def view(record: Record, choice: Choice, words: Words) -> str:
@@ -71,7 +74,9 @@ def gone(number: int, words: Words) -> str:
 
 def _framed(body: str) -> str:
     style = resources.files(__package__).joinpath("inspector.css").read_text("utf-8")
-    return f'<div class="loratorio-inspector"><style>{style}</style>{body}</div>'
+    # gradio's own rules for tables and lists inside HTML are nearly as specific as three classes.
+    style = style.replace(f".{_CLASS}", f".{_CLASS}" * 3)
+    return f'<div class="{_CLASS}"><style>{style}</style>{body}</div>'
 
 
 def _head(looked: Looked, words: Words) -> str:
