@@ -154,8 +154,8 @@ def _connect(tab: _Tab, server: Server) -> None:
     # What the program sets is no input: only the user's own choice starts another round.
     for one in (tab.run, tab.picture, tab.sampling_pass):
         one.input(follow, tab.choice, tab.shown, queue=False)
-    # Change, not release: the keyboard moves sliders too. Answers of gradio 3 may overtake each other, so each
-    # is followed by one for the values that the sliders have by then; 4 and later send the last one anyway.
+    # Change, not release: the keyboard moves sliders too. Answers of gradio 3 may overtake each other, so
+    # each is followed by one for the values that the sliders have by then; later ones keep the order.
     for one in (tab.step, tab.strength):
         moved = one.change(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
         if _overtakes():

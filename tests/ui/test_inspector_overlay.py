@@ -1,0 +1,96 @@
+"""The picture of who spoke where with its legend, and the letters in pictures."""
+
+from __future__ import annotations
+
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFont
+
+from loratorio_ext.plots.colours import NETWORKS, network_colour, rgb
+from loratorio_ext.server.words import Words
+from loratorio_ext.ui.inspector.lettering import badge, ink_on, text_mask
+from loratorio_ext.ui.inspector.overlay import overlay_with_legend
+
+GREY = Image.new("RGB", (512, 384), (120, 120, 120))
+
+
+def count_of(image: Image.Image, colour: str) -> int:
+    near = np.abs(np.asarray(image.convert("RGB")).astype(int) - rgb(colour)).sum(-1) < 12
+    return int(near.sum())
+
+
+def test_the_legend_stands_below_the_picture(make: SimpleNamespace) -> None:
+    report = make.report(["left", "right"], [make.step(0, make.halves())])
+    image = overlay_with_legend(GREY, report, 0, Words())
+    assert image is not None
+    assert image.width == 512
+    assert 384 < image.height < 460
+    below = image.crop((0, 384, image.width, image.height))
+    assert count_of(below, network_colour(0)) > 50
+    assert count_of(below, network_colour(1)) > 50
+    pixels = np.asarray(image).astype(int)
+    assert pixels[5, 5, 2] - pixels[5, 5, 0] > 60  # blue at the left
+    assert pixels[5, 506, 0] - pixels[5, 506, 2] > 60  # orange at the right
+
+
+def test_it_is_the_mean_of_the_steps_for_the_right_image(make: SimpleNamespace) -> None:
+    maps = np.concatenate([make.halves(), 1 - make.halves()], axis=1)
+    report = make.report(["a", "b"], [make.step(0, maps, image_of=(0, 1))])
+    first, second = (overlay_with_legend(GREY, report, image, Words()) for image in (0, 1))
+    assert first is not None
+    assert second is not None
+    top = (0, 0, 512, 60)
+    assert (np.asarray(first.crop(top))[:, ::-1] == np.asarray(second.crop(top))).mean() > 0.95
+
+
+@pytest.mark.parametrize("mode", ["merged", "base"])
+def test_without_maps_there_is_none(make: SimpleNamespace, mode: str) -> None:
+    assert overlay_with_legend(GREY, make.report(["a"], [make.step(0, mode=mode)]), 0, Words()) is None
+    assert overlay_with_legend(GREY, make.report([], []), 0, Words()) is None
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 16), (1024, 640), (40, 2000)])
+@pytest.mark.parametrize("names", [["a", "b"], ["n" * 500, "日本 <b>\n"]])
+def test_any_size_and_any_names(make: SimpleNamespace, size: tuple[int, int], names: list[str]) -> None:
+    report = make.report(names, [make.step(0, make.halves())])
+    image = overlay_with_legend(Image.new("RGBA", size), report, 0, Words())
+    assert image is not None
+    assert image.mode == "RGB"
+    assert image.width >= size[0]
+
+
+def test_a_large_pool_names_the_others_in_the_language(make: SimpleNamespace) -> None:
+    report = make.report([str(i) for i in range(20)], [make.step(0, np.full((20, 1, 2, 2), 0.05))])
+    words = Words(MappingProxyType({"all others": "x" * 40}))
+    german, english = (overlay_with_legend(GREY, report, 0, one) for one in (words, Words()))
+    assert german is not None
+    assert english is not None
+    assert german.size != english.size or (np.asarray(german) != np.asarray(english)).any()
+
+
+@pytest.mark.parametrize("colour", NETWORKS)
+def test_letters_can_be_read_on_every_colour(colour: str) -> None:
+    def luminance(one: tuple[int, int, int]) -> float:
+        return float(np.dot((0.2126, 0.7152, 0.0722), (np.array(one) / 255) ** 2.2))
+
+    light, dark = sorted((luminance(ink_on(colour)), luminance(rgb(colour))), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) > 3
+    assert count_of(badge("A", colour, 32), colour) > 200
+
+
+def test_an_old_pillow_writes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = ImageFont.load_default
+
+    def old(*arguments: Any, **named: Any) -> Any:
+        if arguments or named:
+            raise TypeError("load_default() got an unexpected keyword argument 'size'")
+        return new(10)
+
+    monkeypatch.setattr(ImageFont, "load_default", old)
+    for text in ("A", "日本", "", "long " * 50):
+        mask = text_mask(text, 20)
+        assert mask.height == 20
+        assert (np.asarray(mask).max() > 100) == bool(text)
