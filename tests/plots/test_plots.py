@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -154,3 +155,15 @@ def test_a_line_stops_where_it_has_no_value() -> None:
     assert svg.count("<polyline") == 2
     assert "a &lt;b&gt;" in svg
     assert charts.line_chart([], [], title="nothing").endswith("</svg>")
+
+
+def test_a_chart_marks_a_step_and_speaks_another_language() -> None:
+    labels = charts.Labels("Schritt 1", "Schritt {count} <", "gleich")
+    svg = charts.line_chart(["b"], [[0.5, None, 0.5]], title="t", guide=0.2, mark=2, labels=labels, slots=[1])
+    assert svg.count('class="mark"') == 1
+    assert "Schritt 3 &lt;" in svg
+    assert "gleich" in svg
+    assert f'stroke="{network_colour(1)}"' in svg
+    assert svg.count("<polyline") == 2
+    assert all(points.count(",") == 2 for points in re.findall(r'points="([^"]+)"', svg))  # dots
+    assert 'class="mark"' not in charts.line_chart(["b"], [[0.5]], title="t", mark=3)

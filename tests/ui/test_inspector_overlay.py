@@ -81,15 +81,22 @@ def test_letters_can_be_read_on_every_colour(colour: str) -> None:
     assert count_of(badge("A", colour, 32), colour) > 200
 
 
-def test_an_old_pillow_writes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = ImageFont.load_default
+@pytest.mark.parametrize("has_fonts", [True, False])
+def test_an_old_pillow_writes_too(monkeypatch: pytest.MonkeyPatch, has_fonts: bool) -> None:
+    # The font of Pillow 9, under its own name since there is another one.
+    bitmap = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)
 
     def old(*arguments: Any, **named: Any) -> Any:
         if arguments or named:
             raise TypeError("load_default() got an unexpected keyword argument 'size'")
-        return new(10)
+        return bitmap()
+
+    def no_font(*arguments: Any, **named: Any) -> Any:
+        raise OSError("cannot open resource")
 
     monkeypatch.setattr(ImageFont, "load_default", old)
+    if not has_fonts:
+        monkeypatch.setattr(ImageFont, "truetype", no_font)
     for text in ("A", "日本", "", "long " * 50):
         mask = text_mask(text, 20)
         assert mask.height == 20

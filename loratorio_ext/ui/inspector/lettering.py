@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
@@ -9,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from loratorio_ext.plots.colours import rgb
 from loratorio_ext.plots.pictures import INK, PAPER
 
+# What Linux, Windows and macOS usually have.
+_COMMON_FONTS: Final = ("DejaVuSans.ttf", "arial.ttf", "Arial.ttf", "Helvetica.ttc")
 Colour = tuple[int, int, int]
 _BRIGHT: Final = 0.36  # relative luminance from which dark letters can be read better than white ones
 
@@ -22,11 +25,8 @@ def ink_on(colour: str) -> Colour:
 
 def text_mask(text: str, height: int) -> Image.Image:
     """The text as a mask ("L", white on black), its lines `height` pixels high."""
-    try:
-        font = ImageFont.load_default(size=round(height * 0.8))
-        shown = text
-    except TypeError:  # before Pillow 10.1 there is one font, of one size, with Latin letters alone
-        font = ImageFont.load_default()
+    font, shown = _font(round(height * 0.8)), text
+    if not isinstance(font, ImageFont.FreeTypeFont):
         shown = text.encode("latin-1", "replace").decode("latin-1")
     left, _, right, _ = font.getbbox(shown or " ")
     _, top, _, bottom = font.getbbox("Ag|")
@@ -34,6 +34,16 @@ def text_mask(text: str, height: int) -> Image.Image:
     ImageDraw.Draw(mask).text((-left, -top), shown, 255, font)
     width = max(1, round(mask.width * height / mask.height))
     return mask.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        return ImageFont.load_default(size=size)
+    except TypeError:  # before Pillow 10.1 its own font has one small size and Latin letters alone
+        for name in _COMMON_FONTS:
+            with suppress(OSError):  # this system has another one
+                return ImageFont.truetype(name, size)
+        return ImageFont.load_default()
 
 
 def badge(letter: str, colour: str, side: int) -> Image.Image:

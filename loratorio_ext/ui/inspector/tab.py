@@ -107,6 +107,7 @@ def _build(server: Server, prefix: str) -> _Tab:
             label=words("Step"),
             info=words("Which step to look at. 0: the mean over all steps."),
             interactive=True,
+            min_width=260,
             elem_id=f"{prefix}_step",
         )
         strength = gr.Slider(
@@ -117,6 +118,7 @@ def _build(server: Server, prefix: str) -> _Tab:
             label=words("Strength of colors"),
             info=words("How much the colors cover the picture. 0: the picture alone. 1: colors on grey."),
             interactive=True,
+            min_width=260,
             elem_id=f"{prefix}_strength",
         )
     html = gr.HTML(value=page.html, elem_id=f"{prefix}_view")
