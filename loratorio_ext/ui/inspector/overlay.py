@@ -45,7 +45,7 @@ def overlay_with_legend(picture: Image.Image, report: Report, image: int, words:
 
 def with_legend(painted: Image.Image, shown: Shown, parts: list[float], words: Words) -> Image.Image:
     """A picture with a strip below: each network's letter, colour, name and part of the picture, 0 … 1."""
-    row = max(20, min(painted.size) // 16)
+    row = min(max(20, min(painted.size) // 18), 56)
     gap = row // 4
     names = [*shown.names, *([words("all others")] if shown.left_out else [])]
     entries = []
