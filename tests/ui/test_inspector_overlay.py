@@ -46,6 +46,15 @@ def test_it_is_the_mean_of_the_steps_for_the_right_image(make: SimpleNamespace) 
     assert (np.asarray(first.crop(top))[:, ::-1] == np.asarray(second.crop(top))).mean() > 0.95
 
 
+def test_who_never_spoke_is_not_named(make: SimpleNamespace) -> None:
+    maps = np.concatenate([make.halves(), np.zeros((1, 1, 4, 4))])
+    report = make.report(["a", "b", "silent"], [make.step(0, maps, chosen=[[True], [True], [False]])])
+    image = overlay_with_legend(GREY, report, 0, Words())
+    assert image is not None
+    below = image.crop((0, 384, image.width, image.height))
+    assert [count_of(below, network_colour(index)) > 50 for index in range(3)] == [True, True, False]
+
+
 @pytest.mark.parametrize("mode", ["merged", "base"])
 def test_without_maps_there_is_none(make: SimpleNamespace, mode: str) -> None:
     assert overlay_with_legend(GREY, make.report(["a"], [make.step(0, mode=mode)]), 0, Words()) is None

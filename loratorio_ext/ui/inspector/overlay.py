@@ -50,6 +50,8 @@ def with_legend(painted: Image.Image, shown: Shown, parts: list[float], words: W
     names = [*shown.names, *([words("all others")] if shown.left_out else [])]
     entries = []
     for index, (name, part) in enumerate(zip(names, parts, strict=True)):
+        if index in shown.silent:
+            continue
         letter = shown.letter(index) if index < len(shown.names) else "+"
         short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
         entries.append(
