@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from PIL import Image
-from torch import Tensor
 
 from loratorio_ext.api.question import Question, Refusal
-from loratorio_ext.plots.pictures import heat, scale_of, territories
+from loratorio_ext.plots.pictures import Maps, heat, scale_of, territories
 from loratorio_ext.run import Report
 from loratorio_ext.server.record import PassRecord, PictureRecord, Record
 
@@ -46,8 +45,7 @@ def map_of_network(question: Question) -> bytes:
     maps = _maps(question, one.report)
     place = question.number("network")
     _at(one.report.composed, place, "network")
-    values = maps.numpy()
-    return _png(heat(values[place], scale_of(list(values)), _size(maps, question.number("size"))))
+    return _png(heat(maps[place], scale_of(list(maps)), _size(maps, question.number("size"))))
 
 
 def map_of_all(question: Question) -> bytes:
@@ -59,7 +57,7 @@ def map_of_all(question: Question) -> bytes:
     drawn = next((picture for picture in pictures if _shows(picture, one, question.number("image"))), None)
     # A cancelled run has maps and no picture.
     ground = Image.new("RGB", size, _GREY) if drawn is None else drawn.image
-    return _png(territories(ground, maps.numpy(), size))
+    return _png(territories(ground, maps, size))
 
 
 def _short(record: Record) -> dict[str, object]:
@@ -99,7 +97,7 @@ def _at(found: Sequence[_One], place: int, what: str) -> _One:
     raise Refusal(404, f"there is no {what} {place}; {allowed}")
 
 
-def _maps(question: Question, report: Report) -> Tensor:
+def _maps(question: Question, report: Report) -> Maps:
     """Weights [N, h, w] of the step that was asked for, else of the last step with maps."""
     image = question.number("image")
     maps = {step.index: found for step in report.steps if (found := step.maps_of(image)) is not None}
@@ -114,14 +112,14 @@ def _maps(question: Question, report: Report) -> Tensor:
         raise Refusal(
             404, f"step {step} has no map; those with one are {', '.join(steps[:_MOST_STEPS_SHOWN])}{more}"
         )
-    return maps[step]
+    return maps[step].numpy()
 
 
 def _shows(picture: PictureRecord, one: PassRecord, image: int) -> bool:
     return (picture.batch, picture.place) == (one.batch, image)
 
 
-def _size(maps: Tensor, longest: int) -> tuple[int, int]:
+def _size(maps: Maps, longest: int) -> tuple[int, int]:
     """Width and height in the map's proportions."""
     height, width = maps.shape[1:]
     side = max(height, width)

@@ -138,3 +138,18 @@ def picture_of() -> Callable[[Any], Image.Image]:
         return Image.open(io.BytesIO(answer.content)).convert("RGB")
 
     return read
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """refused(answer, status, *words): it is a refusal in the one form, and its text has the words."""
+
+    def check(answer: Any, status: int, *words: str) -> None:
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        assert list(answer.json()) == ["detail"]
+        detail = answer.json()["detail"]
+        assert isinstance(detail, str) and len(detail) < 600
+        assert [word for word in words if word not in detail] == []
+
+    return check
