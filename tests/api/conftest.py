@@ -85,11 +85,11 @@ def observed(index: int, images: int) -> Observed:
 
 
 def runs() -> list[FinishedRun]:
-    picture = Image.new("RGB", (80, 40), (200, 30, 30))
+    pictures = [Image.new("RGB", (80, 40), colour) for colour in ((255, 255, 255), (200, 30, 30))]
     whole = FinishedRun(
         "anna <lora:anna:1> and night <lora:night:0.5>",
         "Steps: 3",
-        tuple(picture_record(picture, 0, place, 7 + place) for place in range(2)),
+        tuple(picture_record(picture, 0, place, 7 + place) for place, picture in enumerate(pictures)),
         (PassRecord(0, False, small_report(images=2)), PassRecord(0, True, small_report(composed_steps=()))),
         ("said under the picture",),
     )

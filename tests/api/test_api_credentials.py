@@ -63,3 +63,8 @@ def test_no_header_opens_the_door(header: str | None) -> None:
     assert not may_ask({"me": "a password that nobody guesses"}, header)
     assert not may_ask({}, header)
     assert may_ask(None, header)
+
+
+def test_an_empty_password_must_be_said() -> None:
+    assert may_ask({"a": ""}, basic("a", ""))
+    assert not may_ask({"a": ""}, "Basic " + base64.b64encode(b"a").decode())

@@ -152,9 +152,9 @@ def test_everything_else_stays_as_it_was() -> None:
 
 
 def test_twice_is_as_once(api: Api) -> None:
-    before = list(api.app.router.routes)
+    before = list(map(id, api.app.router.routes))  # routes are equal when their paths and functions are
     refuse_wrong_arguments(api.app)
-    assert list(api.app.router.routes) == before
+    assert list(map(id, api.app.router.routes)) == before
 
 
 def test_a_host_without_these_routes() -> None:

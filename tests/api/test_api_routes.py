@@ -144,6 +144,8 @@ def test_territories(client: TestClient, picture_of: Callable[[Any], Image.Image
     red, _, blue = picture.getpixel((60, 5))  # type: ignore[misc]
     assert red > blue
     assert client.get(path, params={"step": 0}).content != client.get(path, params={"step": 2}).content
+    # Over the picture of its own place.
+    assert client.get("reports/1/territories/0/1.png").content != client.get(path).content
     # A cancelled run has maps and no picture.
     assert picture_of(client.get("reports/2/territories/0/0.png")).size == (512, 256)
 
