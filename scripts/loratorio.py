@@ -7,9 +7,10 @@ from typing import Any
 from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
+from loratorio_ext.arguments import settings_from_arguments
 from loratorio_ext.hosts.find import callbacks_of_this_webui, host_of_this_webui
+from loratorio_ext.ui import xyz
 from loratorio_ext.ui.accordion import build_panel
-from loratorio_ext.ui.arguments import settings_from_arguments
 
 
 class LoRAtorio(scripts.Script):
@@ -37,7 +38,7 @@ class LoRAtorio(scripts.Script):
     def process(self, p: Any, *args: object) -> None:
         """A generation begins."""
         try:
-            settings = settings_from_arguments(args)
+            settings = xyz.settings_with_axes(p, settings_from_arguments(args))
         except ValueError as error:
             self._host.refuse(p, str(error))
         else:
@@ -70,6 +71,8 @@ def register() -> None:
     if callbacks is not None:
         script_callbacks.on_cfg_denoiser(callbacks.before_call)
         script_callbacks.on_cfg_denoised(callbacks.after_call)
+    # By then the WebUI has read every script, whatever their order.
+    script_callbacks.on_before_ui(lambda: xyz.register(xyz.find_plot(scripts.scripts_data)))
 
 
 register()

@@ -4,6 +4,7 @@ import logging
 
 denoiser_callbacks = []
 denoised_callbacks = []
+before_ui_callbacks = []
 errors = []
 
 
@@ -35,6 +36,10 @@ def on_cfg_denoiser(callback, *, name=None):
 
 def on_cfg_denoised(callback, *, name=None):
     denoised_callbacks.append(callback)
+
+
+def on_before_ui(callback, *, name=None):
+    before_ui_callbacks.append(callback)
 
 
 def call(callbacks, params):

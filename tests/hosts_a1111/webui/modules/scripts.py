@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+from collections import namedtuple
+
 AlwaysVisible = object()
+
+ScriptClassData = namedtuple("ScriptClassData", ["script_class", "path", "basedir", "module"])
+
+scripts_data = []
 
 
 class Script:

@@ -1,0 +1,70 @@
+"""Who may ask."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.api import add_routes
+from loratorio_ext.api.body import LARGEST_BODY
+from loratorio_ext.api.credentials import may_ask
+from loratorio_ext.server.server import Server
+
+Refused = Callable[..., None]
+MAPS = "reports/1/maps/0/0/0.png"
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def with_password(server: Server) -> TestClient:
+    app = FastAPI()
+    add_routes(app, server, credentials={"me": "s:cret", "yöu": "✓"})
+    return TestClient(app, base_url="http://testserver/loratorio/v1/")
+
+
+@pytest.mark.parametrize(
+    "path", ["version", "reports/77", "reports?limit=0", MAPS, "reports/1/pictures/0.png"]
+)
+def test_who_may_ask(refused: Refused, server: Server, path: str) -> None:
+    client = with_password(server)
+    for header in (
+        None,
+        "",
+        "Basic",
+        "Basic !!!",
+        "Bearer x",
+        basic("me", "wrong"),
+        basic("", ""),
+        "Basic YQ==",
+    ):
+        answer = client.get(path, headers={} if header is None else {"authorization": header})
+        refused(answer, 401, "Incorrect")
+        assert answer.headers["www-authenticate"] == "Basic"
+    for user, password in (("me", "s:cret"), ("yöu", "✓")):
+        answer = client.get(path, headers={"authorization": basic(user, password)})
+        assert answer.status_code == {"reports/77": 404, "reports?limit=0": 422}.get(path, 200)
+
+
+def test_no_body_is_read_of_strangers(refused: Refused, server: Server) -> None:
+    refused(with_password(server).post("estimate", content=b"x" * 2 * LARGEST_BODY), 401)
+
+
+@settings(max_examples=100, deadline=None)
+@given(header=st.none() | st.text() | st.binary().map(lambda b: "Basic " + base64.b64encode(b).decode()))
+def test_no_header_opens_the_door(header: str | None) -> None:
+    assert not may_ask({"me": "a password that nobody guesses"}, header)
+    assert not may_ask({}, header)
+    assert may_ask(None, header)
+
+
+def test_an_empty_password_must_be_said() -> None:
+    assert may_ask({"a": ""}, basic("a", ""))
+    assert not may_ask({"a": ""}, "Basic " + base64.b64encode(b"a").decode())
