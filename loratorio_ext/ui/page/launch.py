@@ -1,0 +1,82 @@
+"""Opens the page to browsers, and waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+
+from loratorio_ext.server.server import Server
+from loratorio_ext.ui.page.drawing import Painter
+from loratorio_ext.ui.page.page import build_page, page_css
+from loratorio_ext.ui.page.versions import accepted
+
+# gradio's own theme asks a server of fonts; these are on every machine.
+_FONT: Final = ("ui-sans-serif", "system-ui", "sans-serif")
+_MONOSPACE: Final = ("ui-monospace", "Consolas", "monospace")
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where browsers find the page, and whether one is opened."""
+
+    host: str
+    port: int
+    open_browser: bool = False
+
+
+def serve_page(server: Server, painter: Painter, address: Address, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        server: see `build_page`.
+        painter: see `build_page`.
+        address: a port that is free.
+        ready: is called with the page's address as soon as a browser can open it.
+    """
+    look: dict[str, Any] = {"theme": _theme(), "css": page_css(), "head": page_head()}
+    blocks = build_page(server, painter, look)
+    options = accepted(
+        gr.Blocks.launch,
+        **look,
+        server_name=address.host,
+        server_port=address.port,
+        inbrowser=address.open_browser,
+        quiet=True,
+        prevent_thread_lock=True,
+        share=False,
+        ssr_mode=False,
+        show_api=False,
+        footer_links=["settings"],
+    )
+    _, url, _ = blocks.launch(**options)
+    ready(str(url))
+    try:
+        threading.Event().wait()
+    finally:
+        blocks.close(verbose=False)
+
+
+def page_head() -> str:
+    """What stands in the page's head: the scripts, in the page itself and from nowhere else."""
+    own = resources.files(__package__).joinpath("page.js").read_text("utf-8")
+    return f"<script>{own}\n{_shared_script()}</script>"
+
+
+def _shared_script() -> str:
+    """What the WebUIs load as well: in a checkout beside the package, else inside the installed one."""
+    for folder in (_PACKAGE.parent / "javascript", _PACKAGE / "javascript"):
+        file = folder / "loratorio.js"
+        if file.is_file():
+            return file.read_text("utf-8")
+    return ""
+
+
+def _theme() -> Any:
+    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE)
