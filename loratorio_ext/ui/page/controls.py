@@ -16,6 +16,7 @@ from loratorio_ext.ui.page.wish import LARGEST_CFG, LARGEST_SIDE, MOST_PICTURES,
 PREFIX: Final = "loratorio_page"
 # The name by which javascript/loratorio.js finds the prompt in every WebUI.
 PROMPT_ID: Final = "txt2img_prompt"
+NEGATIVE_ID: Final = "txt2img_neg_prompt"
 # Above this number a list is looked through by typing.
 LONG_LIST: Final = 24
 
@@ -64,7 +65,7 @@ class Sampling:
 
 
 def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptControls:
-    """Prompt, lists to click, and the two buttons."""
+    """Prompts, the list of networks, and the two buttons."""
     prompt = gr.Textbox(
         label=words("Prompt"),
         info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
@@ -72,45 +73,41 @@ def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptCont
         elem_id=PROMPT_ID,
         value=facts.examples[0] if facts.examples else "",
     )
-    with gr.Row(elem_classes=["loratorio-buttons"]):
+    find = gr.Textbox(
+        label=words("Find a network"),
+        info=words("A part of its name."),
+        visible=len(names) > LONG_LIST,
+        elem_id=f"{PREFIX}_find",
+    )
+    networks = gr.Dataset(
+        components=[gr.Textbox(visible=False)],
+        samples=[[name] for name in names],
+        label=words("Networks: a click puts the tag into the prompt, or takes it out"),
+        samples_per_page=LONG_LIST,
+        elem_id=f"{PREFIX}_networks",
+    )
+    refresh = gr.Button(
+        words("Look at the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
+    )
+    negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
+    with gr.Row():
         generate = gr.Button(words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate")
         stop = gr.Button(
             words("Stop"), variant="stop", scale=1, min_width=90, interactive=False, elem_id=f"{PREFIX}_stop"
         )
-    with gr.Accordion(
-        words("Networks and examples"), open=bool(names or facts.examples), elem_id=f"{PREFIX}_lists"
-    ):
-        find = gr.Textbox(
-            label=words("Find a network"),
-            info=words("A part of its name."),
-            visible=len(names) > LONG_LIST,
-            elem_id=f"{PREFIX}_find",
-        )
-        networks = gr.Dataset(
-            components=[gr.Textbox(visible=False)],
-            samples=[[name] for name in names],
-            label=words("Networks: a click puts the tag into the prompt, or takes it out"),
-            samples_per_page=LONG_LIST,
-            elem_id=f"{PREFIX}_networks",
-        )
-        if facts.examples:
-            gr.Examples(
-                examples=[[example] for example in facts.examples],
-                inputs=[prompt],
-                label=words("Examples"),
-                elem_id=f"{PREFIX}_examples",
-                cache_examples=False,
-            )
-        refresh = gr.Button(
-            "🔄 " + words("Look at the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
-        )
-    negative = gr.Textbox(
-        label=words("Negative prompt"),
-        info=words("What to keep away from. It has no effect with a CFG scale of 1."),
-        lines=1,
-        elem_id="txt2img_neg_prompt",
-    )
     return PromptControls(prompt, negative, find, networks, refresh, generate, stop)
+
+
+def build_examples(facts: Facts, prompt: Any, words: Words) -> None:
+    """Prompts to begin with, where the model has some."""
+    if facts.examples:
+        gr.Examples(
+            examples=[[example] for example in facts.examples],
+            inputs=[prompt],
+            label=words("Examples: a click takes one as the prompt"),
+            elem_id=f"{PREFIX}_examples",
+            cache_examples=False,
+        )
 
 
 def build_results(words: Words) -> Results:
@@ -125,6 +122,8 @@ def build_results(words: Words) -> Results:
         preview=True,
         interactive=False,
         elem_id=f"{PREFIX}_gallery",
+        # Sharing would send pictures to somebody else's server.
+        **accepted(gr.Gallery.__init__, show_share_button=False, buttons=["download", "fullscreen"]),
     )
     infotext = gr.Textbox(
         label=words("Infotext of the picture"),

@@ -79,4 +79,16 @@ def _shared_script() -> str:
 
 
 def _theme() -> Any:
-    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE)
+    """gradio's own, with enough contrast for small letters and for white ones on buttons."""
+    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )

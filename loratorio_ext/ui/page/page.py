@@ -12,7 +12,7 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.ui.accordion import build_panel
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.page.boxed import boxed_accordion
-from loratorio_ext.ui.page.controls import PREFIX, build_prompt, build_results, build_sampling
+from loratorio_ext.ui.page.controls import PREFIX, build_examples, build_prompt, build_results, build_sampling
 from loratorio_ext.ui.page.drawing import Painter
 from loratorio_ext.ui.page.events import Parts, connect
 from loratorio_ext.ui.page.runs import Runs
@@ -44,6 +44,7 @@ def build_page(server: Server, painter: Painter, look: dict[str, Any]) -> Any:
                     prompt = build_prompt(facts, list(server.networks()), words)
                     results = build_results(words)
                 with gr.Column(scale=5, min_width=320):
+                    build_examples(facts, prompt.prompt, words)
                     sampling = build_sampling(facts, words)
 
                     def accordion(value: bool, *, label: str, elem_id: str) -> Any:
