@@ -1,71 +1,93 @@
-"""LoRAtorio in the WebUI: the panel under the prompt, and the hooks of a generation."""
+"""LoRAtorio in the WebUI: the panel under the prompt, the inspector, and the hooks of a generation."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from modules import script_callbacks, scripts
+import gradio as gr
+from modules import script_callbacks, scripts, shared
 from modules.ui_components import InputAccordion
 
+from loratorio_ext.api import add_routes, refuse_wrong_arguments
 from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.hosts.find import callbacks_of_this_webui, host_of_this_webui
+from loratorio_ext.hosts.find import (
+    api_of_this_webui,
+    callbacks_of_this_webui,
+    host_of_this_webui,
+    server_of_this_webui,
+)
+from loratorio_ext.server.server import Server
 from loratorio_ext.ui import xyz
-from loratorio_ext.ui.accordion import build_panel
+from loratorio_ext.ui.inspector.overlay import overlay_with_legend
+from loratorio_ext.ui.inspector.tab import build_inspector
+from loratorio_ext.ui.options_page import add_options
+from loratorio_ext.ui.panel import build_panel
+from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
 
 
-class LoRAtorio(scripts.Script):
-    """Always visible; does nothing unless its box is ticked."""
+def script_of(server: Server) -> type[scripts.Script]:
+    """The script's class; the WebUI makes an instance for each tab, and all share the server."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._host = host_of_this_webui()
+    class LoRAtorio(scripts.Script):
+        """Always visible; does nothing unless its box is ticked."""
 
-    def title(self) -> str:
-        """Name in the API and in other extensions' lists; must not change."""
-        return "LoRAtorio"
+        def __init__(self) -> None:
+            super().__init__()
+            self._host = host_of_this_webui(server, overlay_with_legend)
+            self._around = AroundOfTab()
 
-    def show(self, is_img2img: bool) -> object:
-        """In txt2img and img2img, without being chosen."""
-        return scripts.AlwaysVisible
+        def title(self) -> str:
+            """Name in the API and in other extensions' lists; must not change."""
+            return "LoRAtorio"
 
-    def ui(self, is_img2img: bool) -> list[Any]:
-        """The controls, in the order of the settings."""
-        panel = build_panel(InputAccordion, self.elem_id)
-        self.infotext_fields = panel.infotext_fields
-        self.paste_field_names = panel.paste_fields
-        return panel.controls
+        def show(self, is_img2img: bool) -> object:
+            """In txt2img and img2img, without being chosen."""
+            return scripts.AlwaysVisible
 
-    def process(self, p: Any, *args: object) -> None:
-        """A generation begins."""
-        try:
-            settings = xyz.settings_with_axes(p, settings_from_arguments(args))
-        except ValueError as error:
-            self._host.refuse(p, str(error))
-        else:
-            self._host.start(p, settings)
+        def after_component(self, component: Any, **kwargs: Any) -> None:
+            """The WebUI has made a part of the tab."""
+            self._around.notice(component, kwargs.get("elem_id"), self.is_img2img)
 
-    def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
-        """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
-        self._host.networks_activated(p, kwargs["extra_network_data"])
+        def ui(self, is_img2img: bool) -> list[Any]:
+            """The controls, in the order of the settings."""
+            panel = build_panel(InputAccordion, self.elem_id, server, self._around.take())
+            self.infotext_fields = panel.infotext_fields
+            self.paste_field_names = panel.paste_fields
+            return panel.controls
 
-    def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
-        """The prompts are encoded next."""
-        self._host.before_encoding(p)
+        def process(self, p: Any, *args: object) -> None:
+            """A generation begins."""
+            try:
+                settings = xyz.settings_with_axes(p, settings_from_arguments(args))
+            except ValueError as error:
+                self._host.refuse(p, str(error))
+            else:
+                self._host.start(p, settings)
 
-    def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
-        """A sampler begins."""
-        self._host.before_sampling(p, kwargs["x"])
+        def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
+            """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
+            self._host.networks_activated(p, kwargs["extra_network_data"])
 
-    def post_sample(self, p: Any, ps: Any, *args: object) -> None:
-        """The latents are there."""
-        self._host.sampled(p)
+        def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
+            """The prompts are encoded next."""
+            self._host.before_encoding(p)
 
-    def postprocess(self, p: Any, processed: Any, *args: object) -> None:
-        """The pictures are there."""
-        self._host.finished(p, processed)
+        def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
+            """A sampler begins."""
+            self._host.before_sampling(p, kwargs["x"])
+
+        def post_sample(self, p: Any, ps: Any, *args: object) -> None:
+            """The latents are there."""
+            self._host.sampled(p)
+
+        def postprocess(self, p: Any, processed: Any, *args: object) -> None:
+            """The pictures are there."""
+            self._host.finished(p, processed)
+
+    return LoRAtorio
 
 
-def register() -> None:
+def register(server: Server) -> None:
     """Callbacks belong to this file, so that "Reload UI" removes them with it."""
     callbacks = callbacks_of_this_webui()
     if callbacks is not None:
@@ -73,6 +95,32 @@ def register() -> None:
         script_callbacks.on_cfg_denoised(callbacks.after_call)
     # By then the WebUI has read every script, whatever their order.
     script_callbacks.on_before_ui(lambda: xyz.register(xyz.find_plot(scripts.scripts_data)))
+    script_callbacks.on_ui_settings(lambda: add_options(shared.opts, shared.OptionInfo))
+    script_callbacks.on_ui_tabs(lambda: [inspector(server)])
+    script_callbacks.on_app_started(lambda demo, app: add_api(app, server))
 
 
-register()
+def inspector(server: Server) -> tuple[Any, str, str]:
+    """The tab: (its blocks, title, id)."""
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        build_inspector(server)
+    return blocks, "LoRAtorio", "loratorio"
+
+
+def add_api(app: Any, server: Server) -> None:
+    """Our routes, behind the WebUI's own password, where the WebUI's API is on."""
+    api = api_of_this_webui()
+    if api is not None:
+        add_routes(app, server, credentials=api.credentials)
+        refuse_wrong_arguments(app)
+
+
+def start() -> type[scripts.Script]:
+    """One server for page, API and generations."""
+    server = server_of_this_webui()
+    register(server)
+    return script_of(server)
+
+
+# The WebUI looks for classes in this file.
+LoRAtorio = start()

@@ -1,0 +1,66 @@
+"""The cost line on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words
+from loratorio_ext.settings import SETTINGS
+from loratorio_ext.ui.panel.around import Around
+from loratorio_ext.ui.panel.controls import not_kept
+from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
+
+BUTTON_CLASS = "loratorio-estimate"
+"""By this ``javascript/loratorio.js`` finds the button, which it presses while the user types."""
+
+_PLACE_OF_POOL = [one.name for one in SETTINGS].index("pool")
+
+
+class CostRow:
+    """The line, and a button that brings it up to date."""
+
+    def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
+        """Build it inside the current block."""
+        start = cost_of(server, Around(), [one.default for one in SETTINGS])
+        with gr.Row(equal_height=False):
+            self._line = not_kept(gr.HTML(value=start, elem_id=elem_id("cost")))
+            self._button = gr.Button(
+                words("Show the cost"),
+                elem_id=elem_id("estimate"),
+                elem_classes=[BUTTON_CLASS],
+                scale=0,
+                size="sm",
+                min_width=140,
+            )
+
+    def connect(
+        self, server: Server, around: Around, controls: Sequence[Any], preset: Any, pool_count: Any
+    ) -> None:
+        """Keep the line, the preset's name and the pool's count current.
+
+        Args:
+            server: asked anew.
+            around: components around the panel.
+            controls: the panel's, in the order of the settings.
+            preset: the drop-down list of presets.
+            pool_count: where the number of the pool's networks stands.
+        """
+        places = len(around.inputs)
+
+        def answer(*values: object) -> list[Any]:
+            own = values[places:]
+            names = list(server.presets.all())
+            return [
+                gr.update(value=cost_of(server, around, values)),
+                gr.update(choices=names, value=preset_of(server, own)),
+                gr.update(value=count_of_pool(server, own[_PLACE_OF_POOL])),
+            ]
+
+        inputs, outputs = [*around.inputs, *controls], [self._line, preset, pool_count]
+        self._button.click(answer, inputs, outputs, queue=False, show_progress="hidden")
+        for control in controls:
+            control.change(answer, inputs, outputs, queue=False, show_progress="hidden")

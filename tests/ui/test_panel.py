@@ -1,0 +1,259 @@
+"""The panel: what its events answer, and what gradio is told of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import gradio as gr
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loratorio_ext.networks.pool import choose_pool
+from loratorio_ext.server.history import History
+from loratorio_ext.server.options import OPTIONS, Options
+from loratorio_ext.server.presets import OURS, Presets
+from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words
+from loratorio_ext.settings import SETTINGS, Settings
+from loratorio_ext.ui.options_page import PREFIX, add_options
+from loratorio_ext.ui.panel import Around, Panel, build_panel
+from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
+from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
+from loratorio_ext.ui.panel.pool_choices import picked, pool_choices, with_picked
+
+KNOWN = MappingProxyType({"star": "star", "moon": "moon", "night": "styles/night", "tint": "styles/tint"})
+DEFAULTS = tuple(one.default for one in SETTINGS)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(
+        host="test",
+        version="",
+        history=History(lambda: (0, 0)),
+        presets=Presets(tmp_path / "presets.json"),
+        networks=lambda: KNOWN,
+        refresh=lambda: None,
+        options=Options,
+        words=Words,
+        obstacle=lambda: None,
+        merged_on_top=False,
+    )
+
+
+class Accordion:
+    """As the WebUI's: a check box drawn as an accordion."""
+
+    def __init__(self, value: bool, label: str, elem_id: str) -> None:
+        self.value, self.elem_id = value, elem_id
+        self.box = gr.Checkbox(value, label=label, elem_id=f"{elem_id}-checkbox")
+        self.accordion = gr.Accordion(label=label, elem_id=elem_id)
+        self.change = self.box.change
+        self._id = self.box._id
+
+    def __enter__(self) -> Any:
+        self.accordion.__enter__()
+        return self.box
+
+    def __exit__(self, *error: Any) -> None:
+        self.accordion.__exit__(*error)
+
+
+def built(server: Server, tab: str = "txt2img") -> tuple[Panel, gr.Blocks]:
+    with gr.Blocks() as blocks:
+        around = Around(prompt=gr.Textbox(), steps=gr.Slider(1, 150, 20))
+        panel = build_panel(Accordion, lambda name: f"{tab}_{name}", server, around)
+    return panel, blocks
+
+
+def values(**changes: object) -> list[object]:
+    return list(Settings.from_dict(changes).to_dict().values())
+
+
+def words_of(html: str) -> str:
+    return re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.S)
+
+
+def answer_to(blocks: gr.Blocks, elem_id: str, event: str) -> tuple[Callable[..., Any], list[str | None]]:
+    """The function behind an event, and the ids of what it changes."""
+    ids = {number: block.elem_id for number, block in blocks.blocks.items()}
+    for function in blocks.fns.values():
+        for number, name in function.targets:
+            if ids.get(number) == elem_id and name == event:
+                return function.fn, [block.elem_id for block in function.outputs]
+    raise AssertionError(f"{elem_id} has no {event}")
+
+
+def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
+    panel, blocks = built(server)
+    assert [one.value for one in panel.controls] == list(DEFAULTS)
+    for setting in SETTINGS:
+        name = f"txt2img_{setting.name}" + ("-checkbox" if setting.name == "enabled" else "")
+        found = {
+            block.elem_id
+            for function in blocks.fns.values()
+            for block in function.outputs
+            if any(blocks.blocks[n].elem_id == name for n, event in function.targets if event == "change")
+        }
+        assert "txt2img_cost" in found, setting.name
+
+
+def test_ids_differ_between_the_tabs(server: Server) -> None:
+    ids = [
+        block.elem_id
+        for tab in ("txt2img", "img2img")
+        for block in built(server, tab)[1].blocks.values()
+        if getattr(block, "elem_id", None)
+    ]
+    assert len(ids) == len(set(ids)) > 2 * len(SETTINGS)
+
+
+def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> None:
+    around = Around(prompt=object())
+    line = words_of(
+        cost_of(server, around, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True)])
+    )
+    assert "1 network composed, 1 kept merged: 3 predictions a step instead of 2, about 1.5" in line
+    assert "Off." not in line
+    off = words_of(cost_of(server, around, ["<lora:star:1> <lora:no&:1>", *values()]))
+    assert "Off. Switched on: 1 network composed" in off
+    assert "no&amp;" in off and "no&:" not in off
+    assert "No network to compose yet" in words_of(cost_of(server, around, ["", *values()]))
+
+
+def test_what_is_in_the_way_is_said_first(server: Server) -> None:
+    blocked = replace(server, obstacle=lambda: "the UNet is <replaced>")
+    html = cost_of(blocked, Around(prompt=object()), ["<lora:star:1>", *values()])
+    assert "the UNet is &lt;replaced&gt;" in html
+    assert "<replaced>" not in html
+
+
+@pytest.mark.parametrize("changes", [{"start": 0.8, "end": 0.2}, {"temperature": None}, {"pool": "x" * 3000}])
+def test_values_that_do_not_go_together_are_named(server: Server, changes: dict[str, object]) -> None:
+    own = [changes.get(one.name, one.default) for one in SETTINGS]
+    said = words_of(cost_of(server, Around(), own))
+    assert any(name in said for name in changes)
+    assert preset_of(server, own) is None
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), max_size=24))
+def test_whatever_the_page_sends_gets_an_answer(sent: list[object]) -> None:
+    server = Server(
+        "test",
+        "",
+        History(lambda: (0, 0)),
+        Presets(None),
+        lambda: KNOWN,
+        lambda: None,
+        Options,
+        Words,
+        lambda: None,
+        True,
+    )
+    around = Around(prompt=object(), steps=object(), guidance=object(), images=object())
+    assert "loratorio-cost" in cost_of(server, around, sent)
+
+
+def test_the_preset_is_the_one_whose_values_the_controls_have(server: Server) -> None:
+    for name, preset in OURS.items():
+        assert preset_of(server, values(**preset)) == name
+        assert preset_of(server, values(**{**preset, "pool": "moon", "enabled": True})) == name
+    assert preset_of(server, values(gain=0.9)) is None
+    server.presets.save("Mine", Settings(gain=0.9))
+    assert preset_of(server, values(gain=0.9)) == "Mine"
+
+
+def test_a_preset_sets_its_controls_and_leaves_the_rest(server: Server) -> None:
+    _, blocks = built(server)
+    choose, changed = answer_to(blocks, "txt2img_preset", "input")
+    found = dict(zip(changed, choose("Large pool"), strict=True))
+    assert found["txt2img_top_k"]["value"] == 3
+    assert found["txt2img_rescan"]["value"] == 5
+    assert "txt2img_pool" not in found and "txt2img_enabled-checkbox" not in found
+    assert all("value" not in update for update in choose("gone"))
+
+
+def test_own_presets_are_saved_and_deleted_and_wrong_names_are_said(server: Server) -> None:
+    _, blocks = built(server)
+    save, _ = answer_to(blocks, "txt2img_save_preset", "click")
+    delete, _ = answer_to(blocks, "txt2img_delete_preset", "click")
+    chosen, said = save(" Mine ", *values(gain=0.9))
+    assert "Mine" in chosen["choices"] and chosen["value"] == "Mine"
+    assert "Saved as Mine" in said["value"]
+    assert "built-in" in save("Balanced", *values())[1]["value"]
+    assert "1 to 60 characters" in save("", *values())[1]["value"]
+    assert "&lt;b&gt;" in delete("<b>", *values())[1]["value"]
+    chosen, said = delete("Mine", *values(gain=0.9))
+    assert "Mine" not in chosen["choices"] and chosen["value"] is None
+
+
+def test_the_picker_writes_the_pool_and_follows_it(server: Server) -> None:
+    _, blocks = built(server)
+    choose, changed = answer_to(blocks, "txt2img_pool_list", "input")
+    assert changed == ["txt2img_pool"]
+    assert choose(["styles/*", "moon"], "sta*, tint")["value"] == "sta*, styles/*, moon"
+    assert choose(None, None)["value"] == ""
+    assert "The pool has 1 network." in count_of_pool(server, "moon, moon")
+    assert "The pool has 2 networks." in count_of_pool(server, "styles/*")
+    assert "empty" in count_of_pool(server, None)
+
+
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="/\\"), min_size=1, max_size=8
+).filter(lambda name: name.strip(". ") != "")
+
+
+@given(st.lists(st.tuples(st.lists(NAMES, max_size=2), NAMES), min_size=1, max_size=5), st.data())
+def test_whatever_is_picked_is_allowed_and_means_at_least_what_it_names(
+    files: list[tuple[list[str], str]], data: st.DataObject
+) -> None:
+    known = {name: "/".join([*folders, name]) for folders, name in files}
+    choices = pool_choices(known)
+    chosen = data.draw(st.lists(st.sampled_from(choices), unique=True, min_size=1))
+    text = with_picked("", chosen, choices)
+    assert Settings(pool=text).pool == text
+    assert picked(text, choices) == chosen
+    names, unknown = choose_pool(text, known)
+    assert not unknown
+    assert names
+
+
+def test_components_of_the_tab_are_used_once() -> None:
+    around = AroundOfTab()
+    for tab in ("txt2img", "img2img"):
+        for name in ("prompt", "steps", "cfg_scale", "batch_size", "width"):
+            around.notice(f"{tab} {name}", f"{tab}_{name}", is_img2img=False)
+    around.notice("x", None, is_img2img=False)
+    assert around.take() == Around(
+        "txt2img prompt", "txt2img steps", "txt2img cfg_scale", "txt2img batch_size"
+    )
+    assert around.take() == Around()
+
+
+def test_every_option_is_on_the_settings_page() -> None:
+    class Info:
+        def __init__(self, default: object, label: str, component: Any, args: Any, section: Any) -> None:
+            self.default, self.made = default, component(label=label, value=default, **args)
+
+        def info(self, text: str) -> Info:
+            self.text = text
+            return self
+
+    class Opts:
+        def __init__(self) -> None:
+            self.added: dict[str, Info] = {}
+
+        def add_option(self, key: str, info: Info) -> None:
+            self.added[key] = info
+
+    opts = Opts()
+    add_options(opts, Info)
+    assert list(opts.added) == [PREFIX + one.name for one in OPTIONS]
+    for option, info in zip(OPTIONS, opts.added.values(), strict=True):
+        assert (info.default, info.text) == (option.default, option.help)
