@@ -1,4 +1,4 @@
-"""Puts the embedded model and its networks into the wheel; called by hatchling when it builds one."""
+"""Puts the embedded model, its networks and the page's script into the wheel; called by hatchling when it builds one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class DemoData(BuildHookInterface):
-    """Adds `demo/` as `loratorio_ext/demo_data`.
+    """Adds `demo/` as `loratorio_ext/demo_data`, and `javascript/`.
 
-    Hatchling's own `force-include` would copy the folder for an editable install too, which finds it in the
+    Hatchling's own `force-include` would copy the folders for an editable install too, which finds them in the
     checkout anyway.
     """
 
@@ -18,3 +18,4 @@ class DemoData(BuildHookInterface):
         """Called before a build; `version` is "standard" or "editable"."""
         if version == "standard":
             build_data["force_include"]["demo"] = "loratorio_ext/demo_data"
+            build_data["force_include"]["javascript"] = "loratorio_ext/javascript"

@@ -13,10 +13,10 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
-from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.utils import logging as transformers_log
 
 from loratorio_ext.hosts.diffusers_host.model_index import ModelError, read_model_index
+from loratorio_ext.hosts.diffusers_host.newer_files import fast_tokenizers, mend_text_encoders
 
 __all__ = [
     "ModelError",
@@ -137,25 +137,15 @@ def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     if "safety_checker" in parts:
         options |= {"safety_checker": None, "requires_safety_checker": False}
-    fast = [part for part in ("tokenizer", "tokenizer_2") if part in parts and _needs_fast(folder / part)]
-    options |= dict.fromkeys(fast)
     try:
+        tokenizers = fast_tokenizers(folder, parts)
+        options |= dict.fromkeys(tokenizers)
         pipeline = _load(_CLASSES[name].from_pretrained, folder, dtype, options)
-        if fast:
-            read = {part: CLIPTokenizerFast.from_pretrained(str(folder / part)) for part in fast}
-            pipeline.register_modules(**read)
+        pipeline.register_modules(**tokenizers)
+        mend_text_encoders(pipeline, folder)
         return pipeline
     except _LOADING_ERRORS as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
-
-
-def _needs_fast(folder: Path) -> bool:
-    """Whether a tokenizer was saved by transformers 5, in one file, and transformers 4 is here.
-
-    There the class that models name reads the older pair of files alone, and diffusers takes no other class.
-    """
-    saved_anew = (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file()
-    return saved_anew and "tokenizer_file" not in CLIPTokenizer.vocab_files_names
 
 
 def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offline: bool) -> Any:

@@ -17,8 +17,15 @@ PREFIX: Final = "loratorio_page"
 # The name by which javascript/loratorio.js finds the prompt in every WebUI.
 PROMPT_ID: Final = "txt2img_prompt"
 NEGATIVE_ID: Final = "txt2img_neg_prompt"
+# By it javascript/loratorio.js knows the panel, as in a WebUI.
+PANEL_PREFIX: Final = "script_txt2img_loratorio"
 # Above this number a list is looked through by typing.
 LONG_LIST: Final = 24
+
+
+def panel_id(item: str) -> str:
+    """The id of a part of the panel."""
+    return f"{PANEL_PREFIX}_{item}"
 
 
 @dataclass(frozen=True)
@@ -98,16 +105,18 @@ def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptCont
     return PromptControls(prompt, negative, find, networks, refresh, generate, stop)
 
 
-def build_examples(facts: Facts, prompt: Any, words: Words) -> None:
-    """Prompts to begin with, where the model has some."""
-    if facts.examples:
-        gr.Examples(
-            examples=[[example] for example in facts.examples],
-            inputs=[prompt],
-            label=words("Examples: a click takes one as the prompt"),
-            elem_id=f"{PREFIX}_examples",
-            cache_examples=False,
-        )
+def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
+    """Prompts to begin with, and the event of choosing one; None where the model has no examples."""
+    if not facts.examples:
+        return None
+    examples = gr.Examples(
+        examples=[[example] for example in facts.examples],
+        inputs=[prompt],
+        label=words("Examples: a click takes one as the prompt"),
+        elem_id=f"{PREFIX}_examples",
+        cache_examples=False,
+    )
+    return examples.load_input_event
 
 
 def build_results(words: Words) -> Results:

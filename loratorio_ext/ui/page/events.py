@@ -9,23 +9,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.accordion import Panel
 from loratorio_ext.ui.inspector.tab import Inspector
 from loratorio_ext.ui.page import status
-from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, Sampling
+from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, Sampling, panel_id
 from loratorio_ext.ui.page.drawing import Drawn, Facts
 from loratorio_ext.ui.page.pasted import Pasted, read_pasted
 from loratorio_ext.ui.page.runs import Finished, Runs
 from loratorio_ext.ui.page.tag_list import names_like, with_tag_toggled
 from loratorio_ext.ui.page.versions import accepted
 from loratorio_ext.ui.page.wish import wish_of
+from loratorio_ext.ui.panel import Panel
 
 logger = logging.getLogger("loratorio")
 # The bar moves this often; a model of seconds a step is slower anyway.
 _SECONDS_BETWEEN_NEWS = 0.1
+# What the program writes into the prompt is no typing, which javascript/loratorio.js waits for.
+_SHOW_COST = f"() => {{ document.getElementById('{panel_id('estimate')}')?.click(); }}"
+# When a page is opened its button is not there at once.
+_SHOW_COST_SOON = f"() => {{ setTimeout({_SHOW_COST}, 500); }}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Parts:
     """The page, built and not yet connected."""
 
     prompt: PromptControls
+    examples: Any
     sampling: Sampling
     results: Results
     panel: Panel
@@ -47,12 +53,14 @@ class Parts:
 def connect(parts: Parts, server: Server, facts: Facts, runs: Runs) -> None:
     """Give every control its work."""
     words = server.words()
-    _connect_lists(parts.prompt, server)
+    _connect_lists(parts, server)
     _connect_run(parts, runs, facts, words)
     _connect_paste(parts, facts, words)
 
 
-def _connect_lists(controls: PromptControls, server: Server) -> None:
+def _connect_lists(parts: Parts, server: Server) -> None:
+    controls = parts.prompt
+
     def toggle(prompt: object, sample: Sequence[object]) -> str:
         return with_tag_toggled(str(prompt or ""), str(sample[0]))
 
@@ -68,7 +76,16 @@ def _connect_lists(controls: PromptControls, server: Server) -> None:
         ]
 
     quiet = {"queue": False, "show_progress": "hidden"}
-    controls.networks.click(toggle, [controls.prompt, controls.networks], [controls.prompt], **quiet)
+    toggled = controls.networks.click(
+        toggle, [controls.prompt, controls.networks], [controls.prompt], **quiet
+    )
+    for event in (toggled, parts.examples):
+        if event is not None:
+            event.then(None, js=_SHOW_COST)
+    for one in (parts.sampling.steps, parts.sampling.cfg):
+        one.change(None, js=_SHOW_COST)
+    if Context.root_block is not None:
+        Context.root_block.load(None, js=_SHOW_COST_SOON)
     controls.find.input(find, [controls.find], [controls.networks], **quiet)
     controls.refresh.click(refresh, None, [controls.find, controls.networks], **quiet)
 
@@ -173,7 +190,8 @@ def _connect_paste(parts: Parts, facts: Facts, words: Words) -> None:
         return [status.said(said), *(_update(value) for value in (*_own(found), *panel))]
 
     outputs = [results.paste_status, *own, *(control for control, _ in fields)]
-    results.fill.click(fill, [results.paste], outputs, queue=False, show_progress="hidden")
+    filled = results.fill.click(fill, [results.paste], outputs, queue=False, show_progress="hidden")
+    filled.then(None, js=_SHOW_COST)
 
 
 def _own(found: Pasted) -> list[object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,17 +63,14 @@ def serve_page(server: Server, painter: Painter, address: Address, ready: Callab
 
 
 def page_head() -> str:
-    """What stands in the page's head: the scripts, in the page itself and from nowhere else."""
-    own = resources.files(__package__).joinpath("page.js").read_text("utf-8")
-    return f"<script>{own}\n{_shared_script()}</script>"
+    """What stands in the page's head: the script that WebUIs load as well, in the page and from nowhere else.
 
-
-def _shared_script() -> str:
-    """What the WebUIs load as well: in a checkout beside the package, else inside the installed one."""
+    In a checkout it lies beside the package, else inside the installed one.
+    """
     for folder in (_PACKAGE.parent / "javascript", _PACKAGE / "javascript"):
         file = folder / "loratorio.js"
         if file.is_file():
-            return file.read_text("utf-8")
+            return f"<script>{file.read_text('utf-8')}</script>"
     return ""
 
 
@@ -87,6 +83,7 @@ def _theme() -> Any:
         block_info_text_color_dark="*neutral_300",
         block_label_text_color="*neutral_700",
         block_title_text_color="*neutral_700",
+        button_primary_text_color="white",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",

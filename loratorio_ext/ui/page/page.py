@@ -9,14 +9,21 @@ from typing import Any
 import gradio as gr
 
 from loratorio_ext.server.server import Server
-from loratorio_ext.ui.accordion import build_panel
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.page.boxed import boxed_accordion
-from loratorio_ext.ui.page.controls import PREFIX, build_examples, build_prompt, build_results, build_sampling
+from loratorio_ext.ui.page.controls import (
+    PREFIX,
+    build_examples,
+    build_prompt,
+    build_results,
+    build_sampling,
+    panel_id,
+)
 from loratorio_ext.ui.page.drawing import Painter
 from loratorio_ext.ui.page.events import Parts, connect
 from loratorio_ext.ui.page.runs import Runs
 from loratorio_ext.ui.page.versions import accepted
+from loratorio_ext.ui.panel import Around, build_panel
 
 TITLE = "LoRAtorio"
 
@@ -38,22 +45,24 @@ def build_page(server: Server, painter: Painter, look: dict[str, Any]) -> Any:
     with gr.Blocks(title=TITLE, **accepted(gr.Blocks.__init__, analytics_enabled=False, **look)) as blocks:
         model = escape(words("Model: {name}", name=facts.name))
         gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{model}</p></header>')
-        with gr.Tabs():
-            with gr.Tab(words("Draw"), elem_id=f"{PREFIX}_draw"), gr.Row():
+        with gr.Tabs(selected="draw"):
+            with gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"), gr.Row():
                 with gr.Column(scale=6, min_width=320):
                     prompt = build_prompt(facts, list(server.networks()), words)
                     results = build_results(words)
                 with gr.Column(scale=5, min_width=320):
-                    build_examples(facts, prompt.prompt, words)
+                    examples = build_examples(facts, prompt.prompt, words)
                     sampling = build_sampling(facts, words)
 
                     def accordion(value: bool, *, label: str, elem_id: str) -> Any:
                         # Here the box begins ticked: who opens this page wants to see networks composed.
                         return boxed_accordion(True, label=label, elem_id=elem_id, words=words)
 
-                    panel = build_panel(accordion, lambda item: f"{PREFIX}_panel_{item}")
-            with gr.Tab(words("Inspector"), elem_id=f"{PREFIX}_inspect"):
+                    # Pictures are drawn one at a time, so their number does not change what a step costs.
+                    around = Around(prompt=prompt.prompt, steps=sampling.steps, guidance=sampling.cfg)
+                    panel = build_panel(accordion, panel_id, server, around, words)
+            with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
                 inspector = build_inspector(server)
-        parts = Parts(prompt, sampling, results, panel, inspector)
+        parts = Parts(prompt, examples, sampling, results, panel, inspector)
         connect(parts, server, facts, Runs(painter, server.history))
     return blocks
