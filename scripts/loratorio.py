@@ -8,9 +8,12 @@ from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
 from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.hosts.find import callbacks_of_this_webui, host_of_this_webui
+from loratorio_ext.hosts.find import callbacks_of_this_webui, host_of_this_webui, server_of_this_webui
 from loratorio_ext.ui import xyz
 from loratorio_ext.ui.accordion import build_panel
+from loratorio_ext.ui.inspector.overlay import overlay_with_legend
+
+SERVER = server_of_this_webui()
 
 
 class LoRAtorio(scripts.Script):
@@ -18,7 +21,7 @@ class LoRAtorio(scripts.Script):
 
     def __init__(self) -> None:
         super().__init__()
-        self._host = host_of_this_webui()
+        self._host = host_of_this_webui(SERVER, overlay_with_legend)
 
     def title(self) -> str:
         """Name in the API and in other extensions' lists; must not change."""
