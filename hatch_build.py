@@ -1,4 +1,4 @@
-"""Puts the embedded model, its networks and the page's script into the wheel; called by hatchling when it builds one."""
+"""Puts the embedded model, its networks and the page's script into the wheel; hatchling calls it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class DemoData(BuildHookInterface):
     """Adds `demo/` as `loratorio_ext/demo_data`, and `javascript/`.
 
-    Hatchling's own `force-include` would copy the folders for an editable install too, which finds them in the
-    checkout anyway.
+    Hatchling's own `force-include` would copy the folders for an editable install too, which finds them in
+    the checkout anyway.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ class HostPainter:
         if self._networks is None and (parse_prompt(wish.prompt).tags or wish.settings.pool):
             raise ValueError(
                 self._words(
-                    "Networks are asked for, and this page knows no folder of networks: start it with --lora-dir."
+                    "Networks are asked for, and this page knows no folder of them: start it with --lora-dir."
                 )
             )
         request = Request(

@@ -25,7 +25,9 @@ MODES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def picture_parameters(request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]) -> str:
+def picture_parameters(
+    request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]
+) -> str:
     """The parameters of one picture, in the form that the WebUI writes and reads."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     facts = [

@@ -71,7 +71,9 @@ def _words(language: str) -> Words:
         return Words()
     known = language_files()
     if language not in known:
-        raise InputError(f"--language {language} is not known; give one of en, {', '.join(known)}".rstrip(", ") + ".")
+        raise InputError(
+            f"--language {language} is not known; give one of en, {', '.join(known)}".rstrip(", ") + "."
+        )
     return words_in(language)
 
 

@@ -21,8 +21,8 @@ def add_serve(commands: Commands) -> None:
         "--host",
         default=HOST,
         metavar="ADDRESS",
-        help=f"where browsers may come from: {HOST} is this computer alone, 0.0.0.0 everybody who reaches it; "
-        f"there is no password (default {HOST})",
+        help=f"where browsers may come from: {HOST} is this computer alone, 0.0.0.0 everybody who reaches "
+        f"it; there is no password (default {HOST})",
     )
     parser.add_argument(
         "--port", type=whole(0, 65535), default=PORT, metavar="N", help=f"0: any free one (default {PORT})"

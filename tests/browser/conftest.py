@@ -167,7 +167,7 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 def repeated_ids(page: Any) -> list[str]:
-    """Ids that several elements have, except the empty one and what gradio 3's HTML gives to its own inside."""
+    """Ids that several elements have; gradio 3's HTML gives its own to what is inside it."""
     found: list[str] = page.evaluate(
         """() => {
             const seen = new Map();
@@ -191,7 +191,8 @@ def nameless(page: Any, within: str = "body") -> list[str]:
                 const labels = [...(one.labels ?? [])].map((label) => label.innerText).join("");
                 const named = one.getAttribute("aria-labelledby");
                 const by = named ? document.getElementById(named)?.innerText : "";
-                return !(labels + (by ?? "") + (one.ariaLabel ?? "") + (one.title ?? "") + one.innerText).trim();
+                const own = (one.ariaLabel ?? "") + (one.title ?? "") + one.innerText;
+                return !(labels + (by ?? "") + own).trim();
             })
             .map((one) => one.outerHTML.slice(0, 200))""",
         within,
@@ -206,7 +207,7 @@ def too_wide(page: Any) -> int:
 
 
 def pictures(page: Any, name: str) -> dict[str, int]:
-    """Screenshots of the whole page, to be looked at; and where it is too wide for its window, by how much."""
+    """Screenshots of the whole page, to be looked at; and by how much it is too wide for its window."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     wide = {}
     for width in (1280, 390):

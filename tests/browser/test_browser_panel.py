@@ -20,7 +20,10 @@ def gradio(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def url(
-    gradio: str, browser: Any, run_page: Callable[..., Iterator[Any]], tmp_path_factory: pytest.TempPathFactory
+    gradio: str,
+    browser: Any,
+    run_page: Callable[..., Iterator[Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     command = [str(ROOT / "tests" / "browser" / "panel_page.py")]
     for page in run_page(command, gradio, tmp_path_factory.mktemp("panel")):

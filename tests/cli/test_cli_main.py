@@ -43,7 +43,8 @@ def test_help_and_version_end_well(command: str, capsys: pytest.CaptureFixture[s
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys; from loratorio_ext.cli.main import main; main(['generate', '--help']); main(['serve', '--help']);"
+        "import sys; from loratorio_ext.cli.main import main; main(['generate', '--help']);"
+        "main(['serve', '--help']);"
         "main(['demo', '--steps', '0']); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -15,14 +16,14 @@ from PIL import Image
 from loratorio_ext.cli import serve
 from loratorio_ext.cli.main import main
 from loratorio_ext.cli.places import own_presets
+from loratorio_ext.server.history import History
+from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
 from loratorio_ext.ui.page.drawing import Facts, Wish
 from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs
 from loratorio_ext.ui.page.tag_list import names_like, with_tag_toggled
 from loratorio_ext.ui.page.wish import wish_of
-from loratorio_ext.server.history import History
-from loratorio_ext.server.words import Words
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 FACTS = Facts("toy", ("Euler", "DDIM", "DPM++ 2M Karras"), 20, 4.0, (64, 64), 4)
@@ -307,9 +308,8 @@ def test_values_of_the_page_become_a_wish() -> None:
     ],
 )
 def test_wrong_values_are_named(changes: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=re.escape(said)):
         wish_of(values(**changes), FACTS)
-    assert said in str(caught.value)
 
 
 def test_too_few_values_are_named() -> None:
@@ -319,8 +319,8 @@ def test_too_few_values_are_named() -> None:
 
 def test_a_pasted_infotext_of_this_page() -> None:
     text = (
-        "a star\nof two lines <lora:star:1>\nNegative prompt: dark, ugly\nSteps: 12, CFG scale: 5.5, Seed: 9, "
-        "Size: 64x72, Sampler: DPM++ 2M Karras, LoRAtorio enabled: True, LoRAtorio top k: 2"
+        "a star\nof two lines <lora:star:1>\nNegative prompt: dark, ugly\nSteps: 12, CFG scale: 5.5, "
+        "Seed: 9, Size: 64x72, Sampler: DPM++ 2M Karras, LoRAtorio enabled: True, LoRAtorio top k: 2"
     )
     found = read_pasted(text, FACTS, Words())
     assert (found.prompt, found.negative) == ("a star\nof two lines <lora:star:1>", "dark, ugly")
@@ -345,6 +345,8 @@ def test_what_is_no_infotext_is_said(text: str) -> None:
 def test_tags_come_and_go() -> None:
     assert with_tag_toggled("", "star") == "<lora:star:1>"
     assert with_tag_toggled("a star", "star") == "a star <lora:star:1>"
-    assert with_tag_toggled("a star <lora:star:0.5:te=1> b <lora:stars:1>", "star") == "a star b <lora:stars:1>"
+    assert (
+        with_tag_toggled("a star <lora:star:0.5:te=1> b <lora:stars:1>", "star") == "a star b <lora:stars:1>"
+    )
     assert with_tag_toggled("<lora:a(b:1>", "a(b") == ""
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]

@@ -1,8 +1,8 @@
 """Models that transformers 5 saved, read by transformers 4.
 
-Transformers 5 writes a tokenizer as one file, and a CLIP text encoder's weights without the first part of their
-names. Transformers 4 does not find either: the one it refuses, and of the other it says in a log that the
-weights are missing, and goes on with random ones.
+Transformers 5 writes a tokenizer as one file, and a CLIP text encoder's weights without the first part of
+their names. Transformers 4 does not find either: the one it refuses, and of the other it says in a log that
+the weights are missing, and goes on with random ones.
 """
 
 from __future__ import annotations

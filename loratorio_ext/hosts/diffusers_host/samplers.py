@@ -15,7 +15,14 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES
 
-__all__ = ["SAMPLER_NAMES", "make_scheduler", "sampler_names", "set_steps", "step_arguments", "usable_samplers"]
+__all__ = [
+    "SAMPLER_NAMES",
+    "make_scheduler",
+    "sampler_names",
+    "set_steps",
+    "step_arguments",
+    "usable_samplers",
+]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -94,9 +94,7 @@ def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptCont
         samples_per_page=LONG_LIST,
         elem_id=f"{PREFIX}_networks",
     )
-    refresh = gr.Button(
-        words("Look at the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
-    )
+    refresh = gr.Button(words("Look at the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh")
     negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
     with gr.Row():
         generate = gr.Button(words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate")

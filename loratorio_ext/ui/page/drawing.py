@@ -42,8 +42,8 @@ class Facts:
 class Wish:
     """One run: ``pictures`` pictures of one prompt, their seeds counting up from ``seed``.
 
-    Attributes are as in `hosts.diffusers_host.Request`; ``settings.enabled`` says whether networks are composed
-    or merged.
+    Attributes are as in `hosts.diffusers_host.Request`; ``settings.enabled`` says whether networks are
+    composed or merged.
     """
 
     prompt: str

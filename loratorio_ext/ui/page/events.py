@@ -198,7 +198,9 @@ def _connect_paste(parts: Parts, facts: Facts, words: Words) -> None:
             return [status.failed(str(error)), *(gr.update() for _ in range(len(own) + len(fields)))]
         said = words("All controls are filled in.")
         if found.left_out:
-            said = words("Filled in, except what cannot be had here: {names}.", names=", ".join(found.left_out))
+            said = words(
+                "Filled in, except what cannot be had here: {names}.", names=", ".join(found.left_out)
+            )
         panel = [field(found.fields) for _, field in fields]
         return [status.said(said), *(_update(value) for value in (*_own(found), *panel))]
 

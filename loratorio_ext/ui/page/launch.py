@@ -75,7 +75,7 @@ def page_head() -> str:
 
 
 def _theme() -> Any:
-    """gradio's own, with enough contrast for small letters and for white ones on buttons."""
+    """Gradio's own, with enough contrast for small letters and for white ones on buttons."""
     return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE).set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",

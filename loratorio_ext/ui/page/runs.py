@@ -150,7 +150,9 @@ class Runs:
             FinishedRun(
                 prompt=wish.prompt,
                 infotext=drawn[0].infotext,
-                pictures=tuple(picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn)),
+                pictures=tuple(
+                    picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn)
+                ),
                 passes=tuple(PassRecord(place, False, one.report) for place, one in enumerate(drawn)),
                 comments=_notes(drawn),
             )

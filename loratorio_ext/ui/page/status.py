@@ -26,7 +26,9 @@ def failed(text: str) -> str:
 
 def progress_html(progress: Progress, words: Words) -> str:
     """A run goes on."""
-    where = words("Drawing picture {picture} of {pictures}", picture=progress.picture, pictures=progress.pictures)
+    where = words(
+        "Drawing picture {picture} of {pictures}", picture=progress.picture, pictures=progress.pictures
+    )
     step = words("step {step} of {steps}", step=progress.step, steps=progress.steps)
     label = escape(words("Progress of this picture"), quote=True)
     # Read out once a picture and not once a step: the bar says the steps to whoever asks.
@@ -46,8 +48,8 @@ def finished_html(finished: Finished, seconds: float, words: Words) -> str:
     if finished.stopped is not None:
         at = finished.stopped
         text = words(
-            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; {count} finished pictures "
-            "were kept.",
+            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures that "
+            "were kept: {count}.",
             picture=at.picture,
             pictures=at.pictures,
             step=at.step,

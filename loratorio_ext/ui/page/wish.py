@@ -33,7 +33,9 @@ def wish_of(values: Sequence[object], facts: Facts) -> Wish:
     """
     names = [one.name for one in SETTINGS]
     if len(values) != 9 + len(names):
-        raise ValueError(f"{len(values)} values came from the page, not {9 + len(names)}; load the page again.")
+        raise ValueError(
+            f"{len(values)} values came from the page, not {9 + len(names)}; load the page again."
+        )
     prompt, negative, steps, cfg, sampler, width, height, seed, pictures = values[:9]
     settings = Settings.from_dict(dict(zip(names, values[9:], strict=True)))
     text = _text("Prompt", prompt)
