@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from torch import Tensor
-
-from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.afterwards import Overlay
 from loratorio_ext.hosts.webuis.host import Host
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
+from loratorio_ext.hosts.webuis.server import server_without_networks
+from loratorio_ext.hosts.webuis.unsupported import Unsupported
+from loratorio_ext.server.server import Server
 
 logger = logging.getLogger("loratorio")
+
+_UNKNOWN = "this WebUI has a backend that LoRAtorio does not know"
+_LACKING = "this WebUI lacks a part that LoRAtorio needs, its Lora extension most likely"
 
 
 class Callbacks(Protocol):
@@ -26,64 +31,66 @@ class Callbacks(Protocol):
         """``on_cfg_denoised``."""
 
 
-def host_of_this_webui() -> Host:
-    """What the script calls; one for each tab."""
-    if _is_forge():
-        forge = _adapter_of_forge()
-        return _unsupported_host() if forge is None else forge.forge_host()
-    if _has_another_backend():
-        return _unsupported_host()
-    from loratorio_ext.hosts.a1111 import a1111_host
+@dataclass(frozen=True)
+class Api:
+    """The API that the WebUI serves.
 
-    return a1111_host()
+    Attributes:
+        credentials: user → password of those who may use it; None: everybody.
+    """
+
+    credentials: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+def server_of_this_webui() -> Server:
+    """The one server, for pages, API and the hosts of both tabs; made once."""
+    found = _adapter()
+    if isinstance(found, str):
+        return server_without_networks(found)
+    return found.make_server()  # type: ignore[no-any-return]
+
+
+def host_of_this_webui(server: Server, overlay: Overlay | None = None) -> Host:
+    """What the script calls; one for each tab.
+
+    Args:
+        server: of ``server_of_this_webui``.
+        overlay: draws who spoke where for beside the pictures, where the user wants that.
+    """
+    found = _adapter()
+    if isinstance(found, str):
+        return Host(lambda settings, store: Unsupported(found))
+    return found.make_host(server, overlay)  # type: ignore[no-any-return]
 
 
 def callbacks_of_this_webui() -> Callbacks | None:
     """What is called around model calls; None where nothing can be composed."""
-    if _is_forge():
-        forge = _adapter_of_forge()
-        return None if forge is None else forge.DenoiserCallbacks()
-    if _has_another_backend():
+    found = _adapter()
+    return None if isinstance(found, str) else found.DenoiserCallbacks()
+
+
+def api_of_this_webui() -> Api | None:
+    """The WebUI's API; None where it serves none, so that there is nothing for ours to stand beside.
+
+    Raises:
+        ValueError: passwords that cannot be read; the WebUI's own API does not start then.
+    """
+    found = _adapter()
+    if isinstance(found, str) or not found.api_is_on():
         return None
-    from loratorio_ext.hosts import a1111
-
-    return a1111.DenoiserCallbacks()
+    return Api(found.api_credentials())
 
 
-def _adapter_of_forge() -> Any:
-    """The adapter; None where it lacks something that it asks for: a relative of Forge, or no lora script."""
+def _adapter() -> Any:
+    """The package of the adapter, or a sentence why there is none."""
+    if not _is_forge() and _has_another_backend():
+        return _UNKNOWN
+    name = "forge" if _is_forge() else "a1111"
     try:
-        return import_module("loratorio_ext.hosts.forge")
-    except ImportError as error:
-        logger.warning("this WebUI looks like Forge but lacks a part of it: %s", error)
-        return None
-
-
-def _unsupported_host() -> Host:
-    return Host(lambda settings, store: _Unsupported())
-
-
-class _Unsupported:
-    """Says so, and leaves the generation alone."""
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        say(
-            p,
-            "this WebUI has a backend that LoRAtorio does not know, so the networks act merged, the usual "
-            "way; it composes in AUTOMATIC1111's WebUI and in Forge",
-        )
-
-    def before_encoding(self, p: Any) -> None:
-        """Nothing."""
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """Nothing."""
-
-    def sampled(self, p: Any) -> None:
-        """Nothing."""
-
-    def finished(self, p: Any) -> None:
-        """Nothing."""
+        return import_module(f"loratorio_ext.hosts.{name}")
+    except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
+        logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
+        return _LACKING
 
 
 def _is_forge() -> bool:

@@ -24,6 +24,14 @@ class History:
         self._records: deque[Record] = deque()
         self._count = 0
 
+    def keeps_runs(self) -> bool:
+        """Whether a run would be kept now; where not, those that were kept are forgotten."""
+        number_of_runs, _ = self._limits()
+        if number_of_runs < 1:
+            with self._lock:
+                self._records.clear()
+        return number_of_runs > 0
+
     def add(self, run: FinishedRun) -> Record | None:
         """Keep a run and forget what is too much; None where no run is to be kept."""
         number_of_runs, memory = self._limits()

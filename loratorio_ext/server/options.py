@@ -9,6 +9,7 @@ from typing import Literal
 from loratorio_ext.setting import Setting, Value, declare
 
 MEBIBYTE = 2**20
+_KEY_PREFIX = "loratorio_"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Options:
 
 
 OPTIONS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Options))
+
+
+def option_key(name: str) -> str:
+    """The key of an option in a WebUI's settings file; must not change."""
+    return f"{_KEY_PREFIX}{name}"
 
 
 def _allowed(option: Setting, values: Mapping[str, object]) -> Value:

@@ -241,7 +241,7 @@ def test_hooks_that_come_twice_do_no_harm(webui: SimpleNamespace, draw: Any) -> 
     one_script = webui.script.LoRAtorio()
     p = webui.processing.StableDiffusionProcessingTxt2Img(PROMPT, scripts=[one_script], script_args=[{}])
     one_script.process(p, {})
-    one_script.postprocess(p, webui.processing.Processed(p), {})
+    one_script.postprocess(p, webui.processing.Processed(p, []), {})
     one_script.process(p, {})
     assert torch.equal(webui.processing.process_images(p), once)
     p.script_args = [{"enabled": False}]

@@ -48,7 +48,11 @@ def test_another_backend_is_refused_in_words(
     (tmp_path / package / "memory_management.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     assert find.callbacks_of_this_webui() is None
-    host = find.host_of_this_webui()
+    assert find.api_of_this_webui() is None
+    server = find.server_of_this_webui()
+    obstacle = server.obstacle()
+    assert obstacle is not None and "a backend that LoRAtorio does not know" in obstacle
+    host = find.host_of_this_webui(server)
     p = SimpleNamespace(comments={}, extra_generation_params={})
     p.comment = lambda text: p.comments.update({text: 1})
     host.start(p, Settings(enabled=True))
@@ -57,7 +61,7 @@ def test_another_backend_is_refused_in_words(
     host.sampled(p)
     host.finished(p, SimpleNamespace(comments="", extra_generation_params={}))
     (comment,) = p.comments
-    assert "a backend that LoRAtorio does not know" in comment
+    assert obstacle in comment and "act merged, the usual way" in comment
     host.start(p, Settings())
     host.networks_activated(p, {})
     assert p.comments == {}

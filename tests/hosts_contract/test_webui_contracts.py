@@ -24,7 +24,7 @@ A1111_STANDIN = TESTS / "hosts_a1111" / "webui"
 
 @dataclass(frozen=True)
 class Contract:
-    """One WebUI's names: file → name → parameters of a function, "class", "value" or "option"."""
+    """One WebUI's names: file → name → parameters of a function, "class", "value", "option" or "argument"."""
 
     record: Path
     standins: tuple[Path, ...]  # the first that has a file counts
@@ -88,8 +88,18 @@ def bound_names(statement: ast.stmt) -> Iterator[str]:
                 yield node.attr
 
 
+def arguments_added(tree: ast.AST) -> Iterator[object]:
+    """The names that a file gives to ``parser.add_argument``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_argument"):
+            yield from (one.value for one in node.args if isinstance(one, ast.Constant))
+
+
 def signature(tree: Path, file: str, name: str) -> str | None:
-    """Parameters of a function, "class", "value" (variable or attribute), "option", or None: no such name."""
+    """Parameters of a function, or what else the name is; None: there is no such name.
+
+    That is "class", "value" (a variable or attribute), "option", or "argument" of the command line.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         node: ast.AST = ast.parse((tree / file).read_text(encoding="utf-8"))
@@ -97,6 +107,8 @@ def signature(tree: Path, file: str, name: str) -> str | None:
     if owners == ["opts"]:
         keys = (key for one in ast.walk(node) if isinstance(one, ast.Dict) for key in one.keys)
         return "option" if any(isinstance(key, ast.Constant) and key.value == last for key in keys) else None
+    if owners == ["cmd_opts"]:
+        return "argument" if f"--{last.replace('_', '-')}" in set(arguments_added(node)) else None
     for owner in owners:
         found = [one for one in body_of(node) if isinstance(one, ast.ClassDef) and one.name == owner]
         if not found:
@@ -175,15 +187,27 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
     assert missing == set()
 
 
-@pytest.mark.parametrize("host", CONTRACTS)
-def test_the_contract_holds_every_option_that_is_read(host: str) -> None:
+def attributes_of(host: str, owner: str) -> set[str]:
+    """Attributes that the adapter reads of an object of the WebUI."""
     package = TESTS.parent / "loratorio_ext" / "hosts" / host
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in package.glob("*.py")]
-    read = {
-        node.attr
+    return {
+        f"{owner}.{node.attr}"
         for tree in trees
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == "opts"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == owner
     }
+
+
+@pytest.mark.parametrize("host", CONTRACTS)
+def test_the_contract_holds_every_option_that_is_read(host: str) -> None:
+    read = attributes_of(host, "opts")
     assert read
-    assert {f"opts.{name}" for name in read} <= set(CONTRACTS[host].names["modules/shared_options.py"])
+    assert read <= set(CONTRACTS[host].names["modules/shared_options.py"])
+
+
+@pytest.mark.parametrize("host", CONTRACTS)
+def test_the_contract_holds_every_argument_that_is_read(host: str) -> None:
+    read = attributes_of(host, "cmd_opts")
+    assert read
+    assert read <= {name for names in CONTRACTS[host].names.values() for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.a1111.host import DenoiserCallbacks, a1111_host
+from loratorio_ext.hosts.a1111.host import DenoiserCallbacks, make_host, make_server
+from loratorio_ext.hosts.a1111.webui import api_credentials, api_is_on
 
-__all__ = ["DenoiserCallbacks", "a1111_host"]
+__all__ = ["DenoiserCallbacks", "api_credentials", "api_is_on", "make_host", "make_server"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +18,16 @@ from loratorio_ext.hosts.a1111.networks import (
     take_over,
 )
 from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
+from loratorio_ext.hosts.webuis.afterwards import pass_record
 from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
-from loratorio_ext.run import Half, Report, Row
+from loratorio_ext.run import Half, Row
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 
@@ -32,12 +35,19 @@ class Generation:
     """Takes networks over, composes, and falls back to what the WebUI would have done where it cannot.
 
     Attributes:
-        reports: one for each sampling pass that composed.
+        passes: one for each sampling pass that composed.
     """
 
-    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool[ComposedNetwork]) -> None:
-        """Nothing is done yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: ConditionStore,
+        pool: Pool[ComposedNetwork],
+        options: Callable[[], Options],
+    ) -> None:
+        """Nothing is done yet; ``options`` are asked for at the beginning of every pass."""
         self._settings = settings
+        self._options = options
         self._store = store
         self._pool = pool
         self._networks: Sequence[ComposedNetwork] = ()
@@ -45,7 +55,7 @@ class Generation:
         self._params: Any = None
         self._infotext = Infotext(settings)
         self._none = False
-        self.reports: list[Report] = []
+        self.passes: list[PassRecord] = []
 
     # ------------------------------------------------ the WebUI's hooks, in their order
 
@@ -120,8 +130,8 @@ class Generation:
 
     def finished(self, p: Any) -> None:
         """The pictures are there."""
-        for report in self.reports:
-            for warning in report.warnings:
+        for one in self.passes:
+            for warning in one.report.warnings:
                 say(p, warning)
         self._pass = None
         webui.say_while_working(None)
@@ -133,12 +143,12 @@ class Generation:
         if self._pass is not None and self._pass.belongs_to(params.denoiser):
             return
         self._pass = None
-        begun = SamplingPass(p, params.denoiser, self._settings, self._networks, self._store)
+        begun = SamplingPass(p, params.denoiser, self._settings, self._options(), self._networks, self._store)
         for problem in begun.problems:
             say(p, problem)
         self._pass = begun
         if begun.run is not None:
-            self.reports.append(begun.run.report)
+            self.passes.append(pass_record(p, begun.run.report))
 
     def _compose(self, params: Any, predicted: Tensor) -> None:
         if self._pass is not None:
@@ -165,9 +175,9 @@ class Generation:
 
 def _obstacle(p: Any) -> str | None:
     """Why nothing can be composed at all."""
-    replacement = webui.replaced_unet()
-    if replacement is not None:
-        return f"the UNet is replaced by {replacement}, whose layers cannot be reached"
+    obstacle = webui.obstacle()
+    if obstacle is not None:
+        return obstacle
     if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
         return "InstructPix2Pix with an image CFG scale other than 1 is guided by three predictions"
     return None

@@ -18,6 +18,7 @@ from loratorio_ext.hosts.webuis.misfits import problems_of_layers
 from loratorio_ext.hosts.webuis.progress import CostText
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run, Source
+from loratorio_ext.server.options import Options
 from loratorio_ext.settings import Settings
 
 
@@ -35,12 +36,17 @@ class SamplingPass:
         p: Any,
         denoiser: Any,
         settings: Settings,
+        options: Options,
         networks: Sequence[ComposedNetwork],
         store: ConditionStore,
     ) -> None:
         """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
         self._denoiser = denoiser
         self._model = webui.model_identity()
+        rows = settings.batch_rows
+        if not webui.batches_cond_and_uncond() and rows == 0:
+            rows = len(p.prompts)  # as the WebUI itself does it then
+        settings = replace(settings, batch_rows=options.rows_of(rows))
         self._settings = settings
         modules = webui.layers()
         fitting = {one: layers_of(one, modules) for one in networks}
@@ -52,10 +58,9 @@ class SamplingPass:
         if not fitting:
             return
         self._conditions = self._encode(p, store)
-        if not webui.batches_cond_and_uncond() and settings.batch_rows == 0:
-            settings = replace(settings, batch_rows=len(p.prompts))  # as the WebUI itself does it then
         touched = {name: modules[name] for found in fitting.values() for name in found.deltas}
-        router = Router(touched, [found.deltas for found in fitting.values()])
+        deltas = [found.deltas for found in fitting.values()]
+        router = Router(touched, deltas, cache_bytes=options.network_bytes)
         self.run = Run(settings, [NetworkUse(one.name, one.unet) for one in fitting], router, host=webui.NAME)
 
     def belongs_to(self, denoiser: Any) -> bool:

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import networks as lora_networks
-from modules import devices, processing, prompt_parser, sd_hijack, sd_samplers_timesteps, sd_unet, shared
+from modules import (
+    devices,
+    images,
+    launch_utils,
+    paths_internal,
+    processing,
+    prompt_parser,
+    sd_hijack,
+    sd_samplers_timesteps,
+    sd_unet,
+    shared,
+)
+from PIL import Image
 from torch import nn
 
+from loratorio_ext.hosts.webuis.afterwards import Picture
 from loratorio_ext.hosts.webuis.conditions import encode_pass
+from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
 
 NAME = "AUTOMATIC1111"
 
@@ -44,6 +59,11 @@ def available_files() -> dict[str, str]:
     """File stem or alias → file, as the WebUI lists them; a stem wins over another file's alias."""
     listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
     return {name: one.filename for name, one in listed.items()}
+
+
+def refresh_networks() -> None:
+    """Look at the folder of networks again."""
+    lora_networks.list_available_networks()
 
 
 def load_network(name: str, file: str) -> Any:
@@ -76,6 +96,14 @@ def replaced_unet() -> str | None:
     """What has taken the UNet's place (TensorRT, say), or None (modules/sd_unet.py)."""
     replacement = sd_unet.current_unet
     return None if replacement is None else type(replacement).__name__
+
+
+def obstacle() -> str | None:
+    """Why nothing can be composed with the model that is loaded now; no model is loaded to find out."""
+    replacement = replaced_unet()
+    if replacement is not None:
+        return f"the UNet is replaced by {replacement}, whose layers cannot be reached"
+    return None
 
 
 def is_edit_model() -> bool:
@@ -170,3 +198,67 @@ def autocast() -> AbstractContextManager[None]:
 def collect_memory() -> None:
     """Give memory that nothing uses back to the device."""
     devices.torch_gc()
+
+
+# ------------------------------------------------ the gallery (modules/processing.py, process_images)
+
+
+def entries_of_picture(p: Any) -> int:
+    """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
+    if getattr(p, "mask_for_overlay", None) is None:
+        return 1
+    return 1 + bool(shared.opts.return_mask) + bool(shared.opts.return_mask_composite)
+
+
+def marks_pictures() -> bool:
+    """Whether the user wants infotexts in pictures."""
+    return bool(shared.opts.enable_pnginfo)
+
+
+def save_picture(p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
+    """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+    images.save_image(
+        image,
+        p.outpath_samples,
+        "",
+        picture.seed,
+        picture.prompt,
+        shared.opts.samples_format,
+        info=picture.infotext,
+        p=p,
+        suffix=suffix,
+    )
+
+
+# ------------------------------------------------ the server
+
+
+def version() -> str:
+    """The version that the page's foot shows; nothing may be decided by it."""
+    tag = str(launch_utils.git_tag())
+    return "" if tag == "<none>" else tag
+
+
+def language() -> str:
+    """The name of the page's language; "None" is English."""
+    return str(shared.opts.localization)
+
+
+def option_values() -> dict[str, object]:
+    """Our options by name, as far as the user has set them."""
+    return values_of_options(shared.opts)
+
+
+def presets_file() -> str:
+    """In the folder of the user's data, beside ``config.json`` and ``ui-config.json``."""
+    return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
+
+
+def api_is_on() -> bool:
+    """Whether the WebUI serves its API (webui.py)."""
+    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
+
+
+def api_credentials() -> Mapping[str, str] | None:
+    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
+    return credentials_in(shared.cmd_opts.api_auth)

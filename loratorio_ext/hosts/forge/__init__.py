@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.forge.host import DenoiserCallbacks, forge_host
+from loratorio_ext.hosts.forge.host import DenoiserCallbacks, make_host, make_server
+from loratorio_ext.hosts.forge.webui import api_credentials, api_is_on
 
-__all__ = ["DenoiserCallbacks", "forge_host"]
+__all__ = ["DenoiserCallbacks", "api_credentials", "api_is_on", "make_host", "make_server"]

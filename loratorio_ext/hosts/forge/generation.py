@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -20,13 +20,15 @@ from loratorio_ext.hosts.forge.networks import (
     unet_without,
 )
 from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
+from loratorio_ext.hosts.webuis.afterwards import pass_record
 from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
-from loratorio_ext.run import Report
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 
@@ -34,12 +36,19 @@ class Generation:
     """Takes networks over, composes, and falls back to what Forge would have done where it cannot.
 
     Attributes:
-        reports: one for each sampling pass that composed.
+        passes: one for each sampling pass that composed.
     """
 
-    def __init__(self, settings: Settings, store: ConditionStore, pool: Pool[ComposedNetwork]) -> None:
-        """Nothing is done yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: ConditionStore,
+        pool: Pool[ComposedNetwork],
+        options: Callable[[], Options],
+    ) -> None:
+        """Nothing is done yet; ``options`` are asked for at the beginning of every pass."""
         self._settings = settings
+        self._options = options
         self._store = store
         self._pool = pool
         self._networks: Sequence[ComposedNetwork] = ()
@@ -49,7 +58,7 @@ class Generation:
         self._infotext = Infotext(settings)
         self._none = False
         self._pre_cfg = _pre_cfg_of(weakref.ref(self))
-        self.reports: list[Report] = []
+        self.passes: list[PassRecord] = []
 
     # ------------------------------------------------ Forge's hooks, in their order
 
@@ -133,8 +142,8 @@ class Generation:
 
     def finished(self, p: Any) -> None:
         """The pictures are there."""
-        for report in self.reports:
-            for warning in report.warnings:
+        for one in self.passes:
+            for warning in one.report.warnings:
                 say(p, warning)
         self._pass = self._params = None
         self._take_out(webui.objects().unet)
@@ -144,7 +153,7 @@ class Generation:
 
     def _begin_pass(self, p: Any, x: Tensor) -> None:
         """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
-        begun = SamplingPass(p, self._settings, self._networks, self._store)
+        begun = SamplingPass(p, self._settings, self._options(), self._networks, self._store)
         for problem in begun.problems:
             say(p, problem)
         if begun.run is None:
@@ -183,8 +192,9 @@ class Generation:
     def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
         if self._pass is None or self._pass.run is None:
             raise RuntimeError("no pass has begun")
-        if self._pass.run.report not in self.reports:
-            self.reports.append(self._pass.run.report)
+        report = self._pass.run.report
+        if all(one.report is not report for one in self.passes):
+            self.passes.append(pass_record(p, report))
         answer, unchanged = self._pass.compose(self._params.denoiser, evaluation)
         if not unchanged:
             say(p, TEXTS_REPLACED)

@@ -7,14 +7,25 @@ from typing import Any
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.generation import Generation
 from loratorio_ext.hosts.forge.networks import network_of_pool
+from loratorio_ext.hosts.webuis.afterwards import Afterwards, Overlay
 from loratorio_ext.hosts.webuis.host import Host, generation_of
 from loratorio_ext.hosts.webuis.pool import Pool
+from loratorio_ext.hosts.webuis.server import server_of
+from loratorio_ext.server.server import Server
 
 
-def forge_host() -> Host:
-    """What the script calls; one for each tab."""
+def make_server() -> Server:
+    """The one server of this WebUI."""
+    return server_of(webui, merged_on_top=False)
+
+
+def make_host(server: Server, overlay: Overlay | None) -> Host:
+    """What the script calls; one for each tab, all with the same server."""
     pool = Pool(webui, network_of_pool)
-    return Host(lambda settings, store: Generation(settings, store, pool))
+    return Host(
+        lambda settings, store: Generation(settings, store, pool, server.options),
+        Afterwards(webui, server, overlay),
+    )
 
 
 class DenoiserCallbacks:

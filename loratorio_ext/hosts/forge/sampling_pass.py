@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork, problems_of_laye
 from loratorio_ext.hosts.webuis.progress import CostText
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run, Source
+from loratorio_ext.server.options import Options
 from loratorio_ext.settings import Settings
 
 TEXTS_REPLACED = (
@@ -41,10 +43,12 @@ class SamplingPass:
         self,
         p: Any,
         settings: Settings,
+        options: Options,
         networks: Sequence[ComposedNetwork],
         store: ConditionStore,
     ) -> None:
         """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
+        settings = replace(settings, batch_rows=options.rows_of(settings.batch_rows))
         self._settings = settings
         modules: dict[str, nn.Module] = {}
         fitting: dict[ComposedNetwork, LayersOfNetwork] = {}
@@ -61,7 +65,8 @@ class SamplingPass:
         if not self.networks:
             return
         self._conditions = self._encode(p, networks, store)
-        router = Router(modules, [found.deltas for found in self._layers.values()])
+        deltas = [found.deltas for found in self._layers.values()]
+        router = Router(modules, deltas, cache_bytes=options.network_bytes)
         self._rows_of_run = RowsOfRun(router)
         uses = [NetworkUse(one.name, one.unet) for one in self.networks]
         self.run = Run(settings, uses, self._rows_of_run, host=webui.NAME)

@@ -7,16 +7,20 @@ its built-in sd_forge_lora extension.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import networks as lora_networks
 from backend import memory_management, operations, utils
 from backend.patcher.lora import merge_lora_to_weight
 from backend.sampling import condition, sampling_function
-from modules import processing, prompt_parser, sd_models, shared
+from modules import images, launch_utils, paths_internal, processing, prompt_parser, sd_models, shared
+from PIL import Image
 from torch import Tensor, nn
 
+from loratorio_ext.hosts.webuis.afterwards import Picture
 from loratorio_ext.hosts.webuis.conditions import encode_pass
+from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
 
 NAME = "Forge"
 
@@ -34,6 +38,9 @@ Area = tuple[int, int, int, int]
 
 Patches = Mapping[str, Sequence[Sequence[Any]]]
 """Name of a parameter → [strength, patch, strength of the model, offset, function] of each patch."""
+
+PreCfg = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any, Any]]
+"""(model, cond, uncond, x, sigma, model_options) → the same six, before an evaluation."""
 
 
 # ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)
@@ -56,6 +63,11 @@ def network_folder() -> str:
     return str(shared.cmd_opts.lora_dir)
 
 
+def refresh_networks() -> None:
+    """Look at the folder of networks again."""
+    lora_networks.list_available_networks()
+
+
 def patches_of_file(file: str) -> tuple[Patches, Patches]:
     """(patches of the UNet, of the text encoders) of a file, at strength 1, by Forge's own loader."""
     original = shared.sd_model.forge_objects_original
@@ -74,6 +86,10 @@ def model_identity() -> tuple[int, str]:
     """Changes when another model or text encoder is loaded (modules/sd_models.py)."""
     model, loaded = shared.sd_model, sd_models.model_data.forge_hash
     return id(model), f"{model.sd_checkpoint_info.filename} {loaded}"
+
+
+def obstacle() -> None:
+    """Every model's layers can be reached; which networks fit is known only when they are bound."""
 
 
 def objects() -> Any:
@@ -221,5 +237,65 @@ def say_while_working(text: str | None) -> None:
     shared.state.textinfo = text
 
 
-PreCfg = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any, Any]]
-"""(model, cond, uncond, x, sigma, model_options) → the same six, before an evaluation."""
+# ------------------------------------------------ the gallery (modules/processing.py, process_images)
+
+
+def entries_of_picture(p: Any) -> int:
+    """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
+    if getattr(p, "mask_for_overlay", None) is None:
+        return 1
+    return 1 + bool(shared.opts.return_mask) + bool(shared.opts.return_mask_composite)
+
+
+def marks_pictures() -> bool:
+    """Whether the user wants infotexts in pictures."""
+    return bool(shared.opts.enable_pnginfo)
+
+
+def save_picture(p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
+    """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+    images.save_image(
+        image,
+        p.outpath_samples,
+        "",
+        picture.seed,
+        picture.prompt,
+        shared.opts.samples_format,
+        info=picture.infotext,
+        p=p,
+        suffix=suffix,
+    )
+
+
+# ------------------------------------------------ the server
+
+
+def version() -> str:
+    """The version that the page's foot shows; nothing may be decided by it."""
+    tag = str(launch_utils.git_tag())
+    return "" if tag == "<none>" else tag
+
+
+def language() -> str:
+    """The name of the page's language; "None" is English."""
+    return str(shared.opts.localization)
+
+
+def option_values() -> dict[str, object]:
+    """Our options by name, as far as the user has set them."""
+    return values_of_options(shared.opts)
+
+
+def presets_file() -> str:
+    """In the folder of the user's data, beside ``config.json`` and ``ui-config.json``."""
+    return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
+
+
+def api_is_on() -> bool:
+    """Whether Forge serves its API (webui.py)."""
+    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
+
+
+def api_credentials() -> Mapping[str, str] | None:
+    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
+    return credentials_in(shared.cmd_opts.api_auth)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 logger = logging.getLogger("loratorio")
 
 
-def attempt(action: Callable[[], None]) -> str | None:
+def attempt(action: Callable[[], None], what: str = "composing") -> str | None:
     """What went wrong, or None. Afterwards the exception is gone, and with it what its frames held."""
     try:
         action()
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
         # As text: a log record with the exception in it would hold the frames too.
-        logger.warning("composing failed\n%s", traceback.format_exc())
+        logger.warning("%s failed\n%s", what, traceback.format_exc())
         return str(error) or type(error).__name__
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer
 from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.infotext import forget_infotext
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
+from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 # The attribute of p that holds its generation; scripts that copy p copy it too.
@@ -19,6 +20,10 @@ _ATTRIBUTE = "loratorio"
 
 class GenerationLike(Protocol):
     """LoRAtorio's part of one generation."""
+
+    @property
+    def passes(self) -> Sequence[PassRecord]:
+        """The sampling passes that composed, in their order."""
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """``after_extra_networks_activate``."""
@@ -39,9 +44,19 @@ class GenerationLike(Protocol):
 class Host:
     """Called by the script; one for each tab."""
 
-    def __init__(self, begin: Callable[[Settings, ConditionStore], GenerationLike]) -> None:
-        """``begin`` makes a generation's part; nothing is asked of the WebUI yet."""
+    def __init__(
+        self,
+        begin: Callable[[Settings, ConditionStore], GenerationLike],
+        afterwards: Callable[[Any, Any, Sequence[PassRecord]], None] | None = None,
+    ) -> None:
+        """Nothing is asked of the WebUI yet.
+
+        Args:
+            begin: makes a generation's part.
+            afterwards: called with p, processed and the passes of a generation that composed.
+        """
         self._begin = begin
+        self._afterwards = afterwards
         self._store = ConditionStore()
 
     def start(self, p: Any, settings: Settings) -> None:
@@ -92,6 +107,9 @@ class Host:
         generation = generation_of(p)
         if generation is not None:
             generation.finished(p)
+            passes = [one for one in generation.passes if one.report.steps]
+            if passes and self._afterwards is not None:
+                self._afterwards(p, processed, passes)
         put_into_answer(p, processed)
 
 

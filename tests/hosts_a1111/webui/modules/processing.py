@@ -7,6 +7,7 @@ import torch
 
 from modules import (
     extra_networks,
+    images,
     prompt_parser,
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
@@ -44,13 +45,40 @@ class StableDiffusionProcessing:
         self.s_min_uncond = 0.0
         self.image_cfg_scale = None
         self.n_iter = 1
+        self.iteration = 0
         self.scripts, self.script_args = [], []
         self.extra_generation_params = {}
         self.comments = {}
         self.c = self.uc = None
         self.cached_uc = StableDiffusionProcessing.cached_uc
         self.cached_c = StableDiffusionProcessing.cached_c
-        self.__dict__.update(fields)
+        self.outpath_samples = None
+        self.do_not_save_samples = True
+        for name, value in fields.items():
+            setattr(self, name, value)
+        self.batch_size = len(self.all_prompts) // self.n_iter
+        self.all_seeds = [seed + place for place in range(len(self.all_prompts))]
+
+    @property
+    def scripts(self):
+        return self.scripts_value
+
+    @scripts.setter
+    def scripts(self, value):
+        self.scripts_value = value
+
+    @property
+    def script_args(self):
+        return self.script_args_value
+
+    @script_args.setter
+    def script_args(self, value):
+        self.script_args_value = value
+
+    def save_samples(self):
+        opts, state = shared.opts, shared.state
+        whole = opts.save_incomplete_images or (not state.interrupted and not state.skipped)
+        return opts.samples_save and not self.do_not_save_samples and whole
 
     def comment(self, text):
         self.comments[text] = 1
@@ -109,7 +137,10 @@ class StableDiffusionProcessing:
         sigmas = torch.linspace(6.0, 0.0, self.steps + 1)
         x = x * sigmas[0]
         for now, following in zip(sigmas, sigmas[1:], strict=False):
-            denoised = denoiser.forward(x, now.repeat(len(x)), **sampler.sampler_extra_args)
+            try:
+                denoised = denoiser.forward(x, now.repeat(len(x)), **sampler.sampler_extra_args)
+            except sd_samplers_common.InterruptedException:
+                return x
             x = x + (x - denoised) / now * (following - now)
         return x
 
@@ -164,15 +195,69 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
 
 
+class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
+    mask_for_overlay = None
+
+
 class PostSampleArgs:
     def __init__(self, samples):
         self.samples = samples
 
 
 class Processed:
-    def __init__(self, p):
+    def __init__(
+        self,
+        p,
+        images_list,
+        seed=-1,
+        info="",
+        subseed=None,
+        all_prompts=None,
+        all_negative_prompts=None,
+        all_seeds=None,
+        all_subseeds=None,
+        index_of_first_image=0,
+        infotexts=None,
+        comments="",
+    ):
+        self.images = images_list
+        self.info = info
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
         self.extra_generation_params = p.extra_generation_params
+        self.index_of_first_image = index_of_first_image
+        self.all_prompts = all_prompts or p.all_prompts
+        self.all_seeds = all_seeds or p.all_seeds
+        self.infotexts = infotexts or [info] * len(images_list)
+
+
+def create_infotext(p, index):
+    return f"{p.all_prompts[index]}\nSeed: {p.all_seeds[index]}"
+
+
+def _finished(p, latents):
+    """The pictures of all batches, each with its masks, and a grid in front."""
+    output_images, infotexts = [], []
+    for batch, samples in enumerate(latents):
+        p.iteration = batch
+        for place in range(len(samples)):
+            p.batch_index = place
+            index = batch * p.batch_size + place
+            image = sd_samplers_common.sample_to_image(samples, place)
+            if p.save_samples():
+                images.save_image(image, p.outpath_samples, "", p.all_seeds[index], p.prompts[place], p=p)
+            infotexts.append(create_infotext(p, index))
+            image.info["parameters"] = infotexts[-1]
+            output_images.append(image)
+            mask = getattr(p, "mask_for_overlay", None)
+            if mask is not None:
+                output_images += [mask] * (shared.opts.return_mask + shared.opts.return_mask_composite)
+    if not infotexts:
+        infotexts.append(create_infotext(p, 0))
+    grid = shared.opts.return_grid and len(output_images) > 1
+    if grid:
+        output_images.insert(0, images.image_grid(output_images, p.batch_size))
+        infotexts.insert(0, infotexts[0])
+    return Processed(p, output_images, info=infotexts[0], index_of_first_image=int(grid), infotexts=infotexts)
 
 
 def process_images(p):
@@ -180,10 +265,13 @@ def process_images(p):
     with torch.no_grad():
         for script in p.scripts:
             script.process(p, *p.script_args)
-        size = len(p.all_prompts) // p.n_iter
+        size = p.batch_size
         parts = []
         for iteration in range(p.n_iter):
             p.iteration = iteration
+            shared.state.skipped = False
+            if shared.state.interrupted:
+                break
             place = slice(p.iteration * size, (p.iteration + 1) * size)
             p.negative_prompts = p.all_negative_prompts[place]
             p.prompts, p.extra_network_data = extra_networks.parse_prompts(p.all_prompts[place])
@@ -194,7 +282,7 @@ def process_images(p):
             parts.append(_sample_batch(p))
             for script in p.scripts:
                 script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
-        p.processed = processed = Processed(p)
+        p.processed = processed = _finished(p, parts)
         for script in p.scripts:
             script.postprocess(p, processed, *p.script_args)
     return torch.cat(parts)

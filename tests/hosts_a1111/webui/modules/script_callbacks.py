@@ -5,6 +5,9 @@ import logging
 denoiser_callbacks = []
 denoised_callbacks = []
 before_ui_callbacks = []
+app_started_callbacks = []
+ui_tabs_callbacks = []
+ui_settings_callbacks = []
 errors = []
 
 
@@ -40,6 +43,18 @@ def on_cfg_denoised(callback, *, name=None):
 
 def on_before_ui(callback, *, name=None):
     before_ui_callbacks.append(callback)
+
+
+def on_app_started(callback, *, name=None):
+    app_started_callbacks.append(callback)
+
+
+def on_ui_tabs(callback, *, name=None):
+    ui_tabs_callbacks.append(callback)
+
+
+def on_ui_settings(callback, *, name=None):
+    ui_settings_callbacks.append(callback)
 
 
 def call(callbacks, params):

@@ -42,3 +42,11 @@ class Script:
 
     def elem_id(self, item_id):
         return f"{'img2img' if self.is_img2img else 'txt2img'}_script_{self.title().lower()}_{item_id}"
+
+
+class ScriptRunner(list):
+    """The always visible scripts are the list's; the others stand beside it."""
+
+    def __init__(self, scripts=()):
+        super().__init__(scripts)
+        self.selectable_scripts = []

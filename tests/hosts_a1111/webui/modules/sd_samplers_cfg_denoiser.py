@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from modules import prompt_parser, script_callbacks, shared
+from modules import prompt_parser, script_callbacks, sd_samplers_common, shared
 
 
 def _joined(first, second):
@@ -54,6 +54,8 @@ class CFGDenoiser:
         return result
 
     def forward(self, x, sigma, uncond, cond, cond_scale, s_min_uncond, image_cond):
+        if shared.state.interrupted or shared.state.skipped:
+            raise sd_samplers_common.InterruptedException
         conds_list, tensor = prompt_parser.reconstruct_multicond_batch(cond, self.step)
         uncond = prompt_parser.reconstruct_cond_batch(uncond, self.step)
         images = len(conds_list)

@@ -10,4 +10,12 @@ options = {
     "comma_padding_backtrack": 20,
     "sdxl_refiner_low_aesthetic_score": 2.5,
     "sdxl_refiner_high_aesthetic_score": 6.0,
+    "localization": "None",
+    "samples_format": "png",
+    "samples_save": True,
+    "save_incomplete_images": False,
+    "enable_pnginfo": True,
+    "return_grid": True,
+    "return_mask": False,
+    "return_mask_composite": False,
 }

@@ -5,3 +5,4 @@ class State:
     def __init__(self):
         self.textinfo = None
         self.interrupted = False
+        self.skipped = False

@@ -17,3 +17,7 @@ class InputAccordion:
 
     def __exit__(self, kind, value, traceback):
         self.accordion.__exit__(kind, value, traceback)
+
+    def __getattr__(self, name):
+        """To gradio it is the check box. (A subclass would have gradio write files beside this one.)"""
+        return getattr(self.__dict__["checkbox"], name)

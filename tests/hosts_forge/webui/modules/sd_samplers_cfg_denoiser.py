@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backend.sampling.sampling_function import sampling_function
 
-from modules import prompt_parser, script_callbacks, shared
+from modules import prompt_parser, script_callbacks, sd_samplers_common, shared
 
 
 class CFGDenoiser:
@@ -20,6 +20,8 @@ class CFGDenoiser:
         raise NotImplementedError()
 
     def forward(self, x, sigma, uncond, cond, cond_scale, s_min_uncond, image_cond):
+        if shared.state.interrupted or shared.state.skipped:
+            raise sd_samplers_common.InterruptedException
         if self.refine is not None and self.refine(self):
             cond, uncond = (self.sampler.sampler_extra_args[name] for name in ("cond", "uncond"))
         composition, cond = prompt_parser.reconstruct_multicond_batch(cond, self.step)

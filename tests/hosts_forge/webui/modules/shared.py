@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+from modules import cmd_args, options, shared_options, shared_state
 
-from modules import shared_options, shared_state
-
-opts = SimpleNamespace(**shared_options.options, sd_lora="None")
+OptionInfo = options.OptionInfo
+options_section = options.options_section
+opts = options.Options({**shared_options.options, "sd_lora": "None"})
 state = shared_state.State()
-cmd_opts = SimpleNamespace(lora_dir="")
+cmd_opts = cmd_args.parser.parse_args([])
+cmd_opts.lora_dir = ""
 sd_model = None

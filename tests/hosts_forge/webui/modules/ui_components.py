@@ -20,3 +20,7 @@ class _InputAccordion:
 
     def __exit__(self, *error):
         self.accordion.__exit__(*error)
+
+    def __getattr__(self, name):
+        """To gradio it is the check box. (A subclass would have gradio write files beside this one.)"""
+        return getattr(self.__dict__["checkbox"], name)

@@ -1,0 +1,169 @@
+"""What is done with a generation whose pictures are there: kept for the inspector, shown in the gallery."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from loratorio_ext.hosts.webuis.attempt import attempt
+from loratorio_ext.hosts.webuis.comments import SPEAKER, say
+from loratorio_ext.run import Report
+from loratorio_ext.server.record import FinishedRun, PassRecord, pictures_in_batches
+from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words
+
+Overlay = Callable[[Image.Image, Report, int, Words], Image.Image | None]
+"""(picture, the pass that drew it, its place in the batch, language) → who spoke where; None: nobody did."""
+
+_SUFFIX = "-loratorio"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture.
+
+    Attributes:
+        image: as the WebUI shows it.
+        batch: number of its batch, from 0.
+        place: its place in that batch, from 0.
+        seed: its seed.
+        prompt: as the user wrote it, tags and all.
+        infotext: what the WebUI says of it.
+    """
+
+    image: Image.Image
+    batch: int
+    place: int
+    seed: int
+    prompt: str
+    infotext: str
+
+
+class Gallery(Protocol):
+    """What is asked of a WebUI; the adapters' ``webui`` modules."""
+
+    def entries_of_picture(self, p: Any) -> int:
+        """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
+
+    def marks_pictures(self) -> bool:
+        """Whether the user wants infotexts in pictures."""
+
+    def save_picture(self, p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
+        """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+
+
+class Afterwards:
+    """Called once for every generation that composed; whatever fails here, the pictures stay as they are."""
+
+    def __init__(self, webui: Gallery, server: Server, overlay: Overlay | None) -> None:
+        """``overlay`` draws who spoke where."""
+        self._webui = webui
+        self._server = server
+        self._overlay = overlay
+
+    def __call__(self, p: Any, processed: Any, passes: Sequence[PassRecord]) -> None:
+        """Keep and show.
+
+        Args:
+            p: of the generation.
+            processed: the WebUI's answer; may get more pictures.
+            passes: those that composed, in their order.
+        """
+        reason = attempt(lambda: self._keep(p, processed, passes), "keeping a run")
+        if reason is not None:
+            say(
+                p,
+                f"this run could not be kept for the inspector ({reason}); the pictures are whole",
+            )
+        reason = attempt(lambda: self._show(p, processed, passes), "drawing who spoke where")
+        if reason is not None:
+            say(p, f"the picture of who spoke where could not be made ({reason})")
+
+    def _keep(self, p: Any, processed: Any, passes: Sequence[PassRecord]) -> None:
+        if not self._server.history.keeps_runs():
+            return
+        pictures = self._pictures(p, processed)
+        run = FinishedRun(
+            prompt=str(processed.all_prompts[0]),
+            infotext=pictures[0].infotext if pictures else str(processed.info),
+            pictures=pictures_in_batches(
+                [one.image for one in pictures], p.batch_size, [one.seed for one in pictures]
+            ),
+            passes=tuple(passes),
+            comments=tuple(one.removeprefix(SPEAKER) for one in p.comments if one.startswith(SPEAKER)),
+        )
+        self._server.history.add(run)
+
+    def _show(self, p: Any, processed: Any, passes: Sequence[PassRecord]) -> None:
+        where = self._server.options().overlay
+        if where == "off" or self._overlay is None:
+            return
+        words = self._server.words()
+        drawn: list[tuple[Picture, Image.Image]] = []
+        for picture in self._pictures(p, processed):
+            report = _report_of(picture, passes)
+            image = None if report is None else self._overlay(picture.image, report, picture.place, words)
+            if image is not None:
+                drawn.append((picture, image))
+        for picture, image in drawn:
+            if self._webui.marks_pictures():
+                image.info["parameters"] = picture.infotext
+            if where == "gallery and file" and p.save_samples():
+                at = copy.copy(p)  # numbers in the names of files are of this picture
+                at.iteration, at.batch_index = picture.batch, picture.place
+                self._webui.save_picture(at, image, picture, _SUFFIX)
+        if drawn and not _runs_in_a_script(p):
+            _add(processed, drawn)
+
+    def _pictures(self, p: Any, processed: Any) -> tuple[Picture, ...]:
+        """Without the grid in front, without masks between, without what others have put behind."""
+        first, step, size = processed.index_of_first_image, self._webui.entries_of_picture(p), p.batch_size
+        infotexts = processed.infotexts[first:]  # one for each picture, whatever else is in the gallery
+        images = processed.images[first : first + step * len(infotexts) : step]
+        prompts, seeds = processed.all_prompts, processed.all_seeds
+        return tuple(
+            Picture(image, place // size, place % size, int(seed), str(prompt), str(infotext))
+            for place, (image, seed, prompt, infotext) in enumerate(
+                zip(images, seeds, prompts, infotexts, strict=False)
+            )
+        )
+
+
+def pass_record(p: Any, report: Report) -> PassRecord:
+    """The pass that ``p`` is in."""
+    return PassRecord(int(getattr(p, "iteration", 0)), bool(getattr(p, "is_hr_pass", False)), report)
+
+
+def _report_of(picture: Picture, passes: Sequence[PassRecord]) -> Report | None:
+    """The pass of the picture that shows most: with the most maps, of several the last."""
+    of_batch = [one.report for one in passes if one.batch == picture.batch]
+    return max(reversed(of_batch), key=_maps, default=None)
+
+
+def _maps(report: Report) -> int:
+    return sum(step.maps is not None for step in report.steps)
+
+
+def _runs_in_a_script(p: Any) -> bool:
+    """Whether a script of the script list made ``p``: some count the pictures they get (SD upscale).
+
+    Source: ScriptRunner.run (modules/scripts.py).
+    """
+    selectable = getattr(p.scripts, "selectable_scripts", ())
+    return bool(selectable and p.script_args and p.script_args[0])
+
+
+def _add(processed: Any, drawn: Sequence[tuple[Picture, Image.Image]]) -> None:
+    """Behind all others, so that these keep their numbers."""
+    missing = len(processed.images) - len(processed.infotexts)  # masks have none
+    # Lists of their own: scripts may hold on to these.
+    processed.infotexts = [
+        *processed.infotexts,
+        *[processed.info] * max(missing, 0),
+        *(picture.infotext for picture, _ in drawn),
+    ]
+    processed.images = [*processed.images, *(image for _, image in drawn)]

@@ -1,0 +1,85 @@
+"""The one server of a running WebUI, from what its adapter can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from loratorio_ext.hosts.webuis.pool import Files, path_below
+from loratorio_ext.server.history import History
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.presets import Presets
+from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words, words_in
+
+
+class Surroundings(Files, Protocol):
+    """What a server asks of a WebUI; the adapters' ``webui`` modules."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant of a module
+        """The WebUI's name."""
+
+    def version(self) -> str:
+        """The WebUI's version in its own words; "" where it has none."""
+
+    def refresh_networks(self) -> None:
+        """Let the WebUI look at its folder of networks again."""
+
+    def option_values(self) -> Mapping[str, object]:
+        """Our options by name, as far as the user has set them."""
+
+    def language(self) -> str:
+        """The WebUI's name for the language of its page."""
+
+    def presets_file(self) -> str:
+        """Where users' own presets are kept."""
+
+    def obstacle(self) -> str | None:
+        """Why nothing can be composed with the model that is loaded now."""
+
+
+def server_of(webui: Surroundings, *, merged_on_top: bool) -> Server:
+    """A server that asks the WebUI anew each time; ``merged_on_top``: see `Server`."""
+
+    def options() -> Options:
+        return Options.from_values(webui.option_values())
+
+    def networks() -> dict[str, str]:
+        folder = webui.network_folder()
+        return {name: path_below(file, folder) for name, file in webui.available_files().items()}
+
+    return Server(
+        host=webui.NAME,
+        version=webui.version(),
+        history=History(lambda: options().limits_of_history),
+        presets=Presets(Path(webui.presets_file())),
+        networks=networks,
+        refresh=webui.refresh_networks,
+        options=options,
+        words=lambda: words_in(webui.language()),
+        obstacle=webui.obstacle,
+        merged_on_top=merged_on_top,
+    )
+
+
+def server_without_networks(obstacle: str) -> Server:
+    """For a WebUI that cannot be asked: nothing is there but our own presets."""
+    options = Options()
+    return Server(
+        host="an unknown WebUI",
+        version="",
+        history=History(lambda: options.limits_of_history),
+        presets=Presets(None),
+        networks=dict,
+        refresh=_nothing,
+        options=lambda: options,
+        words=Words,
+        obstacle=lambda: obstacle,
+        merged_on_top=False,
+    )
+
+
+def _nothing() -> None:
+    """There is nothing to look at."""

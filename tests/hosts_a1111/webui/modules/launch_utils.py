@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+
+def git_tag():
+    return "v1.10.1"
