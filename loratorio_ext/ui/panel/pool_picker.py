@@ -37,7 +37,8 @@ class PoolPicker:
                 )
             )
             self._refresh = gr.Button(
-                "🔄 " + words("Read the folder again"),
+                # A WebUI's page leaves texts with such a sign alone (javascript/localization.js).
+                "🔄 " + server.words()("Read the folder again"),
                 elem_id=elem_id("pool_refresh"),
                 scale=0,
                 size="sm",

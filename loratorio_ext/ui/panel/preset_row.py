@@ -67,7 +67,8 @@ class OwnPresets:
             self._name = not_kept(
                 gr.Textbox(
                     label=words("Name"),
-                    info=words(
+                    # With its number it is no text that a WebUI's page would find in a language file.
+                    info=server.words()(
                         "Saves the controls as they are now, without the pool, under this name of at most "
                         "{length} characters.",
                         length=LONGEST_NAME,
