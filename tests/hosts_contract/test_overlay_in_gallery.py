@@ -19,7 +19,9 @@ def answer(p: Any) -> tuple[Any, ...]:
     return pictures, fields
 
 
-def test_off_by_default_and_then_the_answer_is_as_before(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_by_default_and_then_the_answer_is_as_before(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[object] = []
     monkeypatch.setattr(running.part("webui"), "save_picture", lambda *arguments: asked.append(arguments))
     _, p = running.draw([PROMPT] * 2, {})
@@ -65,7 +67,9 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("where", "extra"), [("gallery", []), ("gallery and file", ["-loratorio"])])
-def test_files_where_the_webui_saves_its_own(running: Any, tmp_path: Path, where: str, extra: list[str]) -> None:
+def test_files_where_the_webui_saves_its_own(
+    running: Any, tmp_path: Path, where: str, extra: list[str]
+) -> None:
     running.opts.loratorio_overlay = where
     folder = tmp_path / "saved"
     folder.mkdir()
@@ -111,7 +115,9 @@ def test_a_failure_is_said_and_leaves_the_answer(running: Any, monkeypatch: pyte
         raise OSError("the disk is full")
 
     monkeypatch.setattr(running.part("webui"), "save_picture", failing)
-    _, p = running.draw([PROMPT] * 2, {}, do_not_save_samples=False, outpath_samples=str(running.webui.folder))
+    _, p = running.draw(
+        [PROMPT] * 2, {}, do_not_save_samples=False, outpath_samples=str(running.webui.folder)
+    )
     assert calls and [one.tobytes() for one in p.processed.images] == [
         one.tobytes() for one in wanted.processed.images
     ]

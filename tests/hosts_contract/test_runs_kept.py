@@ -123,7 +123,9 @@ def test_every_copy_of_p_is_a_run(running: Any) -> None:
     for _ in range(2):
         running.webui.processing.process_images(copy.copy(p))
     assert [passes(one) for one in running.server.history.records()] == [[(0, False, 4)]] * 3
-    assert len({id(one.report) for record in running.server.history.records() for one in record.run.passes}) == 3
+    assert (
+        len({id(one.report) for record in running.server.history.records() for one in record.run.passes}) == 3
+    )
 
 
 def test_both_tabs_keep_their_runs_in_one_place(running: Any) -> None:
@@ -162,9 +164,7 @@ def test_a_failure_while_keeping_is_said_and_harms_nothing(
     assert len(running.server.history.records()) == 1
 
 
-def test_a_kept_run_holds_neither_model_nor_networks(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kept_run_holds_neither_model_nor_networks(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
     module = running.part("sampling_pass")
 

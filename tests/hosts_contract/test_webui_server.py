@@ -146,9 +146,7 @@ def test_limits_are_asked_for_at_every_pass(running: Any, monkeypatch: pytest.Mo
     assert p.extra_generation_params["LoRAtorio batch rows"] == "3"  # what the user asked for
 
 
-def test_no_more_rows_share_a_call_than_the_limit_says(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_rows_share_a_call_than_the_limit_says(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     module = running.part("sampling_pass")
     original = module.Router.routing

@@ -63,7 +63,9 @@ NAMES = st.text(min_size=1, max_size=LONGEST_NAME + 5)
 def test_a_name_is_kept_or_refused(name: str, tmp_path: Path) -> None:
     presets = Presets(tmp_path / "presets.json")
     before = presets.all()
-    fitting = name.strip().isprintable() and 0 < len(name.strip()) <= LONGEST_NAME and name.strip() not in OURS
+    fitting = (
+        name.strip().isprintable() and 0 < len(name.strip()) <= LONGEST_NAME and name.strip() not in OURS
+    )
     if not fitting:
         with pytest.raises(ValueError, match="name"):
             presets.save(name, Settings())
