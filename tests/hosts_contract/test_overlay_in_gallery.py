@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from loratorio_ext.hosts.webuis import afterwards
+from loratorio_ext.run import Report
+from loratorio_ext.server.words import Words
 
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 
@@ -131,3 +136,24 @@ def test_no_map_no_overlay(running: Any) -> None:
     running.opts.loratorio_overlay = "gallery"
     _, p = running.draw(PROMPT, {"start": 1.0})
     assert len(p.processed.images) == len(p.processed.infotexts) == 1
+
+
+def test_it_shows_the_pass_of_the_picture_that_says_most(running: Any) -> None:
+    """The last of several that say as much; one that composed at fewer steps says less."""
+    _, p = running.draw([PROMPT] * 2, {}, n_iter=2)
+    first, second = running.server.history.records()[0].run.passes
+    running.draw(PROMPT, {"end": 0.5})
+    (little,) = running.server.history.records()[0].run.passes
+    assert little.report.totals.steps == 4
+    passes = [first, replace(little, batch=0), replace(second, hires=True), replace(first, batch=1)]
+    passes.append(replace(little, batch=1))
+    seen: list[Report] = []
+
+    def overlay(picture: Image.Image, report: Report, place: int, words: Words) -> Image.Image:
+        seen.append(report)
+        return Image.new("RGB", (1, 1))
+
+    running.opts.loratorio_overlay = "gallery"
+    afterwards.Afterwards(running.part("webui"), running.server, overlay)(p, p.processed, passes)
+    assert [one is first.report for one in seen] == [True, True]
+    assert len(p.processed.images) == 5
