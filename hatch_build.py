@@ -1,4 +1,4 @@
-"""Puts the embedded model, its networks and the page's script into the wheel; hatchling calls it."""
+"""Puts what the package finds beside it in a checkout into the wheel; called by hatchling."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class DemoData(BuildHookInterface):
-    """Adds `demo/` as `loratorio_ext/demo_data`, and `javascript/`.
+class FoldersBeside(BuildHookInterface):
+    """Adds the embedded model and its networks, the languages and the page's script.
 
     Hatchling's own `force-include` would copy the folders for an editable install too, which finds them in
     the checkout anyway.
@@ -18,4 +18,5 @@ class DemoData(BuildHookInterface):
         """Called before a build; `version` is "standard" or "editable"."""
         if version == "standard":
             build_data["force_include"]["demo"] = "loratorio_ext/demo_data"
-            build_data["force_include"]["javascript"] = "loratorio_ext/javascript"
+            for folder in ("localizations", "javascript"):
+                build_data["force_include"][folder] = f"loratorio_ext/{folder}"

@@ -118,22 +118,29 @@ class StepRecord:
         self, counts: StepCounts, names: tuple[str, ...], finite: Tensor, observed: Observed | None
     ) -> None:
         """Keep the small tensors of a step; ``names``: the composed networks; ``finite``: one bool."""
-        self._counts = counts
-        self._names = names
-        self._finite = finite
-        self._observed = observed
-        self._settled: StepReport | None = None
+        self._state: _Unread | StepReport = _Unread(counts, names, finite, observed)
 
     @property
     def settled(self) -> StepReport:
-        """The step in plain numbers; what was kept on the device is let go."""
-        if self._settled is None:
-            self._settled = self._settle()
-            self._observed = None
-        return self._settled
+        """The step in plain numbers; all that was kept on the device is let go, for reports live long."""
+        state = self._state
+        if isinstance(state, _Unread):
+            state = self._state = state.settle()
+        return state
 
-    def _settle(self) -> StepReport:
-        counts, names, observed = self._counts, self._names, self._observed
+
+@dataclass(frozen=True)
+class _Unread:
+    """What a step left on the device; see ``StepRecord``."""
+
+    counts: StepCounts
+    names: tuple[str, ...]
+    finite: Tensor
+    observed: Observed | None
+
+    def settle(self) -> StepReport:
+        """Wait for the device."""
+        counts, names, observed = self.counts, self.names, self.observed
         similarity, weight, fallback = None, self._known_weight(), False
         non_finite_in: tuple[tuple[str, ...], ...] = ((),) * counts.images
         acting = self._known_acting()
@@ -167,7 +174,7 @@ class StepRecord:
                 name for name in dict.fromkeys(names) if any(name in image for image in non_finite_in)
             ),
             non_finite_in=non_finite_in,
-            finite=bool(self._finite),
+            finite=bool(self.finite),
             fallback=fallback,
             halvings=counts.halvings,
             maps=None if observed is None else observed.maps.cpu(),
@@ -175,15 +182,15 @@ class StepRecord:
         )
 
     def _known_acting(self) -> list[list[bool]]:
-        mode, count = self._counts.mode, len(self._names)
-        alone = self._counts.switched_to
+        mode, count = self.counts.mode, len(self.names)
+        alone = self.counts.switched_to
         image = [mode != "base" and (mode != "switch" or i == alone) for i in range(count)]
-        return [image] * self._counts.images
+        return [image] * self.counts.images
 
     def _known_weight(self) -> PerImage | None:
-        mode, count, images = self._counts.mode, len(self._names), self._counts.images
+        mode, count, images = self.counts.mode, len(self.names), self.counts.images
         if mode == "switch":
-            return tuple((float(i == self._counts.switched_to),) * images for i in range(count))
+            return tuple((float(i == self.counts.switched_to),) * images for i in range(count))
         return ((1 / count,) * images,) * count if mode == "composite" else None
 
 

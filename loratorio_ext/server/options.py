@@ -59,6 +59,13 @@ class Options:
         choices=("off", "gallery", "gallery and file"),
     )
 
+    in_step: bool = declare(
+        False,
+        "Keep txt2img and img2img alike",
+        "What you set by hand in one tab's panel is set in the other's too. Off: each has its own settings.",
+        "in step",
+    )
+
     def __post_init__(self) -> None:
         for option in OPTIONS:
             object.__setattr__(self, option.name, option.check(getattr(self, option.name)))

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-PACKAGE: Final = Path(__file__).resolve().parents[1]
+from loratorio_ext.server.beside import PACKAGE, folder_beside
+
 ENGLISH: Final = "None"
 """The WebUI's name for its own language."""
 
@@ -47,11 +48,9 @@ def placeholders(text: str) -> frozenset[str]:
 
 
 def language_files(package: Path = PACKAGE) -> dict[str, Path]:
-    """Name of a language → its file: in a checkout beside the package, else inside the installed one."""
-    for folder in (package.parent / "localizations", package / "localizations"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.json"))}
-    return {}
+    """Name of a language → its file."""
+    folder = folder_beside("localizations", package)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
 def words_in(language: str, package: Path = PACKAGE) -> Words:

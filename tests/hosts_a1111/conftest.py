@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -137,6 +138,12 @@ def tensors_of(kind: str, layer: str, module: nn.Module) -> dict[str, Tensor]:
 
 @pytest.fixture
 def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    with running_webui(monkeypatch, tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def running_webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
     """The stand-in with a model, networks of all kinds, and the project's script in it."""
     before = set(sys.modules)
     for folder in (*STANDIN, ROOT):
@@ -185,6 +192,10 @@ def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
 
 @pytest.fixture
 def draw(webui: SimpleNamespace) -> Any:
+    return drawing(webui)
+
+
+def drawing(webui: SimpleNamespace) -> Any:
     """draw(prompt, settings=None, **fields of p) → (latents, p)."""
     one_script = webui.script.LoRAtorio()
 

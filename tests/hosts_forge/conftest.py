@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -164,6 +165,12 @@ KINDS = ("lin", "lin2", "te", "locon", "cp", "loha", "full", "norm", "dora", "sl
 
 @pytest.fixture
 def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    with running_webui(monkeypatch, tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def running_webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
     """The stand-in with a model, networks of all kinds, and the project's script in it."""
     forget()
     for folder in (*STANDIN, ROOT):
@@ -218,6 +225,10 @@ def forget() -> None:
 
 @pytest.fixture
 def draw(webui: SimpleNamespace) -> Any:
+    return drawing(webui)
+
+
+def drawing(webui: SimpleNamespace) -> Any:
     """draw(prompt, settings=None, **fields of p) → (latents, p)."""
     one_script = webui.script.LoRAtorio()
 

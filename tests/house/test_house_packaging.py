@@ -6,17 +6,43 @@ import configparser
 import importlib.util
 import os
 import re
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 
 import loratorio_ext
+from loratorio_ext.cli.places import find_demo_data
+from loratorio_ext.server.beside import folder_beside
+from loratorio_ext.server.words import language_files
+
+# Folders beside the package in a checkout, as they are called in the wheel.
+BESIDE = {"localizations": "localizations", "javascript": "javascript", "demo": "demo_data"}
 
 
 @pytest.fixture(scope="module")
 def pyproject(root: Path) -> str:
     # Read as text: tomllib is not in Python 3.10.
     return (root / "pyproject.toml").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what an installation would have."""
+    folder = tmp_path_factory.mktemp("wheel")
+    file = next(WheelBuilder(str(root)).build(directory=str(folder), versions=["standard"]))
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Path from the folder → content, without what Python itself writes there."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def names(requirements: str) -> dict[str, str]:
@@ -91,3 +117,39 @@ def test_the_build_script_calls_make_test(root: Path) -> None:
     text = script.read_text("utf-8")
     assert "set -euo pipefail" in text
     assert "make test" in text
+
+
+def test_the_wheel_has_every_file_of_the_package(root: Path, wheel: Path) -> None:
+    package, installed = files_below(root / "loratorio_ext"), files_below(wheel / "loratorio_ext")
+    beside = {f"{name}/" for name in BESIDE.values()}
+    assert {path for path in package if path.endswith(".css")}  # a page without its style is hard to read
+    assert {
+        path: data for path, data in installed.items() if path.split("/")[0] + "/" not in beside
+    } == package
+    assert sorted(path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")) == [
+        "loratorio_ext"
+    ]
+
+
+@pytest.mark.parametrize("folder", BESIDE)
+def test_the_wheel_has_what_lies_beside_the_package(folder: str, root: Path, wheel: Path) -> None:
+    there = files_below(root / folder)
+    assert there
+    assert files_below(wheel / "loratorio_ext" / BESIDE[folder]) == there
+
+
+def test_an_installed_package_finds_what_came_with_it(root: Path, wheel: Path) -> None:
+    package = wheel / "loratorio_ext"
+    assert language_files(package).keys() == language_files(root / "loratorio_ext").keys() != set()
+    assert folder_beside("javascript", package) == package / "javascript"
+    assert find_demo_data(package).folder == package / "demo_data"
+
+
+def test_a_wheel_can_be_made_from_the_sdist(root: Path, wheel: Path, tmp_path: Path) -> None:
+    file = next(SdistBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"]))
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    source = next((tmp_path / "unpacked").iterdir())
+    again = next(WheelBuilder(str(source)).build(directory=str(tmp_path), versions=["standard"]))
+    with zipfile.ZipFile(again) as archive:
+        assert sorted(archive.namelist()) == sorted(files_below(wheel))

@@ -80,13 +80,18 @@ def words_of(html: str) -> str:
     return re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.S)
 
 
+def name_of(block: Any) -> str | None:
+    """A block's id; HTML has it as a class."""
+    return block.elem_id or next(iter(block.elem_classes or ()), None)
+
+
 def answer_to(blocks: gr.Blocks, elem_id: str, event: str) -> tuple[Callable[..., Any], list[str | None]]:
     """The function behind an event, and the ids of what it changes."""
     ids = {number: block.elem_id for number, block in blocks.blocks.items()}
     for function in blocks.fns.values():
         for number, name in function.targets:
             if ids.get(number) == elem_id and name == event:
-                return function.fn, [block.elem_id for block in function.outputs]
+                return function.fn, [name_of(block) for block in function.outputs]
     raise AssertionError(f"{elem_id} has no {event}")
 
 
@@ -96,7 +101,7 @@ def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
     for setting in SETTINGS:
         name = f"txt2img_{setting.name}" + ("-checkbox" if setting.name == "enabled" else "")
         found = {
-            block.elem_id
+            name_of(block)
             for function in blocks.fns.values()
             for block in function.outputs
             if any(blocks.blocks[n].elem_id == name for n, event in function.targets if event == "change")

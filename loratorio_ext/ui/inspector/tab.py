@@ -131,7 +131,7 @@ def _build(server: Server, prefix: str) -> _Tab:
             min_width=260,
             elem_id=f"{prefix}_strength",
         )
-    html = gr.HTML(value=page.html, elem_id=f"{prefix}_view")
+    html = gr.HTML(value=page.html, elem_classes=[f"{prefix}_view"])
     make = gr.Button(
         words("Make files to download: the report, and the pictures as shown"), elem_id=f"{prefix}_make_files"
     )

@@ -81,7 +81,7 @@ def build_panel(
         with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
             own = OwnPresets(server, elem_id, words)
     ordered = [controls[one.name] for one in SETTINGS]
-    cost.connect(server, around, ordered, presets.name, picker.count)
+    cost.connect(server, around, ordered, presets.name, picker)
     presets.connect(server, ordered)
     picker.connect(server, controls[_POOL])
     own.connect(server, ordered, presets.name)

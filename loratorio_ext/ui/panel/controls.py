@@ -35,6 +35,16 @@ def control_for(setting: Setting, elem_id: str, words: Words) -> Any:
     return gr.Slider(minimum=lowest, maximum=highest, step=setting.step, **common, min_width=_NARROWEST)
 
 
+def html_with_id(html: str, elem_id: str) -> str:
+    """HTML in an element with an id, for gr.HTML: gradio 3 gives that component's own id to two elements."""
+    return f'<div id="{elem_id}">{html}</div>'
+
+
+def html_block(html: str, elem_id: str) -> Any:
+    """A gr.HTML whose content carries the id (see above); the component has it as a class."""
+    return not_kept(gr.HTML(value=html_with_id(html, elem_id), elem_classes=[elem_id]))
+
+
 def not_kept(component: Any) -> Any:
     """The component, whose start value a WebUI doesn't write into its file of start values."""
     component.do_not_save_to_config = True

@@ -11,8 +11,9 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS
 from loratorio_ext.ui.panel.around import Around
-from loratorio_ext.ui.panel.controls import not_kept
+from loratorio_ext.ui.panel.controls import html_block, html_with_id
 from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
+from loratorio_ext.ui.panel.pool_picker import PoolPicker
 
 BUTTON_CLASS = "loratorio-estimate"
 """By this ``javascript/loratorio.js`` finds the button, which it presses while the user types."""
@@ -25,9 +26,10 @@ class CostRow:
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
+        self._id = elem_id("cost")
         start = cost_of(server, Around(), [one.default for one in SETTINGS])
         with gr.Row(equal_height=False):
-            self._line = not_kept(gr.HTML(value=start, elem_id=elem_id("cost")))
+            self._line = html_block(start, self._id)
             self._button = gr.Button(
                 words("Show the cost"),
                 elem_id=elem_id("estimate"),
@@ -38,7 +40,7 @@ class CostRow:
             )
 
     def connect(
-        self, server: Server, around: Around, controls: Sequence[Any], preset: Any, pool_count: Any
+        self, server: Server, around: Around, controls: Sequence[Any], preset: Any, picker: PoolPicker
     ) -> None:
         """Keep the line, the preset's name and the pool's count current.
 
@@ -47,7 +49,7 @@ class CostRow:
             around: components around the panel.
             controls: the panel's, in the order of the settings.
             preset: the drop-down list of presets.
-            pool_count: where the number of the pool's networks stands.
+            picker: shows the number of the pool's networks.
         """
         places = len(around.inputs)
 
@@ -55,12 +57,12 @@ class CostRow:
             own = values[places:]
             names = list(server.presets.all())
             return [
-                gr.update(value=cost_of(server, around, values)),
+                gr.update(value=html_with_id(cost_of(server, around, values), self._id)),
                 gr.update(choices=names, value=preset_of(server, own)),
-                gr.update(value=count_of_pool(server, own[_PLACE_OF_POOL])),
+                picker.counted(count_of_pool(server, own[_PLACE_OF_POOL])),
             ]
 
-        inputs, outputs = [*around.inputs, *controls], [self._line, preset, pool_count]
+        inputs, outputs = [*around.inputs, *controls], [self._line, preset, picker.count]
         self._button.click(answer, inputs, outputs, queue=False, show_progress="hidden")
         for control in controls:
             control.change(answer, inputs, outputs, queue=False, show_progress="hidden")

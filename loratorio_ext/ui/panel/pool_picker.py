@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.panel.controls import not_kept
+from loratorio_ext.ui.panel.controls import html_block, html_with_id, not_kept
 from loratorio_ext.ui.panel.pool_choices import picked, pool_choices, with_picked
 
 
@@ -36,13 +37,19 @@ class PoolPicker:
                 )
             )
             self._refresh = gr.Button(
-                "🔄 " + words("Read the folder again"),
+                # A WebUI's page leaves texts with such a sign alone (javascript/localization.js).
+                "🔄 " + server.words()("Read the folder again"),
                 elem_id=elem_id("pool_refresh"),
                 scale=0,
                 size="sm",
                 min_width=200,
             )
-        self.count = not_kept(gr.HTML(value="", elem_id=elem_id("pool_count")))
+        self._id = elem_id("pool_count")
+        self.count = html_block("", self._id)
+
+    def counted(self, said: str) -> Any:
+        """The update of ``count``."""
+        return gr.update(value=html_with_id(escape(said), self._id))
 
     def connect(self, server: Server, text: Any) -> None:
         """``text``: the text box of the setting, which is what counts."""

@@ -12,7 +12,7 @@ from loratorio_ext.server.presets import LONGEST_NAME, PRESET_SETTINGS
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS
-from loratorio_ext.ui.panel.controls import not_kept
+from loratorio_ext.ui.panel.controls import html_block, html_with_id, not_kept
 from loratorio_ext.ui.panel.cost import preset_of, settings_of
 
 
@@ -67,7 +67,8 @@ class OwnPresets:
             self._name = not_kept(
                 gr.Textbox(
                     label=words("Name"),
-                    info=words(
+                    # With its number it is no text that a WebUI's page would find in a language file.
+                    info=server.words()(
                         "Saves the controls as they are now, without the pool, under this name of at most "
                         "{length} characters.",
                         length=LONGEST_NAME,
@@ -91,7 +92,8 @@ class OwnPresets:
                 size="sm",
                 min_width=120,
             )
-        self._said = not_kept(gr.HTML(value="", elem_id=elem_id("preset_said")))
+        self._id = elem_id("preset_said")
+        self._said = html_block("", self._id)
 
     def connect(self, server: Server, controls: Sequence[Any], chosen: Any) -> None:
         """``controls``: the panel's; ``chosen``: the drop-down list of presets."""
@@ -101,33 +103,32 @@ class OwnPresets:
                 server.presets.save(str(name or ""), settings_of(values))
                 return server.words()("Saved as {name}.", name=str(name).strip())
 
-            return _answer(server, action, values)
+            return self._answer(server, action, values)
 
         def delete(name: object, *values: object) -> list[Any]:
             def action() -> str:
                 server.presets.delete(str(name or "").strip())
                 return server.words()("{name} is deleted.", name=str(name).strip())
 
-            return _answer(server, action, values)
+            return self._answer(server, action, values)
 
         inputs, outputs = [self._name, *controls], [chosen, self._said]
         self._save.click(save, inputs, outputs, queue=False, show_progress="hidden")
         self._delete.click(delete, inputs, outputs, queue=False, show_progress="hidden")
 
-
-def _answer(server: Server, action: Callable[[], str], values: Sequence[object]) -> list[Any]:
-    """Updates of the drop-down list and of what is said below the buttons."""
-    try:
-        said = action()
-    except ValueError as error:
-        said = str(error)
-    except OSError:
-        said = server.words()("The file of presets cannot be written; look at the folder's permissions.")
-    names = list(server.presets.all())
-    return [
-        gr.update(choices=names, value=preset_of(server, values)),
-        gr.update(value=f'<p role="status">{escape(said)}</p>'),
-    ]
+    def _answer(self, server: Server, action: Callable[[], str], values: Sequence[object]) -> list[Any]:
+        """Updates of the drop-down list and of what is said below the buttons."""
+        try:
+            said = action()
+        except ValueError as error:
+            said = str(error)
+        except OSError:
+            said = server.words()("The file of presets cannot be written; look at the folder's permissions.")
+        names = list(server.presets.all())
+        return [
+            gr.update(choices=names, value=preset_of(server, values)),
+            gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id)),
+        ]
 
 
 def _settings_and(controls: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -1,0 +1,164 @@
+"""What pages and API are told of both WebUIs, and the options that are in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loratorio_ext.hosts import find
+from loratorio_ext.server.options import OPTIONS, Options, option_key
+from loratorio_ext.settings import Settings
+
+PROMPT = "a cat <lora:te:1> <lora:lin:1>"
+
+
+def test_name_and_version(running: Any) -> None:
+    server = running.server
+    versions = {"a1111": ("AUTOMATIC1111", "v1.10.1"), "forge": ("Forge", "f2.0.1")}
+    name, version = versions[running.name]
+    assert server.host == name and server.version.startswith(version)
+    assert server.merged_on_top is (running.name == "a1111")
+    assert server.obstacle() is None
+
+
+def test_a_checkout_without_tags_has_no_version(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running.part("webui").launch_utils, "git_tag", lambda: "<none>")
+    assert find.server_of_this_webui().version == ""
+
+
+def test_asking_for_the_obstacle_loads_no_model(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(running.webui.shared, "sd_model")
+    assert running.server.obstacle() is None
+
+
+def test_a_replaced_unet_is_an_obstacle(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if running.name == "forge":
+        pytest.skip("Forge has no such replacement")
+    monkeypatch.setattr(running.webui.sd_unet, "current_unet", object())
+    assert "replaced by object" in running.server.obstacle()
+
+
+def test_networks_by_name_and_alias_and_those_that_come_later(running: Any) -> None:
+    networks = running.server.networks()
+    assert networks["lin"] == "lin" and networks["lin2"] == "sub/lin2"
+    folder = running.webui.folder
+    (folder / "sub" / "later.safetensors").write_bytes((folder / "lin.safetensors").read_bytes())
+    assert "later" not in running.server.networks()
+    running.server.refresh()
+    assert running.server.networks()["later"] == "sub/later"
+
+
+def test_options_are_the_webui_s(running: Any) -> None:
+    assert running.server.options() == Options()
+    running.opts.loratorio_rows = 12
+    running.opts.loratorio_overlay = "gallery"
+    running.opts.loratorio_history = "many"
+    assert running.server.options() == Options(rows=12, overlay="gallery")
+    assert {option_key(one.name) for one in OPTIONS} >= {"loratorio_rows", "loratorio_network_memory"}
+
+
+def test_the_page_s_language(running: Any) -> None:
+    text = "no step lies between Start and End, so the networks act merged"
+    assert running.server.words()(text) == text
+    running.opts.localization = "no language of this world"
+    assert running.server.words()(text) == text
+
+
+def test_presets_lie_beside_the_webui_s_own_files(
+    running: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(running.part("webui").paths_internal, "data_path", str(tmp_path / "data"))
+    presets = find.server_of_this_webui().presets
+    assert presets.can_save
+    presets.save("mine", Settings(patch_size=4))
+    assert (tmp_path / "data" / "loratorio-presets.json").is_file()
+    assert find.server_of_this_webui().presets.all()["mine"]["patch_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (None, None),
+        ("", None),
+        ("me:secret", {"me": "secret"}),
+        ("me:secret,you: s p ,:", {"me": "secret", "you": " s p ", "": ""}),
+        ("me:first,me:second", {"me": "second"}),
+    ],
+)
+def test_credentials_as_the_webui_reads_them(running: Any, text: str | None, wanted: object) -> None:
+    running.webui.shared.cmd_opts.api_auth = text
+    assert find.api_of_this_webui() is None
+    for argument in ("api", "nowebui"):
+        setattr(running.webui.shared.cmd_opts, argument, True)
+        api = find.api_of_this_webui()
+        assert api is not None and api.credentials == wanted
+        assert "secret" not in repr(api)
+        setattr(running.webui.shared.cmd_opts, argument, False)
+
+
+@pytest.mark.parametrize("text", ["me", "me:a:b", "me:secret,", "me:secret, you"])
+def test_credentials_that_cannot_be_read_open_no_door(running: Any, text: str) -> None:
+    running.webui.shared.cmd_opts.api = True
+    running.webui.shared.cmd_opts.api_auth = text
+    with pytest.raises(ValueError, match="user:password") as caught:
+        find.api_of_this_webui()
+    assert "secret" not in str(caught.value)
+
+
+def test_without_the_lora_extension_the_script_still_says_why(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(find, "import_module", missing)
+    server = find.server_of_this_webui()
+    assert "its Lora extension" in str(server.obstacle())
+    assert server.networks() == {} and not server.presets.can_save and server.presets.all()
+    assert find.callbacks_of_this_webui() is None and find.api_of_this_webui() is None
+    server.refresh()
+
+
+def test_limits_are_asked_for_at_every_pass(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory: list[int] = []
+    module = running.part("sampling_pass")
+
+    class WatchedRouter(module.Router):  # type: ignore[name-defined, misc]
+        def __init__(self, *arguments: Any, cache_bytes: int) -> None:
+            super().__init__(*arguments, cache_bytes=cache_bytes)
+            memory.append(cache_bytes)
+
+    monkeypatch.setattr(module, "Router", WatchedRouter)
+    running.opts.loratorio_rows, running.opts.loratorio_network_memory = 2, 7
+
+    def change(params: Any) -> None:
+        if params.denoiser.step == 1:  # the pass has begun
+            running.opts.loratorio_rows, running.opts.loratorio_network_memory = 1, 0
+
+    running.before_call(change)
+    _, p = running.draw(PROMPT, {"batch_rows": 3}, hr_prompts=[PROMPT])
+    first, hires = (one.report for one in running.server.history.records()[0].run.passes)
+    assert (first.settings.batch_rows, hires.settings.batch_rows) == (2, 1)
+    assert hires.totals.calls > first.totals.calls
+    assert (memory[0], memory[-1]) == (7 * 2**20, 0)
+    assert p.extra_generation_params["LoRAtorio batch rows"] == "3"  # what the user asked for
+
+
+def test_no_more_rows_share_a_call_than_the_limit_says(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    module = running.part("sampling_pass")
+    original = module.Router.routing
+
+    def watched(self: Any, strengths: Any) -> Any:
+        rows.append(len(strengths))
+        return original(self, strengths)
+
+    monkeypatch.setattr(module.Router, "routing", watched)
+    running.draw([PROMPT] * 2, {"recenter": 0.5})
+    unlimited = max(rows)
+    rows.clear()
+    running.opts.loratorio_rows = 3
+    running.draw([PROMPT] * 2, {"recenter": 0.5})
+    assert unlimited > 3 >= max(rows) > 0

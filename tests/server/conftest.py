@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from loratorio_ext.run import NetworkUse, Report
+from loratorio_ext.run.step_report import StepCounts
+from loratorio_ext.run.strategies import Observed
+from loratorio_ext.server.record import FinishedRun, PassRecord, PictureRecord
+from loratorio_ext.settings import Settings
+
+MakeRun = Callable[..., FinishedRun]
+
+
+def report_of(side: int, steps: int = 1, images: int = 1) -> Report:
+    """One composed network with maps of side × side float16 at each step."""
+    report = Report(Settings(enabled=True), [NetworkUse("anna", 1.0)], "loratorio", 5, "a test")
+    for index in range(steps):
+        counts = StepCounts(
+            index=index,
+            sigma=1.0,
+            mode="composed",
+            scan=True,
+            reused=False,
+            rows=4,
+            plain_rows=2,
+            calls=1,
+            halvings=(),
+            images=images,
+            image_of=tuple(range(images)),
+            seconds=lambda: 0.5,
+        )
+        one = torch.ones(1, images)
+        observed = Observed(
+            similarity=one,
+            weight=one,
+            finite=one.bool(),
+            acting=one.bool(),
+            fallback=torch.zeros(images, dtype=torch.bool),
+            maps=torch.ones(1, images, side, side).half(),
+            evaluated=None,
+        )
+        report.add(counts, torch.tensor(True), observed)
+    return report
+
+
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    """make_run(bytes of the picture, side of the map) → a run of bytes + 2·side² bytes."""
+
+    def make(picture: int = 10, side: int = 2, prompt: str = "a cat") -> FinishedRun:
+        pictures = (PictureRecord(0, 0, 1, bytes(picture)),)
+        return FinishedRun(prompt, "Steps: 1", pictures, (PassRecord(0, False, report_of(side)),))
+
+    return make

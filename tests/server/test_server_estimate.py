@@ -1,0 +1,142 @@
+"""What a prompt is said to cost: as the run counts it, for any prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loratorio_ext.run import cost
+from loratorio_ext.server.estimate import LONGEST_PROMPT, Plan, cost_line, estimate
+from loratorio_ext.server.words import Words
+from loratorio_ext.settings import Settings
+
+KNOWN = {
+    "anna": "people/anna",
+    "bert": "people/bert",
+    "Bert the Great": "people/bert",
+    **{f"style{number}": f"styles/style{number}" for number in range(9)},
+}
+WORDS = Words()
+
+
+def of(prompt: str, plan: Plan | None = None, **changes: Any) -> Any:
+    return estimate(prompt, Settings(enabled=True, **changes), KNOWN, plan or Plan(), WORDS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    prompt=st.one_of(
+        st.text(max_size=60),
+        st.lists(
+            st.sampled_from(
+                [
+                    "<lora:",
+                    "anna",
+                    ":1",
+                    ":compose=off",
+                    ">",
+                    "<lora:bert:0.5>",
+                    "nobody",
+                    ":nan",
+                    " AND ",
+                    "\n",
+                ]
+            ),
+            max_size=12,
+        ).map("".join),
+    ),
+    pool=st.sampled_from(["", "*", "people/*", "anna, nobody", "styles/*"]),
+    top_k=st.integers(0, 4),
+    rescan=st.integers(1, 4),
+    reuse=st.integers(1, 4),
+    window=st.sampled_from([(0.0, 1.0), (0.3, 0.8), (1.0, 1.0)]),
+    enabled=st.booleans(),
+    plan=st.builds(Plan, st.integers(1, 30), st.booleans(), st.integers(1, 4), st.booleans()),
+)
+def test_any_prompt(
+    prompt: str,
+    pool: str,
+    top_k: int,
+    rescan: int,
+    reuse: int,
+    window: tuple[float, float],
+    enabled: bool,
+    plan: Plan,
+) -> None:
+    start, end = window
+    chosen = Settings(
+        enabled=enabled, pool=pool, top_k=top_k, rescan=rescan, reuse=reuse, start=start, end=end
+    )
+    found = estimate(prompt, chosen, KNOWN, plan, WORDS)
+    assert len(found.rows) == plan.steps and found.plain_rows == (2 if plan.guided else 1)
+    assert all(rows >= 1 for rows in found.rows)
+    assert 0 <= found.of_pool <= len(found.composed)
+    paths = [KNOWN[name] for name in found.composed[len(found.composed) - found.of_pool :]]
+    assert len(paths) == len(set(paths))  # each network of the pool once, whatever its names
+    if not enabled:
+        assert found.ratio == 1.0
+    assert cost_line(found, WORDS).endswith("×")
+    assert found.to_dict()["ratio"] == found.ratio
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(images=3), Plan(guided=False), Plan(steps=7)])
+@pytest.mark.parametrize(
+    "changes", [{}, {"recenter": 0.0}, {"top_k": 1, "rescan": 3}, {"reuse": 2}, {"end": 0.5}]
+)
+def test_rows_are_those_of_the_run_for_each_picture(plan: Plan, changes: dict[str, Any]) -> None:
+    found = of("<lora:anna:1> <lora:bert:1>", plan, **changes)
+    whole = Settings(enabled=True, **changes)
+    rows = cost(whole, 2, plan.guided, total=plan.steps, images=plan.images)
+    assert found.rows == tuple(one // plan.images for one in rows)
+    assert found.ratio == pytest.approx(sum(rows) / (found.plain_rows * plan.images * plan.steps))
+
+
+def test_merged_steps_on_top_of_the_base_s() -> None:
+    prompt = "<lora:anna:1> <lora:bert:1>"
+    apart = of(prompt, Plan(steps=4), start=0.5)
+    on_top = of(prompt, Plan(steps=4, merged_on_top=True), start=0.5)
+    assert [b - a for a, b in zip(apart.rows, on_top.rows, strict=True)] == [2, 2, 0, 0]
+
+
+def test_tags_and_pool() -> None:
+    found = of("<lora:Bert the Great:1> <lora:style1:1:compose=off> <lora:nobody:1>", pool="*, nowhere")
+    assert found.composed[0] == "Bert the Great" and found.kept == ("style1",)
+    assert "bert" not in found.composed and "style1" not in found.composed
+    assert found.of_pool == 9 and len(found.composed) == 10
+    assert [text for text in found.notes if "'nobody' is not among the networks" in text]
+    assert [text for text in found.notes if "'nowhere' in the pool is no network" in text]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "note"),
+    [
+        ("a cat", {}, "there is no network to compose"),
+        ("<lora:anna:1>", {"start": 1.0}, "no step lies between Start and End"),
+        ("a cat", {"pool": "*"}, "11 networks of the pool all speak at once"),
+        ("<lora:anna:1> <lora:bert:1>", {"rescan": 3}, "Rescan does nothing here"),
+        ("x" * LONGEST_PROMPT + " <lora:anna:1>", {}, f"only the first {LONGEST_PROMPT} characters"),
+    ],
+)
+def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any], note: str) -> None:
+    assert [text for text in of(prompt, **changes).notes if note in text]
+    assert of("<lora:anna:1>").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "line"),
+    [
+        (
+            "<lora:anna:1>",
+            {"recenter": 0.5},
+            "1 network composed: 4 predictions a step instead of 2, about 2.0 ×",
+        ),
+        ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
+        ("<lora:anna:1>", {"pool": "bert"}, "2 networks composed (1 of the pool): "),
+        ("<lora:anna:1> <lora:bert:1>", {"reuse": 2}, " to "),
+    ],
+)
+def test_the_cost_in_a_sentence(prompt: str, changes: dict[str, Any], line: str) -> None:
+    assert line in cost_line(of(prompt, **changes), WORDS)
