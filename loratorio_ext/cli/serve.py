@@ -26,7 +26,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
     """`loratorio serve`: the page's address on stdout; ends with Ctrl-C."""
     _check_gradio()
-    words = _words(arguments.language)
+    words = _spoken(arguments.language)
     model, networks, embedded = model_and_networks(arguments, tools)
     config = configuration(arguments)
     out = prepare_folder(Path(arguments.out))
@@ -64,7 +64,7 @@ def _check_gradio() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 
-def _words(language: str) -> Words:
+def _spoken(language: str) -> Words:
     from loratorio_ext.server.words import Words, language_files, words_in
 
     if language.casefold() in ENGLISH:

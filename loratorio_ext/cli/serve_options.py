@@ -29,7 +29,7 @@ def add_serve(commands: Commands) -> None:
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
-        "--language", default="en", metavar="NAME", help="of the page: en, or a file of localizations/"
+        "--language", default="en", metavar="NAME", help="of the page: en, de_DE (default en)"
     )
     parser.add_argument(
         "--out",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 
+from loratorio_ext.server.beside import folder_beside
 from loratorio_ext.server.server import Server
 from loratorio_ext.ui.page.drawing import Painter
 from loratorio_ext.ui.page.page import build_page, page_css
@@ -18,7 +18,6 @@ from loratorio_ext.ui.page.versions import accepted
 # gradio's own theme asks a server of fonts; these are on every machine.
 _FONT: Final = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONOSPACE: Final = ("ui-monospace", "Consolas", "monospace")
-_PACKAGE: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,9 @@ def serve_page(server: Server, painter: Painter, address: Address, ready: Callab
 
 
 def page_head() -> str:
-    """What stands in the page's head: the script that WebUIs load as well, in the page and from nowhere else.
-
-    In a checkout it lies beside the package, else inside the installed one.
-    """
-    for folder in (_PACKAGE.parent / "javascript", _PACKAGE / "javascript"):
-        file = folder / "loratorio.js"
-        if file.is_file():
-            return f"<script>{file.read_text('utf-8')}</script>"
-    return ""
+    """What stands in the page's head: the script that WebUIs load as well, in the page itself."""
+    folder = folder_beside("javascript")
+    return f"<script>{(folder / 'loratorio.js').read_text('utf-8')}</script>" if folder else ""
 
 
 def _theme() -> Any:
