@@ -122,7 +122,11 @@ Open = Callable[..., Any]
 def look() -> SimpleNamespace:
     """The functions below, for the tests."""
     return SimpleNamespace(
-        repeated_ids=repeated_ids, nameless=nameless, too_wide=too_wide, pictures=pictures, write=write
+        repeated_ids=repeated_ids,
+        nameless=nameless,
+        pale=pale,
+        pictures=pictures,
+        write=write,
     )
 
 
@@ -196,6 +200,42 @@ def nameless(page: Any, within: str = "body") -> list[str]:
             })
             .map((one) => one.outerHTML.slice(0, 200))""",
         within,
+    )
+    return found
+
+
+def pale(page: Any) -> list[str]:
+    """Visible texts with less contrast than WCAG 2 asks of small letters (4.5), except on dead controls."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const numbers = (text) => {
+                const found = text.match(/[\\d.]+/g)?.map(Number) ?? [0, 0, 0, 0];
+                const scale = text.startsWith("color(") ? 255 : 1;
+                return { rgb: found.slice(0, 3).map((one) => one * scale), alpha: found[3] ?? 1 };
+            };
+            const light = ({ rgb }) => {
+                const [r, g, b] = rgb.map((one) => one / 255)
+                    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const ground = (one) => {
+                for (let at = one; at; at = at.parentElement) {
+                    const color = numbers(getComputedStyle(at).backgroundColor);
+                    if (color.alpha > 0.9) return color;
+                }
+                return { rgb: [255, 255, 255] };
+            };
+            const said = (one) => [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+            return [...document.querySelectorAll("body *")]
+                .filter((one) => said(one) && one.checkVisibility() && !one.closest("svg, :disabled"))
+                .map((one) => {
+                    const both = [numbers(getComputedStyle(one).color), ground(one)].map(light);
+                    const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+                    return { ratio, text: `${ratio.toFixed(2)}: ${one.textContent.trim().slice(0, 60)}` };
+                })
+                .filter(({ ratio }) => ratio < 4.5)
+                .map(({ text }) => text);
+        }"""
     )
     return found
 

@@ -197,6 +197,10 @@ def test_it_fits_the_window_and_every_control_has_a_name(
     set_number(page, "steps", 8)
     set_number(page, "seed", 3)
     draw(page)
+    for dark in (False, True):
+        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
+        page.wait_for_timeout(300)
+        assert look.pale(page) == []
     for name in ("Draw", "Inspector"):
         tab(page, name)
         page.wait_for_timeout(500)
