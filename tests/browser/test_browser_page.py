@@ -184,6 +184,7 @@ def test_a_click_puts_a_tag_in_and_another_takes_it_out(opened: Callable[..., An
     page.locator(f"{PANEL}_cost").get_by_text("1 network composed").wait_for()
     page.locator("#loratorio_page_networks").get_by_text("heart", exact=True).click()
     page.wait_for_function("() => !document.querySelector('#txt2img_prompt textarea').value.includes('<')")
+    page.locator(f"{PANEL}_cost").get_by_text("No network to compose yet").wait_for()
     page.locator("#loratorio_page_examples").get_by_text("an orange striped star").click()
     page.wait_for_function(
         "() => document.querySelector('#txt2img_prompt textarea').value.includes('orange')"
