@@ -1,1 +1,1 @@
-"""The command line: `generate`, `demo`, `train-demo`."""
+"""The command line: `generate`, `serve`, `demo`, `evaluate`, `bench`, `train-demo`."""

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
+from loratorio_ext.cli.models import EMBEDDED, USUAL, configuration, model_and_networks
 from loratorio_ext.cli.option_types import settings_from
+from loratorio_ext.cli.parameters import picture_parameters
 from loratorio_ext.cli.writing import free_name, prepare_file, prepare_folder, write_picture, write_text
 from loratorio_ext.networks.tags import parse_prompt
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools
-    from loratorio_ext.hosts.diffusers_host import Request, Result
-    from loratorio_ext.run import Report
+    from loratorio_ext.hosts.diffusers_host import Request
     from loratorio_ext.settings import Settings
 
-# What suits the embedded model, and what other models usually get.
-EMBEDDED: Final = (20, 4.0)
-USUAL: Final = (30, 7.0)
 LARGEST_SEED: Final = 2**63 - 1
 # Names that are meant as a picture and not as a folder.
 OTHER_PICTURES: Final = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".tif", ".tiff", ".webp"}
-)
-# What a step's report calls each method.
-MODES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "loratorio": "composed",
-        "merge": "merged",
-        "switch": "switch",
-        "composite": "composite",
-        "base": "base",
-    }
 )
 
 
@@ -47,7 +32,13 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     last = arguments.seed + arguments.batch * arguments.count - 1
     if last > LARGEST_SEED:
         raise InputError(f"--seed with all its pictures goes up to {last}; the largest is {LARGEST_SEED}.")
-    model, networks, embedded = _model_and_networks(arguments, tools)
+    _check_prompt(arguments.prompt)
+    model, networks, embedded = model_and_networks(arguments, tools)
+    tags = parse_prompt(arguments.prompt).tags
+    if tags and networks is None:
+        raise InputError(
+            f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder where it lies."
+        )
     target = _Target(Path(arguments.out), arguments.batch * arguments.count)
     report = None if arguments.report is None else prepare_file(Path(arguments.report))
     host = tools.open_host(
@@ -55,7 +46,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         arguments.device,
         arguments.dtype,
         offline=embedded or arguments.offline,
-        config=_configuration(arguments),
+        config=configuration(arguments),
     )
 
     kept: list[Path] = []
@@ -69,7 +60,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
                 console.warn(warning)
             for seed, image in zip(seeds, result.images, strict=True):
                 path = target.path(seed, request.method)
-                write_picture(path, image, _infotext(request, result, model, seed, image.size))
+                write_picture(path, image, picture_parameters(request, result, model, seed, image.size))
                 kept.append(path)
                 console.result(str(path))
         if report is not None and result is not None:
@@ -105,39 +96,10 @@ def _label(seeds: tuple[int, ...]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
 
 
-def _model_and_networks(arguments: Namespace, tools: Tools) -> tuple[Path, Path | None, bool]:
-    """(the model, the folder of networks, whether the model is the embedded one)."""
-    ignored = parse_prompt(arguments.prompt).ignored
+def _check_prompt(prompt: str) -> None:
+    ignored = parse_prompt(prompt).ignored
     if ignored:  # a picture without a network that was asked for would pass as one with it
         raise InputError(f"The prompt cannot be used: {ignored[0]}.")
-    folder = None if arguments.lora_dir is None else Path(arguments.lora_dir)
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"--lora-dir {folder} is not a folder.")
-    if arguments.model is not None:
-        model = Path(arguments.model)
-        if not model.exists():
-            raise InputError(
-                f"--model {model} does not exist; name a diffusers folder or a .safetensors file."
-            )
-        tags = parse_prompt(arguments.prompt).tags
-        if tags and folder is None:
-            raise InputError(
-                f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder where it lies."
-            )
-        return model, folder, False
-    data = tools.find_demo_data()
-    return data.model, folder or data.networks, True
-
-
-def _configuration(arguments: Namespace) -> Path | None:
-    if arguments.config is None:
-        return None
-    if arguments.model is None or Path(arguments.model).is_dir():
-        raise InputError(
-            f"--config {arguments.config} is for a --model that is one .safetensors file; "
-            "the embedded model and folders have a configuration of their own."
-        )
-    return Path(arguments.config)
 
 
 def _request(
@@ -163,40 +125,3 @@ def _request(
         switch_every=arguments.switch_every,
         network_dir=networks,
     )
-
-
-def _infotext(request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]) -> str:
-    """The parameters of one picture, in the form that the WebUI writes and reads."""
-    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
-    facts = [
-        f"Steps: {request.steps}",
-        f"CFG scale: {request.cfg:g}",
-        f"Seed: {seed}",
-        f"Size: {size[0]}x{size[1]}",
-    ]
-    if result.sampler:
-        facts.append(f"Sampler: {_quoted(result.sampler)}")
-    name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
-    facts.append(f"Model: {_quoted(name)}")
-    facts += _combination(request, result.report)
-    return f"{request.prompts[0]}{negative}\n" + ", ".join(facts)
-
-
-def _quoted(text: str) -> str:
-    """`text`, in quotes where a comma, a colon or a line break would end its field."""
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text
-
-
-def _combination(request: Request, report: Report) -> list[str]:
-    """How the networks were combined, by what the steps did and not by what was asked for."""
-    if not report.composed:
-        return []
-    happened = {step.mode for step in report.steps}
-    # A window that holds no step leaves every step to the usual way.
-    as_asked = MODES[request.method] in happened
-    facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
-    if request.method == "switch":
-        facts.append(f"Switch every: {request.switch_every}")
-    if request.method == "loratorio":
-        facts.append(replace(request.settings, enabled=as_asked).to_infotext())
-    return facts

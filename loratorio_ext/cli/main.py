@@ -58,6 +58,10 @@ def _run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> in
         from loratorio_ext.cli import generate
 
         return generate.run(arguments, tools, console, work)
+    if arguments.command == "serve":
+        from loratorio_ext.cli import serve
+
+        return serve.run(arguments, tools, console, work)
     if arguments.command == "demo":
         from loratorio_ext.cli import demo
 

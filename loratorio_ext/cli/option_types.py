@@ -121,6 +121,32 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     return Settings.from_dict({"enabled": True, **given})
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Which model, which networks, and where it runs."""
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model",
+        metavar="PATH",
+        help="a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL",
+    )
+    model.add_argument(
+        "--config",
+        metavar="FOLDER",
+        help="for a model in a single file: a diffusers folder of the same family, for its configuration and "
+        "tokenizer (default: from diffusers' cache, or the hub)",
+    )
+    model.add_argument("--lora-dir", metavar="FOLDER", help="where the tags' networks lie, as .safetensors")
+    model.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)"
+    )
+    model.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
+    )
+    model.add_argument(
+        "--offline", action="store_true", help="never ask a model hub; a single file then needs --config"
+    )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that every command has."""
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress; results and errors alone")

@@ -6,7 +6,17 @@ from typing import Final
 
 from loratorio_ext import __version__
 from loratorio_ext.cli.bench_options import add_bench
-from loratorio_ext.cli.option_types import SEED, Commands, Parser, add_common, add_settings, number, whole
+from loratorio_ext.cli.option_types import (
+    SEED,
+    Commands,
+    Parser,
+    add_common,
+    add_model,
+    add_settings,
+    number,
+    whole,
+)
+from loratorio_ext.cli.serve_options import add_serve
 from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, POOL, add_composlora, add_pool
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
@@ -61,28 +71,7 @@ def _add_generate(commands: Commands) -> None:
         metavar="N",
         help="steps a network has in a row with --method switch (default 5)",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model",
-        metavar="PATH",
-        help="a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL",
-    )
-    model.add_argument(
-        "--config",
-        metavar="FOLDER",
-        help="for a model in a single file: a diffusers folder of the same family, for its configuration and "
-        "tokenizer (default: from diffusers' cache, or the hub)",
-    )
-    model.add_argument("--lora-dir", metavar="FOLDER", help="where the tags' networks lie, as .safetensors")
-    model.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)"
-    )
-    model.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
-    )
-    model.add_argument(
-        "--offline", action="store_true", help="never ask a model hub; a single file then needs --config"
-    )
+    add_model(parser)
     picture = parser.add_argument_group("pictures")
     picture.add_argument(
         "--seed",
@@ -285,6 +274,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"loratorio {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", title="commands")
     _add_generate(commands)
+    add_serve(commands)
     _add_demo(commands)
     _add_evaluate(commands)
     add_bench(commands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -48,3 +49,9 @@ def find_demo_data(package: Path = PACKAGE) -> DemoData:
         f"the embedded model is not there (looked in {looked}). Get a whole checkout, make it again with"
         " `loratorio train-demo`, or name a model with --model."
     )
+
+
+def own_presets() -> Path:
+    """The file of the user's own presets, where the system keeps such files."""
+    folder = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "loratorio" / "presets.json"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from loratorio_ext.hosts.diffusers_host import Request, Result
+    from loratorio_ext.server.server import Server
+    from loratorio_ext.ui.page.drawing import Painter
+    from loratorio_ext.ui.page.launch import Address
 
 Scores = Mapping[str, Mapping[str, float]]
 """The judge's opinion of one picture: the probability of every value of every factor."""
@@ -24,6 +27,22 @@ class Host(Protocol):
 
     def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
         """Draw one batch of pictures."""
+
+
+class PageHost(Host, Protocol):
+    """A host that also says what can be asked of it."""
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """The model's own width and height in pixels."""
+
+    @property
+    def side_multiple(self) -> int:
+        """Widths and heights are multiples of this, in pixels."""
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Names of samplers, the model's own first."""
 
 
 class Judge(Protocol):
@@ -58,7 +77,7 @@ def hush_libraries() -> None:
 
 def open_host(
     path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
-) -> Host:
+) -> PageHost:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
     hush_libraries()
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
@@ -81,6 +100,13 @@ def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[
     return train_world(out, seed=seed, workers=workers, quick=quick, report=report)
 
 
+def serve_page(server: Server, painter: Painter, address: Address, ready: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C; see `ui.page.launch.serve_page`."""
+    from loratorio_ext.ui.page.launch import serve_page as serve
+
+    serve(server, painter, address, ready)
+
+
 def over_workers(open_drawing: Any, workers: int, note: Callable[[str], None]) -> Any:
     """Draw batches by several workers; see `evaluate.ray_engine.over_ray`."""
     from loratorio_ext.evaluate.ray_engine import over_ray
@@ -99,7 +125,7 @@ class OpenHost(Protocol):
         *,
         offline: bool,
         config: Path | None = None,
-    ) -> Host:
+    ) -> PageHost:
         """Open a model."""
 
 
@@ -111,4 +137,5 @@ class Tools:
     load_judge: Callable[[Path], Judge] = load_judge
     find_demo_data: Callable[[], DemoData] = find_demo_data
     train: Train = train
+    serve_page: Callable[[Server, Painter, Address, Callable[[str], None]], None] = serve_page
     over_workers: Callable[[Any, int, Callable[[str], None]], Any] = over_workers

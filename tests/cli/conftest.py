@@ -92,6 +92,9 @@ class ToyHost:
     requests: list[Request] = field(default_factory=list)
     fail_at: tuple[int, int] | None = None
     error: BaseException | None = None
+    default_size: tuple[int, int] = (64, 64)
+    side_multiple: int = 4
+    samplers: tuple[str, ...] = ("Own", "Euler")
 
     def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
         self.requests.append(request)

@@ -33,7 +33,7 @@ def test_every_option_has_a_help_text_that_can_be_shown() -> None:
     assert "train-demo" in parser.format_help()
 
 
-@pytest.mark.parametrize("command", ["generate", "demo", "evaluate", "bench", "train-demo"])
+@pytest.mark.parametrize("command", ["generate", "serve", "demo", "evaluate", "bench", "train-demo"])
 def test_help_and_version_end_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"loratorio {command}" in capsys.readouterr().out
@@ -44,6 +44,7 @@ def test_help_and_version_end_well(command: str, capsys: pytest.CaptureFixture[s
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys; from loratorio_ext.cli.main import main; main(['generate', '--help']);"
+        "main(['serve', '--help']);"
         "main(['demo', '--steps', '0']); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

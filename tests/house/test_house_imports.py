@@ -31,7 +31,7 @@ PARTS = MappingProxyType(
         "bench": ENGINE | {"run"},
         "cli": ENGINE | {"run", "server", "plots", "hosts", "world", "evaluate", "bench", "ui"},
         "api": ENGINE | {"run", "server", "plots", "setting", "arguments", "settings_schema"},
-        "ui": ENGINE | {"run", "server", "plots", "setting"},
+        "ui": ENGINE | {"run", "server", "plots", "infotext", "setting"},
         "__main__": frozenset({"cli"}),
         "__init__": frozenset(),
     }

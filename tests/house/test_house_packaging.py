@@ -85,8 +85,8 @@ def test_constraints_pin_every_direct_dependency_and_name_no_place(root: Path, p
     form = re.compile(r'([A-Za-z0-9_.-]+)==[0-9][0-9a-z.]*( ; python_version >= "3\.\d+")?')
     assert [line for line in lines if not form.fullmatch(line)] == []
     pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
-    blocks = re.findall(r"(?ms)^(?:dependencies|diffusers|lycoris|dev) = \[(.*?)\]$", pyproject)
-    assert len(blocks) == 4
+    blocks = re.findall(r"(?ms)^(?:dependencies|diffusers|lycoris|page|dev) = \[(.*?)\]$", pyproject)
+    assert len(blocks) == 5
     demanded = {name for block in blocks for name in names(block)}
     assert demanded - pinned == set()
     assert len(pinned) == len(lines)

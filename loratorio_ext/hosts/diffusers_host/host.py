@@ -14,7 +14,12 @@ from loratorio_ext.hosts.diffusers_host.generate import Conditions, PipelineEval
 from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache, with_pool
 from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
 from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
-from loratorio_ext.hosts.diffusers_host.samplers import make_scheduler, set_steps, step_arguments
+from loratorio_ext.hosts.diffusers_host.samplers import (
+    make_scheduler,
+    set_steps,
+    step_arguments,
+    usable_samplers,
+)
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
 from loratorio_ext.networks.keys import key_map
 from loratorio_ext.networks.router import Router
@@ -62,6 +67,16 @@ class DiffusersHost:
         height, width = (size, size) if isinstance(size, int) else size
         factor = self.pipeline.vae_scale_factor
         return width * factor, height * factor
+
+    @property
+    def side_multiple(self) -> int:
+        """Widths and heights are multiples of this, in pixels."""
+        return int(self.pipeline.vae_scale_factor)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Every sampler that can be used here, by its short name; the model's own first."""
+        return usable_samplers(self.pipeline.scheduler)
 
     def generate(self, request: Request, on_step: OnStep | None = None) -> Result:
         """Draw the pictures of `request`.

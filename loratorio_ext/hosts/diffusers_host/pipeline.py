@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_log
 
 from loratorio_ext.hosts.diffusers_host.model_index import ModelError, read_model_index
+from loratorio_ext.hosts.diffusers_host.newer_files import fast_tokenizers, mend_text_encoders
 
 __all__ = [
     "ModelError",
@@ -137,7 +138,12 @@ def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
     if "safety_checker" in parts:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
-        return _load(_CLASSES[name].from_pretrained, folder, dtype, options)
+        tokenizers = fast_tokenizers(folder, parts)
+        options |= dict.fromkeys(tokenizers)
+        pipeline = _load(_CLASSES[name].from_pretrained, folder, dtype, options)
+        pipeline.register_modules(**tokenizers)
+        mend_text_encoders(pipeline, folder)
+        return pipeline
     except _LOADING_ERRORS as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
 

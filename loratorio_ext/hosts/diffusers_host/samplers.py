@@ -15,7 +15,14 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES
 
-__all__ = ["SAMPLER_NAMES", "make_scheduler", "sampler_names", "set_steps", "step_arguments"]
+__all__ = [
+    "SAMPLER_NAMES",
+    "make_scheduler",
+    "sampler_names",
+    "set_steps",
+    "step_arguments",
+    "usable_samplers",
+]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -46,6 +53,31 @@ _KARRAS: Final = " karras"
 def sampler_names() -> tuple[str, ...]:
     """Every short name; " Karras" may follow where the scheduler knows that spacing."""
     return tuple(name for name, _, _ in SAMPLER_NAMES)
+
+
+def usable_samplers(default: Any) -> tuple[str, ...]:
+    """The names that :func:`make_scheduler` can make of a model's scheduler; the one that equals it first.
+
+    With " Karras" where the scheduler knows that spacing, without those whose package is missing. A model's
+    scheduler that no short name means exactly stands first under its class's name.
+    """
+    names = [name for short, _, _ in SAMPLER_NAMES for name in (short, short + _KARRAS.title())]
+    usable = [name for name in names if _is_usable(name, default)]
+    own = next((name for name in usable if _is_own(name, default)), type(default).__name__)
+    return (own, *(name for name in usable if name != own))
+
+
+def _is_usable(name: str, default: Any) -> bool:
+    try:
+        make_scheduler(name, default)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_own(name: str, default: Any) -> bool:
+    made, own = make_scheduler(name, default), make_scheduler(None, default)
+    return type(made) is type(own) and dict(made.config) == dict(own.config)
 
 
 def make_scheduler(sampler: Any, default: Any) -> Any:

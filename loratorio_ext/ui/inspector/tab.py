@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,14 +39,23 @@ class _Tab:
         return [self.run, self.picture, self.sampling_pass, self.step, self.html, self.files]
 
 
-def build_inspector(server: Server, elem_prefix: str = "loratorio_inspector") -> None:
+@dataclass(frozen=True)
+class Inspector:
+    """How a page shows the newest run when there is one: an event with these."""
+
+    newest: Callable[..., list[Any]]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def build_inspector(server: Server, elem_prefix: str = "loratorio_inspector") -> Inspector:
     """Build the inspector inside the current gradio Blocks.
 
     Args:
         server: asked anew at every event.
         elem_prefix: with what all elements' ids begin.
     """
-    _connect(_build(server, elem_prefix), server)
+    return _connect(_build(server, elem_prefix), server)
 
 
 def updates_of(page: Page) -> list[Any]:
@@ -138,7 +148,7 @@ def _build(server: Server, prefix: str) -> _Tab:
     return _Tab(run, refresh, picture, sampling_pass, step, strength, html, make, files)
 
 
-def _connect(tab: _Tab, server: Server) -> None:
+def _connect(tab: _Tab, server: Server) -> Inspector:
     def newest(strength: object) -> list[Any]:
         return updates_of(page_of(server, Controls(strength=strength)))
 
@@ -166,6 +176,7 @@ def _connect(tab: _Tab, server: Server) -> None:
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:
         Context.root_block.load(newest, [tab.strength], tab.shown, queue=False)
+    return Inspector(newest, [tab.strength], tab.shown)
 
 
 def _overtakes() -> bool:

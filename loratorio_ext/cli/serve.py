@@ -1,0 +1,92 @@
+"""A page for the browser, over the diffusers host."""
+
+from __future__ import annotations
+
+import os
+import socket
+from argparse import Namespace
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loratorio_ext.cli.console import OK, Console, InputError, Work
+from loratorio_ext.cli.models import EMBEDDED, USUAL, configuration, model_and_networks
+from loratorio_ext.cli.places import own_presets
+from loratorio_ext.cli.writing import prepare_folder
+
+if TYPE_CHECKING:
+    from loratorio_ext.cli.tools import Tools
+    from loratorio_ext.server.words import Words
+
+GRADIO_MINIMUM: Final = (4, 40)
+ENGLISH: Final = frozenset({"en", "english", "none"})
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
+    """`loratorio serve`: the page's address on stdout; ends with Ctrl-C."""
+    _check_gradio()
+    words = _spoken(arguments.language)
+    model, networks, embedded = model_and_networks(arguments, tools)
+    config = configuration(arguments)
+    out = prepare_folder(Path(arguments.out))
+    port = _free_port(arguments.host, arguments.port)
+    if arguments.host not in LOOPBACK:
+        console.warn(f"everybody who reaches {arguments.host} can draw here; there is no password")
+    console.note(f"opening {model} ...")
+    host = tools.open_host(
+        model, arguments.device, arguments.dtype, offline=embedded or arguments.offline, config=config
+    )
+    from loratorio_ext.cli.painter import HostPainter, NetworkList, server_of
+    from loratorio_ext.ui.page.launch import Address
+
+    painter = HostPainter(
+        host, model, networks, EMBEDDED if embedded else USUAL, out, embedded=embedded, words=words
+    )
+    server = server_of(NetworkList(networks), words, own_presets())
+    work.begun = True
+    try:
+        tools.serve_page(server, painter, Address(arguments.host, port, arguments.open), console.result)
+    except KeyboardInterrupt:
+        console.note("ended")
+    return OK
+
+
+def _check_gradio() -> None:
+    remedy = "Install it with: pip install 'loratorio[page]' (in a checkout: pip install -e '.[page]')."
+    if util.find_spec("gradio") is None:
+        raise InputError(f"the page needs gradio, which is not installed. {remedy}")
+    version = metadata.version("gradio")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < GRADIO_MINIMUM:
+        needed = ".".join(str(part) for part in GRADIO_MINIMUM)
+        raise InputError(f"the page needs gradio {needed} or newer, and {version} is installed. {remedy}")
+    # Nobody is told that a page was opened here; a variable that the user has set stays.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def _spoken(language: str) -> Words:
+    from loratorio_ext.server.words import Words, language_files, words_in
+
+    if language.casefold() in ENGLISH:
+        return Words()
+    known = language_files()
+    if language not in known:
+        raise InputError(
+            f"--language {language} is not known; give one of en, {', '.join(known)}".rstrip(", ") + "."
+        )
+    return words_in(language)
+
+
+def _free_port(host: str, port: int) -> int:
+    """``port``, or for 0 one that is free; asked before the model is loaded, which takes long."""
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"cannot listen at {host}, port {port}: {reason}. Name another place with --host and --port."
+        ) from error

@@ -1,0 +1,1 @@
+"""A page without a WebUI: a prompt, the panel, the pictures, and the inspector beside them."""

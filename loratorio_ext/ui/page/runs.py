@@ -1,0 +1,163 @@
+"""Runs of the page: one at a time, each picture on its own, so that a stop keeps what is finished."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from loratorio_ext.server.history import History
+from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
+from loratorio_ext.ui.page.drawing import Drawn, Painter, Wish
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: picture of pictures (from 1), step of steps (0: it begins)."""
+
+    picture: int
+    pictures: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a run.
+
+    Attributes:
+        drawn: the finished pictures.
+        stopped: where it was when it was stopped; None: it was not.
+        notes: what the user should know, each sentence once.
+    """
+
+    drawn: tuple[Drawn, ...]
+    stopped: Progress | None
+    notes: tuple[str, ...]
+
+
+class Ticket:
+    """A run that a session has asked for: waiting, then running, then over."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.begun = False
+
+
+class _StoppedError(Exception):
+    """The user has stopped the run."""
+
+
+class Runs:
+    """All runs of a page; for several threads at once."""
+
+    def __init__(self, painter: Painter, history: History) -> None:
+        """``history`` is given every run that finished a picture."""
+        self._painter = painter
+        self._history = history
+        self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()
+        self._tickets: dict[str, Ticket] = {}
+
+    def ask(self, session: str) -> bool:
+        """A session wants a run; False where it has one already."""
+        with self._lock:
+            if session in self._tickets:
+                return False
+            self._tickets[session] = Ticket()
+            return True
+
+    def stop(self, session: str) -> bool:
+        """Stop a session's run at its next step, or before it begins; False where there is none."""
+        with self._lock:
+            ticket = self._tickets.get(session)
+        if ticket is not None:
+            ticket.stop.set()
+        return ticket is not None
+
+    def begin(self, session: str) -> Ticket | None:
+        """The run that a session asked for, once; None where there is none to begin."""
+        with self._lock:
+            ticket = self._tickets.get(session)
+            if ticket is None or ticket.begun:
+                return None
+            ticket.begun = True
+            return ticket
+
+    def end(self, session: str) -> None:
+        """A session's run is over."""
+        with self._lock:
+            self._tickets.pop(session, None)
+
+    def draw(self, wish: Wish, ticket: Ticket) -> Iterator[Progress | Finished]:
+        """Draw; gives the newest state now and then, and the end at last.
+
+        Raises what the painter raises. A caller that stops listening stops the run.
+        """
+        news: SimpleQueue[Progress | Finished | Exception] = SimpleQueue()
+        worker = threading.Thread(target=self._work, args=(wish, ticket, news), name="draw", daemon=True)
+        worker.start()
+        try:
+            while True:
+                event = news.get()
+                while isinstance(event, Progress) and not news.empty():
+                    event = news.get()
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            ticket.stop.set()
+            worker.join()
+
+    def _work(self, wish: Wish, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]) -> None:
+        try:
+            with self._one_at_a_time:
+                news.put(self._pictures(wish, ticket, news))
+        except Exception as error:  # noqa: BLE001 - handed to the thread that listens
+            news.put(error)
+
+    def _pictures(
+        self, wish: Wish, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]
+    ) -> Finished:
+        drawn: list[Drawn] = []
+        latest = Progress(1, wish.pictures, 0, wish.steps)
+
+        def tell(step: int, steps: int) -> None:
+            nonlocal latest
+            latest = Progress(len(drawn) + 1, wish.pictures, step, steps)
+            if ticket.stop.is_set():
+                raise _StoppedError
+            news.put(latest)
+
+        stopped = None
+        try:
+            for place in range(wish.pictures):
+                tell(0, wish.steps)
+                drawn.append(self._painter.draw(wish, wish.seed + place, tell))
+        except _StoppedError:
+            stopped = latest
+        finally:
+            self._keep(wish, drawn)
+        return Finished(tuple(drawn), stopped, _notes(drawn))
+
+    def _keep(self, wish: Wish, drawn: list[Drawn]) -> None:
+        if not drawn:
+            return
+        self._history.add(
+            FinishedRun(
+                prompt=wish.prompt,
+                infotext=drawn[0].infotext,
+                pictures=tuple(
+                    picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn)
+                ),
+                passes=tuple(PassRecord(place, False, one.report) for place, one in enumerate(drawn)),
+                comments=_notes(drawn),
+            )
+        )
+
+
+def _notes(drawn: Sequence[Drawn]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(note for one in drawn for note in one.report.warnings))

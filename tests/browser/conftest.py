@@ -1,0 +1,274 @@
+"""A real browser, pages in processes of their own, and the WebUIs' gradios; what is missing is said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PICTURES = ROOT / "outputs" / "browser"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NEWEST = "newest"
+GRADIOS = ("3.41.2", "4.40.0", NEWEST)
+REQUIRED = os.environ.get("CI") == "true" and os.environ.get("LORATORIO_BROWSER") == "required"
+# A page on a busy machine takes its time; nothing here measures it.
+WAIT = 60_000  # milliseconds
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/?")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip, or fail where a browser was promised."""
+    if REQUIRED:
+        pytest.fail(f"LORATORIO_BROWSER=required, but {reason}")
+    pytest.skip(reason)
+
+
+@dataclass
+class Served:
+    """A page in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    @property
+    def said(self) -> str:
+        return "".join(self.lines)
+
+
+def served(command: list[str], gradio: str, folder: Path) -> Iterator[Served]:
+    """Run a command that prints its page's address, with a gradio in front of the environment's own."""
+    paths = [str(ROOT)]
+    if gradio != NEWEST:
+        overlay = ROOT / "build" / f"gradio-{gradio}"
+        if not (overlay / ".installed").is_file():
+            missing(f"gradio {gradio} is not in {overlay.relative_to(ROOT)}; `make test` puts it there")
+        paths.insert(0, str(overlay))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "APPDATA": str(folder / "config"),
+        "TMPDIR": str(folder),
+    }
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    found: queue.Queue[str | None] = queue.Queue()
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if match := ADDRESS.search(line):
+                found.put(match[0])
+        found.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        url = found.get(timeout=120)
+        assert url is not None, f"the page did not come up: {''.join(lines)}"
+        yield Served(url.rstrip("/") + "/", process, lines)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    named = os.environ.get("LORATORIO_CHROMIUM")
+    path = named or next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        missing(f"there is no browser: none of {', '.join(BROWSERS)}; LORATORIO_CHROMIUM can name one")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed; it is in the extra `dev`")
+    with sync_playwright() as playwright:
+        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if as_root else [], timeout=WAIT
+        )
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def look() -> SimpleNamespace:
+    """The functions below, for the tests."""
+    return SimpleNamespace(
+        repeated_ids=repeated_ids,
+        nameless=nameless,
+        pale=pale,
+        pictures=pictures,
+        write=write,
+    )
+
+
+@pytest.fixture(scope="session")
+def run_page() -> Callable[[list[str], str, Path], Iterator[Served]]:
+    return served
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Open a page; afterwards there must have been no error in its console."""
+    errors: list[str] = []
+    contexts: list[Any] = []
+
+    def open_one(url: str) -> Any:
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 900}, color_scheme="light", accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+
+        def answer(route: Any) -> None:
+            # gradio's own page asks for scripts and letters elsewhere; nothing leaves this machine.
+            if route.request.url.startswith((url, "data:", "blob:")):
+                route.continue_()
+            else:
+                route.fulfill(status=200, body="")
+
+        page.route("**/*", answer)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("#txt2img_prompt textarea")
+        page.wait_for_timeout(500)  # gradio draws some parts a second time
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def repeated_ids(page: Any) -> list[str]:
+    """Ids that several elements have; gradio 3's HTML gives its own to what is inside it."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const seen = new Map();
+            for (const one of document.querySelectorAll("[id]")) {
+                if (one.id && !one.parentElement?.closest(`[id="${one.id}"]`)) {
+                    seen.set(one.id, (seen.get(one.id) ?? 0) + 1);
+                }
+            }
+            return [...seen].filter(([, count]) => count > 1).map(([id]) => id);
+        }"""
+    )
+    return found
+
+
+def nameless(page: Any, within: str = "body") -> list[str]:
+    """Visible controls that a screen reader could not name."""
+    found: list[str] = page.evaluate(
+        """(within) => [...document.querySelectorAll(`${within} :is(input, textarea, select, button)`)]
+            .filter((one) => one.offsetParent !== null && one.type !== "file")
+            .filter((one) => {
+                const labels = [...(one.labels ?? [])].map((label) => label.innerText).join("");
+                const named = one.getAttribute("aria-labelledby");
+                const by = named ? document.getElementById(named)?.innerText : "";
+                const own = (one.ariaLabel ?? "") + (one.title ?? "") + one.innerText;
+                return !(labels + (by ?? "") + own).trim();
+            })
+            .map((one) => one.outerHTML.slice(0, 200))""",
+        within,
+    )
+    return found
+
+
+def pale(page: Any) -> list[str]:
+    """Visible texts with less contrast than WCAG 2 asks of small letters (4.5), except on dead controls."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const numbers = (text) => {
+                const found = text.match(/[\\d.]+/g)?.map(Number) ?? [0, 0, 0, 0];
+                const scale = text.startsWith("color(") ? 255 : 1;
+                return { rgb: found.slice(0, 3).map((one) => one * scale), alpha: found[3] ?? 1 };
+            };
+            const light = ({ rgb }) => {
+                const [r, g, b] = rgb.map((one) => one / 255)
+                    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const ground = (one) => {
+                for (let at = one; at; at = at.parentElement) {
+                    const color = numbers(getComputedStyle(at).backgroundColor);
+                    if (color.alpha > 0.9) return color;
+                }
+                return { rgb: [255, 255, 255] };
+            };
+            const said = (one) => [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+            return [...document.querySelectorAll("body *")]
+                .filter((one) => said(one) && one.checkVisibility() && !one.closest("svg, :disabled"))
+                .map((one) => {
+                    const both = [numbers(getComputedStyle(one).color), ground(one)].map(light);
+                    const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+                    return { ratio, text: `${ratio.toFixed(2)}: ${one.textContent.trim().slice(0, 60)}` };
+                })
+                .filter(({ ratio }) => ratio < 4.5)
+                .map(({ text }) => text);
+        }"""
+    )
+    return found
+
+
+def too_wide(page: Any) -> int:
+    """Pixels by which the page is wider than its window."""
+    extra: int = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    return max(0, extra)
+
+
+def pictures(page: Any, name: str) -> dict[str, int]:
+    """Screenshots of the whole page, to be looked at; and by how much it is too wide for its window."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    wide = {}
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for shade in ("light", "dark"):
+            page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", shade == "dark")
+            page.wait_for_timeout(200)
+            page.screenshot(path=PICTURES / f"{name}-{width}-{shade}.png", full_page=True)
+        wide[f"{name}-{width}"] = too_wide(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return {one: pixels for one, pixels in wide.items() if pixels}
+
+
+def write(page: Any, tab: str, prompt: str, cost: str) -> None:
+    """Type a prompt, and see the cost line follow; once more where the page was not ready for typing."""
+    box = page.locator(f"#{tab}_prompt textarea")
+    line = page.locator(f"#script_{tab}_loratorio_cost").first.get_by_text(cost)
+    for patience in (WAIT / 6, WAIT):
+        box.fill("")
+        box.press_sequentially(prompt)
+        with contextlib.suppress(Exception):
+            line.wait_for(timeout=patience)
+            return
+    raise AssertionError(f"the cost line of {tab} does not say {cost!r}")

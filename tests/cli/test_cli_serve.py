@@ -1,0 +1,257 @@
+"""`loratorio serve`: arguments, errors, and what the page is handed; no browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from loratorio_ext.cli import serve
+from loratorio_ext.cli.main import main
+from loratorio_ext.cli.places import own_presets
+from loratorio_ext.server.history import History
+from loratorio_ext.settings import Settings
+from loratorio_ext.ui.page.drawing import Wish
+from loratorio_ext.ui.page.runs import Finished, Progress, Runs
+
+PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
+
+
+@dataclasses.dataclass
+class Page:
+    """What would have been served."""
+
+    server: Any = None
+    painter: Any = None
+    address: Any = None
+
+
+@pytest.fixture
+def page(toys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Page:
+    page = Page()
+
+    def serve_page(server: Any, painter: Any, address: Any, ready: Callable[[str], None]) -> None:
+        page.server, page.painter, page.address = server, painter, address
+        ready(f"http://{address.host}:{address.port}/")
+        raise KeyboardInterrupt
+
+    toys.tools = dataclasses.replace(toys.tools, serve_page=serve_page)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return page
+
+
+def wish(**changes: Any) -> Wish:
+    whole = Wish(PROMPT, "", 3, 4.0, "Euler", 64, 64, 5, 1, Settings(enabled=True))
+    return dataclasses.replace(whole, **changes)
+
+
+def test_the_page_is_served_and_ctrl_c_ends_it_well(
+    toys: Any, page: Page, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--port", "0"], toys.tools) == 0
+    assert capsys.readouterr().out == f"http://127.0.0.1:{page.address.port}/\n"
+    assert page.address.port > 0
+    assert (page.address.host, page.address.open_browser) == ("127.0.0.1", False)
+    assert toys.opened == [(world / "model", None, None, True, None)]
+    assert page.painter.facts.samplers == toys.host.samplers
+    assert (page.painter.facts.steps, page.painter.facts.cfg) == (20, 4.0)
+    assert page.painter.facts.examples
+
+
+def test_a_model_of_ones_own(toys: Any, page: Page) -> None:
+    Path("nets").mkdir()
+    (Path("nets") / "ink.safetensors").write_bytes(b"")
+    Path("model").mkdir()
+    given = "--model model --lora-dir nets --device cpu --dtype float32 --offline --open --port 0"
+    assert main(["serve", *given.split()], toys.tools) == 0
+    assert toys.opened == [(Path("model"), "cpu", "float32", True, None)]
+    assert page.address.open_browser
+    assert page.server.networks() == {"ink": "ink"}
+    assert page.painter.facts.examples == ()
+    assert (page.painter.facts.steps, page.painter.facts.cfg) == (30, 7.0)
+    (Path("nets") / "dusk.safetensors").write_bytes(b"")
+    assert "dusk" not in page.server.networks()
+    page.server.refresh()
+    assert "dusk" in page.server.networks()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--port", "65536"], "0 to 65535"),
+        (["--port", "x"], "whole number"),
+        (["--host", "no such host"], "--host"),
+        (["--language", "klingon"], "--language klingon"),
+        (["--model", "nowhere"], "does not exist"),
+        (["--lora-dir", "nowhere"], "not a folder"),
+        (["--config", "x"], "--config"),
+    ],
+)
+def test_wrong_arguments(
+    toys: Any, page: Page, wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", *wrong], toys.tools) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert (page.server, toys.opened) == (None, [])
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(
+    toys: Any, page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["serve", "--port", str(port)], toys.tools) == 2
+    assert f"port {port}" in capsys.readouterr().err
+    assert toys.opened == []
+
+
+def test_everybody_may_draw_is_said(toys: Any, page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--host", "0.0.0.0", "--port", "0", "-q"], toys.tools) == 0
+    assert "no password" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("there", "said"), [(None, "not installed"), ("3.41.2", "3.41.2 is installed")])
+def test_without_a_gradio_that_will_do(
+    toys: Any,
+    page: Page,
+    there: str | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(serve.util, "find_spec", lambda name: None if there is None else object())
+    monkeypatch.setattr(serve.metadata, "version", lambda name: there)
+    assert main(["serve"], toys.tools) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "pip install 'loratorio[page]'" in error
+
+
+def test_a_picture_is_drawn_kept_and_described(toys: Any, page: Page) -> None:
+    main(["serve", "--port", "0", "--out", "kept"], toys.tools)
+    steps: list[tuple[int, int]] = []
+    drawn = page.painter.draw(wish(), 5, lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert drawn.infotext.startswith(PROMPT)
+    assert "Seed: 5" in drawn.infotext and "LoRAtorio enabled: True" in drawn.infotext
+    with Image.open(Path("kept") / "5-loratorio.png") as kept:
+        assert kept.text["parameters"] == drawn.infotext  # type: ignore[attr-defined]
+    merged = page.painter.draw(wish(settings=Settings()), 5, lambda done, total: None)
+    assert "Networks combined by: merge" in merged.infotext
+    assert toys.host.requests[-1].method == "merge"
+
+
+def test_without_a_folder_of_networks_a_tag_is_refused(toys: Any, page: Page) -> None:
+    Path("model").mkdir()
+    main(["serve", "--model", "model", "--port", "0"], toys.tools)
+    assert page.server.networks() == {}
+    with pytest.raises(ValueError, match="--lora-dir"):
+        page.painter.draw(wish(), 5, lambda done, total: None)
+
+
+def test_presets_lie_where_the_system_keeps_such_files(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert own_presets() == tmp_path / "config" / "loratorio" / "presets.json"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert own_presets().name == "presets.json"
+
+
+def runs_of(page: Page) -> tuple[Runs, History]:
+    history = History(lambda: (4, 2**30))
+    return Runs(page.painter, history), history
+
+
+def test_a_run_goes_from_step_to_step_and_is_remembered(toys: Any, page: Page) -> None:
+    main(["serve", "--port", "0"], toys.tools)
+    runs, history = runs_of(page)
+    assert runs.begin("me") is None
+    assert runs.ask("me")
+    assert not runs.ask("me")
+    ticket = runs.begin("me")
+    assert ticket is not None
+    assert runs.begin("me") is None
+    *news, end = runs.draw(wish(pictures=2), ticket)
+    assert all(isinstance(one, Progress) for one in news)
+    assert isinstance(end, Finished)
+    assert [one.seed for one in end.drawn] == [5, 6]
+    assert end.stopped is None
+    [record] = history.records()
+    assert [one.seed for one in record.run.pictures] == [5, 6]
+    assert len(record.run.passes) == 2
+    assert record.run.infotext == end.drawn[0].infotext
+    runs.end("me")
+    assert not runs.stop("me")
+
+
+def test_a_stop_keeps_what_is_finished(toys: Any, page: Page) -> None:
+    main(["serve", "--port", "0"], toys.tools)
+    runs, history = runs_of(page)
+    painter, gate = page.painter, threading.Event()
+
+    class Stopping:
+        facts = painter.facts
+
+        def draw(self, wish: Wish, seed: int, on_step: Callable[[int, int], None]) -> Any:
+            def watched(done: int, total: int) -> None:
+                if seed == 6 and done == 2:
+                    assert runs.stop("me")
+                    gate.set()
+                on_step(done, total)
+
+            return painter.draw(wish, seed, watched)
+
+    runs._painter = Stopping()
+    runs.ask("me")
+    ticket = runs.begin("me")
+    assert ticket is not None
+    *_, end = runs.draw(wish(pictures=3), ticket)
+    assert gate.is_set()
+    assert isinstance(end, Finished)
+    assert [one.seed for one in end.drawn] == [5]
+    assert end.stopped == Progress(2, 3, 2, 3)
+    assert len(history.records()[0].run.pictures) == 1
+
+
+def test_a_run_that_is_stopped_while_it_waits_draws_nothing(toys: Any, page: Page) -> None:
+    main(["serve", "--port", "0"], toys.tools)
+    runs, history = runs_of(page)
+    runs.ask("me")
+    runs.stop("me")
+    ticket = runs.begin("me")
+    assert ticket is not None
+    *_, end = runs.draw(wish(), ticket)
+    assert isinstance(end, Finished)
+    assert end.drawn == ()
+    assert history.records() == ()
+    assert toys.host.requests == []
+
+
+def test_a_failure_comes_through_and_the_next_run_works(toys: Any, page: Page) -> None:
+    main(["serve", "--port", "0"], toys.tools)
+    runs, history = runs_of(page)
+    toys.host.fail_at, toys.host.error = (2, 1), RuntimeError("out of memory")
+    runs.ask("me")
+    ticket = runs.begin("me")
+    assert ticket is not None
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(runs.draw(wish(pictures=2), ticket))
+    assert len(history.records()[0].run.pictures) == 1
+    runs.end("me")
+    toys.host.error = None
+    runs.ask("me")
+    ticket = runs.begin("me")
+    assert ticket is not None
+    *_, end = runs.draw(wish(), ticket)
+    assert isinstance(end, Finished)
+    assert len(end.drawn) == 1
