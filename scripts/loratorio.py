@@ -25,15 +25,17 @@ from loratorio_ext.ui.panel import build_panel
 from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
 
 
-def script_of(server: Server) -> type[scripts.Script]:
+def script_of(running: Server) -> type[scripts.Script]:
     """The script's class; the WebUI makes an instance for each tab, and all share the server."""
 
     class LoRAtorio(scripts.Script):
         """Always visible; does nothing unless its box is ticked."""
 
+        server = running
+
         def __init__(self) -> None:
             super().__init__()
-            self._host = host_of_this_webui(server, overlay_with_legend)
+            self._host = host_of_this_webui(self.server, overlay_with_legend)
             self._around = AroundOfTab()
 
         def title(self) -> str:
@@ -50,7 +52,7 @@ def script_of(server: Server) -> type[scripts.Script]:
 
         def ui(self, is_img2img: bool) -> list[Any]:
             """The controls, in the order of the settings."""
-            panel = build_panel(InputAccordion, self.elem_id, server, self._around.take())
+            panel = build_panel(InputAccordion, self.elem_id, self.server, self._around.take())
             self.infotext_fields = panel.infotext_fields
             self.paste_field_names = panel.paste_fields
             return panel.controls

@@ -11,7 +11,7 @@ from loratorio_ext.plots.colours import network_colour
 
 WIDTH: Final = 480
 HEIGHT: Final = 240
-LEFT, RIGHT, TOP, BOTTOM = 62, 96, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 62, 124, 14, 34
 # Lines differ in their dashes too, for readers and printers without colours.
 DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "1 4", "12 4", "3 6")
 LABEL_GAP: Final = 15.0

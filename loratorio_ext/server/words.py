@@ -33,7 +33,7 @@ class Words:
 
     def __call__(self, text: str, **values: object) -> str:
         """The text in this language, with values in the places of ``{name}``."""
-        translated = self.texts.get(text, text)
+        translated = self.texts.get(text) or text
         if placeholders(translated) != placeholders(text):
             translated = text  # a file that was edited by hand must not break a page
         return translated.format(**values) if values else translated

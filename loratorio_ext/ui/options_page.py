@@ -7,12 +7,10 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.server.options import OPTIONS
+from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.setting import Setting
 
 SECTION: Final = ("loratorio", "LoRAtorio")
-PREFIX: Final = "loratorio_"
-"""Begins every key in the WebUI's file of settings (``config.json``)."""
 
 
 def add_options(opts: Any, option_info: Callable[..., Any]) -> None:
@@ -25,7 +23,7 @@ def add_options(opts: Any, option_info: Callable[..., Any]) -> None:
     for option in OPTIONS:
         component, arguments = _component(option)
         info = option_info(option.default, option.label, component, arguments, section=SECTION)
-        opts.add_option(PREFIX + option.name, info.info(option.help))
+        opts.add_option(option_key(option.name), info.info(option.help))
 
 
 def _component(option: Setting) -> tuple[Any, dict[str, Any]]:

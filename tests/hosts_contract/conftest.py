@@ -53,7 +53,7 @@ def running(
     name: str = request.param
     conftest = _conftest_of(name)
     with conftest.running_webui(monkeypatch, tmp_path) as webui:
-        (server,) = (one for one in vars(webui.script).values() if isinstance(one, Server))
+        server: Server = webui.script.LoRAtorio.server
         yield Running(name, webui, conftest.drawing(webui), server)
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.server.history import History
-from loratorio_ext.server.options import OPTIONS, Options
+from loratorio_ext.server.options import OPTIONS, Options, option_key
 from loratorio_ext.server.presets import OURS, Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.options_page import PREFIX, add_options
+from loratorio_ext.ui.options_page import add_options
 from loratorio_ext.ui.panel import Around, Panel, build_panel
 from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
 from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
@@ -259,6 +259,6 @@ def test_every_option_is_on_the_settings_page() -> None:
 
     opts = Opts()
     add_options(opts, Info)
-    assert list(opts.added) == [PREFIX + one.name for one in OPTIONS]
+    assert list(opts.added) == [option_key(one.name) for one in OPTIONS]
     for option, info in zip(OPTIONS, opts.added.values(), strict=True):
         assert (info.default, info.text) == (option.default, option.help)
