@@ -89,7 +89,7 @@ def test_from_a_prompt_to_the_same_picture_again(
     assert b"parameters" in drawn
 
     tab(page, "Inspector")
-    view = page.locator("#loratorio_inspector_view")
+    view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
     page.locator("#loratorio_inspector_step input[type=range]").focus()
     page.keyboard.press("ArrowRight")

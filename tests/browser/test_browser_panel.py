@@ -77,7 +77,7 @@ def test_a_preset_sets_the_controls_and_the_cost(opened: Callable[..., Any], loo
 def test_the_step_moves_by_keyboard(opened: Callable[..., Any]) -> None:
     page = opened()
     show(page, "Inspector")
-    view = page.locator("#loratorio_inspector_view")
+    view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
     slider = page.locator("#loratorio_inspector_step input[type=range]")
     slider.focus()
