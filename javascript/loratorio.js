@@ -53,7 +53,8 @@
         }
         const twin = root().querySelector(`#${holder.id.replace(mine.prefix, theirs.prefix)}`);
         const place = Array.from(holder.querySelectorAll("input, textarea")).indexOf(input);
-        const target = twin ? twin.querySelectorAll("input, textarea")[place] : null;
+        // The box in the panel's header has an id of its own.
+        const target = holder === input ? twin : twin && twin.querySelectorAll("input, textarea")[place];
         if (!target || target.type !== input.type) {
             return;
         }
