@@ -22,7 +22,7 @@ _PLAN: Final = (
         "cfg_scale",
         7.0,
         "CFG scale",
-        "In place of guided: at 1 there is no unconditional prediction, as in Forge and diffusers.",
+        "In place of guided: at 1 there is no unconditional prediction, but in AUTOMATIC1111's WebUI.",
         "",
         0.0,
         1000.0,
@@ -98,7 +98,7 @@ def cost(question: Question) -> object:
         raise Refusal(422, str(error)) from error
     plan = Plan(
         steps=int(given.get("steps", 20)),
-        guided=bool(given.get("guided", given.get("cfg_scale") != 1.0)),
+        guided=bool(given.get("guided", server.guided(given.get("cfg_scale")))),
         images=int(given.get("batch_size", 1)),
         merged_on_top=server.merged_on_top,
     )

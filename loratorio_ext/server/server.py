@@ -26,6 +26,8 @@ class Server:
         words: the language of the page.
         obstacle: why nothing can be composed with the model that is loaded; None: nothing is in the way.
         merged_on_top: see `estimate.Plan`.
+        uncond_at_cfg_1: whether the unconditional is predicted at a CFG scale of 1 too, as AUTOMATIC1111's
+            WebUI does (modules/sd_samplers_cfg_denoiser.py).
     """
 
     host: str
@@ -38,3 +40,9 @@ class Server:
     words: Callable[[], Words]
     obstacle: Callable[[], str | None]
     merged_on_top: bool
+    uncond_at_cfg_1: bool = False
+
+    def guided(self, cfg_scale: object) -> bool:
+        """Whether there is an unconditional prediction at this CFG scale; yes for what is no number."""
+        is_one = isinstance(cfg_scale, int | float) and cfg_scale == 1 and not isinstance(cfg_scale, bool)
+        return self.uncond_at_cfg_1 or not is_one

@@ -60,6 +60,10 @@ class WebUI:
     steps: int
 
     def call(self, path: str, body: object = None) -> Any:
+        """The JSON that answers a GET request, or a POST request with this body; see `read`."""
+        return json.loads(self.read(path, body))
+
+    def read(self, path: str, body: object = None) -> bytes:
         """The answer to a GET request, or to a POST request with this body.
 
         Raises:
@@ -71,7 +75,8 @@ class WebUI:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers)
         with urllib.request.urlopen(request, timeout=1800) as reply:
-            return json.load(reply)
+            answer: bytes = reply.read()
+        return answer
 
     def draw(self, prompt: str, settings: object = None, **fields: Any) -> Answer:
         """One request to txt2img, or to img2img where the fields hold pictures.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import urllib.error
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 WRONG: dict[str, tuple[object, str]] = {
     "unknown name": ({"patchsize": 4}, "did you mean 'patch_size'"),
@@ -27,12 +31,28 @@ def test_names_and_positions_are_the_same(webui: Any, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_settings_are_named_and_nothing_is_composed(webui: Any, names: list[str], case: str) -> None:
+def test_wrong_settings_are_refused_before_anything_is_drawn(webui: Any, names: list[str], case: str) -> None:
     settings, named = WRONG[case]
+    kept = webui.call("/loratorio/v1/reports")["total"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        webui.draw(f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>", settings)
+    assert refused.value.code == 422
+    assert named in json.loads(refused.value.read())["detail"]
+    assert webui.call("/loratorio/v1/reports")["total"] == kept
+
+
+def test_a_run_is_kept_with_its_maps(webui: Any, names: list[str]) -> None:
     prompt = f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>"
-    answer = webui.draw(prompt, settings)
-    assert named in answer.comments and "nothing is composed" in answer.comments
-    assert np.array_equal(answer.pictures, webui.draw(prompt).pictures)
+    expected = webui.call("/loratorio/v1/estimate", {"prompt": prompt, "settings": {}, "steps": webui.steps})
+    webui.draw(prompt, {})
+    newest = webui.call("/loratorio/v1/reports?limit=1")["reports"][0]
+    assert (newest["networks"], newest["pictures"], newest["finished"]) == (names[:2], 1, True)
+    assert newest["ratio"] == pytest.approx(expected["ratio"])
+    kept = webui.call(f"/loratorio/v1/reports/{newest['number']}")
+    assert [len(one["report"]["steps"]) for one in kept["passes"]] == [webui.steps]
+    for place in range(2):
+        path = f"/loratorio/v1/reports/{newest['number']}/maps/0/0/{place}.png"
+        assert Image.open(io.BytesIO(webui.read(path))).format == "PNG"
 
 
 def test_the_script_is_listed(webui: Any) -> None:

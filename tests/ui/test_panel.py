@@ -132,6 +132,15 @@ def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> N
     assert "No network to compose yet" in words_of(cost_of(server, around, ["", *values()]))
 
 
+def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
+    around = Around(prompt=object(), guidance=object())
+    sent = ["<lora:star:1>", 1, *values(enabled=True)]
+    assert "2 predictions a step instead of 1" in words_of(cost_of(server, around, sent))
+    always = replace(server, uncond_at_cfg_1=True)
+    assert "3 predictions a step instead of 2" in words_of(cost_of(always, around, sent))
+    assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
+
+
 def test_what_is_in_the_way_is_said_first(server: Server) -> None:
     blocked = replace(server, obstacle=lambda: "the UNet is <replaced>")
     html = cost_of(blocked, Around(prompt=object()), ["<lora:star:1>", *values()])

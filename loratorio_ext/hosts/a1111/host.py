@@ -17,7 +17,7 @@ from loratorio_ext.server.server import Server
 
 def make_server() -> Server:
     """The one server of this WebUI."""
-    return server_of(webui, merged_on_top=True)
+    return server_of(webui, merged_on_top=True, uncond_at_cfg_1=True)
 
 
 def make_host(server: Server, overlay: Overlay | None) -> Host:

@@ -16,7 +16,7 @@ from loratorio_ext.server.server import Server
 
 def make_server() -> Server:
     """The one server of this WebUI."""
-    return server_of(webui, merged_on_top=False)
+    return server_of(webui, merged_on_top=False, uncond_at_cfg_1=False)
 
 
 def make_host(server: Server, overlay: Overlay | None) -> Host:

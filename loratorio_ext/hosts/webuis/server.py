@@ -40,8 +40,8 @@ class Surroundings(Files, Protocol):
         """Why nothing can be composed with the model that is loaded now."""
 
 
-def server_of(webui: Surroundings, *, merged_on_top: bool) -> Server:
-    """A server that asks the WebUI anew each time; ``merged_on_top``: see `Server`."""
+def server_of(webui: Surroundings, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
+    """A server that asks the WebUI anew each time; the last two: see `Server`."""
 
     def options() -> Options:
         return Options.from_values(webui.option_values())
@@ -61,6 +61,7 @@ def server_of(webui: Surroundings, *, merged_on_top: bool) -> Server:
         words=lambda: words_in(webui.language()),
         obstacle=webui.obstacle,
         merged_on_top=merged_on_top,
+        uncond_at_cfg_1=uncond_at_cfg_1,
     )
 
 

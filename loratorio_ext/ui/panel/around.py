@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from loratorio_ext.server.estimate import Plan
+from loratorio_ext.server.server import Server
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,15 @@ class Around:
         """Those that are there, in the order above."""
         return [one for one in (self.prompt, self.steps, self.guidance, self.images) if one is not None]
 
-    def read(self, values: Sequence[object], *, merged_on_top: bool) -> tuple[str, Plan]:
+    def read(self, values: Sequence[object], server: Server) -> tuple[str, Plan]:
         """(prompt, plan) from the values of ``inputs``; what is missing or odd counts as `Plan` has it."""
         there = [one.name for one in fields(self) if getattr(self, one.name) is not None]
         found: dict[str, object] = dict(zip(there, values, strict=False))
-        guidance = found.get("guidance")
         plan = Plan(
             steps=_count(found.get("steps"), Plan.steps, 1000),
-            guided=not (isinstance(guidance, int | float) and guidance == 1),
+            guided=server.guided(found.get("guidance")),
             images=_count(found.get("images"), Plan.images, 1000),
-            merged_on_top=merged_on_top,
+            merged_on_top=server.merged_on_top,
         )
         prompt = found.get("prompt")
         return (prompt if isinstance(prompt, str) else ""), plan

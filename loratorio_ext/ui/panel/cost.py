@@ -32,7 +32,7 @@ def cost_of(server: Server, around: Around, values: Sequence[object]) -> str:
         values: of ``around.inputs``, then of the panel's controls.
     """
     places = len(around.inputs)
-    prompt, plan = around.read(values[:places], merged_on_top=server.merged_on_top)
+    prompt, plan = around.read(values[:places], server)
     words = server.words()
     try:
         settings = settings_of(values[places:])
