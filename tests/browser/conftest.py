@@ -171,12 +171,12 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 def repeated_ids(page: Any) -> list[str]:
-    """Ids that several elements have; gradio itself repeats the empty one."""
+    """Ids that several elements have, except those that gradio makes up itself."""
     found: list[str] = page.evaluate(
         """() => {
             const seen = new Map();
             for (const one of document.querySelectorAll("[id]")) {
-                if (one.id) seen.set(one.id, (seen.get(one.id) ?? 0) + 1);
+                if (one.id && !one.id.startsWith("component-")) seen.set(one.id, (seen.get(one.id) ?? 0) + 1);
             }
             return [...seen].filter(([, count]) => count > 1).map(([id]) => id);
         }"""

@@ -135,8 +135,9 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
             runs.end(_session(request))
 
     def stop(request: gr.Request) -> Any:
-        there = runs.stop(_session(request))
-        return status.said(words("Stopping …")) if there else gr.update()
+        runs.stop(_session(request))
+        # The status is left to the run: an answer from here may come after its last word.
+        return gr.update(interactive=False)
 
     def choose(kept: Sequence[str], event: gr.SelectData) -> str:
         place = event.index if isinstance(event.index, int) else 0
@@ -153,7 +154,7 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
         )
         inspector = parts.inspector
         drawn.then(inspector.newest, inspector.inputs, inspector.outputs, queue=False, show_progress="hidden")
-    prompt.stop.click(stop, None, [results.status], queue=False, show_progress="hidden")
+    prompt.stop.click(stop, None, [prompt.stop], queue=False, show_progress="hidden")
     results.copy.click(None, [results.infotext], None, js=_COPY)
     results.gallery.select(choose, [texts], [results.infotext], queue=False, show_progress="hidden")
 
