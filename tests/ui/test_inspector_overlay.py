@@ -86,7 +86,7 @@ def test_letters_can_be_read_on_every_colour(colour: str) -> None:
         return float(np.dot((0.2126, 0.7152, 0.0722), (np.array(one) / 255) ** 2.2))
 
     light, dark = sorted((luminance(ink_on(colour)), luminance(rgb(colour))), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) > 3
+    assert (light + 0.05) / (dark + 0.05) > 4
     assert count_of(badge("A", colour, 32), colour) > 200
 
 

@@ -13,14 +13,17 @@ from loratorio_ext.plots.pictures import INK, PAPER
 # What Linux, Windows and macOS usually have.
 _COMMON_FONTS: Final = ("DejaVuSans.ttf", "arial.ttf", "Arial.ttf", "Helvetica.ttc")
 Colour = tuple[int, int, int]
-_BRIGHT: Final = 0.36  # relative luminance from which dark letters can be read better than white ones
 
 
 def ink_on(colour: str) -> Colour:
-    """Black or white, whichever is easier to read on a colour "#rrggbb"."""
-    linear = [(part / 255) ** 2.2 for part in rgb(colour)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > _BRIGHT else PAPER
+    """Black or white, whichever has more contrast on a colour "#rrggbb" (WCAG 2.2's contrast ratio)."""
+    behind = _luminance(rgb(colour))
+
+    def contrast(ink: Colour) -> float:
+        lighter, darker = sorted((behind, _luminance(ink)), reverse=True)
+        return (lighter + 0.05) / (darker + 0.05)
+
+    return max((INK, PAPER), key=contrast)
 
 
 def text_mask(text: str, height: int) -> Image.Image:
@@ -34,6 +37,11 @@ def text_mask(text: str, height: int) -> Image.Image:
     ImageDraw.Draw(mask).text((-left, -top), shown, 255, font)
     width = max(1, round(mask.width * height / mask.height))
     return mask.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _luminance(colour: Colour) -> float:
+    linear = [float((part / 255) ** 2.2) for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
