@@ -98,10 +98,10 @@ def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any) -> None:
     write(page, "txt2img", "top_k", "3")
     write(page, "txt2img", "temperature", "0.25")
     page.locator("#script_txt2img_loratorio_compare label", has_text="denoised").click()
-    page.locator("#script_txt2img_loratorio_enabled input").click()
     slider = page.locator("#script_txt2img_loratorio_recenter input[type=range]")
     slider.focus()
     page.keyboard.press("ArrowLeft")
+    page.locator("#script_txt2img_loratorio_enabled input").click()  # folds the panel up
     wait_for(page, "img2img", "recenter", "0.95")
     wait_for(page, "img2img", "top_k", "3")
     wait_for(page, "img2img", "temperature", "0.25")
