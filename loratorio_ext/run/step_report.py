@@ -27,9 +27,9 @@ class StepReport:
         scan: whether all networks were evaluated to be compared.
         reused: whether no network was evaluated, and what each had added last was added again; similarity and
             weight are then those of that.
-        rows: rows that went through the model.
+        rows: rows that went through the model, those that the host predicts itself included.
         plain_rows: rows that a plain generation would have evaluated.
-        calls: model calls.
+        calls: model calls likewise.
         seconds: time of the evaluation.
         similarity: mean of s over the patches, for each network and image; None when nothing was compared.
         weight: mean of the weights Ω̂ likewise, 0 … 1; None for "base" and "merged".
