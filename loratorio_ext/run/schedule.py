@@ -120,14 +120,14 @@ class Schedule:
         rows = list(_all_rows("base", layout))
         if not plan.fresh:
             return tuple(rows)
-        everywhere = plan.scan or not plan.choosing
-        chosen = [frozenset(of_image) for of_image in (() if everywhere or choice is None else choice)]
-        for network in range(self.networks):
-            acting = images if everywhere else [b for b, of_image in enumerate(chosen) if network in of_image]
-            cond = range(layout.cond_rows)
-            if not everywhere:
-                cond = [row for row, image in enumerate(layout.image_of) if network in chosen[image]]
-            rows.extend(rows_of(network, cond, acting if self._asks_uncond(layout.guided) else ()))
+        networks = range(self.networks)
+        chosen = [frozenset(networks)] * layout.images
+        if plan.choosing and not plan.scan:
+            chosen = [frozenset(of_image) for of_image in choice or [()] * layout.images]
+        for network in networks:
+            cond = [row for row, image in enumerate(layout.image_of) if network in chosen[image]]
+            uncond = [image for image in images if network in chosen[image]]
+            rows.extend(rows_of(network, cond, uncond if self._asks_uncond(layout.guided) else ()))
         return tuple(rows)
 
     def count(
