@@ -112,7 +112,7 @@ def find_network(name: str, folder: str | Path) -> Path:
     folder = Path(folder)
     problem = name_problem(name)
     if problem is not None:
-        raise UnknownNetworkError(name, problem)
+        raise UnknownNetworkError(name, str(problem))
     if not folder.is_dir():
         raise UnknownNetworkError(name, f"there is no folder {shown(str(folder), 200)} to look in")
     wanted = name.replace("\\", "/")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from loratorio_ext.networks.problem import Problem
+
 MAX_NAME = 200
 """Longest name, in characters. File systems allow 255 bytes a component."""
 
 
-def name_problem(name: str) -> str | None:
+def name_problem(name: str) -> Problem | None:
     """Why `name` cannot name a network; None if it can.
 
     A name is a file's stem, with subfolders before it if need be ("style/ink"), or the name that the
@@ -14,12 +16,15 @@ def name_problem(name: str) -> str | None:
     folder are refused all the same, so that the message says what is wrong.
     """
     if not name:
-        return "the name is empty"
+        return Problem("the name is empty")
     if len(name) > MAX_NAME:
-        return f"the name has {len(name)} characters; at most {MAX_NAME} are allowed"
+        return Problem(
+            "the name has {count} characters; at most {most} are allowed",
+            {"count": len(name), "most": MAX_NAME},
+        )
     if not name.isprintable():
-        return "the name has control characters or others that cannot be shown"
+        return Problem("the name has control characters or others that cannot be shown")
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or "." in parts or "" in parts:
-        return "the name must be a file's stem, with subfolders inside the networks' folder at most"
+        return Problem("the name must be a file's stem, with subfolders inside the networks' folder at most")
     return None

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from loratorio_ext.networks.errors import shown
 from loratorio_ext.networks.names import name_problem
+from loratorio_ext.networks.problem import Problem
 
 KINDS = ("lora", "lyco")
 """Words that mean a LoRA network; the WebUI registers "lyco" as another name of "lora"."""
@@ -65,60 +66,84 @@ class Prompt:
     """A prompt taken apart.
 
     text: without any tag, otherwise untouched. tags: ours, in order of first mention, names unique. others:
-    all other tags. problems: one sentence for each tag that was ignored or changed, fit to show to the user;
-    ignored: those of them that cost a whole tag.
+    all other tags. told: one problem for each tag that was ignored or changed; lost: those of them that cost
+    a whole tag.
     """
 
     text: str
     tags: tuple[Tag, ...] = ()
     others: tuple[OtherTag, ...] = ()
-    problems: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
+    told: tuple[Problem, ...] = ()
+    lost: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """``told`` in English, fit to show to the user."""
+        return tuple(map(str, self.told))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """``lost`` likewise."""
+        return tuple(map(str, self.lost))
 
 
-def _strength(text: str, what: str) -> tuple[float | None, str | None]:
+def _strength(text: str, what: str) -> tuple[float | None, Problem | None]:
     text = text.strip(" ")
     value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
     if math.isfinite(value) and abs(value) <= MAX_STRENGTH:
         return value, None
-    return None, (
-        f"{what} is {shown(text, 24)}; it must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}"
+    return None, Problem(
+        "{argument} is {value}; it must be a number from {lowest} to {highest}",
+        {
+            "argument": what,
+            "value": shown(text, 24),
+            "lowest": f"{-MAX_STRENGTH:g}",
+            "highest": f"{MAX_STRENGTH:g}",
+        },
     )
 
 
-def _rank(text: str) -> tuple[int | None, str | None]:
+def _rank(text: str) -> tuple[int | None, Problem | None]:
     text = text.strip(" ")
     if re.fullmatch(r"\+?[0-9]{1,12}", text) and 1 <= int(text) <= MAX_DYN:
         return int(text), None
-    return None, f"dyn is {shown(text, 24)}; it must be a whole number from 1 to {MAX_DYN}"
+    return None, Problem(
+        "dyn is {value}; it must be a whole number from 1 to {highest}",
+        {"value": shown(text, 24), "highest": MAX_DYN},
+    )
 
 
-def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
+def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[Problem]]:
     """Positional items, named items, problems; an item with two or more `=` is positional, as in the host."""
     positional: list[str] = []
     named: dict[str, str] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for item in items:
         if item.count("=") != 1:
             positional.append(item)
             continue
         key, _, value = item.partition("=")
         if key in named:
-            problems.append(f"{shown(key, 24)} is given twice; the last one counts")
+            problems.append(
+                Problem("{argument} is given twice; the last one counts", {"argument": shown(key, 24)})
+            )
         named[key] = value
     return positional, named, problems
 
 
-def composes(named: Mapping[str, str]) -> tuple[bool, str | None]:
+def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     """(whether a tag with these named arguments is composed, what is wrong with its ``compose`` or None)."""
     text = next((value for key, value in named.items() if key.strip(" ") == "compose"), "on")
     compose = _SWITCH.get(text.strip(" ").lower())
     if compose is None:
-        return True, f"compose is {shown(text.strip(' ').lower(), 24)}; it must be on or off; taken as on"
+        return True, Problem(
+            "compose is {value}; it must be on or off; taken as on",
+            {"value": shown(text.strip(" ").lower(), 24)},
+        )
     return compose, None
 
 
-def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
+def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[Problem, ...]]:
     """A tag from its items (the texts between the `:`), as a host that parsed the prompt itself has them.
 
     Returns (tag or None, problems). A number that cannot be read leaves the whole tag out: a network at a
@@ -127,9 +152,13 @@ def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
     positional, named, problems = _split_items(items)
     name = positional[0].strip(" ") if positional else ""
     wrong = name_problem(name)
+    network = shown(name, 40)
     if wrong is not None:
-        return None, (f"ignored the tag of network {shown(name, 40)}: {wrong}",)
-    here = f"network {shown(name, 40)}: "
+        return None, (
+            Problem(
+                "ignored the tag of network {network}: {problem}", {"network": network, "problem": wrong}
+            ),
+        )
 
     te_text = named.get("te", positional[1] if len(positional) > 1 else "1")
     te, wrong_te = _strength(te_text, "te")
@@ -137,22 +166,34 @@ def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[str, ...]]:
     unet, wrong_unet = _strength(unet_text, "unet")
     dyn_text = named.get("dyn", positional[3] if len(positional) > 3 else None)
     dyn, wrong_dyn = (None, None) if dyn_text is None else _rank(dyn_text)
-    for trouble in (wrong_te, wrong_unet, wrong_dyn):
-        if trouble is not None:
-            return None, (f"{here}{trouble}; ignored the tag",)
-    if te is None or unet is None:  # cannot be: both have a trouble above
-        return None, (f"{here}ignored the tag",)
+    trouble = wrong_te or wrong_unet or wrong_dyn
+    if te is None or unet is None or trouble is not None:
+        return None, (
+            Problem(
+                "network {network}: {problem}; ignored the tag", {"network": network, "problem": trouble}
+            ),
+        )
 
     compose, wrong_compose = composes(named)
     if wrong_compose is not None:
         problems.append(wrong_compose)
     if len(positional) > 4:
-        problems.append(f"{len(positional)} positional arguments; name, te, unet and dyn are known")
+        problems.append(
+            Problem(
+                "{count} positional arguments; name, te, unet and dyn are known", {"count": len(positional)}
+            )
+        )
     unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
     if unknown:
-        problems.append(f"unknown argument {shown(unknown[0], 24)}; te, unet, dyn and compose are known")
-    tag = Tag(name, te, unet, dyn, compose)
-    return tag, tuple(here + problem for problem in problems)
+        problems.append(
+            Problem(
+                "unknown argument {argument}; te, unet, dyn and compose are known",
+                {"argument": shown(unknown[0], 24)},
+            )
+        )
+    return Tag(name, te, unet, dyn, compose), tuple(
+        Problem("network {network}: {problem}", {"network": network, "problem": one}) for one in problems
+    )
 
 
 def _raw_tags(text: str) -> tuple[list[tuple[str, str]], str]:
@@ -185,33 +226,45 @@ def parse_prompt(text: str) -> Prompt:
     found, rest = _raw_tags(text)
     tags: dict[str, Tag] = {}
     others: list[OtherTag] = []
-    problems: list[str] = []
-    ignored: list[str] = []
+    problems: list[Problem] = []
+    lost: list[Problem] = []
     for kind, arguments in found:
         items = tuple(arguments.split(":"))
         if kind not in KINDS:
             others.append(OtherTag(kind, items))
             if kind.lower() in KINDS:
                 problems.append(
-                    f"ignored the tag {shown(kind, 24)}: write it in small letters, as the WebUI does"
+                    Problem(
+                        "ignored the tag {tag}: write it in small letters, as the WebUI does",
+                        {"tag": shown(kind, 24)},
+                    )
                 )
             continue
         tag, trouble = tag_from_items(items)
         problems.extend(trouble)
         if tag is None:
-            ignored.extend(trouble)
+            lost.extend(trouble)
             continue
         if tag.name in tags:
-            problems.append(f"network {shown(tag.name, 40)} is named twice; the last tag counts")
+            problems.append(
+                Problem(
+                    "network {network} is named twice; the last tag counts", {"network": shown(tag.name, 40)}
+                )
+            )
         tags[tag.name] = tag
     unclosed = _UNCLOSED.search(rest, rest.rfind(">") + 1)
     if unclosed is not None:
-        ignored.append(f"the tag {shown(unclosed.group(0), 40)} has no closing >; it is read as plain text")
-        problems.append(ignored[-1])
+        lost.append(
+            Problem(
+                "the tag {tag} has no closing >; it is read as plain text",
+                {"tag": shown(unclosed.group(0), 40)},
+            )
+        )
+        problems.append(lost[-1])
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS
-        problems = [*problems[:MAX_PROBLEMS], f"and {more} more problems in the tags"]
-    return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems), tuple(ignored[:MAX_PROBLEMS]))
+        problems[MAX_PROBLEMS:] = [Problem("and {count} more problems in the tags", {"count": more})]
+    return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems), tuple(lost[:MAX_PROBLEMS]))
 
 
 def format_tag(tag: Tag) -> str:

@@ -88,7 +88,7 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
             words("only the first {limit} characters of the prompt were looked at", limit=LONGEST_PROMPT)
         )
     parsed = parse_prompt(prompt[:LONGEST_PROMPT])
-    notes.extend(parsed.problems)
+    notes.extend(problem.said(words) for problem in parsed.told)
     there = [tag for tag in parsed.tags if tag.name in known]
     missing = [
         words("{name} is not among the networks, so it takes no part", name=shown(tag.name))

@@ -8,14 +8,18 @@ Numbers and names stand as ``{name}`` in both texts.
 from __future__ import annotations
 
 import json
+import logging
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from loratorio_ext.server.beside import PACKAGE, folder_beside
+
+logger = logging.getLogger("loratorio")
 
 ENGLISH: Final = "None"
 """The WebUI's name for its own language."""
@@ -40,9 +44,13 @@ class Words:
 
 
 def placeholders(text: str) -> frozenset[str]:
-    """Names in braces; of a text that is no format string, nothing."""
+    """Names in braces, with the format where there is one; of a text that is no format string, nothing."""
     try:
-        return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+        return frozenset(
+            name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            for _, name, form, conversion in string.Formatter().parse(text)
+            if name is not None
+        )
     except ValueError:
         return frozenset()
 
@@ -54,9 +62,26 @@ def language_files(package: Path = PACKAGE) -> dict[str, Path]:
 
 
 def words_in(language: str, package: Path = PACKAGE) -> Words:
-    """The words of a language; English where there is no file for it."""
+    """The words of a language; English where there is no file for it, or none that can be read."""
     file = language_files(package).get(language)
     if file is None:
         return Words()
-    texts = json.loads(file.read_text(encoding="utf-8"))
-    return Words(MappingProxyType({str(key): str(value) for key, value in texts.items()}))
+    try:
+        changed = file.stat().st_mtime_ns
+    except OSError:
+        return Words()
+    return _read(file, changed)
+
+
+# Asked for at every event of a page: a file is read, and complained of, once for each time it was changed.
+@lru_cache(maxsize=8)
+def _read(file: Path, changed: int) -> Words:
+    try:
+        texts = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(texts, dict):
+            raise ValueError(f"it holds a {type(texts).__name__}, not an object of texts")
+    # RecursionError: brackets inside brackets, thousands deep.
+    except (OSError, ValueError, RecursionError) as error:
+        logger.warning("language file %s cannot be used, so texts are English: %s", file.name, error)
+        return Words()
+    return Words(MappingProxyType({key: text for key, text in texts.items() if isinstance(text, str)}))

@@ -175,12 +175,12 @@ def runs_of(page: Page) -> tuple[Runs, History]:
 def test_a_run_goes_from_step_to_step_and_is_remembered(toys: Any, page: Page) -> None:
     main(["serve", "--port", "0"], toys.tools)
     runs, history = runs_of(page)
-    assert runs.begin("me") is None
-    assert runs.ask("me")
-    assert not runs.ask("me")
-    ticket = runs.begin("me")
+    assert runs.begin("me", None) is None
+    name = runs.ask("me")
+    ticket = runs.begin("me", name)
     assert ticket is not None
-    assert runs.begin("me") is None
+    assert runs.ask("me") is None
+    assert runs.begin("me", name) is None
     *news, end = runs.draw(wish(pictures=2), ticket)
     assert all(isinstance(one, Progress) for one in news)
     assert isinstance(end, Finished)
@@ -212,8 +212,7 @@ def test_a_stop_keeps_what_is_finished(toys: Any, page: Page) -> None:
             return painter.draw(wish, seed, watched)
 
     runs._painter = Stopping()
-    runs.ask("me")
-    ticket = runs.begin("me")
+    ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
     *_, end = runs.draw(wish(pictures=3), ticket)
     assert gate.is_set()
@@ -226,9 +225,9 @@ def test_a_stop_keeps_what_is_finished(toys: Any, page: Page) -> None:
 def test_a_run_that_is_stopped_while_it_waits_draws_nothing(toys: Any, page: Page) -> None:
     main(["serve", "--port", "0"], toys.tools)
     runs, history = runs_of(page)
-    runs.ask("me")
+    name = runs.ask("me")
     runs.stop("me")
-    ticket = runs.begin("me")
+    ticket = runs.begin("me", name)
     assert ticket is not None
     *_, end = runs.draw(wish(), ticket)
     assert isinstance(end, Finished)
@@ -241,16 +240,14 @@ def test_a_failure_comes_through_and_the_next_run_works(toys: Any, page: Page) -
     main(["serve", "--port", "0"], toys.tools)
     runs, history = runs_of(page)
     toys.host.fail_at, toys.host.error = (2, 1), RuntimeError("out of memory")
-    runs.ask("me")
-    ticket = runs.begin("me")
+    ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
     with pytest.raises(RuntimeError, match="out of memory"):
         list(runs.draw(wish(pictures=2), ticket))
     assert len(history.records()[0].run.pictures) == 1
     runs.end("me")
     toys.host.error = None
-    runs.ask("me")
-    ticket = runs.begin("me")
+    ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
     *_, end = runs.draw(wish(), ticket)
     assert isinstance(end, Finished)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -34,11 +36,48 @@ def test_a_language_file_beside_the_package_and_inside_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "translated",
-    ["{count} Netze", "{count} Netze {name} {other}", "{count} Netze {name", "{0} {name}", "}{", ""],
+    [
+        "{count} Netze",
+        "{count} Netze {name} {other}",
+        "{count} Netze {name",
+        "{0} {name}",
+        "{count!z} {name}",
+        "{count} {name:d}",
+        "{count} {name.__class__}",
+        "}{",
+        "",
+    ],
 )
 def test_a_translation_that_lost_its_places_is_not_used(translated: str) -> None:
     words = Words({TEXT: translated})
     assert words(TEXT, count=2, name="x") == "2 networks of x"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'"x"', b"null", b"\xff\xfe{}", b"[" * 100_000, b'{"off": "aus",}', b"1" * 9999],
+)
+def test_a_file_that_cannot_be_read_is_said_once_and_english(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "localizations").mkdir()
+    file = tmp_path / "localizations" / "xx.json"
+    file.write_bytes(content)
+    package = tmp_path / "loratorio_ext"
+    with caplog.at_level(logging.WARNING, "loratorio"):
+        assert [words_in("xx", package)("off") for _ in range(3)] == ["off"] * 3
+    (warning,) = caplog.records
+    assert "xx.json" in warning.getMessage() and "English" in warning.getMessage()
+
+
+def test_a_file_that_was_mended_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "localizations").mkdir()
+    file = tmp_path / "localizations" / "xx.json"
+    for place, (content, said) in enumerate([("{", "off"), ('{"off": "aus", "on": 1}', "aus")]):
+        file.write_text(content, encoding="utf-8")
+        os.utime(file, (place, place))
+        assert words_in("xx", tmp_path / "loratorio_ext")("off") == said
+    assert words_in("xx", tmp_path / "loratorio_ext")("on") == "on"
 
 
 def test_places_may_change_their_order() -> None:

@@ -1,7 +1,7 @@
 """Every language file has exactly the texts that people read; the texts are read from the source.
 
-A text is a literal handed to an object of `Words`, which is always called `words`; or the label or the help
-of a setting or an option.
+A text is a literal handed to an object of `Words`, which is always called `words`, or to `Problem`; or the
+label or the help of a setting or an option.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ LANGUAGES = sorted(FILES)
 
 
 def words_of_calls(tree: ast.Module) -> Iterator[tuple[int, ast.expr]]:
-    """(line, first argument) of every `words(...)`, `self.words(...)` and `server.words()(...)`."""
+    """(line, first argument) of `words(...)`, `self.words(...)`, `server.words()(...)` and `Problem(...)`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = node.func.func if isinstance(node.func, ast.Call) else node.func
             name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "").lstrip("_")
             asks_for_words = not (node.args or node.keywords)  # `server.words()`
-            if name == "words" and not asks_for_words:
+            if name in ("words", "Problem") and not asks_for_words:
                 yield node.lineno, node.args[0] if node.args else node.keywords[0].value
 
 
@@ -196,6 +196,8 @@ def test_german_is_german() -> None:
         ("words(one.label) + words(one.help)", set(), 0),
         ("words(f'a {b}')", set(), 1),
         ("words('a' if b else 'c')", set(), 1),
+        ("Problem('a {b}', {'b': 1}); problem('c')", {"a {b}"}, 0),
+        ("Problem(f'a {b}')", set(), 1),
         ("words(one.name)", set(), 1),
         ("server.words(); other('a'); _words(language)", set(), 0),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -15,6 +16,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from loratorio_ext.server.options import Options
@@ -159,9 +162,48 @@ def test_gradio_builds_it(bench: Any, keep: Keep, real_run: FinishedRun) -> None
 def test_gradio_builds_it_in_another_language(bench: Any) -> None:
     bench.language |= {"Run": "Lauf", "There is no run to look at yet": "Noch nichts"}
     with gr.Blocks() as blocks:
-        build_inspector(bench.server)
+        build_inspector(bench.server, words=bench.server.words())
     assert "Lauf" in [getattr(one, "label", None) for one in blocks.blocks.values()]
     assert any("Noch nichts" in str(getattr(one, "value", "")) for one in blocks.blocks.values())
+
+
+def test_a_webui_s_file_of_start_values_has_english_keys(bench: Any) -> None:
+    bench.language |= {
+        "Run": "Lauf",
+        "Strength of colors": "Deckkraft",
+        "Refresh and show the newest run": "Neu",
+    }
+    with gr.Blocks() as blocks:
+        build_inspector(bench.server)
+    labels = [getattr(one, "label", None) for one in blocks.blocks.values()]
+    assert "Run" in labels and "Strength of colors" in labels
+    # A WebUI's page does not translate texts with a pictograph.
+    assert "🔄 Neu" in [one.value for one in blocks.blocks.values() if isinstance(one, gr.Button)]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(), inside, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(values=st.tuples(JSON, JSON, JSON, JSON, JSON))
+@example(values=(10**5000, 10**5000, 10**5000, 10**400, 10**400))
+@example(values=(None, None, None, math.inf, -math.inf))
+def test_any_values_of_the_controls_give_a_page(
+    bench: Any, make: SimpleNamespace, values: tuple[object, ...]
+) -> None:
+    if not bench.history.records():
+        bench.history.add(make.finished(make.report(["a", "b"], [make.step(0, make.halves())])))
+    page = page_of(bench.server, Controls(*values))
+    assert 0 <= page.step <= page.last_step
+    assert page.run in (None, *page.runs) and page.html
 
 
 def test_every_picture_of_a_download_is_a_picture(bench: Any, keep: Keep, make: SimpleNamespace) -> None:

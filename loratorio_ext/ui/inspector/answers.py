@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from loratorio_ext.server import record as records
@@ -114,5 +115,9 @@ def _place(looked: Looked) -> int:
 
 
 def _number(value: object, default: float) -> float:
-    """A slider's value; a page that is not ready yet may hand over nothing."""
-    return float(value) if isinstance(value, int | float) and value == value else default
+    """A slider's value; a page that is not ready yet may hand over nothing, and a stranger's anything."""
+    try:
+        number = float(value) if isinstance(value, int | float) else default
+    except OverflowError:
+        return default
+    return number if math.isfinite(number) else default

@@ -15,7 +15,7 @@ _NUMBER: Final = re.compile(r"\s*([0-9]{1,9})\b")
 
 def number_in(label: object) -> int | None:
     """The number a label begins with; None where there is none."""
-    found = _NUMBER.match(str(label))
+    found = _NUMBER.match(label) if isinstance(label, str) else None
     return None if found is None else int(found[1])
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.context import Context
 
 from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.answers import Controls, Page, files_of, html_of, page_of
 from loratorio_ext.ui.inspector.looked import Choice
 
@@ -48,14 +49,18 @@ class Inspector:
     outputs: list[Any]
 
 
-def build_inspector(server: Server, elem_prefix: str = "loratorio_inspector") -> Inspector:
+def build_inspector(
+    server: Server, elem_prefix: str = "loratorio_inspector", words: Words | None = None
+) -> Inspector:
     """Build the inspector inside the current gradio Blocks.
 
     Args:
         server: asked anew at every event.
         elem_prefix: with what all elements' ids begin.
+        words: the language of labels and help; English in a WebUI, which translates its page itself and
+            writes labels into a file of start values. What the server answers is in the server's language.
     """
-    return _connect(_build(server, elem_prefix), server)
+    return _connect(_build(server, elem_prefix, words or Words()), server)
 
 
 def updates_of(page: Page) -> list[Any]:
@@ -70,8 +75,8 @@ def updates_of(page: Page) -> list[Any]:
     ]
 
 
-def _build(server: Server, prefix: str) -> _Tab:
-    words, page = server.words(), page_of(server, Controls())
+def _build(server: Server, prefix: str, words: Words) -> _Tab:
+    page = page_of(server, Controls())
     with gr.Row():
         run = gr.Dropdown(
             choices=list(page.runs),
@@ -83,7 +88,8 @@ def _build(server: Server, prefix: str) -> _Tab:
             elem_id=f"{prefix}_run",
         )
         refresh = gr.Button(
-            "🔄 " + words("Refresh and show the newest run"),
+            # A WebUI's page leaves texts with such a sign alone (javascript/localization.js).
+            "🔄 " + server.words()("Refresh and show the newest run"),
             scale=1,
             min_width=200,
             elem_id=f"{prefix}_refresh",

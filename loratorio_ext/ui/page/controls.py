@@ -11,7 +11,7 @@ import gradio as gr
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.page.drawing import Facts
 from loratorio_ext.ui.page.versions import accepted
-from loratorio_ext.ui.page.wish import LARGEST_CFG, LARGEST_SIDE, MOST_PICTURES, MOST_STEPS
+from loratorio_ext.ui.page.wish import LARGEST_CFG, MOST_PICTURES, MOST_STEPS
 
 PREFIX: Final = "loratorio_page"
 # The name by which javascript/loratorio.js finds the prompt in every WebUI.
@@ -187,9 +187,8 @@ def build_sampling(facts: Facts, words: Words) -> Sampling:
             gr.Number(
                 value=side,
                 precision=0,
+                # Without bounds: gradio's own message goes away after a while, that of `wish_of` stays.
                 step=facts.multiple,
-                minimum=facts.multiple,
-                maximum=LARGEST_SIDE,
                 label=label,
                 elem_id=f"{PREFIX}_{name}",
                 min_width=90,

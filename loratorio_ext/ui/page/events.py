@@ -105,15 +105,18 @@ def _connect_lists(parts: Parts, server: Server) -> None:
 def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
     prompt, results = parts.prompt, parts.results
     texts = gr.State([])
+    # Not gr.State, which is read when a run begins: each run must come with the ticket of its own click.
+    ticket_name = gr.Textbox(visible=False)
     shown = [results.status, prompt.stop, results.gallery, results.infotext, texts]
 
     def ask(request: gr.Request) -> list[Any]:
-        if not runs.ask(_session(request)):
-            return [gr.update(), gr.update()]
-        return [status.waiting(words), gr.update(interactive=True)]
+        name = runs.ask(_session(request))
+        if name is None:
+            return [gr.update(), gr.update(), gr.update()]
+        return [status.waiting(words), gr.update(interactive=True), name]
 
-    def draw(request: gr.Request, *values: object) -> Iterator[list[Any]]:
-        ticket = runs.begin(_session(request))
+    def draw(request: gr.Request, name: object, *values: object) -> Iterator[list[Any]]:
+        ticket = runs.begin(_session(request), name)
         if ticket is None:
             return
         begun = told = time.monotonic()
@@ -134,6 +137,13 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
         finally:
             runs.end(_session(request))
 
+    def settle(request: gr.Request, name: object) -> list[Any]:
+        # gradio checks values before it calls `draw`, and says itself what it refuses.
+        if not runs.give_up(_session(request), name):
+            return [gr.update(), gr.update()]
+        text = words("Nothing was drawn: a value was refused. Correct it and press Generate again.")
+        return [status.failed(text), gr.update(interactive=False)]
+
     def stop(request: gr.Request) -> Any:
         runs.stop(_session(request))
         # The status is left to the run: an answer from here may come after its last word.
@@ -144,14 +154,17 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
         return kept[place] if place < len(kept) else ""
 
     for trigger in (prompt.generate.click, prompt.prompt.submit):
-        asked = trigger(ask, None, [results.status, prompt.stop], queue=False, show_progress="hidden")
+        asked = trigger(
+            ask, None, [results.status, prompt.stop, ticket_name], queue=False, show_progress="hidden"
+        )
         drawn = asked.then(
             draw,
-            parts.wish,
+            [ticket_name, *parts.wish],
             shown,
             show_progress="hidden",
             **accepted(prompt.generate.click, concurrency_limit=1, concurrency_id="draw"),
         )
+        drawn.then(settle, [ticket_name], [results.status, prompt.stop], queue=False, show_progress="hidden")
         inspector = parts.inspector
         drawn.then(inspector.newest, inspector.inputs, inspector.outputs, queue=False, show_progress="hidden")
     prompt.stop.click(stop, None, [prompt.stop], queue=False, show_progress="hidden")

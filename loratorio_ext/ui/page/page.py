@@ -62,7 +62,7 @@ def build_page(server: Server, painter: Painter, look: dict[str, Any]) -> Any:
                     around = Around(prompt=prompt.prompt, steps=sampling.steps, guidance=sampling.cfg)
                     panel = build_panel(accordion, panel_id, server, around, words)
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
-                inspector = build_inspector(server)
+                inspector = build_inspector(server, words=words)
         parts = Parts(prompt, examples, sampling, results, panel, inspector)
         connect(parts, server, facts, Runs(painter, server.history))
     return blocks

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Final
 
 from loratorio_ext.server.history import History
 from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
 from loratorio_ext.ui.page.drawing import Drawn, Painter, Wish
+
+MOST_TICKETS: Final = 1000
+"""Runs that may wait at once; whoever can reach the page can ask for any number."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Ticket:
     """A run that a session has asked for: waiting, then running, then over."""
 
     def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
         self.stop = threading.Event()
         self.begun = False
 
@@ -60,13 +66,21 @@ class Runs:
         self._one_at_a_time = threading.Lock()
         self._tickets: dict[str, Ticket] = {}
 
-    def ask(self, session: str) -> bool:
-        """A session wants a run; False where it has one already."""
+    def ask(self, session: str) -> str | None:
+        """A session wants a run: its ticket's name; None where one of its runs goes on already.
+
+        A run that it asked for before and that has not begun is forgotten.
+        """
         with self._lock:
-            if session in self._tickets:
-                return False
+            before = self._tickets.get(session)
+            if before is not None and before.begun:
+                return None
+            self._tickets.pop(session, None)
+            if len(self._tickets) >= MOST_TICKETS:
+                waiting = (one for one, ticket in self._tickets.items() if not ticket.begun)
+                self._tickets.pop(next(waiting), None)
             self._tickets[session] = Ticket()
-            return True
+            return self._tickets[session].name
 
     def stop(self, session: str) -> bool:
         """Stop a session's run at its next step, or before it begins; False where there is none."""
@@ -76,14 +90,23 @@ class Runs:
             ticket.stop.set()
         return ticket is not None
 
-    def begin(self, session: str) -> Ticket | None:
-        """The run that a session asked for, once; None where there is none to begin."""
+    def begin(self, session: str, name: object) -> Ticket | None:
+        """The run that a session asked for under this name, once; None where there is none to begin."""
         with self._lock:
             ticket = self._tickets.get(session)
-            if ticket is None or ticket.begun:
+            if ticket is None or ticket.begun or ticket.name != name:
                 return None
             ticket.begun = True
             return ticket
+
+    def give_up(self, session: str, name: object) -> bool:
+        """Forget a run that should have begun by now; False where it has, or is over."""
+        with self._lock:
+            ticket = self._tickets.get(session)
+            if ticket is None or ticket.begun or ticket.name != name:
+                return False
+            del self._tickets[session]
+            return True
 
     def end(self, session: str) -> None:
         """A session's run is over."""
