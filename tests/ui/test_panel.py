@@ -149,6 +149,12 @@ def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
     assert "2 predictions a step instead of 1" in words_of(cost_of(server, around, sent))
     always = replace(server, uncond_at_cfg_1=True)
     assert "3 predictions a step instead of 2" in words_of(cost_of(always, around, sent))
+    parted = replace(server, parted_by_and=True)
+    assert "7 predictions a step instead of 3" in words_of(
+        cost_of(
+            parted, Around(prompt=object()), ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True)]
+        )
+    )
     assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
 
 
