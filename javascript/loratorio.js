@@ -1,30 +1,39 @@
 /*
- * Keeps LoRAtorio's cost line current while the user types, and (by an option of the settings page) the panels
- * of txt2img and img2img alike. The page works without this file.
+ * Keeps LoRAtorio's cost line current while the user types, and (by an option of the settings page) the
+ * panels of txt2img and img2img alike; helps screen readers where gradio does not. The page works without
+ * this file.
  */
 (function () {
     "use strict";
 
     const TABS = ["txt2img", "img2img"];
     const WAIT = 400; // milliseconds after the last key
+    // A preset's values come from the server, which may be busy: panels are compared for a while.
+    const ROUND = 300; // milliseconds
+    const ROUNDS = 33;
+    // They follow from other controls or are no setting; the last is written by the box in the header.
+    const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox"];
 
     function root() {
         return typeof gradioApp === "function" ? gradioApp() : document;
     }
 
     function panelOf(tab) {
-        const button = root().querySelector(`[id*="${tab}"].loratorio-estimate, [id*="${tab}"] .loratorio-estimate`);
+        const button = root().querySelector(
+            `[id*="${tab}"].loratorio-estimate, [id*="${tab}"] .loratorio-estimate`,
+        );
         return button ? { button, prefix: button.id.replace(/estimate$/, "") } : null;
     }
 
-    function tabOf(element) {
-        for (const tab of TABS) {
+    function tabOfPanel(element) {
+        return TABS.find(function (tab) {
             const panel = panelOf(tab);
-            if (panel && (element.closest(`#${tab}_prompt`) || element.closest(`#${panel.prefix}enabled`))) {
-                return tab;
-            }
-        }
-        return null;
+            return panel !== null && element.closest(`[id^="${panel.prefix}"]`) !== null;
+        }) ?? null;
+    }
+
+    function tabOfPrompt(element) {
+        return TABS.find((tab) => element.closest(`#${tab}_prompt`)) ?? null;
     }
 
     const waiting = new Map();
@@ -43,29 +52,89 @@
         return typeof opts === "object" && opts !== null && opts.loratorio_in_step === true;
     }
 
-    /* The same control of the other tab gets the same value. */
-    function copyToOtherTab(tab, input) {
-        const other = TABS.find((one) => one !== tab);
-        const [mine, theirs] = [panelOf(tab), panelOf(other)];
-        const holder = input.closest(`[id^="${mine.prefix}"]`);
-        if (!theirs || !holder) {
-            return;
+    /* Every input of a panel that holds a setting, by a name that both panels have for it. */
+    function inputsOf(tab) {
+        const found = new Map();
+        const panel = panelOf(tab);
+        if (panel === null) {
+            return found;
         }
-        const twin = root().querySelector(`#${holder.id.replace(mine.prefix, theirs.prefix)}`);
-        const place = Array.from(holder.querySelectorAll("input, textarea")).indexOf(input);
-        // The box in the panel's header has an id of its own.
-        const target = holder === input ? twin : twin && twin.querySelectorAll("input, textarea")[place];
-        if (!target || target.type !== input.type) {
-            return;
-        }
-        if (input.type === "radio" || input.type === "checkbox") {
-            if (target.checked !== input.checked) {
-                target.click();
+        const prefix = panel.prefix;
+        // A slider's value is in the number beside it too.
+        const kinds = `:is(input:not([type="range"]), textarea)`;
+        for (const input of root().querySelectorAll(`[id^="${prefix}"] ${kinds}`)) {
+            // The box in the header has an id of its own.
+            const holder = input.closest(`[id^="${prefix}"]`);
+            const name = holder.id.slice(prefix.length);
+            if (!NOT_COPIED.includes(name)) {
+                const place = Array.from(holder.querySelectorAll("input, textarea")).indexOf(input);
+                found.set(`${name} ${place}`, input);
             }
-        } else if (target.value !== input.value) {
-            target.value = input.value;
-            target.dispatchEvent(new Event("input", { bubbles: true }));
         }
+        return found;
+    }
+
+    function valueOf(input) {
+        return input.type === "radio" || input.type === "checkbox" ? input.checked : input.value;
+    }
+
+    function give(input, value) {
+        if (input.disabled || valueOf(input) === value) {
+            return;
+        }
+        if (input.type === "checkbox" || (input.type === "radio" && value)) {
+            input.click();
+        } else if (input.type !== "radio") {
+            input.value = value;
+            input.dispatchEvent(new Event("input", { bubbles: true }));
+        }
+    }
+
+    /* The panel that the user is at: its tab, its values before, and how often it is still looked at. */
+    let watched = null;
+    // A box that is clicked by this file tells so with an event that looks like a user's.
+    let copying = false;
+
+    function watch(tab) {
+        if (watched === null || watched.tab !== tab) {
+            const before = new Map();
+            inputsOf(tab).forEach((input, name) => before.set(name, valueOf(input)));
+            clearTimeout(watched?.timer);
+            watched = { tab, before, rounds: 0, timer: setTimeout(copyChanges, ROUND) };
+        }
+        watched.rounds = ROUNDS;
+    }
+
+    /* What has changed in the panel that the user is at, by hand or as an answer, gets into the other. */
+    function copyChanges() {
+        const theirs = inputsOf(TABS.find((tab) => tab !== watched.tab));
+        copying = true;
+        try {
+            inputsOf(watched.tab).forEach(function (input, name) {
+                const twin = theirs.get(name);
+                if (twin && watched.before.get(name) !== valueOf(input)) {
+                    give(twin, valueOf(input));
+                }
+            });
+        } finally {
+            copying = false;
+        }
+        watched.rounds -= 1;
+        if (watched.rounds > 0) {
+            watched.timer = setTimeout(copyChanges, ROUND);
+        } else {
+            watched = null;
+        }
+    }
+
+    /* Before a key or a click does its work. What this file sets goes no further. */
+    function acts(event) {
+        const byUser = event.isTrusted && !copying && event.target instanceof Element;
+        const tab = byUser && inStep() ? tabOfPanel(event.target) : null;
+        if (tab !== null) {
+            watch(tab);
+        }
+        return tab;
     }
 
     function changed(event) {
@@ -73,17 +142,73 @@
         if (!(input instanceof Element)) {
             return;
         }
-        const tab = tabOf(input);
-        if (tab === null) {
-            return;
+        const tab = tabOfPrompt(input) ?? tabOfPanel(input);
+        if (tab !== null) {
+            showCost(tab);
         }
-        showCost(tab);
-        // What this file itself sets is not trusted, and goes no further.
-        if (event.isTrusted && inStep() && !input.closest(`#${tab}_prompt`)) {
-            copyToOtherTab(tab, input);
+        const acting = acts(event);
+        if (acting !== null) {
+            // Dictated or dropped: there was no key and no click before it.
+            inputsOf(acting).forEach((one, name) => one === input && watched.before.delete(name));
         }
     }
 
+    /* gradio 3 leaves the number beside a slider without a name. */
+    function nameNumbers() {
+        const numbers = TABS.map((tab) => `[id^="script_${tab}_loratorio_"] input[type="number"]`);
+        for (const number of root().querySelectorAll(`${numbers}, [id^="loratorio_"] input[type="number"]`)) {
+            const block = number.closest("[id]");
+            const label = block.querySelector("[data-testid='block-info']");
+            const named = number.labels.length > 0 || number.hasAttribute("aria-label");
+            if (label !== null && !named) {
+                label.id = label.id || `${block.id}_label`;
+                number.setAttribute("aria-labelledby", label.id);
+            }
+        }
+    }
+
+    /* A WebUI leaves the box in a panel's header without a name. */
+    function nameBoxes() {
+        for (const tab of TABS) {
+            const panel = panelOf(tab);
+            const box = panel && root().querySelector(`#${panel.prefix}enabled-visible-checkbox`);
+            if (box && !box.hasAttribute("aria-label")) {
+                box.setAttribute("aria-label", box.parentElement.textContent.trim());
+            }
+        }
+    }
+
+    /* An answer replaces the whole cost line; screen readers hear of changes inside what stays. */
+    function sayCosts() {
+        for (const tab of TABS) {
+            const panel = panelOf(tab);
+            const line = panel && root().querySelector(`#${panel.prefix}cost`);
+            if (line) {
+                line.parentElement.setAttribute("role", "status");
+            }
+        }
+    }
+
+    /* A page draws itself some time after its scripts have run. */
+    function helpReaders(tries) {
+        if (TABS.some(panelOf)) {
+            nameNumbers();
+            nameBoxes();
+            sayCosts();
+        } else if (tries > 0) {
+            setTimeout(helpReaders, WAIT, tries - 1);
+        }
+    }
+
+    document.addEventListener("pointerdown", acts, true);
+    document.addEventListener("keydown", acts, true);
+    document.addEventListener("click", acts, true);
     document.addEventListener("input", changed, true);
     document.addEventListener("change", changed, true);
+    // A WebUI says when its page is there, and has made its own additions to it by then.
+    if (typeof onUiLoaded === "function") {
+        onUiLoaded(() => helpReaders(0));
+    } else {
+        helpReaders(300);
+    }
 })();

@@ -62,7 +62,8 @@ class Options:
     in_step: bool = declare(
         False,
         "Keep txt2img and img2img alike",
-        "What you set by hand in one tab's panel is set in the other's too. Off: each has its own settings.",
+        "What you set in one tab's panel, also by a preset or the pool's list, is set in the other's too. "
+        "What comes from an infotext is not. Off: each has its own settings.",
         "in step",
     )
 

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PANEL = "#script_{tab}_loratorio_{item}"
+FOLDED = ("Advanced", "Pool: networks without a tag", "Presets of your own")
 
 
 @pytest.fixture(scope="module", params=["3.41.2", "4.40.0", "newest"])
@@ -65,6 +66,17 @@ def test_the_cost_follows_the_prompt_of_its_own_tab(
     assert "No network to compose yet" in other.inner_text()
 
 
+def test_a_screen_reader_hears_the_cost_change(opened: Callable[..., Any], look: SimpleNamespace) -> None:
+    page = opened()
+    around = page.locator("[role=status]", has=page.locator(of("txt2img", "cost")))
+    # A live region that is itself replaced is not heard.
+    around.evaluate("(one) => { one.stays = true; }")
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    assert around.evaluate("(one) => one.stays && one.role === 'status'")
+    assert "2 networks composed" in around.inner_text()
+    assert around.locator("[role=status], [aria-live]").count() == 0
+
+
 def test_a_preset_sets_the_controls_and_the_cost(opened: Callable[..., Any], look: SimpleNamespace) -> None:
     page = opened()
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "4 predictions a step")
@@ -94,8 +106,13 @@ def test_it_fits_the_window_and_every_control_has_a_name(
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     for tab in ("txt2img", "Inspector"):
         show(page, tab)
+        for folded in FOLDED if tab == "txt2img" else ():
+            page.locator("#script_txt2img_loratorio_enabled_accordion").get_by_text(folded).first.click()
         page.wait_for_timeout(500)
         assert look.pictures(page, f"panel-{gradio}-{tab}") == {}
         assert look.repeated_ids(page) == []
-        if not gradio.startswith("3."):  # there gradio itself leaves the numbers beside sliders nameless
-            assert look.nameless(page, "[id*=loratorio]") == []
+        assert look.nameless(page, "[id*=loratorio]") == []
+        for dark in (False, True):
+            page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
+            page.wait_for_timeout(300)
+            assert look.pale(page, "[id*=loratorio]") == []

@@ -43,7 +43,8 @@ def _line(sentence: str, picture: str, notes: Iterable[str], *, quiet: bool) -> 
     style = resources.files(__package__).joinpath("panel.css").read_text("utf-8")
     said = f'<p class="{"quiet" if quiet else "said"}">{picture}<span>{escape(sentence)}</span></p>'
     return (
-        f'<style>{style}</style><div class="loratorio-cost" role="status" aria-live="polite">'
+        # javascript/loratorio.js makes what stands around it a live region: this is replaced as a whole.
+        f'<style>{style}</style><div class="loratorio-cost">'
         f"{said if sentence else ''}{f'<ul>{listed}</ul>' if listed else ''}</div>"
     )
 
