@@ -235,7 +235,8 @@ def pale(page: Any, within: str = "body") -> list[str]:
             const said = (one) => [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
             const visible = { checkOpacity: true, checkVisibilityCSS: true };
             return [...document.querySelectorAll(`${within} *`)]
-                .filter((one) => said(one) && one.checkVisibility(visible) && !one.closest("svg, style, :disabled"))
+                .filter((one) => said(one) && one.checkVisibility(visible))
+                .filter((one) => !one.closest("svg, style, :disabled"))
                 .map((one) => {
                     const both = seen(one).map(light);
                     const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);

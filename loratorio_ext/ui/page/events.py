@@ -164,7 +164,10 @@ def _connect_run(parts: Parts, runs: Runs, facts: Facts, words: Words) -> None:
             show_progress="hidden",
             **accepted(prompt.generate.click, concurrency_limit=1, concurrency_id="draw"),
         )
-        drawn.then(settle, [ticket_name], [results.status, prompt.stop], queue=False, show_progress="hidden")
+        # After a failure the newest gradio goes on with `failure` alone, which gradio 4 does not know.
+        getattr(drawn, "failure", drawn.then)(
+            settle, [ticket_name], [results.status, prompt.stop], queue=False, show_progress="hidden"
+        )
         inspector = parts.inspector
         drawn.then(inspector.newest, inspector.inputs, inspector.outputs, queue=False, show_progress="hidden")
     prompt.stop.click(stop, None, [prompt.stop], queue=False, show_progress="hidden")
