@@ -8,6 +8,7 @@
 
     const TABS = ["txt2img", "img2img"];
     const WAIT = 400; // milliseconds after the last key
+    const LOOK = 1000; // milliseconds
     // A preset's values come from the server, which may be busy: panels are compared for a while.
     const ROUND = 300; // milliseconds
     const ROUNDS = 33;
@@ -200,6 +201,20 @@
         }
     }
 
+    const prompts = new Map();
+
+    /* A prompt that is pasted, sent from another tab or taken from a picture comes without an event. */
+    function lookAtPrompts() {
+        for (const tab of TABS) {
+            const prompt = root().querySelector(`#${tab}_prompt textarea, #${tab}_prompt input`);
+            if (prompt && panelOf(tab) && prompt.value !== prompts.get(tab)) {
+                prompts.set(tab, prompt.value);
+                showCost(tab);
+            }
+        }
+    }
+
+    setInterval(lookAtPrompts, LOOK);
     document.addEventListener("pointerdown", acts, true);
     document.addEventListener("keydown", acts, true);
     document.addEventListener("click", acts, true);

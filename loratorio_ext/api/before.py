@@ -101,6 +101,7 @@ def cost(question: Question) -> object:
         guided=bool(given.get("guided", server.guided(given.get("cfg_scale")))),
         images=int(given.get("batch_size", 1)),
         merged_on_top=server.merged_on_top,
+        parted_by_and=server.parted_by_and,
     )
     words = server.words()
     found = estimate(prompt, settings, server.networks(), plan, words)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 
-from loratorio_ext.arguments import settings_from_arguments
+from loratorio_ext.arguments import settings_from_request
 from loratorio_ext.setting import shown
 
 ROUTES: Final = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
@@ -64,7 +64,7 @@ def _problem(given: object) -> str | None:
     if not isinstance(arguments, list):
         return f"args is {shown(arguments)}; give a list: {_EXAMPLE}"
     try:
-        settings_from_arguments(arguments)
+        settings_from_request(arguments)
     except ValueError as error:
         return str(error)
     return None

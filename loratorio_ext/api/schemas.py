@@ -90,7 +90,7 @@ def estimate() -> Schema:
         ratio={"type": "number", "description": "predictions in all, in multiples of plain generation"},
         notes=listed(text("what will not be as one may think")),
         sentence=text("the cost in one sentence"),
-        obstacle=optional("string", "why nothing can be composed with the model that is loaded"),
+        obstacle=optional("string", "why nothing, or not everything, can be composed with this model"),
     )
 
 

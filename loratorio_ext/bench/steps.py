@@ -37,6 +37,7 @@ class StepEvaluation:
         guided: with guidance.
         sigma: plays no part here.
         noise_scale: the UNet predicts noise.
+        base_calls: nothing has been predicted yet.
     """
 
     setup: Setup
@@ -46,6 +47,7 @@ class StepEvaluation:
     guided: bool = True
     sigma: float = 1.0
     noise_scale: float = 1.0
+    base_calls: int = 0
     _known: dict[tuple[Row, ...], Callable[[], Tensor]] = field(default_factory=dict)
 
     @property

@@ -50,7 +50,7 @@ class Called:
 
     Attributes:
         predictions: one prediction [C, H, W] for each row.
-        calls: number of model calls that went through.
+        calls: number of model calls that went through, those of the host for the base included.
         halvings: the new largest number of rows a call, after each time that memory did not suffice.
     """
 
@@ -75,17 +75,22 @@ class Caller:
         """Predict all rows in as few calls as the groups and the limit allow.
 
         The order of the rows is kept within a group, and the calls of a group differ by at most one row in
-        size as long as the limit does not change.
+        size as long as the limit does not change. Rows of the base that the host has already are no part of
+        that; it asked the model for them at its own discretion.
 
         Raises:
             RowTooLargeError: a single row does not fit into memory.
             ValueError: the host's prediction does not have one entry for each row.
         """
+        calls, halvings = evaluation.base_calls, []
+        given = [row for row in rows if row.source == "base"] if calls > 0 else []
+        predictions: dict[Row, Tensor] = {}
+        if given:
+            predictions.update(zip(given, _for_each(given, evaluation.predict(given)).unbind(0), strict=True))
         groups: dict[Hashable, list[Row]] = {}
         for row in rows:
-            groups.setdefault(evaluation.call_group(row), []).append(row)
-        predictions: dict[Row, Tensor] = {}
-        calls, halvings = 0, []
+            if row not in predictions:
+                groups.setdefault(evaluation.call_group(row), []).append(row)
         for pending in groups.values():
             while pending:
                 size = _balanced(len(pending), self._limit)
@@ -113,12 +118,7 @@ class Caller:
                     "picture smaller, free memory, or use a lower precision"
                 ) from error
             return None
-        if output.shape[0] != len(rows):
-            raise ValueError(
-                f"the host predicted {output.shape[0]} entries for {len(rows)} rows; predict() must return "
-                "one entry for each row, in their order"
-            )
-        return output
+        return _for_each(rows, output)
 
     def _halve(self, index: int, size: int) -> None:
         # Here the exception is gone, and with it the tensors that its traceback held.
@@ -137,6 +137,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def _for_each(rows: Sequence[Row], output: Tensor) -> Tensor:
+    if output.shape[0] != len(rows):
+        raise ValueError(
+            f"the host predicted {output.shape[0]} entries for {len(rows)} rows; predict() must return one "
+            "entry for each row, in their order"
+        )
+    return output
 
 
 def _balanced(rows: int, limit: float) -> int:

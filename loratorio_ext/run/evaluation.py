@@ -48,6 +48,13 @@ class Evaluation(Protocol):
         """Whether an unconditional prediction is wanted."""
 
     @property
+    def base_calls(self) -> int:
+        """Model calls that the host has made for all rows of the base before, whether they are used or not.
+
+        ``predict`` hands these rows out then, without a call. 0: they are predicted like any others.
+        """
+
+    @property
     def noise_scale(self) -> float | Tensor:
         """|∂ε/∂e|: how much predicted noise a unit of prediction is, at this noise level; above 0.
 
@@ -87,11 +94,13 @@ class Layout:
         shares: for each image its rows, and the part of each in the mean of the image (by AND weight); the
             parts of an image sum to 1.
         guided: whether there are unconditional rows.
+        base_calls: see `Evaluation`.
     """
 
     image_of: tuple[int, ...]
     shares: tuple[Mapping[int, float], ...]
     guided: bool
+    base_calls: int = 0
 
     @property
     def cond_rows(self) -> int:
@@ -118,16 +127,17 @@ class Layout:
         _at_least("index", evaluation.index, 0)
         _at_least("total", evaluation.total, 1)
         _at_least("images", evaluation.images, 1)
+        _at_least("base_calls", evaluation.base_calls, 0)
         subprompts, images, rows = evaluation.subprompts, evaluation.images, evaluation.cond_rows
+        guided, base_calls = evaluation.guided, evaluation.base_calls
         if subprompts is None:
             if rows != images:
                 raise ValueError(
                     f"the host's cond_rows is {rows} and its images is {images}; without subprompts they "
                     "must be equal: give subprompts that say which row belongs to which image"
                 )
-            return cls(
-                tuple(range(images)), tuple({image: 1.0} for image in range(images)), evaluation.guided
-            )
+            alone = tuple({image: 1.0} for image in range(images))
+            return cls(tuple(range(images)), alone, guided, base_calls)
         if len(subprompts.images) != rows:
             raise ValueError(
                 f"the host's subprompts speak of {len(subprompts.images)} rows and its cond_rows is {rows}; "
@@ -139,7 +149,7 @@ class Layout:
                 "needs a row, and no other number may occur"
             )
         shares = tuple(subprompts.shares(image) for image in range(images))
-        return cls(subprompts.images, shares, evaluation.guided)
+        return cls(subprompts.images, shares, guided, base_calls)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

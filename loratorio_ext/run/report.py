@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,6 +15,8 @@ from loratorio_ext.run.schema import REPORT_NAME, REPORT_VERSION
 from loratorio_ext.run.step_report import StepCounts, StepRecord, StepReport
 from loratorio_ext.run.strategies import Observed
 from loratorio_ext.settings import Settings
+
+_USE = 200  # bytes of a `NetworkUse` without its name, about
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,12 @@ class Report:
     def steps(self) -> tuple[StepReport, ...]:
         """The completed steps."""
         return tuple(record.settled for record in self._records)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the completed steps, the networks and their names take, about."""
+        texts = (*(use.name for use in self.uses), *self._warnings)
+        return sum(map(sys.getsizeof, texts)) + _USE * len(self.uses) + sum(step.size for step in self.steps)
 
     @property
     def totals(self) -> Totals:

@@ -99,7 +99,9 @@ class Schedule:
     def rows(
         self, plan: StepPlan, layout: Layout, choice: Sequence[Sequence[int]] | None = None
     ) -> tuple[Row, ...]:
-        """The rows to predict, in order: the base's, then each network's; of each source cond before uncond.
+        """The rows of a step, in order: the base's, then each network's; of each source cond before uncond.
+
+        Where the host has predicted for the base before, those rows are part of every step: they were made.
 
         Args:
             plan: what the evaluation does.
@@ -107,27 +109,59 @@ class Schedule:
             choice: the chosen networks of each image, needed between scans; AND sub-prompts follow their
                 image.
         """
+        images = range(layout.images)
         if plan.mode != "composed":
-            base = rows_of("base", (), range(layout.images) if plan.recentred and layout.guided else ())
-            usual = (row for source in self._sources(plan) for row in _all_rows(source, layout))
-            return (*base, *usual)
+            usual = [row for source in self._sources(plan) for row in _all_rows(source, layout)]
+            if plan.mode == "base":
+                return tuple(usual)
+            if layout.base_calls > 0:
+                return (*_all_rows("base", layout), *usual)
+            return (*rows_of("base", (), images if plan.recentred and layout.guided else ()), *usual)
         rows = list(_all_rows("base", layout))
         if not plan.fresh:
             return tuple(rows)
-        with_uncond = layout.guided and self.settings.recenter < 1
-        for network in range(self.networks):
-            images = range(layout.images)
-            everywhere = plan.scan or not plan.choosing
-            chosen = [b for b in images if everywhere or (choice is not None and network in choice[b])]
-            cond = [row for row, image in enumerate(layout.image_of) if image in chosen]
-            rows.extend(rows_of(network, cond, chosen if with_uncond else ()))
+        networks = range(self.networks)
+        chosen = [frozenset(networks)] * layout.images
+        if plan.choosing and not plan.scan:
+            chosen = [frozenset(of_image) for of_image in choice or [()] * layout.images]
+        for network in networks:
+            cond = [row for row, image in enumerate(layout.image_of) if network in chosen[image]]
+            uncond = [image for image in images if network in chosen[image]]
+            rows.extend(rows_of(network, cond, uncond if self._asks_uncond(layout.guided) else ()))
         return tuple(rows)
+
+    def count(
+        self, plan: StepPlan, *, cond_rows: int, images: int, guided: bool, base_is_given: bool = False
+    ) -> int:
+        """How many rows `rows` has, without making them; every image chooses equally many networks.
+
+        Args:
+            plan: what the evaluation does.
+            cond_rows: conditional rows R.
+            images: images B.
+            guided: whether there are unconditional rows.
+            base_is_given: whether the host has predicted for the base before.
+        """
+        plain = cond_rows + images * guided
+        if plan.mode == "composed":
+            if not plan.fresh:
+                return plain
+            networks = self.networks if plan.scan or not plan.choosing else self.settings.top_k
+            return plain + networks * (cond_rows + images * self._asks_uncond(guided))
+        usual = plain * len(self._sources(plan))
+        if plan.mode == "base":
+            return usual
+        return usual + (plain if base_is_given else images * (plan.recentred and guided))
 
     @property
     def choosing(self) -> bool:
         """Whether the composed steps between two scans evaluate the chosen networks alone."""
         settings = self.settings
         return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
+
+    def _asks_uncond(self, guided: bool) -> bool:
+        """Whether networks are asked for unconditional predictions in composed steps."""
+        return guided and self.settings.recenter < 1
 
     def _window(self, total: int) -> tuple[int, float]:
         start, end = self.settings.start, self.settings.end
@@ -152,10 +186,13 @@ def cost(
     total: int,
     images: int = 1,
     cond_rows: int | None = None,
+    base_is_given: bool = False,
     method: Method = "loratorio",
     switch_every: int = 5,
 ) -> tuple[int, ...]:
     """Rows that each evaluation of a generation sends through the model, known before it runs.
+
+    Takes time in proportion to ``total`` alone.
 
     Args:
         settings: the settings of the generation.
@@ -164,6 +201,7 @@ def cost(
         total: number of evaluations of the model (twice the steps, about, for second-order samplers).
         images: images in the batch; at least 1.
         cond_rows: conditional rows, when AND sub-prompts make them more than ``images``; None: ``images``.
+        base_is_given: whether the host predicts for the base itself at every evaluation, used or not.
         method: as for ``Run``.
         switch_every: as for ``Run``.
 
@@ -181,11 +219,16 @@ def cost(
             "1, and cond_rows at least images"
         )
     schedule = Schedule(settings, method, networks, switch_every)
-    # Every image chooses as many networks as any other, so it does not matter whose the extra rows are.
-    image_of = tuple(min(row, images - 1) for row in range(cond_rows))
-    layout = Layout(image_of, tuple({image: 1.0} for image in range(images)), guided)
-    choice = (tuple(range(min(settings.top_k, networks))),) * images
-    return tuple(len(schedule.rows(schedule.plan(index, total), layout, choice)) for index in range(total))
+    return tuple(
+        schedule.count(
+            schedule.plan(index, total),
+            cond_rows=cond_rows,
+            images=images,
+            guided=guided,
+            base_is_given=base_is_given,
+        )
+        for index in range(total)
+    )
 
 
 def _all_rows(source: Source, layout: Layout) -> tuple[Row, ...]:

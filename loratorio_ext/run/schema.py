@@ -47,9 +47,9 @@ def _step() -> dict[str, object]:
         mode=_text("what was done", enum=["composed", "base", "merged", "switch", "composite"]),
         scan=_flag("whether all networks were evaluated to be compared"),
         reused=_flag("whether no network was evaluated, and what each had added last was added again"),
-        rows=_count("rows through the model"),
+        rows=_count("rows through the model, those that the host predicts itself included"),
         plain_rows=_count("rows that a plain generation would have evaluated"),
-        calls=_count("model calls"),
+        calls=_count("model calls likewise"),
         seconds={"type": "number", "minimum": 0},
         similarity=_per_image(
             "mean cosine to the base for each composed network and image; null where it was not evaluated or "

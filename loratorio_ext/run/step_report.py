@@ -15,6 +15,10 @@ from loratorio_ext.run.strategies import Observed
 # One number for each network and image; None where the network was not evaluated or not finite.
 PerImage = tuple[tuple[float | None, ...], ...]
 
+# Bytes in CPython on 64 bits: a tuple without its places, a place in it, a number, and a step with all that
+# is the same for every number of networks and images.
+_TUPLE, _PLACE, _FLOAT, _STEP = 56, 8, 24, 1000
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -27,9 +31,9 @@ class StepReport:
         scan: whether all networks were evaluated to be compared.
         reused: whether no network was evaluated, and what each had added last was added again; similarity and
             weight are then those of that.
-        rows: rows that went through the model.
+        rows: rows that went through the model, those that the host predicts itself included.
         plain_rows: rows that a plain generation would have evaluated.
-        calls: model calls.
+        calls: model calls likewise.
         seconds: time of the evaluation.
         similarity: mean of s over the patches, for each network and image; None when nothing was compared.
         weight: mean of the weights Ω̂ likewise, 0 … 1; None for "base" and "merged".
@@ -68,6 +72,14 @@ class StepReport:
         """The maps of one image, float32 [N, h, w]; the mean over its AND sub-prompts."""
         rows = [row for row, one in enumerate(self.image_of) if one == image]
         return None if self.maps is None or not rows else self.maps[:, rows].float().mean(dim=1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the step takes, about; the names in it belong to the report."""
+        numbers = sum(map(_size_of_numbers, (self.similarity, self.weight)))
+        names = sum(_TUPLE + _PLACE * len(found) for found in (*self.chosen, *self.non_finite_in))
+        maps = 0 if self.maps is None else self.maps.numel() * self.maps.element_size()
+        return _STEP + numbers + names + maps
 
     def to_dict(self) -> dict[str, object]:
         """The step for JSON, without the maps."""
@@ -205,6 +217,13 @@ def _where_evaluated(
         )
         for i, images in enumerate(values.tolist())
     )
+
+
+def _size_of_numbers(values: PerImage | None) -> int:
+    """Bytes of one number for each network and image."""
+    if not values:
+        return 0
+    return len(values) * (_PLACE + _TUPLE + len(values[0]) * (_PLACE + _FLOAT))
 
 
 def _number(value: float) -> float | None:

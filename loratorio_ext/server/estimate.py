@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from loratorio_ext.networks.pool import choose_pool
@@ -16,6 +17,10 @@ from loratorio_ext.settings import Settings
 LONGEST_PROMPT = 100_000  # characters
 # A pool above this size without top k mixes too much to be of use (README, "Dynamic selection").
 _SMALL_POOL = 8
+# A prompt may name thousands of networks that are not there.
+_MOST_NOTES = 10
+# Where the WebUIs part a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
+_AND = re.compile(r"\bAND\b")
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,16 @@ class Plan:
     Attributes:
         steps: evaluations of the model.
         guided: whether there is an unconditional prediction.
-        images: pictures in a batch.
+        images: pictures in a batch; what is said is said for each of them, so it does not change.
         merged_on_top: rows of merged steps come on top of the base's, as in AUTOMATIC1111's WebUI.
+        parted_by_and: AND parts a prompt into sub-prompts that are predicted apart, as in both WebUIs.
     """
 
     steps: int = 20
     guided: bool = True
     images: int = 1
     merged_on_top: bool = False
+    parted_by_and: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,40 +90,45 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
     parsed = parse_prompt(prompt[:LONGEST_PROMPT])
     notes.extend(problem.said(words) for problem in parsed.told)
     there = [tag for tag in parsed.tags if tag.name in known]
-    notes += [
+    missing = [
         words("{name} is not among the networks, so it takes no part", name=shown(tag.name))
         for tag in parsed.tags
         if tag.name not in known
     ]
+    notes += _first(missing, words)
     composed = [tag.name for tag in there if tag.compose]
     kept = [tag.name for tag in there if not tag.compose]
     paths_of_tags = {known[tag.name] for tag in there}
     chosen, unknown = choose_pool(settings.pool, known)
-    notes += [words("{name} in the pool is no network", name=shown(part)) for part in unknown]
+    notes += _first([words("{name} in the pool is no network", name=shown(part)) for part in unknown], words)
     of_pool = {known[name]: name for name in chosen if known[name] not in paths_of_tags}
     composed += of_pool.values()
-    plain = plan.images * (2 if plan.guided else 1)
-    rows = _rows(settings, len(composed), plan) if settings.enabled else (plain,) * plan.steps
+    cond_rows = len(_AND.split(parsed.text)) if plan.parted_by_and else 1
+    plain = cond_rows + plan.guided
+    rows = (plain,) * plan.steps
     if settings.enabled:
+        rows = _rows(settings, len(composed), cond_rows, plan)
         notes += _notes(settings, len(composed), len(of_pool), plan, words)
-    return Estimate(
-        tuple(composed),
-        tuple(kept),
-        len(of_pool),
-        tuple(row // plan.images for row in rows),
-        plain // plan.images,
-        tuple(notes),
+    return Estimate(tuple(composed), tuple(kept), len(of_pool), rows, plain, tuple(notes))
+
+
+def _rows(settings: Settings, networks: int, cond_rows: int, plan: Plan) -> tuple[int, ...]:
+    return cost(
+        settings,
+        networks,
+        plan.guided,
+        total=plan.steps,
+        cond_rows=cond_rows,
+        base_is_given=plan.merged_on_top,
     )
 
 
-def _rows(settings: Settings, networks: int, plan: Plan) -> tuple[int, ...]:
-    rows = cost(settings, networks, plan.guided, total=plan.steps, images=plan.images)
-    if not plan.merged_on_top:
-        return rows
-    schedule = Schedule(settings, "loratorio", networks)
-    plain = plan.images * (2 if plan.guided else 1)
-    merged = [schedule.plan(index, plan.steps).mode == "merged" for index in range(plan.steps)]
-    return tuple(row + plain * on_top for row, on_top in zip(rows, merged, strict=True))
+def _first(notes: Sequence[str], words: Words) -> list[str]:
+    """As many notes of one kind as anybody reads, and how many more there are."""
+    more = len(notes) - _MOST_NOTES
+    if more <= 1:  # that there is one more takes as much room as itself
+        return list(notes)
+    return [*notes[:_MOST_NOTES], words("and {count} more of this kind", count=more)]
 
 
 def _notes(settings: Settings, networks: int, of_pool: int, plan: Plan, words: Words) -> list[str]:

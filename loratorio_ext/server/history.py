@@ -33,14 +33,14 @@ class History:
         return number_of_runs > 0
 
     def add(self, run: FinishedRun) -> Record | None:
-        """Keep a run and forget what is too much; None where no run is to be kept."""
+        """Keep a run, its texts shortened, and forget what is too much; None where no run is to be kept."""
         number_of_runs, memory = self._limits()
         with self._lock:
             if number_of_runs < 1:
                 self._records.clear()
                 return None
             self._count += 1
-            record = Record(self._count, self._clock(), run)
+            record = Record(self._count, self._clock(), run.shortened())
             # Reading a report waits for the device and lets its tensors go; sizes are known from then on.
             self._records.append(record)
             total = sum(one.size for one in self._records)

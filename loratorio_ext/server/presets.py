@@ -19,6 +19,7 @@ _LEFT_ALONE: Final = ("enabled", "pool")
 PRESET_SETTINGS: Final = tuple(one for one in SETTINGS if one.name not in _LEFT_ALONE)
 MOST_PRESETS: Final = 100
 LONGEST_NAME: Final = 60
+_MODE: Final = 0o644  # as an editor would write it; temporary files are for their owner alone
 
 Preset = Mapping[str, Value]
 
@@ -44,7 +45,8 @@ OURS: Final[Mapping[str, Preset]] = MappingProxyType(
 class Presets:
     """Ours and users' own; for several threads at once.
 
-    A file that cannot be read counts as empty and is not overwritten until somebody saves a preset.
+    A file that cannot be read is left as it is: ours are there, and nothing can be saved until it is mended.
+    Presets in it that mean nothing here (a newer version's) are not shown, and are kept.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -65,56 +67,78 @@ class Presets:
         """Keep these settings under a name; one of the user's own of that name is replaced.
 
         Raises:
-            ValueError: a name that cannot be used, or too many presets; says which name or number is allowed.
+            ValueError: a name that cannot be used, too many presets, or a file that cannot be understood;
+                says what is allowed, or what to do.
+            OSError: the file cannot be read or written.
         """
         name = _checked(name)
         if self._file is None:
             raise ValueError("presets of your own cannot be kept here; there is no folder for them")
         with self._lock:
-            own = self._own()
-            if name not in own and len(own) >= MOST_PRESETS:
+            kept = self._read()
+            if name not in kept and len(kept) >= MOST_PRESETS:
                 raise ValueError(f"there are {MOST_PRESETS} presets of your own already; delete one first")
             values = settings.to_dict()
-            own[name] = {one.name: values[one.name] for one in PRESET_SETTINGS}
-            self._write(own)
+            kept[name] = {one.name: values[one.name] for one in PRESET_SETTINGS}
+            self._write(kept)
 
     def delete(self, name: str) -> None:
         """Forget one of the user's own.
 
         Raises:
-            ValueError: there is none of this name.
+            ValueError: there is none of this name, or the file cannot be read.
+            OSError: the file cannot be read or written.
         """
         with self._lock:
-            own = self._own()
-            if own.pop(name, None) is None:
+            own, kept = self._own(), self._read()
+            if name not in own:
                 raise ValueError(
                     f"{shown(name)} is no preset of your own; those are {', '.join(own) or 'none'}"
                 )
-            self._write(own)
+            del kept[name]
+            self._write(kept)
 
     def _own(self) -> dict[str, Preset]:
-        if self._file is None:
+        try:
+            kept = self._read()
+        except (OSError, ValueError):
+            return {}
+        read = {name: _readable(name, values) for name, values in sorted(kept.items())}
+        return {name: preset for name, preset in read.items() if preset is not None}
+
+    def _read(self) -> dict[str, object]:
+        """What the file holds, whatever that is.
+
+        Raises:
+            ValueError: it is no JSON object.
+            OSError: it cannot be read.
+        """
+        if self._file is None or not self._file.exists():
             return {}
         try:
             text = self._file.read_text(encoding="utf-8")
-            found = json.loads(text) if len(text) <= MOST_PRESETS * LONGEST_JSON else {}
-        except (OSError, ValueError, RecursionError):
-            return {}
+            found = json.loads(text) if len(text) <= MOST_PRESETS * LONGEST_JSON else None
+        except (ValueError, RecursionError):
+            found = None
         if not isinstance(found, dict):
-            return {}
-        read = {name: _readable(name, values) for name, values in sorted(found.items())}
-        return {name: preset for name, preset in read.items() if preset is not None}
+            raise ValueError(
+                f"the file of your presets, {self._file.name}, cannot be understood, so it is left as it is; "
+                "mend it, or move it away"
+            )
+        return found
 
-    def _write(self, own: Mapping[str, Preset]) -> None:
+    def _write(self, kept: Mapping[str, object]) -> None:
         """Whole or not at all."""
         if self._file is None:
             return
-        text = json.dumps({name: dict(values) for name, values in own.items()}, indent=2, ensure_ascii=False)
+        text = json.dumps(kept, indent=2, ensure_ascii=False)
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        mode = self._file.stat().st_mode & 0o777 if self._file.exists() else _MODE
         descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(text + "\n")
+            Path(temporary).chmod(mode)
             Path(temporary).replace(self._file)
         except OSError:
             Path(temporary).unlink(missing_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from PIL import Image
@@ -13,6 +14,11 @@ from loratorio_ext.run import Report
 
 # Pictures are kept to be looked at under a map, not to be saved again.
 LARGEST_SIDE = 768
+# Characters of a text that is kept: many times what people write, and little memory.
+LONGEST_TEXT = 20_000
+LONGEST_COMMENT = 2_000
+MOST_COMMENTS = 50
+_CUT = " … "
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,18 @@ class FinishedRun:
     passes: tuple[PassRecord, ...]
     comments: tuple[str, ...] = ()
 
+    def shortened(self) -> FinishedRun:
+        """The same with texts that are no longer than anybody reads; a prompt can be as long as one likes.
+
+        What is too long loses its middle: an infotext has its values at the end.
+        """
+        return replace(
+            self,
+            prompt=_shortened(self.prompt, LONGEST_TEXT),
+            infotext=_shortened(self.infotext, LONGEST_TEXT),
+            comments=tuple(_shortened(one, LONGEST_COMMENT) for one in self.comments[:MOST_COMMENTS]),
+        )
+
 
 @dataclass(frozen=True)
 class Record:
@@ -100,10 +118,13 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that pictures and maps take, about."""
-        pictures = sum(len(one.png) for one in self.run.pictures)
-        maps = (step.maps for one in self.run.passes for step in one.report.steps)
-        return pictures + sum(one.numel() * one.element_size() for one in maps if one is not None)
+        """Bytes of memory that the run takes, about: pictures, maps, the numbers of all steps, and texts."""
+        texts = (self.run.prompt, self.run.infotext, *self.run.comments)
+        return (
+            sum(map(sys.getsizeof, texts))
+            + sum(sys.getsizeof(one.png) for one in self.run.pictures)
+            + sum(one.report.size for one in self.run.passes)
+        )
 
 
 def picture_record(image: Image.Image, batch: int, place: int, seed: int | None) -> PictureRecord:
@@ -128,6 +149,13 @@ def pictures_in_batches(
 def now() -> datetime:
     """The time of day in UTC."""
     return datetime.now(timezone.utc)
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = (most - len(_CUT)) // 2
+    return text[:half] + _CUT + text[-half:]
 
 
 def _at(seeds: Sequence[int], place: int) -> int | None:

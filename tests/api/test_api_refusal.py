@@ -18,6 +18,7 @@ from pydantic import create_model
 
 from loratorio_ext.api import refuse_wrong_arguments
 from loratorio_ext.api.refusal import ROUTES, problem_of_request
+from loratorio_ext.settings import SETTINGS
 
 Txt2Img: Any = create_model(
     "Txt2Img",
@@ -71,6 +72,7 @@ def script(value: Any, name: str = "LoRAtorio") -> dict[str, Any]:
     return {"prompt": "a", "alwayson_scripts": {name: value}}
 
 
+DEFAULTS = [one.default for one in SETTINGS]
 RIGHT: list[dict[str, Any]] = [
     {},
     {"prompt": "a"},
@@ -83,6 +85,7 @@ RIGHT: list[dict[str, Any]] = [
     script({"args": [{"patch_size": 2, "top_k": 3.0}]}),
     script({"args": [{"enabled": False}]}, "loratorio"),
     script({"args": [True, 4]}),
+    script({"args": DEFAULTS}),
 ]
 WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (script({"args": [{"patch_size": 65}]}), ("patch_size is 65", "from 1 to 64", "default 2")),
@@ -96,6 +99,11 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (script({"args": {"patch_size": 2}}), ("args is {'patch_size': 2}", "give a list")),
     (script({"args": "True"}), ("args is 'True'", "give a list")),
     (script({"args": None}), ("args is None", "give a list")),
+    (script({"args": [{"top_k": 1}, {"oops": 1}]}), ("{'oops': 1} stands behind", "one object")),
+    (script({"args": [{"patch_size": 4}, 9, "x"]}), ("9 stands behind",)),
+    (script({"args": [{}, None]}), ("None stands behind",)),
+    (script({"args": [*DEFAULTS, 1]}), (f"there are {len(SETTINGS) + 1} values", "give at most")),
+    (script({"args": [True, {"top_k": 1}]}), ("patch_size is {'top_k': 1}",)),
     (script([{"patch_size": 2}]), ("it is [{'patch_size': 2}]", '{"args": [')),
     (script(None), ("it is None",)),
     (script({"arg": [{"patch_size": 2}]}), ("it has 'arg' and no args",)),

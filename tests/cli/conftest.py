@@ -41,6 +41,7 @@ class ToyEvaluation:
     networks: int
     subprompts: None = None
     noise_scale: float = 1.0
+    base_calls: int = 0
 
     @property
     def sigma(self) -> float:

@@ -62,6 +62,8 @@ def test_arguments_are_positions_or_one_dict() -> None:
     assert settings_from_arguments([one.default for one in SETTINGS]) == Settings()
     assert settings_from_arguments([True, 4]) == Settings(enabled=True, patch_size=4)
     assert settings_from_arguments([{"patch_size": 4}, 9, "x"]) == Settings(enabled=True, patch_size=4)
+    defaults = [one.default for one in SETTINGS]  # the WebUI writes a request's arguments over these
+    assert settings_from_arguments([{"patch_size": 4}, *defaults[1:]]) == Settings(enabled=True, patch_size=4)
     assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == Settings()
 
 
@@ -73,6 +75,7 @@ def test_arguments_are_positions_or_one_dict() -> None:
         ([{"patch_size": 65}], "from 1 to 64"),
         (["yes"], "enabled is 'yes'"),
         ([True, 2, 0.1, 0, "picture"], "top_k_scope is 'picture'"),
+        ([*(one.default for one in SETTINGS), False], f"at most {len(SETTINGS)}"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[object], named: str) -> None:

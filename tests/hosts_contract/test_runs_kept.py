@@ -185,3 +185,11 @@ def test_a_kept_run_holds_neither_model_nor_networks(running: Any, monkeypatch: 
     gc.collect()
     assert len(made) >= 4 and [one() for one in made] == [None] * len(made)
     assert passes(newest(running)) == [(0, False, 4), (0, True, 4)]
+
+
+def test_thousands_of_unknown_tags_are_said_in_a_few_sentences(running: Any) -> None:
+    unknown = "".join(f"<lora:no{number}:1>" for number in range(3000))
+    _, p = running.draw(PROMPT + unknown, {})
+    loaded = 2 if running.name == "a1111" else 0  # Forge loads none where one is missing
+    assert len(p.comments) < 20
+    assert any(f"{3000 + 2 - loaded - 10} more networks" in comment for comment in p.comments)

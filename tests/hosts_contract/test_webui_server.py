@@ -20,6 +20,7 @@ def test_name_and_version(running: Any) -> None:
     name, version = versions[running.name]
     assert server.host == name and server.version.startswith(version)
     assert server.merged_on_top is (running.name == "a1111")
+    assert server.parted_by_and
     assert server.obstacle() is None
 
 
@@ -38,6 +39,22 @@ def test_a_replaced_unet_is_an_obstacle(running: Any, monkeypatch: pytest.Monkey
         pytest.skip("Forge has no such replacement")
     monkeypatch.setattr(running.webui.sd_unet, "current_unet", object())
     assert "replaced by object" in running.server.obstacle()
+
+
+def test_a_model_that_not_everything_can_be_composed_with_is_foretold(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if running.name == "forge":
+        pytest.skip("Forge has no guidance by three predictions")
+    monkeypatch.setattr(running.webui.shared.sd_model, "cond_stage_key", "edit")
+    foretold = running.server.obstacle()
+    assert "image CFG scale other than 1" in foretold
+    _, p = running.draw(PROMPT, {}, image_cfg_scale=1.5)
+    assert any(foretold in comment for comment in p.comments)
+    for scale in (None, 1.0):  # all else is composed
+        _, p = running.draw(PROMPT, {}, image_cfg_scale=scale)
+        assert p.comments == {}
+    assert len(running.server.history.records()) == 2
 
 
 def test_networks_by_name_and_alias_and_those_that_come_later(running: Any) -> None:

@@ -18,7 +18,7 @@ PARTS = MappingProxyType(
         "infotext": frozenset(),
         "setting": frozenset(),
         "settings": frozenset({"infotext", "setting"}),
-        "arguments": frozenset({"settings"}),
+        "arguments": frozenset({"setting", "settings"}),
         "settings_schema": frozenset({"setting", "settings"}),
         "method": frozenset(),
         "networks": frozenset(),

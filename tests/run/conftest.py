@@ -83,12 +83,23 @@ class FakeEvaluation:
     guided: bool = True
     subprompts: Subprompts | None = None
     group: Callable[[Row], Hashable] = lambda row: 0
+    kept: Sequence[float] = ()  # strengths of the base
     mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
     noise_scale: float = 1.0
+    base_calls: int = 0
     asked: list[str] = field(default_factory=list)
 
     def predict(self, rows: Sequence[Row]) -> torch.Tensor:
+        if self.base_calls and any(row.source == "base" for row in rows):
+            return self.given(rows)
         return self.model.predict(rows)
+
+    def given(self, rows: Sequence[Row]) -> torch.Tensor:
+        """What a host has predicted for the base before."""
+        assert all(row.source == "base" for row in rows), "the base's rows are asked for alone"
+        assert self.model.router.current is None, "nothing is called for what is there"
+        arrays = [self.model.array(self.kept, row.half, row.index) for row in rows]
+        return torch.tensor(np.stack(arrays), dtype=self.model.dtype).to(self.model.device)
 
     def call_group(self, row: Row) -> Hashable:
         return self.group(row)
@@ -133,6 +144,7 @@ class World:
             "cond_rows": self.cond_rows,
             "guided": self.guided,
             "subprompts": self.subprompts,
+            "kept": self.kept(),
         }
         return FakeEvaluation(**{**values, **changes})
 

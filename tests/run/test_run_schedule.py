@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -190,9 +191,10 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
         seed=data.draw(st.integers(0, 1000)),
         shape=(1, 2, 2),
     )
+    given = data.draw(st.integers(0, 2))  # model calls of the host for the base
     run = world.run(chosen, method=method, switch_every=2)
     for index in range(total):
-        run.step(world.evaluation(index))
+        run.step(world.evaluation(index, base_calls=given))
     foretold = cost(
         chosen,
         count,
@@ -200,12 +202,46 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
         total=total,
         images=images,
         cond_rows=len(owners),
+        base_is_given=given > 0,
         method=method,
         switch_every=2,
     )
     assert tuple(step.rows for step in run.report.steps) == foretold
-    assert sum(len(call) for call in world.model.calls) == sum(foretold)
-    assert run.report.totals.plain_rows == total * (len(owners) + (images if world.guided else 0))
+    plain = len(owners) + (images if world.guided else 0)
+    called = sum(len(call) for call in world.model.calls)
+    assert called + total * plain * (given > 0) == sum(foretold)
+    assert run.report.totals.calls == len(world.model.calls) + total * given
+    assert run.report.totals.plain_rows == total * plain
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_what_the_host_has_is_used_as_if_it_were_predicted(
+    fakes: SimpleNamespace, method: str, reuse: int
+) -> None:
+    world = fakes.World(fakes.uses(2, kept=1), images=2)
+    chosen = Settings(recenter=0.5, start=0.2, reuse=reuse, batch_rows=1)
+    asked, given = world.run(chosen, method=method), world.run(chosen, method=method)
+    for index in range(world.total):
+        expected = asked.step(world.evaluation(index))
+        world.model.calls.clear()
+        found = given.step(world.evaluation(index, base_calls=1))
+        assert torch.equal(found.cond, expected.cond) and torch.equal(found.uncond, expected.uncond)
+        assert not [row for call in world.model.calls for row in call if row.source == "base"]
+
+
+def test_cost_with_the_base_given() -> None:
+    chosen = Settings(recenter=0.5, start=0.5)
+    assert cost(chosen, 2, total=4) == (2, 2, 6, 6)
+    assert cost(chosen, 2, total=4, base_is_given=True) == (4, 4, 6, 6)
+    assert cost(chosen, 2, False, total=4, cond_rows=3, base_is_given=True) == (6, 6, 9, 9)
+
+
+def test_cost_makes_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt from strangers can ask for very many."""
+    monkeypatch.setattr(Schedule, "rows", lambda *_: pytest.fail("rows were made"))
+    found = cost(Settings(recenter=1.0), 10**6, total=2, images=10**6, cond_rows=10**7)
+    assert found == (11 * 10**6 + 10**6 * 10**7,) * 2
 
 
 def test_cost_of_the_paper() -> None:

@@ -14,9 +14,10 @@ from loratorio_ext.settings import Settings
 MakeRun = Callable[..., FinishedRun]
 
 
-def report_of(side: int, steps: int = 1, images: int = 1) -> Report:
-    """One composed network with maps of side × side float16 at each step."""
-    report = Report(Settings(enabled=True), [NetworkUse("anna", 1.0)], "loratorio", 5, "a test")
+def report_of(side: int, steps: int = 1, images: int = 1, networks: int = 1) -> Report:
+    """Composed networks with maps of side × side float16 at each step."""
+    uses = [NetworkUse(f"anna {number}" if number else "anna", 1.0) for number in range(networks)]
+    report = Report(Settings(enabled=True), uses, "loratorio", 5, "a test")
     for index in range(steps):
         counts = StepCounts(
             index=index,
@@ -32,14 +33,14 @@ def report_of(side: int, steps: int = 1, images: int = 1) -> Report:
             image_of=tuple(range(images)),
             seconds=lambda: 0.5,
         )
-        one = torch.ones(1, images)
+        one = torch.ones(networks, images)
         observed = Observed(
             similarity=one,
             weight=one,
             finite=one.bool(),
             acting=one.bool(),
             fallback=torch.zeros(images, dtype=torch.bool),
-            maps=torch.ones(1, images, side, side).half(),
+            maps=torch.ones(networks, images, side, side).half(),
             evaluated=None,
         )
         report.add(counts, torch.tensor(True), observed)
@@ -47,8 +48,14 @@ def report_of(side: int, steps: int = 1, images: int = 1) -> Report:
 
 
 @pytest.fixture(scope="session")
+def make_report() -> Callable[..., Report]:
+    """See above."""
+    return report_of
+
+
+@pytest.fixture(scope="session")
 def make_run() -> MakeRun:
-    """make_run(bytes of the picture, side of the map) → a run of bytes + 2·side² bytes."""
+    """make_run(bytes of the picture, side of the map) → a run with bytes + 2·side² bytes of them."""
 
     def make(picture: int = 10, side: int = 2, prompt: str = "a cat") -> FinishedRun:
         pictures = (PictureRecord(0, 0, 1, bytes(picture)),)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loratorio_ext.run import cost
 from loratorio_ext.server.estimate import LONGEST_PROMPT, Plan, cost_line, estimate
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
@@ -54,7 +53,7 @@ def of(prompt: str, plan: Plan | None = None, **changes: Any) -> Any:
     reuse=st.integers(1, 4),
     window=st.sampled_from([(0.0, 1.0), (0.3, 0.8), (1.0, 1.0)]),
     enabled=st.booleans(),
-    plan=st.builds(Plan, st.integers(1, 30), st.booleans(), st.integers(1, 4), st.booleans()),
+    plan=st.builds(Plan, st.integers(1, 30), st.booleans(), st.integers(1, 4), st.booleans(), st.booleans()),
 )
 def test_any_prompt(
     prompt: str,
@@ -71,27 +70,69 @@ def test_any_prompt(
         enabled=enabled, pool=pool, top_k=top_k, rescan=rescan, reuse=reuse, start=start, end=end
     )
     found = estimate(prompt, chosen, KNOWN, plan, WORDS)
-    assert len(found.rows) == plan.steps and found.plain_rows == (2 if plan.guided else 1)
+    assert len(found.rows) == plan.steps and found.plain_rows >= 1 + plan.guided
     assert all(rows >= 1 for rows in found.rows)
     assert 0 <= found.of_pool <= len(found.composed)
     paths = [KNOWN[name] for name in found.composed[len(found.composed) - found.of_pool :]]
     assert len(paths) == len(set(paths))  # each network of the pool once, whatever its names
     if not enabled:
         assert found.ratio == 1.0
+    if not plan.parted_by_and:
+        assert found.plain_rows == 1 + plan.guided
+    assert len(found.notes) < 60
     assert cost_line(found, WORDS).endswith("×")
     assert found.to_dict()["ratio"] == found.ratio
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(images=3), Plan(guided=False), Plan(steps=7)])
+# Rows of real generations, of the base and of two networks; tests/hosts_contract has them of both WebUIs.
+@pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
-    "changes", [{}, {"recenter": 0.0}, {"top_k": 1, "rescan": 3}, {"reuse": 2}, {"end": 0.5}]
+    ("changes", "guided", "rows"),
+    [
+        ({"recenter": 1.0}, True, (4, 4, 4, 4)),
+        ({"recenter": 0.5}, True, (6, 6, 6, 6)),
+        ({"recenter": 0.5}, False, (3, 3, 3, 3)),
+        ({"recenter": 0.0, "top_k": 1, "rescan": 3}, True, (6, 4, 4, 6)),
+        ({"recenter": 1.0, "reuse": 2}, True, (4, 2, 4, 2)),
+        ({"recenter": 1.0, "end": 0.5}, True, (4, 4, 2, 2)),
+    ],
 )
-def test_rows_are_those_of_the_run_for_each_picture(plan: Plan, changes: dict[str, Any]) -> None:
-    found = of("<lora:anna:1> <lora:bert:1>", plan, **changes)
-    whole = Settings(enabled=True, **changes)
-    rows = cost(whole, 2, plan.guided, total=plan.steps, images=plan.images)
-    assert found.rows == tuple(one // plan.images for one in rows)
-    assert found.ratio == pytest.approx(sum(rows) / (found.plain_rows * plan.images * plan.steps))
+def test_rows_for_each_picture(
+    images: int, changes: dict[str, Any], guided: bool, rows: tuple[int, ...]
+) -> None:
+    found = of("<lora:anna:1> <lora:bert:1>", Plan(4, guided, images), **changes)
+    assert (found.rows, found.plain_rows) == (rows, 1 + guided)
+    assert found.ratio == pytest.approx(sum(rows) / (4 * (1 + guided)))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a cat", 1),
+        ("a AND b", 2),
+        ("a\nAND\nb :0.5 AND c:2", 3),
+        ("AND", 2),
+        ("a ANDb SAND and And", 1),
+        ("a,AND(b)", 2),
+        ("<hypernet:this AND that:1>", 1),
+    ],
+)
+def test_parts_at_and(text: str, parts: int) -> None:
+    prompt = f"{text} <lora:anna:1> <lora:bert:1>"
+    apart = of(prompt, Plan(parted_by_and=True), recenter=0.5)
+    assert apart.plain_rows == parts + 1 and set(apart.rows) == {3 * (parts + 1)}
+    together = of(prompt, Plan(), recenter=0.5)
+    assert together.plain_rows == 2 and set(together.rows) == {6}
+
+
+def test_many_names_that_are_not_there_are_counted() -> None:
+    prompt = "".join(f"<lora:no{number}:1>" for number in range(6000))
+    notes = of(prompt, pool=",".join(f"x{number}" for number in range(40))).notes
+    assert len(notes) < 30 and max(map(len, notes)) < 200
+    assert "'no0' is not among" in notes[0] and "and 5990 more of this kind" in notes
+    assert "and 30 more of this kind" in notes
+    eleven = "".join(f"<lora:no{number}:1>" for number in range(11)) + "<lora:anna:1>"
+    assert len(of(eleven).notes) == 11 and "no10" in of(eleven).notes[-1]
 
 
 def test_merged_steps_on_top_of_the_base_s() -> None:

@@ -46,13 +46,48 @@ def test_any_file_is_survived(content: bytes, tmp_path: Path) -> None:
         assert set(values) == {one.name for one in PRESET_SETTINGS}
         assert Settings.from_dict(dict(values)) and name.strip() == name
     assert file.read_bytes() == content  # looking changes nothing
+    try:
+        kept = json.loads(content)
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        with pytest.raises(ValueError, match="left as it is"):
+            presets.save("mine", Settings(patch_size=5))
+        assert file.read_bytes() == content
+        return
     presets.save("mine", Settings(patch_size=5))
     after = presets.all()
     assert after["mine"]["patch_size"] == 5
     assert {name: after[name] for name in found if name != "mine"} == {
         name: found[name] for name in found if name != "mine"
     }
+    # What means nothing here may mean something to a newer version.
+    written = json.loads(file.read_bytes())
+    assert repr({**written, "mine": 0}) == repr({**kept, "mine": 0})
     assert [path.name for path in tmp_path.iterdir()] == ["presets.json"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o664])
+def test_saving_keeps_the_file_s_rights(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "presets.json"
+    file.write_text("{}")
+    file.chmod(mode)
+    Presets(file).save("mine", Settings())
+    assert file.stat().st_mode & 0o777 == mode
+    other = tmp_path / "new" / "presets.json"
+    Presets(other).save("mine", Settings())
+    assert other.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "presets.json"
+    folder.mkdir()
+    presets = Presets(folder)
+    assert presets.all() == dict(OURS)
+    with pytest.raises(OSError):
+        presets.save("mine", Settings())
+    with pytest.raises(OSError):
+        presets.delete("mine")
 
 
 NAMES = st.text(min_size=1, max_size=LONGEST_NAME + 5)

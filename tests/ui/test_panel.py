@@ -67,7 +67,8 @@ class Accordion:
 
 def built(server: Server, tab: str = "txt2img") -> tuple[Panel, gr.Blocks]:
     with gr.Blocks() as blocks:
-        around = Around(prompt=gr.Textbox(), steps=gr.Slider(1, 150, 20))
+        prompt = gr.Textbox(elem_id=f"{tab}_prompt")
+        around = Around(prompt=prompt, steps=gr.Slider(1, 150, 20, elem_id=f"{tab}_steps"))
         panel = build_panel(Accordion, lambda name: f"{tab}_{name}", server, around)
     return panel, blocks
 
@@ -98,15 +99,25 @@ def answer_to(blocks: gr.Blocks, elem_id: str, event: str) -> tuple[Callable[...
 def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
     panel, blocks = built(server)
     assert [one.value for one in panel.controls] == list(DEFAULTS)
-    for setting in SETTINGS:
-        name = f"txt2img_{setting.name}" + ("-checkbox" if setting.name == "enabled" else "")
+    names = [f"txt2img_{one.name}" + "-checkbox" * (one.name == "enabled") for one in SETTINGS]
+    for name in (*names, "txt2img_steps"):
         found = {
             name_of(block)
             for function in blocks.fns.values()
             for block in function.outputs
             if any(blocks.blocks[n].elem_id == name for n, event in function.targets if event == "change")
         }
-        assert "txt2img_cost" in found, setting.name
+        assert "txt2img_cost" in found, name
+
+
+@pytest.mark.parametrize(("version", "answers"), [("3.41.2", 2), ("4.40.0", 1)])
+def test_where_answers_overtake_each_is_followed_by_another(
+    server: Server, monkeypatch: pytest.MonkeyPatch, version: str, answers: int
+) -> None:
+    monkeypatch.setattr(gr, "__version__", version)
+    _, blocks = built(server)
+    to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
+    assert len(to_cost) == 1 + answers * (len(SETTINGS) + 1)
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:
@@ -138,6 +149,12 @@ def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
     assert "2 predictions a step instead of 1" in words_of(cost_of(server, around, sent))
     always = replace(server, uncond_at_cfg_1=True)
     assert "3 predictions a step instead of 2" in words_of(cost_of(always, around, sent))
+    parted = replace(server, parted_by_and=True)
+    assert "7 predictions a step instead of 3" in words_of(
+        cost_of(
+            parted, Around(prompt=object()), ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True)]
+        )
+    )
     assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -106,14 +107,21 @@ class DenoiserEvaluation:
         return sum(len(rows) for rows in self.conds_list)
 
     @property
+    def base_calls(self) -> int:
+        """How often CFGDenoiser.forward has called the model for all rows of the base, of each call."""
+        base, batches = self.texts["base"], webui.batches_cond_and_uncond()
+        if not self.guided or base.cond.shape[1] == base.uncond.shape[1]:
+            rows = self.cond_rows + self.images * self.guided
+            return 1 if batches else math.ceil(rows / self.images)
+        return math.ceil(self.cond_rows / (self.images * (1 + batches))) + 1
+
+    @property
     def noise_scale(self) -> float | Tensor:
         """1 where noise is predicted; 1/σ where the denoised latent is, since x = x0 + σ·ε."""
         return 1.0 if webui.predicts_noise(self.denoiser) else 1.0 / self.sigma
 
     def call_group(self, row: Row) -> Hashable:
-        """The base's rows are given; the others share calls as far as their texts are equally long."""
-        if row.source == "base":
-            return "given"
+        """Rows share calls as far as their texts are equally long."""
         return int(self._text(row).shape[1])
 
     def predict(self, rows: Sequence[Row]) -> Tensor:

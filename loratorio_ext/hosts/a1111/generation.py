@@ -175,12 +175,9 @@ class Generation:
 
 def _obstacle(p: Any) -> str | None:
     """Why nothing can be composed at all."""
-    obstacle = webui.obstacle()
-    if obstacle is not None:
-        return obstacle
     if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
-        return "InstructPix2Pix with an image CFG scale other than 1 is guided by three predictions"
-    return None
+        return webui.THREE_PREDICTIONS
+    return webui.unet_out_of_reach()
 
 
 def _repeat_merged(params: Any, predicted: Tensor, conditions: Conditions) -> None:

@@ -53,7 +53,7 @@ class SamplingPass:
         self.problems = problems_of_layers(fitting)
         fitting = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
         self.networks = tuple(fitting)
-        self._cost = CostText(settings, len(self.networks), base_is_given=True)
+        self._cost = CostText(settings, len(self.networks))
         self.run: Run | None = None
         if not fitting:
             return

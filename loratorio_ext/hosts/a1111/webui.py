@@ -20,6 +20,7 @@ from modules import (
     processing,
     prompt_parser,
     sd_hijack,
+    sd_models,
     sd_samplers_timesteps,
     sd_unet,
     shared,
@@ -32,6 +33,10 @@ from loratorio_ext.hosts.webuis.conditions import encode_pass
 from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
 
 NAME = "AUTOMATIC1111"
+THREE_PREDICTIONS = (
+    "InstructPix2Pix with an image CFG scale other than 1 is guided by three predictions, which cannot be "
+    "composed"
+)
 
 _TEXT_OPTIONS = (
     "comma_padding_backtrack",
@@ -99,16 +104,27 @@ def replaced_unet() -> str | None:
 
 
 def obstacle() -> str | None:
-    """Why nothing can be composed with the model that is loaded now; no model is loaded to find out."""
+    """Why nothing, or not everything, can be composed with the model that is loaded now.
+
+    No model is loaded to find out.
+    """
+    return unet_out_of_reach() or (THREE_PREDICTIONS if is_edit_model() else None)
+
+
+def unet_out_of_reach() -> str | None:
+    """Why no layer of the model can be reached, or None."""
     replacement = replaced_unet()
-    if replacement is not None:
-        return f"the UNet is replaced by {replacement}, whose layers cannot be reached"
-    return None
+    if replacement is None:
+        return None
+    return f"the UNet is replaced by {replacement}, whose layers cannot be reached"
 
 
 def is_edit_model() -> bool:
-    """InstructPix2Pix, which guides by an image too (modules/sd_samplers_cfg_denoiser.py)."""
-    return str(getattr(shared.sd_model, "cond_stage_key", "")) == "edit"
+    """InstructPix2Pix, which guides by an image too (modules/sd_samplers_cfg_denoiser.py).
+
+    No where no model is loaded; ``shared.sd_model`` would load one.
+    """
+    return str(getattr(sd_models.model_data.sd_model, "cond_stage_key", "")) == "edit"
 
 
 def conditioning_key() -> str:

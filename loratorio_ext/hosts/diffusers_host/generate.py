@@ -112,6 +112,11 @@ class PipelineEvaluation:
         return self.level.ratio
 
     @property
+    def base_calls(self) -> int:
+        """Nothing has been predicted yet."""
+        return 0
+
+    @property
     def noise_scale(self) -> float:
         """See `NoiseLevel.noise_of`."""
         return self.level.noise_of(self.prediction)

@@ -97,6 +97,11 @@ class ForgeEvaluation:
         return self.texts["base"].uncond is not None
 
     @property
+    def base_calls(self) -> int:
+        """Forge has predicted nothing yet."""
+        return 0
+
+    @property
     def noise_scale(self) -> Tensor:
         """1/σ, since x = x0 + σ·ε; for a flow model likewise, of its velocity."""
         return 1.0 / self.sigma

@@ -59,7 +59,7 @@ class SamplingPass:
         self.problems = problems_of_layers(fitting)
         self._layers = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
         self.networks = tuple(self._layers)
-        self._cost = CostText(settings, len(self.networks), base_is_given=False)
+        self._cost = CostText(settings, len(self.networks))
         self.run: Run | None = None
         self.model = webui.model_identity()
         if not self.networks:

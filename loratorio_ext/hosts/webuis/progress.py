@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from loratorio_ext.run import Evaluation, cost
-from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 
 
 class CostText:
     """Says how many predictions each step of a pass makes."""
 
-    def __init__(self, settings: Settings, networks: int, *, base_is_given: bool) -> None:
-        """``base_is_given``: the WebUI has predicted for the base before, whether that is used or not."""
+    def __init__(self, settings: Settings, networks: int) -> None:
+        """Nothing is counted yet; ``networks``: how many are composed."""
         self._settings = settings
         self._networks = networks
-        self._base_is_given = base_is_given
-        self._schedule = Schedule(settings, "loratorio", networks)
         self._costs: dict[tuple[bool, int], tuple[int, ...]] = {}
 
     def of(self, evaluation: Evaluation) -> str:
@@ -31,11 +28,9 @@ class CostText:
                 total=evaluation.total,
                 images=evaluation.images,
                 cond_rows=evaluation.cond_rows,
+                base_is_given=evaluation.base_calls > 0,
             )
         rows = self._costs[layout]
         plain = evaluation.cond_rows + evaluation.images * guided
         now = rows[min(evaluation.index, len(rows) - 1)]
-        merged = self._schedule.plan(evaluation.index, evaluation.total).mode == "merged"
-        if merged and self._base_is_given:  # outside start and end the merged rows come on top
-            now += plain
         return f"LoRAtorio: {now} predictions at this step instead of {plain}"

@@ -37,7 +37,7 @@ class Surroundings(Files, Protocol):
         """Where users' own presets are kept."""
 
     def obstacle(self) -> str | None:
-        """Why nothing can be composed with the model that is loaded now."""
+        """Why nothing, or not everything, can be composed with the model that is loaded now."""
 
 
 def server_of(webui: Surroundings, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
@@ -62,6 +62,7 @@ def server_of(webui: Surroundings, *, merged_on_top: bool, uncond_at_cfg_1: bool
         obstacle=webui.obstacle,
         merged_on_top=merged_on_top,
         uncond_at_cfg_1=uncond_at_cfg_1,
+        parted_by_and=True,
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from loratorio_ext.networks.tags import KINDS, composes
 
+# A prompt may name thousands of networks that are not there.
+_MOST_NAMES = 10
+
 ExtraNetworkData = Mapping[str, Iterable[Any]]
 """Kind → ``ExtraNetworkParams`` of its tags, with ``items``, ``positional`` and ``named``."""
 
@@ -32,9 +35,10 @@ def kept_names(data: ExtraNetworkData) -> tuple[set[str], list[str]]:
 
 
 def said_of_missing(data: ExtraNetworkData, loaded: Iterable[Any]) -> list[str]:
-    """One sentence for each name in a tag for which the WebUI has loaded nothing (unknown, or broken)."""
+    """What is in a tag and the WebUI has loaded nothing for (unknown, or broken), in a few sentences."""
     known = {network.mentioned_name for network in loaded}
     names = dict.fromkeys(params.positional[0] for params in tags_of_networks(data))
-    return [
-        f"the WebUI has not loaded {name[:80]!r}, so it takes no part" for name in names if name not in known
-    ]
+    missing = [name for name in names if name not in known]
+    said = [f"the WebUI has not loaded {name[:80]!r}, so it takes no part" for name in missing[:_MOST_NAMES]]
+    more = len(missing) - len(said)
+    return [*said, f"nor has it loaded {more} more networks of the prompt"] if more else said

@@ -40,6 +40,7 @@ class Around:
             guided=server.guided(found.get("guidance")),
             images=_count(found.get("images"), Plan.images, 1000),
             merged_on_top=server.merged_on_top,
+            parted_by_and=server.parted_by_and,
         )
         prompt = found.get("prompt")
         return (prompt if isinstance(prompt, str) else ""), plan

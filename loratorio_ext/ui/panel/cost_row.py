@@ -10,6 +10,7 @@ import gradio as gr
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS
+from loratorio_ext.ui.overtaking import answers_overtake
 from loratorio_ext.ui.panel.around import Around
 from loratorio_ext.ui.panel.controls import html_block, html_with_id
 from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
@@ -64,5 +65,9 @@ class CostRow:
 
         inputs, outputs = [*around.inputs, *controls], [self._line, preset, picker.count]
         self._button.click(answer, inputs, outputs, queue=False, show_progress="hidden")
-        for control in controls:
-            control.change(answer, inputs, outputs, queue=False, show_progress="hidden")
+        # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
+        watched = [one for one in around.inputs if one is not around.prompt]
+        for control in (*watched, *controls):
+            changed = control.change(answer, inputs, outputs, queue=False, show_progress="hidden")
+            if answers_overtake():
+                changed.then(answer, inputs, outputs, queue=False, show_progress="hidden")

@@ -39,8 +39,8 @@ def get_multicond_learned_conditioning(model, prompts, steps):
     batch = []
     for prompt in prompts:
         parts = []
-        for part in prompt.split(" AND "):
-            match = re.fullmatch(r"(.*) :(-?[\d.]+)", part)
+        for part in re.split(r"\bAND\b", prompt):
+            match = re.fullmatch(r"(.*?)\s*:\s*(-?[\d.]+)\s*", part, re.DOTALL)
             text, weight = (match[1], float(match[2])) if match else (part, 1.0)
             parts.append(Composable(_schedules(model, text, steps), weight))
         batch.append(parts)
