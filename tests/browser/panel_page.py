@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import socket
 import threading
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -92,9 +93,17 @@ def build(one: Server, **look: Any) -> gr.Blocks:
     return blocks
 
 
+def free_port() -> int:
+    """gradio's own choice begins at 7860, where a WebUI would be."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def main() -> None:
     script = f"<script>{(ROOT / 'javascript' / 'loratorio.js').read_text('utf-8')}</script>"
     options: dict[str, Any] = {"server_name": "127.0.0.1", "prevent_thread_lock": True, "quiet": True}
+    options["server_port"] = free_port()
     launch = inspect.signature(gr.Blocks.launch).parameters
     look: dict[str, Any] = {}
     if "head" in launch:
