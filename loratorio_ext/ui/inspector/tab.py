@@ -13,6 +13,7 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.answers import Controls, Page, files_of, html_of, page_of
 from loratorio_ext.ui.inspector.looked import Choice
+from loratorio_ext.ui.overtaking import answers_overtake
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,10 @@ def _connect(tab: _Tab, server: Server) -> Inspector:
     # each is followed by one for the values that the sliders have by then; later ones keep the order.
     for one in (tab.step, tab.strength):
         moved = one.change(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
-        if _overtakes():
+        if answers_overtake():
             moved.then(draw, tab.choice, [tab.html], queue=False, show_progress="hidden")
     tab.make.click(write, tab.choice, [tab.files], queue=False)
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:
         Context.root_block.load(newest, [tab.strength], tab.shown, queue=False)
     return Inspector(newest, [tab.strength], tab.shown)
-
-
-def _overtakes() -> bool:
-    return str(gr.__version__).startswith("3.")
