@@ -7,7 +7,7 @@ Composition", arXiv 2508.11624 (2025).
 
 from __future__ import annotations
 
-from loratorio_ext.method.aggregation import aggregate, amplify, mean_over_subprompts, recentre
+from loratorio_ext.method.aggregation import Aggregation, aggregate, amplify, mean_over_subprompts, recentre
 from loratorio_ext.method.compose import Composition, compose
 from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.similarity import divergence, similarity
@@ -15,6 +15,7 @@ from loratorio_ext.method.subprompts import Subprompts
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 __all__ = [
+    "Aggregation",
     "Composition",
     "Subprompts",
     "TopKScope",

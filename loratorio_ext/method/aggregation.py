@@ -1,14 +1,80 @@
-"""Steps 6 and 7: scores weighted, added and amplified; the unconditional pulled back towards the base.
+"""Steps 5 to 7: scores weighted, added and amplified; the unconditional pulled back towards the base.
 
 Sums are written as products and sums, not as a matrix product: hosts switch TF32 on for those.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
+from loratorio_ext.method.patches import upsample
 from loratorio_ext.method.subprompts import Subprompts
+
+ALL_ROWS = slice(None)
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregation:
+    """Steps 5 to 7 with the weights of one step.
+
+    They stay usable for further predictions at the same place in the latent: a model that is asked again with
+    something perturbed answers with the same weights, so what differs is what the perturbation did.
+
+    Attributes:
+        weights: Ω̂, [N, R, h, w], float32 or float64.
+        counts: how many networks may speak in each conditional row, [R], like ``weights``.
+        patch_size: d, in latent pixels.
+        gain: g in [0, 1], see `amplify`.
+        recenter: λ in [0, 1], see `recentre`.
+        subprompts: the image and the AND weight of each conditional row; None: row b is image b.
+    """
+
+    weights: Tensor = field(repr=False)
+    counts: Tensor = field(repr=False)
+    patch_size: int
+    gain: float
+    recenter: float
+    subprompts: Subprompts | None
+
+    def cond(self, base: Tensor, networks: Tensor, rows: slice = ALL_ROWS) -> Tensor:
+        """ẽ(z, c) of some conditional rows, all by default.
+
+        Args:
+            base: e_θ(z, c), [rows, C, H, W], float32 or float64.
+            networks: e_θi(z, c), [N, rows, C, H, W].
+            rows: which conditional rows they are.
+
+        Returns:
+            [rows, C, H, W], a new tensor.
+        """
+        mixed = aggregate(networks, self._upsampled(self.weights[:, rows], base), base)
+        return amplify(base, mixed, self.counts[rows], self.gain)
+
+    def uncond(self, base: Tensor, networks: Tensor | None) -> Tensor:
+        """ẽ(z), with the weights of the conditional rows of each image.
+
+        Args:
+            base: e_θ(z), [B, C, H, W], float32 or float64.
+            networks: e_θi(z), [N, B, C, H, W]; with λ = 1 not used and may be None, as with an unconditional
+                that shall be the base's.
+
+        Returns:
+            [B, C, H, W], a new tensor.
+        """
+        if networks is None or self.recenter == 1:
+            return base.clone()
+        images, weights, counts = len(base), self.weights, self.counts
+        if self.subprompts is not None:
+            weights = mean_over_subprompts(weights, self.subprompts, images)
+            counts = _largest_of_images(counts, self.subprompts, images)
+        mixed = aggregate(networks, self._upsampled(weights, base), base)
+        return recentre(base, amplify(base, mixed, counts, self.gain), self.recenter)
+
+    def _upsampled(self, weights: Tensor, base: Tensor) -> Tensor:
+        return upsample(weights, self.patch_size, (base.shape[-2], base.shape[-1]))
 
 
 def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
@@ -95,3 +161,12 @@ def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -
         counted = torch.stack([share * used[row] for row, share in shares.items()]).sum(dim=0)
         means.append((total / counted).masked_fill(counted == 0, 0.0))
     return torch.stack(means, dim=1)
+
+
+def _largest_of_images(rows: Tensor, subprompts: Subprompts, images: int) -> Tensor:
+    """The largest of the rows [R] of each image, [B]."""
+    of_image: list[list[int]] = [[] for _ in range(images)]
+    for row, image in enumerate(subprompts.images):
+        of_image[image].append(row)
+    # One by one: an index that is a list would be copied to the device, and waited for.
+    return torch.stack([torch.stack([rows[row] for row in mine]).amax() for mine in of_image])

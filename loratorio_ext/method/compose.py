@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method.aggregation import aggregate, amplify, mean_over_subprompts, recentre
+from loratorio_ext.method.aggregation import Aggregation
 from loratorio_ext.method.checks import (
     check_active,
     check_compared,
@@ -16,7 +16,7 @@ from loratorio_ext.method.checks import (
     check_settings,
     check_variant,
 )
-from loratorio_ext.method.patches import to_patches, upsample
+from loratorio_ext.method.patches import to_patches
 from loratorio_ext.method.similarity import divergence
 from loratorio_ext.method.subprompts import Subprompts
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
@@ -37,6 +37,7 @@ class Composition:
             be used for, where the base's prediction is taken.
         finite: bool, [N, R]. False: the network takes part in the row, but a prediction of it held NaN or
             infinity, so its weight is 0 there.
+        aggregation: how the predictions were put together, for further ones.
     """
 
     cond: Tensor
@@ -46,6 +47,7 @@ class Composition:
     selected: Tensor
     weights: Tensor
     finite: Tensor
+    aggregation: Aggregation
 
 
 def compose(
@@ -107,7 +109,7 @@ def compose(
     check_settings(patch_size, temperature, top_k, top_k_scope, recenter)
     check_variant(weighting, gain)
     check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, subprompts)
-    dtype, size = base_cond.dtype, (base_cond.shape[-2], base_cond.shape[-1])
+    dtype = base_cond.dtype
     accurate = torch.float64 if dtype == torch.float64 else torch.float32
 
     base, networks = base_cond.to(accurate), network_conds.to(accurate)
@@ -131,21 +133,14 @@ def compose(
         rounding = 4 * torch.finfo(dtype).eps ** 2
         weights = by_ratio(relative(-s_minus_1, rounding), temperature, selected)
 
-    # Steps 5 and 6.
-    cond = aggregate(networks, upsample(weights, patch_size, size), base)
+    # Steps 5 to 7.
     counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
-    cond = amplify(base, cond, counts, gain)
-
-    # Step 7, with the same weights.
+    aggregation = Aggregation(weights, counts, patch_size, gain, recenter, subprompts)
+    cond = aggregation.cond(base, networks)
     uncond = None
     if base_uncond is not None:
-        uncond = base_uncond.to(accurate, copy=True)
-        if network_unconds is not None and recenter < 1:
-            images = base_uncond.shape[0]
-            shared = weights if subprompts is None else mean_over_subprompts(weights, subprompts, images)
-            mixed = aggregate(network_unconds.to(accurate), upsample(shared, patch_size, size), uncond)
-            mixed = amplify(uncond, mixed, _of_images(counts, subprompts, images), gain)
-            uncond = recentre(uncond, mixed, recenter)
+        unconds = None if network_unconds is None else network_unconds.to(accurate)
+        uncond = aggregation.uncond(base_uncond.to(accurate), unconds)
 
     unusable = ~usable[:, :, None, None]
     return Composition(
@@ -156,6 +151,7 @@ def compose(
         selected=selected,
         weights=weights.float(),
         finite=finite | ~taking_part,
+        aggregation=aggregation,
     )
 
 
@@ -178,17 +174,6 @@ def _of_rows(images: Tensor, subprompts: Subprompts | None) -> Tensor:
     if subprompts is None:
         return images
     return torch.stack([images[:, image] for image in subprompts.images], dim=1)
-
-
-def _of_images(rows: Tensor, subprompts: Subprompts | None, images: int) -> Tensor:
-    """The largest of the rows [R] of each image, [B]."""
-    if subprompts is None:
-        return rows
-    of_image: list[list[int]] = [[] for _ in range(images)]
-    for row, image in enumerate(subprompts.images):
-        of_image[image].append(row)
-    # One by one: an index that is a list would be copied to the device, and waited for.
-    return torch.stack([torch.stack([rows[row] for row in mine]).amax() for mine in of_image])
 
 
 def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loratorio_ext.run.again import Again
 from loratorio_ext.run.calls import RouterLike, RowTooLargeError
 from loratorio_ext.run.evaluation import Evaluation, Prediction
 from loratorio_ext.run.generation import Run
@@ -14,6 +15,7 @@ from loratorio_ext.run.step_report import StepReport
 __all__ = [
     "REPORT_SCHEMA",
     "REPORT_VERSION",
+    "Again",
     "Evaluation",
     "Half",
     "Method",

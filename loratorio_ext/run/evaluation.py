@@ -9,6 +9,7 @@ from typing import Literal, Protocol, SupportsFloat
 from torch import Tensor
 
 from loratorio_ext.method import Subprompts
+from loratorio_ext.run.again import Again
 from loratorio_ext.run.rows import Row
 
 
@@ -79,10 +80,13 @@ class Prediction:
     Attributes:
         cond: [R, C, H, W].
         uncond: [B, C, H, W]; None without guidance.
+        again: how it was made, for whoever asks the model once more; None for a way that exists for
+            comparison only.
     """
 
     cond: Tensor
     uncond: Tensor | None
+    again: Again | None = None
 
 
 @dataclass(frozen=True)

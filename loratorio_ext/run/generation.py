@@ -9,6 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from loratorio_ext.method import Aggregation
+from loratorio_ext.run.again import Again
 from loratorio_ext.run.calls import Caller, RouterLike
 from loratorio_ext.run.choice import Choice
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
@@ -16,7 +18,7 @@ from loratorio_ext.run.held import Held
 from loratorio_ext.run.outputs import Outputs
 from loratorio_ext.run.ranking import Ranking
 from loratorio_ext.run.report import Report
-from loratorio_ext.run.rows import NetworkUse, Row, Strengths
+from loratorio_ext.run.rows import NetworkUse, Row, Source, Strengths
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.stopwatch import Stopwatch
@@ -65,6 +67,7 @@ class Run:
         self._schedule = Schedule(settings, method, networks, switch_every)
         strengths = Strengths(uses)
         self.report = Report(settings, uses, method, switch_every, host)
+        self._strengths = strengths
         self._caller = Caller(router, strengths, settings.batch_rows, self.report.warn)
         self._composer = Composer(settings, networks)
         self._networks = networks
@@ -97,10 +100,11 @@ class Run:
         called = self._caller.predict(evaluation, rows)
         outputs = Outputs(self._with_held(evaluation, layout, plan, called.predictions), layout)
         observed: Observed | None = None
+        aggregation: Aggregation | None = None
         if plan.mode == "composed":
-            prediction, observed, self._choice = self._composer.composed(
-                evaluation, layout, plan, outputs, self._choice, self._ranking
-            )
+            composed = self._composer.composed(evaluation, layout, plan, outputs, self._choice, self._ranking)
+            prediction, observed, self._choice = composed.prediction, composed.observed, composed.choice
+            aggregation = composed.aggregation
         else:
             prediction = usual(plan, layout, outputs, self._networks, self._recenter)
         self._device = prediction.cond.device
@@ -122,7 +126,11 @@ class Run:
         self.report.add(counts, is_finite(prediction), observed)
         if evaluation.index >= evaluation.total - 1:
             self.finish()
-        return prediction
+        return replace(prediction, again=_again(plan, outputs, prediction, aggregation))
+
+    def strengths(self, source: Source) -> tuple[float, ...]:
+        """The router's strengths of a row with this source, one for each network."""
+        return self._strengths.of(source)
 
     def finish(self) -> None:
         """Say that the sampler is done, for samplers that end before the evaluation ``total - 1``."""
@@ -165,3 +173,22 @@ class Run:
                 f'{self._networks - 1} (it is {settings.top_k}) and top_k_scope "image" (it is '
                 f'"{settings.top_k_scope}"), so every network is evaluated at every step'
             )
+
+
+def _again(
+    plan: StepPlan, outputs: Outputs, prediction: Prediction, aggregation: Aggregation | None
+) -> Again | None:
+    if plan.mode == "composed" and plan.fresh:
+        return Again(aggregation=aggregation)
+    if plan.mode == "composed":
+        cond, uncond = prediction.cond, prediction.uncond
+        added = None if uncond is None else _difference(uncond, outputs.uncond("base"))
+        return Again(added=(_difference(cond, outputs.cond("base")), added))
+    if plan.mode == "base" or (plan.mode == "merged" and not plan.recentred):
+        return Again(source=plan.mode)
+    return None
+
+
+def _difference(prediction: Tensor, base: Tensor) -> Tensor:
+    accurate = torch.promote_types(prediction.dtype, torch.float32)
+    return prediction.to(accurate) - base.to(accurate)

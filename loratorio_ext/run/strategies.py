@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.method import Composition, compose, recentre
+from loratorio_ext.method import Aggregation, Composition, compose, recentre
 from loratorio_ext.run.choice import Choice, for_rows, mean_per_image
 from loratorio_ext.run.evaluation import Evaluation, Layout, Prediction
 from loratorio_ext.run.maps import small_maps
@@ -38,6 +38,23 @@ class Observed:
     fallback: Tensor
     maps: Tensor
     evaluated: tuple[tuple[int, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One composed step.
+
+    Attributes:
+        prediction: what the host combines.
+        observed: what was seen.
+        choice: of networks, which holds from here on; None: none is made.
+        aggregation: how the prediction was put together.
+    """
+
+    prediction: Prediction
+    observed: Observed
+    choice: Choice | None
+    aggregation: Aggregation
 
 
 def is_finite(prediction: Prediction) -> Tensor:
@@ -83,7 +100,7 @@ class Composer:
         outputs: Outputs,
         choice: Choice | None,
         ranking: Ranking,
-    ) -> tuple[Prediction, Observed, Choice | None]:
+    ) -> Composed:
         """Compose the predictions of one evaluation.
 
         Args:
@@ -93,9 +110,6 @@ class Composer:
             outputs: the base's predictions and the networks'.
             choice: the choice of the last scan, between scans.
             ranking: what is known of earlier steps; this step is added to it.
-
-        Returns:
-            The prediction, what was seen, and the choice that holds from here on (None: none is made).
         """
         k = self.settings.top_k
         if not plan.choosing:
@@ -106,11 +120,8 @@ class Composer:
                 )
                 composition = self._compose(evaluation, layout, outputs, for_rows(mask, layout))
             acting = mean_per_image(composition.selected.flatten(2).any(2).float(), layout) > 0
-            return (
-                _prediction(composition),
-                _observed(composition, everything, layout, acting, None, evaluation.total),
-                None,
-            )
+            observed = _observed(composition, everything, layout, acting, None, evaluation.total)
+            return Composed(_prediction(composition), observed, None, composition.aggregation)
         if plan.scan or choice is None:
             everything = self._compose(evaluation, layout, outputs, None)
             choice = Choice.of(ranking.most_divergent(everything.divergence, everything.finite, layout, k))
@@ -121,7 +132,7 @@ class Composer:
             composition = everything = self._compose(evaluation, layout, outputs, choice.for_rows(layout))
             evaluated = choice.networks
         observed = _observed(composition, everything, layout, choice.mask, evaluated, evaluation.total)
-        return _prediction(composition), observed, choice
+        return Composed(_prediction(composition), observed, choice, composition.aggregation)
 
     def _chooses_for_images(self, layout: Layout, ranking: Ranking) -> bool:
         """Whether the choice needs more than one row of one step; otherwise ``compose`` makes it."""
