@@ -122,7 +122,89 @@ def areas(unet: Any) -> None:
     unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
 
 
-CHANGES = (cfg_function, post_cfg_function, wrapper, tiles)
+def evaluate(*evaluation: Any) -> Any:
+    return sys.modules["backend.sampling.sampling_function"].calc_cond_uncond_batch(*evaluation)
+
+
+def add_after_guidance(unet: Any, function: Any) -> None:
+    unet.model_options.setdefault("sampler_post_cfg_function", []).append(function)
+
+
+def perturbed(unet: Any) -> None:
+    """As PAG: the conditions once more, in a model that is not quite the same."""
+
+    def worse(apply_model: Any, call: Any) -> Any:
+        c = {**call["c"], "c_crossattn": call["c"]["c_crossattn"] * 0.9}
+        return apply_model(call["input"], call["timestep"] * 0.9, **c)
+
+    def function(a: Any) -> Any:
+        ours = a["model_options"].get("model_function_wrapper")
+        chained = (lambda apply_model, call: ours(partial_of(worse, apply_model), call)) if ours else worse
+        options = {**a["model_options"], "model_function_wrapper": chained}
+        degraded, _ = evaluate(a["model"], a["cond"], None, a["input"], a["sigma"], options)
+        return a["denoised"] + 2.0 * (a["cond_denoised"] - degraded)
+
+    add_after_guidance(unet, function)
+
+
+def partial_of(wrapper: Any, apply_model: Any) -> Any:
+    def asked(x: Any, t: Any, **c: Any) -> Any:
+        halves = c["transformer_options"]["cond_or_uncond"]
+        return wrapper(apply_model, {"input": x, "timestep": t, "c": c, "cond_or_uncond": halves})
+
+    return asked
+
+
+def blurred(unet: Any) -> None:
+    """As SAG: the unconditional once more, of another latent."""
+
+    def function(a: Any) -> Any:
+        if a["uncond"] is None:
+            return a["denoised"]
+        noised = a["input"].flip(3) * 0.5
+        again, _ = evaluate(a["model"], a["uncond"], None, noised, a["sigma"], a["model_options"])
+        return a["denoised"] + 0.5 * (a["uncond_denoised"] - again)
+
+    add_after_guidance(unet, function)
+
+
+def a_part_again(unet: Any) -> None:
+    """An evaluation after the guidance whose latent is smaller."""
+
+    def function(a: Any) -> Any:
+        left = a["input"][..., :4]
+        again, _ = evaluate(a["model"], a["cond"], None, left, a["sigma"], a["model_options"])
+        return torch.cat((a["denoised"][..., :4] + again, a["denoised"][..., 4:]), dim=3)
+
+    add_after_guidance(unet, function)
+
+
+def reference(unet: Any) -> None:
+    """As ControlNet's reference: another picture is evaluated before the denoiser's own."""
+    inner = sys.modules["backend.sampling.sampling_function"].sampling_function_inner
+
+    def modifier(
+        model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
+    ) -> Any:
+        seen = inner(model, x.flip(2), t, uncond, cond, 1, options, seed)[0]
+        return model, x + 0.1 * seen, t, uncond, cond, scale, options, seed
+
+    unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
+
+
+def late_wrapper(unet: Any) -> None:
+    """Hands calls on as they are at first, and later another latent."""
+
+    def shifting(apply_model: Any, call: Any) -> Any:
+        x = call["input"] if call["timestep"][0] > 3 else call["input"] * 0.9
+        return apply_model(x, call["timestep"], **call["c"]) + 0.2
+
+    unet.model_options["model_function_wrapper"] = shifting
+
+
+WRAPPERS = (wrapper, tiles, late_wrapper)
+AGAIN = (perturbed, blurred, a_part_again, reference)
+CHANGES = (cfg_function, post_cfg_function, *WRAPPERS, *AGAIN)
 BATCH = ["a cat <lora:te:1>", "a red dog"]
 
 
@@ -193,31 +275,98 @@ def test_replaced_texts_are_said(webui: SimpleNamespace) -> None:
         assert close(composed, webui.processing.process_images(merged)) is not said
 
 
-def test_whoever_evaluates_again_gets_the_real_model(webui: SimpleNamespace, draw: Any) -> None:
-    """PAG and SAG evaluate from a function after the guidance."""
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    evaluate = sys.modules["backend.sampling.sampling_function"].calc_cond_uncond_batch
+SEVERAL = ["a cat AND a dog :0.4 <lora:te:1> <lora:lin:1>", "a red dog AND a cat"]
 
-    def perturbed(unet: Any) -> None:
-        def again(a: Any) -> Any:
-            cond, _ = evaluate(a["model"], a["cond"], None, a["input"], a["sigma"], a["model_options"])
-            seen.append((cond.clone(), a["cond_denoised"].clone()))
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"recenter": 0.4}, {"top_k": 1, "rescan": 3}, {"reuse": 2, "recenter": 0.4}]
+)
+@pytest.mark.parametrize("prompt", [PROMPT, SEVERAL, "a cat <lora:te:1> <lora:lin:1>"])
+def test_asked_again_the_model_says_the_same(webui: SimpleNamespace, prompt: Any, settings: Any) -> None:
+    """Every part of it: a difference that someone takes holds what that one has changed alone."""
+    seen: list[tuple[torch.Tensor, ...]] = []
+
+    def asking(unet: Any) -> None:
+        def function(a: Any) -> Any:
+            rest = (a["input"], a["sigma"], a["model_options"])
+            both = evaluate(a["model"], a["cond"], a["uncond"], *rest)
+            uncond, _ = evaluate(a["model"], a["uncond"], None, *rest)
+            seen.append((a["cond_denoised"], both[0], a["uncond_denoised"], both[1], uncond))
             return a["denoised"]
 
-        unet.model_options.setdefault("sampler_post_cfg_function", []).append(again)
+        add_after_guidance(unet, function)
 
-    both_orders(webui, perturbed)
-    plain = webui.processing.StableDiffusionProcessingTxt2Img("a cat", scripts=[Other(perturbed)])
-    webui.processing.process_images(plain)
-    base = seen[-4][0]  # its first step
-    for again, composed in (seen[0], seen[4]):
-        assert close(again, base)
-        assert not close(again, composed)
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        prompt, scripts=[Other(asking), webui.script.LoRAtorio()], script_args=[settings]
+    )
+    webui.processing.process_images(p)
+    assert seen and not any("failed" in text for text in p.comments)
+    for cond, cond_again, uncond, uncond_again, uncond_alone in seen:
+        assert close(cond_again, cond)
+        assert close(uncond_again, uncond) and close(uncond_alone, uncond)
+
+
+def test_a_wrapper_sees_what_was_composed(webui: SimpleNamespace) -> None:
+    """It acts on the model's outcome, and the rows it sees are those that it would see without ours."""
+    rows: list[int] = []
+    wrapped: list[torch.Tensor] = []
+    guided: list[torch.Tensor] = []
+
+    def watching(unet: Any) -> None:
+        def around(apply_model: Any, call: Any) -> Any:
+            denoised = apply_model(call["input"], call["timestep"], **call["c"])
+            rows.append(len(denoised))
+            wrapped.append(denoised.chunk(2)[call["cond_or_uncond"].index(0)])
+            return denoised
+
+        unet.model_options["model_function_wrapper"] = around
+        add_after_guidance(unet, lambda a: guided.append(a["cond_denoised"]) or a["denoised"])
+
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        "a cat <lora:te:1> <lora:lin:1>",
+        scripts=[Other(watching), webui.script.LoRAtorio()],
+        script_args=[{"recenter": 0.4}],
+    )
+    webui.processing.process_images(p)
+    assert set(rows) == {2}
+    first, *composed = wrapped  # the first time the base is asked, to see what the wrapper does
+    assert len(composed) == len(guided)
+    assert all(torch.equal(*pair) for pair in zip(composed, guided, strict=True))
+    assert not close(first, guided[0])
+
+
+@pytest.mark.parametrize(
+    "patch", [("patches_replace", {"attn1": {("middle", 0): len}}), ("block_modifiers", [len])]
+)
+def test_functions_that_look_across_rows_see_the_usual_ones(
+    webui: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, patch: Any
+) -> None:
+    rows: list[int] = []
+    model = webui.shared.sd_model.k_model
+    original = model.apply_model
+
+    def watched(x: Any, t: Any, **c: Any) -> Any:
+        rows.append(len(x))
+        return original(x, t, **c)
+
+    monkeypatch.setattr(model, "apply_model", watched)
+
+    def patched(unet: Any) -> None:
+        unet.model_options.setdefault("transformer_options", {})[patch[0]] = patch[1]
+
+    prompt = ["a cat <lora:te:1> <lora:lin:1>", "a red dog"]
+    pictures = []
+    for scripts in ([], [Other(patched)]):
+        rows.clear()
+        p = webui.processing.StableDiffusionProcessingTxt2Img(
+            prompt, scripts=[*scripts, webui.script.LoRAtorio()], script_args=[{"recenter": 0.4}]
+        )
+        pictures.append(webui.processing.process_images(p))
+        assert (max(rows) == 4) is bool(scripts)
+    assert close(*pictures)
 
 
 def test_a_function_that_evaluates_before_ours_does_not_take_the_answer(webui: SimpleNamespace) -> None:
-    evaluate = sys.modules["backend.sampling.sampling_function"].calc_cond_uncond_batch
-
     def early(unet: Any) -> None:
         def before(*evaluation: Any) -> Any:
             model, cond, uncond, x, t, options = evaluation
@@ -288,7 +437,12 @@ def test_patches_of_others_survive_a_failure(webui: SimpleNamespace) -> None:
         def wrapper(apply_model: Any, call: Any) -> Any:
             if len(call["input"]) > 2:
                 raise RuntimeError("no")
-            return apply_model(call["input"], call["timestep"], **call["c"])
+            c = call["c"]  # changed, so that every network's rows come by
+            return apply_model(
+                call["input"],
+                call["timestep"],
+                **{**c, "transformer_options": {**c["transformer_options"], "mark": 1}},
+            )
 
         unet.model_options["model_function_wrapper"] = wrapper
 

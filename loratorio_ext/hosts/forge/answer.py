@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.composed_model import ApplyModel
+from loratorio_ext.hosts.forge.wrappers import LaterCalls, is_as_given
 
 
 class OneAnswer:
-    """A function around model calls that answers one evaluation, and lets all later calls through.
+    """A wrapper around model calls that answers one evaluation, and leaves all later calls to another one.
 
     After a pre-CFG function Forge evaluates; the chunks of that evaluation get the composed predictions
-    instead of a model call. Whoever evaluates again afterwards (PAG, SAG) gets the real model, inside the
-    wrapper that was there before.
+    instead of a model call.
     """
 
     def __init__(
@@ -26,11 +27,19 @@ class OneAnswer:
         parts: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None],
         x: Tensor,
         sigma: Tensor,
-        model_options: Mapping[str, Any],
+        later: LaterCalls,
+        around: webui.Wrapper | None,
     ) -> None:
-        """Prepare the answer to ``calc_cond_uncond_batch(model, *parts, x, sigma, model_options)``.
+        """Prepare the answer to Forge's evaluation of ``parts`` (the conditional and unconditional dicts).
 
-        cond, uncond: composed predictions [B, C, H, W].
+        Args:
+            cond: composed predictions [B, C, H, W].
+            uncond: likewise; None without guidance.
+            parts: what Forge will evaluate.
+            x: noisy latents [B, C, H, W].
+            sigma: noise level of each image.
+            later: answers the calls after this evaluation.
+            around: a wrapper of another extension that is to see the composed predictions.
         """
         self._predictions = (cond, cond if uncond is None else uncond)  # as cond_or_uncond numbers them
         self._x = x
@@ -38,19 +47,26 @@ class OneAnswer:
         areas = [area for area in found if area is not None]
         self._chunks = len(areas)
         self._areas = tuple(dict.fromkeys(areas))
-        self._before = model_options.get(webui.WRAPPER)
+        self._later = later
+        self._around = around
 
-    def __call__(self, apply_model: Callable[..., Tensor], call: Mapping[str, Any]) -> Tensor:
+    def __call__(self, apply_model: ApplyModel, call: Mapping[str, Any]) -> Tensor:
         """Signature of Forge's model_function_wrapper."""
-        if self._chunks > 0:
-            halves = call["cond_or_uncond"]
-            self._chunks -= len(halves)
-            inputs = call["input"].chunk(len(halves))
-            return torch.cat([self._answer(*one) for one in zip(inputs, halves, strict=True)])
-        if self._before is not None:
-            before: Callable[..., Tensor] = self._before
-            return before(apply_model, call)
-        return apply_model(call["input"], call["timestep"], **call["c"])
+        halves = call["cond_or_uncond"]
+        if self._chunks <= 0:
+            return self._later(apply_model, call)
+        self._chunks -= len(halves)
+        inputs = call["input"].chunk(len(halves))
+        answer = torch.cat([self._answer(*one) for one in zip(inputs, halves, strict=True)])
+        if self._around is None:
+            return answer
+
+        def answered(x: Tensor, sigma: Tensor, **c: Any) -> Tensor:
+            if is_as_given(call, x, sigma, c):
+                return answer
+            return self._later.composed.predict(apply_model, x, sigma, c)
+
+        return self._around(answered, call)
 
     def _answer(self, chunk: Tensor, half: int) -> Tensor:
         height, width, y, x = self._area(chunk)

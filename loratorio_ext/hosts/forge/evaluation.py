@@ -11,28 +11,15 @@ from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
+from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
 from loratorio_ext.method import Subprompts
 from loratorio_ext.run import Half, Row, Source
-
-Parts = Sequence[Mapping[str, Any]]
-"""Conditions of an evaluation: one dict for each AND sub-prompt, each with a row for every image."""
 
 Entry = tuple[Source, int]
 """A source and an image."""
 
 Pass = tuple[int | None, bool]
 """The number of a conditional dict, if any, and whether the unconditional goes with it."""
-
-# Entries of a dict's model_conds that come from the prompt; the others belong to the picture.
-_TEXT = ("c_crossattn", "y")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Conditions of one source; uncond is None without guidance."""
-
-    cond: Parts
-    uncond: Parts | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,7 @@ class ForgeEvaluation:
         """Texts of different length never share a call."""
         texts = self._texts(row.source)
         parts = (*texts.cond, *(texts.uncond or ()))
-        return tuple(tuple(part["model_conds"][_TEXT[0]].cond.shape[1:]) for part in parts)
+        return tuple(tuple(part["model_conds"][TEXT[0]].cond.shape[1:]) for part in parts)
 
     def predict(self, rows: Sequence[Row]) -> Tensor:
         """Predictions [len(rows), C, H, W]; Forge makes more than one model call where memory asks for it."""
@@ -205,15 +192,14 @@ class ForgeEvaluation:
         return joined
 
     def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-        """Entries of one evaluation: as many as Forge lets into memory, whole sources where hints need it."""
-        if self._has_hints and self.images > 1:
+        """Entries of one evaluation: what fits into memory, and whole sources where others need them."""
+        unit, alone = 1, webui.looks_across_rows(self.model_options)
+        if alone or (self._has_hints and self.images > 1):
             sources = dict.fromkeys(source for source, _ in entries)
             entries = [(source, image) for source in sources for image in range(self.images)]
             unit = self.images
-        else:
-            unit = 1
         one = self.model.memory_required([unit, *self.x.shape[1:]])
-        most = max(int(webui.free_memory(self.x) / max(one, 1.0)), 1) * unit
+        most = unit if alone else max(int(webui.free_memory(self.x) / max(one, 1.0)), 1) * unit
         for start in range(0, len(entries), most):
             yield entries[start : start + most]
 
@@ -227,42 +213,7 @@ class ForgeEvaluation:
         return self.texts.get(source, self.texts["base"])
 
     def _parts(self, source: Source, half: Half) -> Parts:
-        texts = self._texts(source)
-        return texts.cond if half == "cond" else texts.uncond or ()
-
-
-def places_of_texts(parts: Parts | None, own: Parts | None) -> list[int] | None:
-    """For each dict the place of the prompt's own dict that it has the text of; None where one has another.
-
-    Extensions multiply dicts, to give each its mask or area; some put texts of their own into them.
-    """
-    found = [
-        next((place for place, text in enumerate(own or ()) if _same_text(part, text)), None)
-        for part in parts or ()
-    ]
-    known = [place for place in found if place is not None]
-    return known if len(known) == len(found) else None
-
-
-def with_texts(parts: Parts | None, texts: Parts | None, places: Sequence[int]) -> Parts | None:
-    """The dicts of ``parts``, each with the text at its place in ``texts``; masks and hints stay."""
-    if parts is None or texts is None:
-        return parts
-    return [
-        {**part, "model_conds": part["model_conds"] | _text_of(texts[place])}
-        for part, place in zip(parts, places, strict=True)
-    ]
-
-
-def _text_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: part["model_conds"][name] for name in _TEXT if name in part["model_conds"]}
-
-
-def _same_text(part: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    ours, theirs = _text_of(part), _text_of(other)
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(ours[name].cond, theirs[name].cond.to(ours[name].cond)) for name in ours
-    )
+        return self._texts(source).of(half)
 
 
 def _row(tensor: Tensor, image: int) -> Tensor:

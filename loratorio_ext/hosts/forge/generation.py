@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.answer import OneAnswer
 from loratorio_ext.hosts.forge.conditions import encode_with, text_key
-from loratorio_ext.hosts.forge.evaluation import Parts, places_of_texts, with_texts
 from loratorio_ext.hosts.forge.networks import (
     ComposedNetwork,
     clip_of,
@@ -20,6 +20,8 @@ from loratorio_ext.hosts.forge.networks import (
     unet_without,
 )
 from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
+from loratorio_ext.hosts.forge.texts import Parts, places_of_texts, with_texts
+from loratorio_ext.hosts.forge.wrappers import LaterCalls
 from loratorio_ext.hosts.webuis.afterwards import pass_record
 from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
@@ -58,6 +60,8 @@ class Generation:
         self._infotext = Infotext(settings)
         self._none = False
         self._pre_cfg = _pre_cfg_of(weakref.ref(self))
+        self._modifier = _modifier_of(weakref.ref(self))
+        self._is_own = False  # whether the evaluation that comes next is the denoiser's own
         self.passes: list[PassRecord] = []
 
     # ------------------------------------------------ Forge's hooks, in their order
@@ -106,6 +110,7 @@ class Generation:
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
+        self._is_own = False
         self._infotext.sampling()
         if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
             reason = attempt(lambda: self._come_in(p, params.x))
@@ -118,13 +123,21 @@ class Generation:
             params.text_cond, params.text_uncond = webui.texts_at(merged, params.denoiser.step)
         self._stand_last()
 
+    def conditions_modified(self) -> None:
+        """The last conditioning modifier: what others evaluate in modifiers of theirs is over."""
+        self._is_own = True
+
     def before_guidance(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
         """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered."""
+        is_own, self._is_own = self._is_own, False
         if self._pass is None or self._params is None:
             return evaluation
+        if isinstance(evaluation[-1].get(webui.WRAPPER), OneAnswer | LaterCalls):
+            return evaluation  # of others, by the model that has composed
         p = self._params.denoiser.p
         answers: list[Any] = []
-        reason = attempt(lambda: answers.append(self._compose(p, evaluation)))
+        answer = self._compose if is_own else self._answer_others
+        reason = attempt(lambda: answers.append(answer(p, evaluation)))
         if reason is not None:
             return self._evaluation_merged(p, evaluation, reason)
         if answers[0] is None:
@@ -160,9 +173,10 @@ class Generation:
             raise ValueError("no network fits this model")
         objects = webui.objects()
         unet = unet_without(objects.unet, self._networks)
-        functions = unet.model_options.setdefault(webui.PRE_CFG, [])
-        if self._pre_cfg not in functions:  # it is, where the clone is one of ours
-            functions.append(self._pre_cfg)
+        for option, function in self._functions():
+            functions = unet.model_options.setdefault(option, [])
+            if function not in functions:  # it is, where the clone is one of ours
+                functions.append(function)
         begun.announce_memory(unet, x)
         objects.unet = unet
         give_text_encoders_back()
@@ -184,10 +198,11 @@ class Generation:
 
     def _stand_last(self) -> None:
         """What other functions before the guidance do to conditions comes first; they may evaluate, too."""
-        functions = webui.objects().unet.model_options.get(webui.PRE_CFG, [])
-        if self._pre_cfg in functions and functions[-1] is not self._pre_cfg:
-            functions.remove(self._pre_cfg)
-            functions.append(self._pre_cfg)
+        for option, function in self._functions():
+            functions = webui.objects().unet.model_options.get(option, [])
+            if function in functions and functions[-1] is not function:
+                functions.remove(function)
+                functions.append(function)
 
     def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
         if self._pass is None or self._pass.run is None:
@@ -200,6 +215,12 @@ class Generation:
             say(p, TEXTS_REPLACED)
         self._infotext.composed()
         return answer
+
+    def _answer_others(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
+        """An evaluation that another extension makes before the denoiser's own."""
+        if self._pass is None:
+            raise RuntimeError("no pass has begun")
+        return self._pass.merged(self._params.denoiser, evaluation)
 
     def _go_on_merged(self, p: Any, reason: str, when: str) -> None:
         """From here on as Forge would have done it, all networks of the prompt merged."""
@@ -223,10 +244,14 @@ class Generation:
             say(p, f"and the merged model could not be loaded ({reason}), so the networks may not act at all")
 
     def _take_out(self, unet: Any) -> None:
-        """Our function off a UNet of ours."""
-        functions = unet.model_options.get(webui.PRE_CFG, [])
-        if self._pre_cfg in functions:
-            functions.remove(self._pre_cfg)
+        """Our functions off a UNet of ours."""
+        for option, function in self._functions():
+            functions = unet.model_options.get(option, [])
+            if function in functions:
+                functions.remove(function)
+
+    def _functions(self) -> Sequence[tuple[str, Callable[..., Any]]]:
+        return ((webui.PRE_CFG, self._pre_cfg), (webui.MODIFIERS, self._modifier))
 
     def _evaluation_merged(self, p: Any, evaluation: tuple[Any, ...], reason: str) -> tuple[Any, ...]:
         """The evaluation at hand with all networks merged."""
@@ -264,3 +289,15 @@ def _pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:
         return evaluation if found is None else found.before_guidance(evaluation)
 
     return before_guidance
+
+
+def _modifier_of(generation: weakref.ref[Generation]) -> webui.Modifier:
+    """Likewise."""
+
+    def conditions_modified(*evaluation: Any) -> Any:
+        found = generation()
+        if found is not None:
+            found.conditions_modified()
+        return evaluation
+
+    return conditions_modified

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -34,6 +34,10 @@ class RowsOfRun:
             yield
         finally:
             self.table = ()
+
+    def acting(self, table: Table) -> AbstractContextManager[None]:
+        """Context of one model call that somebody else lays out, with these rows."""
+        return self._router.routing([tuple(strengths) for strengths in table])
 
     def routed(self, model: Any, table: Table) -> RoutedModel:
         """The model for one evaluation whose chunks have these rows."""

@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.answer import OneAnswer
+from loratorio_ext.hosts.forge.composed_model import ComposedModel
 from loratorio_ext.hosts.forge.conditions import encode_with
-from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation, Texts, places_of_texts, with_texts
+from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation
 from loratorio_ext.hosts.forge.layers import layers_of
 from loratorio_ext.hosts.forge.memory import announce
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
+from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, with_texts
+from loratorio_ext.hosts.forge.wrappers import LaterCalls, hands_on
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork, problems_of_layers
 from loratorio_ext.hosts.webuis.progress import CostText
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import NetworkUse, Run, Source
+from loratorio_ext.run import Again, NetworkUse, Run, Source
 from loratorio_ext.server.options import Options
 from loratorio_ext.settings import Settings
 
@@ -60,6 +63,7 @@ class SamplingPass:
         self._layers = {one: found for one, found in fitting.items() if found.deltas or one.changes_text}
         self.networks = tuple(self._layers)
         self._cost = CostText(settings, len(self.networks))
+        self._wrapper: tuple[webui.Wrapper, bool] | None = None
         self.run: Run | None = None
         self.model = webui.model_identity()
         if not self.networks:
@@ -108,9 +112,55 @@ class SamplingPass:
             total=max(int(denoiser.total_steps), 1),
         )
         webui.say_while_working(self._cost.of(asked))
+        others = model_options.get(webui.WRAPPER)
+        around = others if others is not None and self._hands_on(others, evaluation) else None
+        if around is not None:
+            inside = {name: value for name, value in model_options.items() if name != webui.WRAPPER}
+            asked = replace(asked, model_options=inside)
         prediction = self.run.step(asked)
+        later = self._later(self.run, prediction.again, texts, x, others)
         composed = asked.combined(prediction.cond)
-        return OneAnswer(composed, prediction.uncond, (cond, uncond), x, timestep, model_options), unchanged
+        answer = OneAnswer(composed, prediction.uncond, (cond, uncond), x, timestep, later, around)
+        return answer, unchanged
+
+    def merged(
+        self, denoiser: Any, evaluation: tuple[Any, Any, Any, Tensor, Tensor, Mapping[str, Any]]
+    ) -> LaterCalls:
+        """A wrapper for an evaluation of another extension before the denoiser's own: all networks merged.
+
+        There are no weights yet. The arguments are as for `compose`.
+        """
+        if self.run is None:
+            raise RuntimeError("no network fits the model, so none can act")
+        _, cond, uncond, x, _, model_options = evaluation
+        texts, _ = self._texts(denoiser, Texts(cond, uncond))
+        return self._later(self.run, None, texts, x, model_options.get(webui.WRAPPER))
+
+    def _later(
+        self,
+        run: Run,
+        again: Again | None,
+        texts: Mapping[Source, Texts],
+        x: Tensor,
+        others: webui.Wrapper | None,
+    ) -> LaterCalls:
+        return LaterCalls(ComposedModel(again, self._rows_of_run, run.strengths, texts, x.shape), others)
+
+    def _hands_on(
+        self,
+        others: webui.Wrapper,
+        evaluation: tuple[Any, Any, Any, Tensor, Tensor, Mapping[str, Any]],
+    ) -> bool:
+        """Whether a wrapper of others is to see composed predictions; found out once, by the base's rows."""
+        if self._wrapper is None or self._wrapper[0] is not others:
+
+            def evaluate(wrapper: webui.Wrapper) -> None:
+                model, cond, uncond, x, timestep, model_options = evaluation
+                watched = {**model_options, webui.WRAPPER: wrapper}
+                webui.evaluate(model, cond, uncond, x, timestep, watched)
+
+            self._wrapper = (others, hands_on(others, evaluate))
+        return self._wrapper[1]
 
     def _texts(self, denoiser: Any, base: Texts) -> tuple[dict[Source, Texts], bool]:
         """Conditions by source; the base's alone where another extension has put in texts of its own."""
@@ -136,6 +186,8 @@ class SamplingPass:
             place: encode_with(store, p, networks, [self.networks[place]]) for place in changing
         }
         acts_merged = self._settings.start > 0 or self._settings.end < 1
-        if acts_merged and changing:
+        if len(self.networks) == 1 and changing:
+            found["merged"] = found[0]
+        elif acts_merged and changing:
             found["merged"] = encode_with(store, p, networks, self.networks)
         return found

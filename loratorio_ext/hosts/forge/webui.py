@@ -30,6 +30,9 @@ PRE_CFG = "sampler_pre_cfg_function"
 WRAPPER = "model_function_wrapper"
 """The model option with the one function that stands around model calls."""
 
+MODIFIERS = "conditioning_modifiers"
+"""The model option with the list of functions that are called first in the denoiser's own evaluation."""
+
 PatchKey = tuple[str, float, float, bool]
 """File, strength, strength of the model, online: what Forge tells the patches of one network by."""
 
@@ -41,6 +44,12 @@ Patches = Mapping[str, Sequence[Sequence[Any]]]
 
 PreCfg = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any, Any]]
 """(model, cond, uncond, x, sigma, model_options) → the same six, before an evaluation."""
+
+Modifier = Callable[..., tuple[Any, ...]]
+"""(model, x, sigma, uncond, cond, cfg scale, model_options, seed) → the same eight."""
+
+Wrapper = Callable[[Callable[..., Tensor], Mapping[str, Any]], Tensor]
+"""(apply_model, call with input, timestep, c and cond_or_uncond) → denoised rows."""
 
 
 # ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)
@@ -212,6 +221,16 @@ def area_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> Area | None:
     """Where a dict of conditions acts; None: not at this sigma."""
     found = place_of(one, x, sigma)
     return None if found is None else found[0]
+
+
+def looks_across_rows(model_options: Mapping[str, Any]) -> bool:
+    """Whether functions of others may look from one row of a call to another, or remember rows.
+
+    Those that take the place of self-attention do (StyleAlign, SAG, ControlNet's reference), and those around
+    blocks may (backend/patcher/unet.py).
+    """
+    options = model_options.get("transformer_options", {})
+    return bool(options.get("patches_replace", {}).get("attn1") or options.get("block_modifiers"))
 
 
 def free_memory(x: Tensor) -> float:
