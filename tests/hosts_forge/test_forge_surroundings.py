@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from loratorio_ext.run import Run
+
 PROMPT = "a cat <lora:te:1>"
 ALONE = {"recenter": 0.0}
 
@@ -304,6 +306,49 @@ def test_asked_again_the_model_says_the_same(webui: SimpleNamespace, prompt: Any
     for cond, cond_again, uncond, uncond_again, uncond_alone in seen:
         assert close(cond_again, cond)
         assert close(uncond_again, uncond) and close(uncond_alone, uncond)
+
+
+def test_a_text_of_its_own_is_answered_as_the_unconditional(webui: SimpleNamespace) -> None:
+    """With the base's, where the unconditional is the base's."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def asking(unet: Any) -> None:
+        def function(a: Any) -> Any:
+            (part,) = a["cond"]
+            text = part["model_conds"]["c_crossattn"]
+            own = [{**part, "model_conds": {"c_crossattn": type(text)(text.cond.flip(1))}}]
+            got, _ = evaluate(a["model"], own, None, a["input"], a["sigma"], a["model_options"])
+            base, _ = evaluate(a["model"], own, None, a["input"], a["sigma"], {})
+            seen.append((got, base))
+            return a["denoised"]
+
+        add_after_guidance(unet, function)
+
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        "a cat <lora:te:1> <lora:lin:1>",
+        scripts=[Other(asking), webui.script.LoRAtorio()],
+        script_args=[{"recenter": 1.0}],
+    )
+    webui.processing.process_images(p)
+    assert seen and all(close(got, base) for got, base in seen)
+
+
+def test_what_others_evaluate_before_is_no_step(
+    webui: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    original = Run.step
+
+    def watched(run: Run, evaluation: Any) -> Any:
+        steps.append(evaluation.index)
+        return original(run, evaluation)
+
+    monkeypatch.setattr(Run, "step", watched)
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        PROMPT, scripts=[Other(reference), webui.script.LoRAtorio()], script_args=[{}]
+    )
+    webui.processing.process_images(p)
+    assert steps == list(range(p.steps))
 
 
 def test_a_wrapper_sees_what_was_composed(webui: SimpleNamespace) -> None:
