@@ -240,3 +240,41 @@ def drawing(webui: SimpleNamespace) -> Any:
         return webui.processing.process_images(p), p
 
     return run
+
+
+class Other:
+    """An extension that changes the UNet's options before every sampling."""
+
+    def __init__(self, change: Any) -> None:
+        self.change = change
+
+    def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
+        unet = p.sd_model.forge_objects.unet.clone()
+        self.change(unet)
+        p.sd_model.forge_objects.unet = unet
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def both_orders(webui: SimpleNamespace, change: Any, prompt: Any, settings: Any = None) -> Any:
+    """Pictures with the other extension before and after ours, and merged without ours."""
+    ours, other = webui.script.LoRAtorio(), Other(change)
+    pictures = []
+    for scripts in ([other, ours], [ours, other], [other]):
+        p = webui.processing.StableDiffusionProcessingTxt2Img(
+            prompt, scripts=scripts, script_args=[settings or {"recenter": 0.0}]
+        )
+        pictures.append(webui.processing.process_images(p))
+        assert p.comments == {}
+    return pictures
+
+
+@pytest.fixture
+def extensions(webui: SimpleNamespace) -> SimpleNamespace:
+    """Other extensions beside ours."""
+
+    def pictures(change: Any, prompt: Any = "a cat <lora:te:1>", settings: Any = None) -> Any:
+        return both_orders(webui, change, prompt, settings)
+
+    return SimpleNamespace(Other=Other, both_orders=pictures)

@@ -1,0 +1,292 @@
+"""Other extensions that stand around the model's calls, or call it once more."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from loratorio_ext.run import Run
+
+PROMPT = "a cat <lora:te:1>"
+ALONE = {"recenter": 0.0}
+BATCH = ["a cat <lora:te:1>", "a red dog"]
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.allclose(a, b, rtol=1e-3, atol=2e-4))
+
+
+def wrapper(unet: Any) -> None:
+    def halved(apply_model: Any, call: Any) -> Any:
+        return 0.5 * apply_model(call["input"], call["timestep"], **call["c"])
+
+    unet.model_options["model_function_wrapper"] = halved
+
+
+def tiles(unet: Any) -> None:
+    """As tiled diffusion: the latent's halves as rows of one call."""
+
+    def in_two(apply_model: Any, call: Any) -> Any:
+        left, right = call["input"].chunk(2, dim=3)
+        c = {**call["c"], "c_crossattn": call["c"]["c_crossattn"].repeat(2, 1, 1)}
+        options = c["transformer_options"]
+        c["transformer_options"] = {**options, "cond_or_uncond": options["cond_or_uncond"] * 2}
+        both = apply_model(torch.cat((left, right)), call["timestep"].repeat(2), **c)
+        return torch.cat(both.chunk(2), dim=3)
+
+    unet.model_options["model_function_wrapper"] = in_two
+
+
+def evaluate(*evaluation: Any) -> Any:
+    return sys.modules["backend.sampling.sampling_function"].calc_cond_uncond_batch(*evaluation)
+
+
+def add_after_guidance(unet: Any, function: Any) -> None:
+    unet.model_options.setdefault("sampler_post_cfg_function", []).append(function)
+
+
+def perturbed(unet: Any) -> None:
+    """As PAG: the conditions once more, in a model that is not quite the same."""
+
+    def worse(apply_model: Any, call: Any) -> Any:
+        c = {**call["c"], "c_crossattn": call["c"]["c_crossattn"] * 0.9}
+        return apply_model(call["input"], call["timestep"] * 0.9, **c)
+
+    def function(a: Any) -> Any:
+        ours = a["model_options"].get("model_function_wrapper")
+        chained = (lambda apply_model, call: ours(partial_of(worse, apply_model), call)) if ours else worse
+        options = {**a["model_options"], "model_function_wrapper": chained}
+        degraded, _ = evaluate(a["model"], a["cond"], None, a["input"], a["sigma"], options)
+        return a["denoised"] + 2.0 * (a["cond_denoised"] - degraded)
+
+    add_after_guidance(unet, function)
+
+
+def partial_of(wrapper: Any, apply_model: Any) -> Any:
+    def asked(x: Any, t: Any, **c: Any) -> Any:
+        halves = c["transformer_options"]["cond_or_uncond"]
+        return wrapper(apply_model, {"input": x, "timestep": t, "c": c, "cond_or_uncond": halves})
+
+    return asked
+
+
+def blurred(unet: Any) -> None:
+    """As SAG: the unconditional once more, of another latent."""
+
+    def function(a: Any) -> Any:
+        if a["uncond"] is None:
+            return a["denoised"]
+        noised = a["input"].flip(3) * 0.5
+        again, _ = evaluate(a["model"], a["uncond"], None, noised, a["sigma"], a["model_options"])
+        return a["denoised"] + 0.5 * (a["uncond_denoised"] - again)
+
+    add_after_guidance(unet, function)
+
+
+def a_part_again(unet: Any) -> None:
+    """An evaluation after the guidance whose latent is smaller."""
+
+    def function(a: Any) -> Any:
+        left = a["input"][..., :4]
+        again, _ = evaluate(a["model"], a["cond"], None, left, a["sigma"], a["model_options"])
+        return torch.cat((a["denoised"][..., :4] + again, a["denoised"][..., 4:]), dim=3)
+
+    add_after_guidance(unet, function)
+
+
+def reference(unet: Any) -> None:
+    """As ControlNet's reference: another picture is evaluated before the denoiser's own."""
+    inner = sys.modules["backend.sampling.sampling_function"].sampling_function_inner
+
+    def modifier(
+        model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
+    ) -> Any:
+        seen = inner(model, x.flip(2), t, uncond, cond, 1, options, seed)[0]
+        return model, x + 0.1 * seen, t, uncond, cond, scale, options, seed
+
+    unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
+
+
+def late_wrapper(unet: Any) -> None:
+    """Hands calls on as they are at first, and later another latent."""
+
+    def shifting(apply_model: Any, call: Any) -> Any:
+        x = call["input"] if call["timestep"][0] > 3 else call["input"] * 0.9
+        return apply_model(x, call["timestep"], **call["c"]) + 0.2
+
+    unet.model_options["model_function_wrapper"] = shifting
+
+
+SEVERAL = ["a cat AND a dog :0.4 <lora:te:1> <lora:lin:1>", "a red dog AND a cat"]
+CHANGES = (wrapper, tiles, late_wrapper, perturbed, blurred, a_part_again, reference)
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, BATCH])
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_extensions_act_as_without_ours(
+    webui: SimpleNamespace, extensions: SimpleNamespace, change: Any, prompt: Any
+) -> None:
+    before, after, merged = extensions.both_orders(change, prompt)
+    assert close(before, merged) and close(after, merged)
+    alone = webui.processing.StableDiffusionProcessingTxt2Img(prompt)
+    assert not close(webui.processing.process_images(alone), merged) or change is tiles
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_and_with_several_networks(extensions: SimpleNamespace, change: Any) -> None:
+    first, second, _ = extensions.both_orders(change, SEVERAL, {"top_k": 1, "rescan": 3})
+    assert close(first, second)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"recenter": 0.4}, {"top_k": 1, "rescan": 3}, {"reuse": 2, "recenter": 0.4}]
+)
+@pytest.mark.parametrize("prompt", [PROMPT, SEVERAL, "a cat <lora:te:1> <lora:lin:1>"])
+def test_asked_again_the_model_says_the_same(
+    webui: SimpleNamespace, extensions: SimpleNamespace, prompt: Any, settings: Any
+) -> None:
+    """Every part of it: a difference that someone takes holds what that one has changed alone."""
+    seen: list[tuple[torch.Tensor, ...]] = []
+
+    def asking(unet: Any) -> None:
+        def function(a: Any) -> Any:
+            rest = (a["input"], a["sigma"], a["model_options"])
+            both = evaluate(a["model"], a["cond"], a["uncond"], *rest)
+            uncond, _ = evaluate(a["model"], a["uncond"], None, *rest)
+            seen.append((a["cond_denoised"], both[0], a["uncond_denoised"], both[1], uncond))
+            return a["denoised"]
+
+        add_after_guidance(unet, function)
+
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        prompt, scripts=[extensions.Other(asking), webui.script.LoRAtorio()], script_args=[settings]
+    )
+    webui.processing.process_images(p)
+    assert seen and not any("failed" in text for text in p.comments)
+    for cond, cond_again, uncond, uncond_again, uncond_alone in seen:
+        assert close(cond_again, cond)
+        assert close(uncond_again, uncond) and close(uncond_alone, uncond)
+
+
+def test_a_text_of_its_own_is_answered_as_the_unconditional(
+    webui: SimpleNamespace, extensions: SimpleNamespace
+) -> None:
+    """With the base's, where the unconditional is the base's."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def asking(unet: Any) -> None:
+        def function(a: Any) -> Any:
+            (part,) = a["cond"]
+            text = part["model_conds"]["c_crossattn"]
+            own = [{**part, "model_conds": {"c_crossattn": type(text)(text.cond.flip(1))}}]
+            got, _ = evaluate(a["model"], own, None, a["input"], a["sigma"], a["model_options"])
+            base, _ = evaluate(a["model"], own, None, a["input"], a["sigma"], {})
+            seen.append((got, base))
+            return a["denoised"]
+
+        add_after_guidance(unet, function)
+
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        "a cat <lora:te:1> <lora:lin:1>",
+        scripts=[extensions.Other(asking), webui.script.LoRAtorio()],
+        script_args=[{"recenter": 1.0}],
+    )
+    webui.processing.process_images(p)
+    assert seen and all(close(got, base) for got, base in seen)
+
+
+def test_what_others_evaluate_before_is_no_step(
+    webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    original = Run.step
+
+    def watched(run: Run, evaluation: Any) -> Any:
+        steps.append(evaluation.index)
+        return original(run, evaluation)
+
+    monkeypatch.setattr(Run, "step", watched)
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        PROMPT, scripts=[extensions.Other(reference), webui.script.LoRAtorio()], script_args=[{}]
+    )
+    webui.processing.process_images(p)
+    assert steps == list(range(p.steps))
+
+
+def test_a_wrapper_sees_what_was_composed(webui: SimpleNamespace, extensions: SimpleNamespace) -> None:
+    """It acts on the model's outcome, and the rows it sees are those that it would see without ours."""
+    rows: list[int] = []
+    wrapped: list[torch.Tensor] = []
+    guided: list[torch.Tensor] = []
+
+    def watching(unet: Any) -> None:
+        def around(apply_model: Any, call: Any) -> Any:
+            denoised = apply_model(call["input"], call["timestep"], **call["c"])
+            rows.append(len(denoised))
+            wrapped.append(denoised.chunk(2)[call["cond_or_uncond"].index(0)])
+            return denoised
+
+        unet.model_options["model_function_wrapper"] = around
+        add_after_guidance(unet, lambda a: guided.append(a["cond_denoised"]) or a["denoised"])
+
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        "a cat <lora:te:1> <lora:lin:1>",
+        scripts=[extensions.Other(watching), webui.script.LoRAtorio()],
+        script_args=[{"recenter": 0.4}],
+    )
+    webui.processing.process_images(p)
+    assert set(rows) == {2}
+    first, *composed = wrapped  # the first time the base is asked, to see what the wrapper does
+    assert len(composed) == len(guided)
+    assert all(torch.equal(*pair) for pair in zip(composed, guided, strict=True))
+    assert not close(first, guided[0])
+
+
+@pytest.mark.parametrize(
+    "patch", [("patches_replace", {"attn1": {("middle", 0): len}}), ("block_modifiers", [len])]
+)
+def test_functions_that_look_across_rows_see_the_usual_ones(
+    webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, patch: Any
+) -> None:
+    rows: list[int] = []
+    model = webui.shared.sd_model.k_model
+    original = model.apply_model
+
+    def watched(x: Any, t: Any, **c: Any) -> Any:
+        rows.append(len(x))
+        return original(x, t, **c)
+
+    monkeypatch.setattr(model, "apply_model", watched)
+
+    def patched(unet: Any) -> None:
+        unet.model_options.setdefault("transformer_options", {})[patch[0]] = patch[1]
+
+    prompt = ["a cat <lora:te:1> <lora:lin:1>", "a red dog"]
+    pictures = []
+    for scripts in ([], [extensions.Other(patched)]):
+        rows.clear()
+        p = webui.processing.StableDiffusionProcessingTxt2Img(
+            prompt, scripts=[*scripts, webui.script.LoRAtorio()], script_args=[{"recenter": 0.4}]
+        )
+        pictures.append(webui.processing.process_images(p))
+        assert (max(rows) == 4) is bool(scripts)
+    assert close(*pictures)
+
+
+def test_a_function_that_evaluates_before_ours_does_not_take_the_answer(
+    webui: SimpleNamespace, extensions: SimpleNamespace
+) -> None:
+    def early(unet: Any) -> None:
+        def before(*evaluation: Any) -> Any:
+            model, cond, uncond, x, t, options = evaluation
+            evaluate(model, cond, uncond, x, t, options)
+            return evaluation
+
+        unet.model_options.setdefault("sampler_pre_cfg_function", []).append(before)
+
+    before, after, merged = extensions.both_orders(early)
+    assert close(before, merged) and close(after, merged)
