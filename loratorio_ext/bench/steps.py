@@ -130,6 +130,10 @@ class _Forgetful:
         self._between = between
         self._rows = rows
 
+    @property
+    def calls(self) -> int:
+        return self._scans.calls + self._between.calls
+
     @contextmanager
     def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
         if len(strengths) == self._rows:

@@ -90,6 +90,12 @@ class Router:
         self._cache_bytes = cache_bytes
         self._plans: OrderedDict[Table, _Plan] = OrderedDict()
         self._active = False
+        self._calls = 0
+
+    @property
+    def calls(self) -> int:
+        """Number of contexts so far that ended without an exception."""
+        return self._calls
 
     @contextmanager
     def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
@@ -111,6 +117,7 @@ class Router:
                 hook = RowHook(layer.name, layer.module, updates, len(table))
                 handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
             yield
+            self._calls += 1
         finally:
             for handle in reversed(handles):
                 handle.remove()

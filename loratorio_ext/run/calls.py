@@ -33,6 +33,10 @@ _OUT_OF_MEMORY = (
 class RouterLike(Protocol):
     """The part of ``networks.router.Router`` that a run uses."""
 
+    @property
+    def calls(self) -> int:
+        """Number of model calls so far whose rows it gave their networks."""
+
     def routing(self, strengths: Sequence[Sequence[float]]) -> AbstractContextManager[None]:
         """Context of one model call whose row r has ``strengths[r]``, one number for each network."""
 
@@ -82,7 +86,7 @@ class Caller:
             RowTooLargeError: a single row does not fit into memory.
             ValueError: the host's prediction does not have one entry for each row.
         """
-        calls, halvings = evaluation.base_calls, []
+        calls, halvings, before = evaluation.base_calls, [], self._router.calls
         given = [row for row in rows if row.source == "base"] if calls > 0 else []
         predictions: dict[Row, Tensor] = {}
         if given:
@@ -101,8 +105,7 @@ class Caller:
                     continue
                 predictions.update(zip(pending[:size], output.unbind(0), strict=True))
                 pending = pending[size:]
-                calls += 1
-        return Called(predictions, calls, tuple(halvings))
+        return Called(predictions, calls + self._router.calls - before, tuple(halvings))
 
     def _call(self, evaluation: Evaluation, rows: Sequence[Row]) -> Tensor | None:
         """One model call; None when it did not fit into memory and fewer rows may."""

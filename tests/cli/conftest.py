@@ -24,9 +24,12 @@ SIDE = 16
 class NoRouter:
     """Rows know their source; the toy model below needs no router."""
 
+    calls = 0
+
     @contextlib.contextmanager
     def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
         yield
+        self.calls += 1
 
 
 @dataclass

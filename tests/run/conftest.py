@@ -26,6 +26,7 @@ class FakeRouter:
     def __init__(self) -> None:
         self.current: Sequence[Sequence[float]] | None = None
         self.releases = 0
+        self.calls = 0
 
     @contextmanager
     def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
@@ -33,6 +34,7 @@ class FakeRouter:
         self.current = strengths
         try:
             yield
+            self.calls += 1
         finally:
             self.current = None
 

@@ -53,11 +53,12 @@ class OneAnswer:
     def __call__(self, apply_model: ApplyModel, call: Mapping[str, Any]) -> Tensor:
         """Signature of Forge's model_function_wrapper."""
         halves = call["cond_or_uncond"]
-        if self._chunks <= 0:
+        areas = [self._area(chunk) for chunk in call["input"].chunk(len(halves))]
+        if self._chunks <= 0 or None in areas:
             return self._later(apply_model, call)
         self._chunks -= len(halves)
-        inputs = call["input"].chunk(len(halves))
-        answer = torch.cat([self._answer(*one) for one in zip(inputs, halves, strict=True)])
+        found = [self._answer(area, half) for area, half in zip(areas, halves, strict=True) if area]
+        answer = torch.cat(found).to(call["input"])
         if self._around is None:
             return answer
 
@@ -68,16 +69,15 @@ class OneAnswer:
 
         return self._around(answered, call)
 
-    def _answer(self, chunk: Tensor, half: int) -> Tensor:
-        height, width, y, x = self._area(chunk)
-        answer = self._predictions[half][:, :, y : y + height, x : x + width]
-        return answer.to(chunk)
+    def _answer(self, area: webui.Area, half: int) -> Tensor:
+        height, width, y, x = area
+        return self._predictions[half][:, :, y : y + height, x : x + width]
 
-    def _area(self, chunk: Tensor) -> webui.Area:
+    def _area(self, chunk: Tensor) -> webui.Area | None:
         """Which part of the latent a chunk is; told by its content where conditions have areas."""
         if len(self._areas) == 1:
             return self._areas[0]
         for height, width, y, x in self._areas:
             if torch.equal(chunk, self._x[:, :, y : y + height, x : x + width]):
                 return height, width, y, x
-        raise ValueError("a part of the latent is evaluated that no condition asked for")
+        return None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
+from loratorio_ext.hosts.webuis.attempt import attempt
 from loratorio_ext.run import Again, Half, Source
 
 ApplyModel = Callable[..., Tensor]
@@ -38,7 +39,7 @@ class ComposedModel:
     there; a text that the evaluation did not have, as the unconditional. Every source takes a call of its
     own, whose rows are the given ones, since whoever calls again often has changed what happens between them.
     Calls of another size than the latent's get the predictions of all networks merged, as a weight belongs to
-    a place.
+    a place; so do calls that could not be composed, for want of memory say.
 
     Attributes:
         again: how the evaluation was made; None: all networks act merged.
@@ -46,6 +47,7 @@ class ComposedModel:
         strengths: the router's strengths of a row, by source.
         texts: conditions by source; the base's for sources that are not in it.
         shape: of the latents [B, C, H, W].
+        failed: is told why the composed answer could not be given.
     """
 
     again: Again | None
@@ -53,6 +55,7 @@ class ComposedModel:
     strengths: Callable[[Source], Sequence[float]]
     texts: Mapping[Source, Texts]
     shape: torch.Size
+    failed: Callable[[str], None]
 
     def predict(self, apply_model: ApplyModel, x: Tensor, sigma: Tensor, c: Mapping[str, Any]) -> Tensor:
         """Denoised predictions [chunks × B, C, H, W].
@@ -68,17 +71,38 @@ class ComposedModel:
         places = [Place("cond", None)] * chunks
         if len(x) == chunks * images:
             places = [self._place(c, chunk, chunks) for chunk in range(chunks)]
-        if self.again is None or x.shape != (chunks * images, *self.shape[1:]):
-            return self._of("merged", apply_model, x, sigma, c, places)
+        composed: list[Tensor] = []
+        again = self.again if x.shape == (chunks * images, *self.shape[1:]) else None
+        if again is not None:
+            reason = attempt(
+                lambda: composed.append(self._composed(again, apply_model, x, sigma, c, places)),
+                "composing a further call",
+            )
+            if reason is None:
+                return composed[0]
+            self.rows_of_run.release()
+            self.failed(reason)
+        return self._of("merged", apply_model, x, sigma, c, places)
+
+    def _composed(
+        self,
+        again: Again,
+        apply_model: ApplyModel,
+        x: Tensor,
+        sigma: Tensor,
+        c: Mapping[str, Any],
+        places: Sequence[Place],
+    ) -> Tensor:
+        images, chunks = self.shape[0], len(places)
         rows = [_rows(place, images) for place in places]
-        needed = [self.again.sources(*asked) for asked in rows]
+        needed = [again.sources(*asked) for asked in rows]
         sources = dict.fromkeys(source for some in needed for source in some)
         predicted = {
             source: self._of(source, apply_model, x, sigma, c, places).chunk(chunks) for source in sources
         }
         return torch.cat(
             [
-                self.again.prediction(*asked, {source: predicted[source][chunk] for source in needed[chunk]})
+                again.prediction(*asked, {source: predicted[source][chunk] for source in needed[chunk]})
                 for chunk, asked in enumerate(rows)
             ]
         )

@@ -193,8 +193,10 @@ class ForgeEvaluation:
 
     def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         """Entries of one evaluation: what fits into memory, and whole sources where others need them."""
-        unit, alone = 1, webui.looks_across_rows(self.model_options)
-        if alone or (self._has_hints and self.images > 1):
+        controls = self._controls
+        alone = webui.looks_across_rows(self.model_options) or any(map(webui.weighs_images, controls))
+        unit, for_images = 1, bool(controls) or webui.looks_at_images(self.model_options)
+        if alone or (for_images and self.images > 1):
             sources = dict.fromkeys(source for source, _ in entries)
             entries = [(source, image) for source in sources for image in range(self.images)]
             unit = self.images
@@ -204,10 +206,11 @@ class ForgeEvaluation:
             yield entries[start : start + most]
 
     @property
-    def _has_hints(self) -> bool:
-        """ControlNet repeats its hints over whole chunks of all images."""
+    def _controls(self) -> Sequence[Any]:
+        """ControlNets; they repeat their hints over whole chunks of all images."""
         base = self.texts["base"]
-        return any(part.get("control") is not None for part in (*base.cond, *(base.uncond or ())))
+        every = (part.get("control") for part in (*base.cond, *(base.uncond or ())))
+        return [control for control in every if control is not None]
 
     def _texts(self, source: Source) -> Texts:
         return self.texts.get(source, self.texts["base"])

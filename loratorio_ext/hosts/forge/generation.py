@@ -60,8 +60,11 @@ class Generation:
         self._infotext = Infotext(settings)
         self._none = False
         self._pre_cfg = _pre_cfg_of(weakref.ref(self))
+        self._first_pre_cfg = _first_pre_cfg_of(weakref.ref(self))
         self._modifier = _modifier_of(weakref.ref(self))
-        self._is_own = False  # whether the evaluation that comes next is the denoiser's own
+        # Others evaluate in functions of theirs before the denoiser's own evaluation, and inside it.
+        self._modified = False
+        self._depth = 0
         self.passes: list[PassRecord] = []
 
     # ------------------------------------------------ Forge's hooks, in their order
@@ -110,7 +113,7 @@ class Generation:
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
-        self._is_own = False
+        self._modified, self._depth = False, 0
         self._infotext.sampling()
         if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
             reason = attempt(lambda: self._come_in(p, params.x))
@@ -121,17 +124,26 @@ class Generation:
             merged, self._merged = (self._merged.c, self._merged.uc), None
             params.denoiser.sampler.sampler_extra_args.update(cond=merged[0], uncond=merged[1])
             params.text_cond, params.text_uncond = webui.texts_at(merged, params.denoiser.step)
-        self._stand_last()
+        self._stand_in_place(webui.objects().unet)
 
     def conditions_modified(self) -> None:
         """The last conditioning modifier: what others evaluate in modifiers of theirs is over."""
-        self._is_own = True
+        self._modified = True
+
+    def before_others(self) -> None:
+        """The first pre-CFG function: what comes until the last one is inside this evaluation."""
+        self._depth += 1
 
     def before_guidance(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
         """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered."""
-        is_own, self._is_own = self._is_own, False
-        if self._pass is None or self._params is None:
+        is_own = self._modified and self._depth == 1
+        self._depth -= 1
+        if is_own:
+            self._modified = False
+        if self._params is None:
             return evaluation
+        if self._pass is None:
+            return self._with_merged_texts(evaluation, is_own)
         if isinstance(evaluation[-1].get(webui.WRAPPER), OneAnswer | LaterCalls):
             return evaluation  # of others, by the model that has composed
         p = self._params.denoiser.p
@@ -139,7 +151,7 @@ class Generation:
         answer = self._compose if is_own else self._answer_others
         reason = attempt(lambda: answers.append(answer(p, evaluation)))
         if reason is not None:
-            return self._evaluation_merged(p, evaluation, reason)
+            return self._evaluation_merged(p, evaluation, reason, is_own)
         if answers[0] is None:
             return evaluation
         model, cond, uncond, x, timestep, options = evaluation
@@ -177,6 +189,7 @@ class Generation:
             functions = unet.model_options.setdefault(option, [])
             if function not in functions:  # it is, where the clone is one of ours
                 functions.append(function)
+        self._stand_in_place(unet)
         begun.announce_memory(unet, x)
         objects.unet = unet
         give_text_encoders_back()
@@ -196,13 +209,13 @@ class Generation:
             and self._pre_cfg in functions
         )
 
-    def _stand_last(self) -> None:
-        """What other functions before the guidance do to conditions comes first; they may evaluate, too."""
+    def _stand_in_place(self, unet: Any) -> None:
+        """What others do to conditions before the guidance comes first; they may evaluate, too."""
         for option, function in self._functions():
-            functions = webui.objects().unet.model_options.get(option, [])
-            if function in functions and functions[-1] is not function:
+            functions = unet.model_options.get(option, [])
+            if function in functions:
                 functions.remove(function)
-                functions.append(function)
+                functions.insert(0 if function is self._first_pre_cfg else len(functions), function)
 
     def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
         if self._pass is None or self._pass.run is None:
@@ -251,22 +264,33 @@ class Generation:
                 functions.remove(function)
 
     def _functions(self) -> Sequence[tuple[str, Callable[..., Any]]]:
-        return ((webui.PRE_CFG, self._pre_cfg), (webui.MODIFIERS, self._modifier))
+        return (
+            (webui.PRE_CFG, self._first_pre_cfg),
+            (webui.PRE_CFG, self._pre_cfg),
+            (webui.MODIFIERS, self._modifier),
+        )
 
-    def _evaluation_merged(self, p: Any, evaluation: tuple[Any, ...], reason: str) -> tuple[Any, ...]:
+    def _evaluation_merged(
+        self, p: Any, evaluation: tuple[Any, ...], reason: str, is_own: bool
+    ) -> tuple[Any, ...]:
         """The evaluation at hand with all networks merged."""
+        self._go_on_merged(p, reason, _call(self._params))
+        self._load_merged(p, evaluation[3])
+        return self._with_merged_texts(evaluation, is_own)
+
+    def _with_merged_texts(self, evaluation: tuple[Any, ...], is_own: bool) -> tuple[Any, ...]:
+        """The evaluation with the texts that all networks see, where it does not have them yet."""
+        merged = self._merged
+        if merged is None:
+            return evaluation
         model, cond, uncond, x, timestep, options = evaluation
         denoiser = self._params.denoiser
-        self._go_on_merged(p, reason, _call(self._params))
-        self._load_merged(p, x)
-        if self._merged is not None:
-            merged, self._merged = self._merged, None
-            given, step = denoiser.sampler.sampler_extra_args, denoiser.step
-            cond = _retold(
-                cond, webui.conditions_at(given["cond"], step), webui.conditions_at(merged.c, step)
-            )
-            own = webui.unconditions_at(given["uncond"], step)
-            uncond = _retold(uncond, own, webui.unconditions_at(merged.uc, step))
+        given, step = denoiser.sampler.sampler_extra_args, denoiser.step
+        cond = _retold(cond, webui.conditions_at(given["cond"], step), webui.conditions_at(merged.c, step))
+        own = webui.unconditions_at(given["uncond"], step)
+        uncond = _retold(uncond, own, webui.unconditions_at(merged.uc, step))
+        if is_own:  # until then it is still to come
+            self._merged = None
             given.update(cond=merged.c, uncond=merged.uc)
         return model, cond, uncond, x, timestep, options
 
@@ -301,3 +325,15 @@ def _modifier_of(generation: weakref.ref[Generation]) -> webui.Modifier:
         return evaluation
 
     return conditions_modified
+
+
+def _first_pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:
+    """Likewise."""
+
+    def before_others(*evaluation: Any) -> Any:
+        found = generation()
+        if found is not None:
+            found.before_others()
+        return evaluation
+
+    return before_others

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.networks.delta import Delta, LowRank
@@ -14,19 +15,50 @@ from loratorio_ext.networks.delta import Delta, LowRank
 _LEFT = 1.5 * 1024**3
 
 
-def announce(unet: Any, x: Tensor, rows: int, networks: Sequence[Sequence[Delta]]) -> None:
-    """Ask for room for the networks' tensors and for model calls of so many rows.
+def announce(unet: Any, x: Tensor, rows: int, tensors: int) -> None:
+    """Ask for room for the networks' tensors, in bytes, and for model calls of so many rows.
 
     The rows ask for no more than what is left beside the UNet: to split a call into smaller ones is far
     cheaper than to move the UNet's weights in and out.
     """
-    tensors = sum(_bytes(delta) for deltas in networks for delta in deltas)
-    usual = unet.memory_required([2 * len(x), *x.shape[1:]])
-    more = unet.memory_required([rows, *x.shape[1:]]) - usual
+    required = webui.estimate_of_memory(unet)
+    usual = required([2 * len(x), *x.shape[1:]])
+    more = required([rows, *x.shape[1:]]) - usual
     room = webui.total_memory(unet) - unet.model_size() - tensors - usual - _LEFT
     unet.add_extra_preserved_memory_during_sampling(int(tensors + max(min(more, room), 0)))
 
 
-def _bytes(delta: Delta) -> int:
-    parts = (delta.down, delta.up, delta.mid) if isinstance(delta, LowRank) else (delta.weight, delta.bias)
-    return sum(part.numel() * part.element_size() for part in parts if part is not None)
+def tensors_at_once(networks: Sequence[int], rows: int, kept: int) -> int:
+    """Bytes of the networks that lie on the device at once.
+
+    Those of one call do, which has no more networks than rows; of the others as many as are kept.
+
+    Args:
+        networks: bytes of each network.
+        rows: of a model call.
+        kept: limit of what is kept between calls, in bytes.
+    """
+    largest = sorted(networks, reverse=True)
+    return sum(largest[:rows]) + min(sum(largest[rows:]), kept)
+
+
+def bytes_of(deltas: Mapping[str, Sequence[Delta]], model: nn.Module, width: int) -> int:
+    """Bytes of what a network adds to the layers of a model, with so many bytes a number."""
+    return width * sum(
+        _numbers(delta, model.get_submodule(name)) for name, found in deltas.items() for delta in found
+    )
+
+
+def _numbers(delta: Delta, layer: nn.Module) -> int:
+    if isinstance(delta, LowRank):
+        return sum(part.numel() for part in (delta.down, delta.up, delta.mid) if part is not None)
+    if delta.computed is not None:
+        return _weight_of(layer)
+    return sum(part.numel() for part in (delta.weight, delta.bias) if part is not None)
+
+
+def _weight_of(layer: Any) -> int:
+    """Numbers in a layer's weight; a linear layer's may be stored in fewer places (4 bit)."""
+    if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
+        return int(layer.in_features * layer.out_features)
+    return math.prod(layer.weight.shape)

@@ -26,6 +26,11 @@ class RowsOfRun:
         self._router = router
         self.table: Table = ()
 
+    @property
+    def calls(self) -> int:
+        """Number of model calls so far whose rows had networks of their own."""
+        return self._router.calls
+
     @contextmanager
     def routing(self, strengths: Table) -> Iterator[None]:
         """See ``run.RouterLike``."""

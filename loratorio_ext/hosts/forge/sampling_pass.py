@@ -14,11 +14,12 @@ from loratorio_ext.hosts.forge.composed_model import ComposedModel
 from loratorio_ext.hosts.forge.conditions import encode_with
 from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation
 from loratorio_ext.hosts.forge.layers import layers_of
-from loratorio_ext.hosts.forge.memory import announce
+from loratorio_ext.hosts.forge.memory import announce, bytes_of, tensors_at_once
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, with_texts
 from loratorio_ext.hosts.forge.wrappers import LaterCalls, hands_on
+from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork, problems_of_layers
 from loratorio_ext.hosts.webuis.progress import CostText
@@ -31,6 +32,8 @@ TEXTS_REPLACED = (
     "another extension has replaced the prompt's conditions, so the text encoder parts of the networks do "
     "not act"
 )
+
+FURTHER_CALLS = "another extension's own calls of the model could not be composed"
 
 
 class SamplingPass:
@@ -53,6 +56,7 @@ class SamplingPass:
         """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
         settings = replace(settings, batch_rows=options.rows_of(settings.batch_rows))
         self._settings = settings
+        self._options = options
         modules: dict[str, nn.Module] = {}
         fitting: dict[ComposedNetwork, LayersOfNetwork] = {}
         model = webui.objects().unet.model
@@ -64,6 +68,7 @@ class SamplingPass:
         self.networks = tuple(self._layers)
         self._cost = CostText(settings, len(self.networks))
         self._wrapper: tuple[webui.Wrapper, bool] | None = None
+        self._failed_later = False
         self.run: Run | None = None
         self.model = webui.model_identity()
         if not self.networks:
@@ -77,11 +82,12 @@ class SamplingPass:
 
     def announce_memory(self, unet: Any, x: Tensor) -> None:
         """Ask Forge's memory management for room, on the patcher that samples."""
-        deltas = [
-            [delta for found in one.deltas.values() for delta in found] for one in self._layers.values()
+        rows = self._settings.batch_rows or 2 * len(x) * (len(self.networks) + 1)
+        model = unet.model
+        networks = [
+            bytes_of(one.deltas, model, model.computation_dtype.itemsize) for one in self._layers.values()
         ]
-        limit = self._settings.batch_rows or 2 * len(x) * (len(self.networks) + 1)
-        announce(unet, x, limit, deltas)
+        announce(unet, x, rows, tensors_at_once(networks, rows, self._options.network_bytes))
 
     def compose(
         self, denoiser: Any, evaluation: tuple[Any, Any, Any, Tensor, Tensor, Mapping[str, Any]]
@@ -118,7 +124,8 @@ class SamplingPass:
             inside = {name: value for name, value in model_options.items() if name != webui.WRAPPER}
             asked = replace(asked, model_options=inside)
         prediction = self.run.step(asked)
-        later = self._later(self.run, prediction.again, texts, x, others)
+        again = None if self._failed_later else prediction.again
+        later = self._later(self.run, denoiser.p, again, texts, x, others)
         composed = asked.combined(prediction.cond)
         answer = OneAnswer(composed, prediction.uncond, (cond, uncond), x, timestep, later, around)
         return answer, unchanged
@@ -134,17 +141,23 @@ class SamplingPass:
             raise RuntimeError("no network fits the model, so none can act")
         _, cond, uncond, x, _, model_options = evaluation
         texts, _ = self._texts(denoiser, Texts(cond, uncond))
-        return self._later(self.run, None, texts, x, model_options.get(webui.WRAPPER))
+        return self._later(self.run, denoiser.p, None, texts, x, model_options.get(webui.WRAPPER))
 
     def _later(
         self,
         run: Run,
+        p: Any,
         again: Again | None,
         texts: Mapping[Source, Texts],
         x: Tensor,
         others: webui.Wrapper | None,
     ) -> LaterCalls:
-        return LaterCalls(ComposedModel(again, self._rows_of_run, run.strengths, texts, x.shape), others)
+        def failed(reason: str) -> None:
+            self._failed_later = True
+            say(p, f"{FURTHER_CALLS} ({reason}); from there on they get all networks merged")
+
+        composed = ComposedModel(again, self._rows_of_run, run.strengths, texts, x.shape, failed)
+        return LaterCalls(composed, others)
 
     def _hands_on(
         self,
@@ -185,9 +198,8 @@ class SamplingPass:
         found: dict[Source, Conditions] = {
             place: encode_with(store, p, networks, [self.networks[place]]) for place in changing
         }
-        acts_merged = self._settings.start > 0 or self._settings.end < 1
         if len(self.networks) == 1 and changing:
             found["merged"] = found[0]
-        elif acts_merged and changing:
+        elif changing:  # outside the window, and for calls of others
             found["merged"] = encode_with(store, p, networks, self.networks)
         return found

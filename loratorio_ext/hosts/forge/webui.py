@@ -227,15 +227,39 @@ def looks_across_rows(model_options: Mapping[str, Any]) -> bool:
     """Whether functions of others may look from one row of a call to another, or remember rows.
 
     Those that take the place of self-attention do (StyleAlign, SAG, ControlNet's reference), and those around
-    blocks may (backend/patcher/unet.py).
+    blocks and norms may (backend/patcher/unet.py).
     """
     options = model_options.get("transformer_options", {})
-    return bool(options.get("patches_replace", {}).get("attn1") or options.get("block_modifiers"))
+    around = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
+    return bool(options.get("patches_replace", {}).get("attn1")) or any(options.get(name) for name in around)
+
+
+def looks_at_images(model_options: Mapping[str, Any]) -> bool:
+    """Whether functions of others may bring something for each image of a batch, repeated over a chunk."""
+    options = model_options.get("transformer_options", {})
+    return bool(options.get("patches") or options.get("patches_replace"))
+
+
+def weighs_images(control: Any) -> bool:
+    """Whether a ControlNet, or one before it, has a weight for each image of a batch, and no more rows."""
+    while control is not None:
+        if getattr(control, "advanced_frame_weighting", None) is not None:
+            return True
+        control = getattr(control, "previous_controlnet", None)
+    return False
 
 
 def free_memory(x: Tensor) -> float:
     """Bytes that are free where ``x`` is."""
     return float(memory_management.get_free_memory(x.device))
+
+
+def estimate_of_memory(unet: Any) -> Callable[[Sequence[int]], float]:
+    """Shape of a call's input → bytes that it takes (backend/sampling/sampling_function.py)."""
+    estimate: Callable[[Sequence[int]], float] = unet.model_options.get(
+        "memory_peak_estimation_modifier", unet.memory_required
+    )
+    return estimate
 
 
 def total_memory(unet: Any) -> float:

@@ -9,6 +9,7 @@ class KModel(torch.nn.Module):
         self.diffusion_model = model
         self.calls = []
         self.fail_at = None
+        self.computation_dtype = torch.float32
 
     def apply_model(
         self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kw
