@@ -104,8 +104,6 @@ def test_calls_are_those_of_the_model(
     running: Any, batched: bool, padded: bool, prompt: str, early: float
 ) -> None:
     """The WebUI's own calls for the base among them, however its options part them."""
-    if running.name == "forge":
-        pytest.skip("Forge parts a call further by itself, where texts or memory ask for it")
     running.opts.batch_cond_uncond, running.opts.pad_cond_uncond = batched, padded
     running.opts.skip_early_cond = early
     with watched(running) as done:

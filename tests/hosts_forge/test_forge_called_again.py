@@ -111,6 +111,23 @@ def reference(unet: Any) -> None:
     unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
 
 
+def reference_inside(unet: Any) -> None:
+    """The same from a function before the guidance."""
+    inner = sys.modules["backend.sampling.sampling_function"].sampling_function_inner
+    working: list[bool] = []
+
+    def function(*evaluation: Any) -> Any:
+        model, cond, uncond, x, t, options = evaluation
+        if not working:
+            working.append(True)
+            seen = inner(model, x.flip(2), t, uncond, cond, 1, options, 0)[0]
+            working.clear()
+            x = x + 0.1 * seen
+        return model, cond, uncond, x, t, options
+
+    unet.model_options.setdefault("sampler_pre_cfg_function", []).append(function)
+
+
 def late_wrapper(unet: Any) -> None:
     """Hands calls on as they are at first, and later another latent."""
 
@@ -122,7 +139,7 @@ def late_wrapper(unet: Any) -> None:
 
 
 SEVERAL = ["a cat AND a dog :0.4 <lora:te:1> <lora:lin:1>", "a red dog AND a cat"]
-CHANGES = (wrapper, tiles, late_wrapper, perturbed, blurred, a_part_again, reference)
+CHANGES = (wrapper, tiles, late_wrapper, perturbed, blurred, a_part_again, reference, reference_inside)
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, BATCH])
@@ -199,9 +216,11 @@ def test_a_text_of_its_own_is_answered_as_the_unconditional(
     assert seen and all(close(got, base) for got, base in seen)
 
 
+@pytest.mark.parametrize("before", [reference, reference_inside])
 def test_what_others_evaluate_before_is_no_step(
-    webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, before: Any
 ) -> None:
+    """Neither before the conditions are there, nor in a function before the guidance."""
     steps: list[int] = []
     original = Run.step
 
@@ -211,10 +230,81 @@ def test_what_others_evaluate_before_is_no_step(
 
     monkeypatch.setattr(Run, "step", watched)
     p = webui.processing.StableDiffusionProcessingTxt2Img(
-        PROMPT, scripts=[extensions.Other(reference), webui.script.LoRAtorio()], script_args=[{}]
+        PROMPT, scripts=[extensions.Other(before), webui.script.LoRAtorio()], script_args=[{}]
     )
     webui.processing.process_images(p)
     assert steps == list(range(p.steps))
+
+
+@pytest.mark.parametrize(
+    ("asking", "name", "width"),
+    [(a_part_again, "calc_cond_uncond_batch", 4), (reference, "sampling_function_inner", 8)],
+)
+def test_where_no_weights_are_all_networks_act_merged(
+    webui: SimpleNamespace,
+    extensions: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Any,
+    name: str,
+    width: int,
+) -> None:
+    """With their text encoder parts: what is evaluated then is what Forge itself would get."""
+    module = sys.modules["backend.sampling.sampling_function"]
+    original = getattr(module, name)
+    seen: list[torch.Tensor] = []
+
+    def watched(*evaluation: Any) -> Any:
+        found = original(*evaluation)
+        if found[0].shape[-1] == width:
+            seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(module, name, watched)
+    first = []
+    for ours in ([webui.script.LoRAtorio()], []):
+        seen.clear()
+        p = webui.processing.StableDiffusionProcessingTxt2Img(
+            "a cat <lora:te:1> <lora:lin:1>", scripts=[extensions.Other(asking), *ours], script_args=[{}]
+        )
+        webui.processing.process_images(p)
+        first.append(seen[0])
+    assert close(*first)
+
+
+@pytest.mark.parametrize("failing", [torch.cuda.OutOfMemoryError("no"), ValueError("no")])
+def test_a_further_call_that_fails_gets_all_networks_merged(
+    webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, failing: Exception
+) -> None:
+    model = webui.shared.sd_model.k_model
+    original = model.apply_model
+    calls: list[str] = []
+
+    def apply_model(x: Any, t: Any, **c: Any) -> Any:
+        calls.append("model")
+        if calls.count("model") == 2 and "again" in calls:
+            raise failing
+        return original(x, t, **c)
+
+    def asking(unet: Any) -> None:
+        def function(a: Any) -> Any:
+            calls[:] = ["again"]
+            rest = (a["input"], a["sigma"], a["model_options"])
+            again, _ = evaluate(a["model"], a["cond"], None, *rest)
+            assert again.isfinite().all()
+            calls.clear()
+            return a["denoised"]
+
+        add_after_guidance(unet, function)
+
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        "a cat <lora:te:1> <lora:lin:1>",
+        scripts=[extensions.Other(asking), webui.script.LoRAtorio()],
+        script_args=[{}],
+    )
+    webui.processing.process_images(p)
+    assert [text for text in p.comments if "from there on they get all networks merged" in text]
+    assert not [text for text in p.comments if "composing failed" in text]
 
 
 def test_a_wrapper_sees_what_was_composed(webui: SimpleNamespace, extensions: SimpleNamespace) -> None:
@@ -247,7 +337,13 @@ def test_a_wrapper_sees_what_was_composed(webui: SimpleNamespace, extensions: Si
 
 
 @pytest.mark.parametrize(
-    "patch", [("patches_replace", {"attn1": {("middle", 0): len}}), ("block_modifiers", [len])]
+    "patch",
+    [
+        ("patches_replace", {"attn1": {("middle", 0): len}}),
+        ("block_modifiers", [len]),
+        ("block_inner_modifiers", [len]),
+        ("group_norm_wrapper", len),
+    ],
 )
 def test_functions_that_look_across_rows_see_the_usual_ones(
     webui: SimpleNamespace, extensions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, patch: Any

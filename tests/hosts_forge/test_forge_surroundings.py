@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -164,6 +165,46 @@ def test_memory_is_announced(webui: SimpleNamespace, extensions: SimpleNamespace
     model = webui.shared.sd_model.k_model
     rows = model.memory_required([4, 4, 8, 8]) - model.memory_required([2, 4, 8, 8])
     assert rows <= announced[0] < rows + 1e6
+
+
+@pytest.mark.parametrize("kind", ["lin", "loha", "dora", "full"])
+def test_the_networks_are_announced_whatever_their_kind(
+    webui: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Low-rank ones with their parts, others as large as the layers' weights."""
+    memory = sys.modules["loratorio_ext.hosts.forge.memory"]
+    announced: list[int] = []
+    original = memory.announce
+
+    def announce(unet: Any, x: Any, rows: int, tensors: int) -> None:
+        announced.append(tensors)
+        original(unet, x, rows, tensors)
+
+    monkeypatch.setattr(sys.modules["loratorio_ext.hosts.forge.sampling_pass"], "announce", announce)
+    p = webui.processing.StableDiffusionProcessingTxt2Img(
+        f"a cat <lora:{kind}:1>", scripts=[webui.script.LoRAtorio()], script_args=[{}]
+    )
+    webui.processing.process_images(p)
+    weights = sum(
+        module.weight.numel()
+        for name, module in webui.shared.sd_model.k_model.named_modules()
+        if "attentions" in name and getattr(module, "weight", torch.ones(1)).dim() == 2
+    )
+    if kind == "lin":
+        assert 0 < announced[0] < 4 * weights
+    else:
+        assert 4 * weights <= announced[0] < 4.5 * weights
+
+
+def test_a_pool_is_announced_as_far_as_it_lies_there(webui: SimpleNamespace) -> None:
+    tensors_at_once = sys.modules["loratorio_ext.hosts.forge.memory"].tensors_at_once
+    random = Random(0)
+    for _ in range(200):
+        networks = [random.randint(1, 100) for _ in range(random.randint(1, 40))]
+        rows, kept = random.randint(1, 20), random.randint(0, 500)
+        at_once = tensors_at_once(networks, rows, kept)
+        assert max(networks) <= at_once <= min(sum(networks), rows * max(networks) + kept)
+        assert rows < len(networks) or at_once == sum(networks)
 
 
 def test_quantised_weights_are_read_and_left_alone(webui: SimpleNamespace, draw: Any) -> None:

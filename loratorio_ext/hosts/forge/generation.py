@@ -262,6 +262,8 @@ class Generation:
             functions = unet.model_options.get(option, [])
             if function in functions:
                 functions.remove(function)
+                if not functions:
+                    del unet.model_options[option]
 
     def _functions(self) -> Sequence[tuple[str, Callable[..., Any]]]:
         return (
