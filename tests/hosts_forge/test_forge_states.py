@@ -127,7 +127,8 @@ def test_nothing_of_ours_acts_in_the_objects_at_work(webui: SimpleNamespace, dra
     draw(PROMPT, {"recenter": 0.5})
     model = webui.shared.sd_model
     assert model.forge_objects.clip is model.forge_objects_after_applying_lora.clip
-    assert not model.forge_objects.unet.model_options["sampler_pre_cfg_function"]
+    left = model.forge_objects.unet.model_options
+    assert left == model.forge_objects_after_applying_lora.unet.model_options
     draw("a cat")
     assert model.forge_objects.unet is model.forge_objects_after_applying_lora.unet
 

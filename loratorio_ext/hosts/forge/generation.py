@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.answer import OneAnswer
 from loratorio_ext.hosts.forge.conditions import encode_with, text_key
+from loratorio_ext.hosts.forge.hooks import Evaluation, Hooks
 from loratorio_ext.hosts.forge.networks import (
     ComposedNetwork,
     clip_of,
@@ -59,12 +59,7 @@ class Generation:
         self._merged: Conditions | None = None
         self._infotext = Infotext(settings)
         self._none = False
-        self._pre_cfg = _pre_cfg_of(weakref.ref(self))
-        self._first_pre_cfg = _first_pre_cfg_of(weakref.ref(self))
-        self._modifier = _modifier_of(weakref.ref(self))
-        # Others evaluate in functions of theirs before the denoiser's own evaluation, and inside it.
-        self._modified = False
-        self._depth = 0
+        self._hooks = Hooks(self.before_guidance)
         self.passes: list[PassRecord] = []
 
     # ------------------------------------------------ Forge's hooks, in their order
@@ -113,7 +108,7 @@ class Generation:
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
-        self._modified, self._depth = False, 0
+        self._hooks.begin()
         self._infotext.sampling()
         if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
             reason = attempt(lambda: self._come_in(p, params.x))
@@ -124,22 +119,15 @@ class Generation:
             merged, self._merged = (self._merged.c, self._merged.uc), None
             params.denoiser.sampler.sampler_extra_args.update(cond=merged[0], uncond=merged[1])
             params.text_cond, params.text_uncond = webui.texts_at(merged, params.denoiser.step)
-        self._stand_in_place(webui.objects().unet)
+        self._hooks.stand_in_place(webui.objects().unet)
 
-    def conditions_modified(self) -> None:
-        """The last conditioning modifier: what others evaluate in modifiers of theirs is over."""
-        self._modified = True
+    def before_guidance(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
+        """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered.
 
-    def before_others(self) -> None:
-        """The first pre-CFG function: what comes until the last one is inside this evaluation."""
-        self._depth += 1
-
-    def before_guidance(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered."""
-        is_own = self._modified and self._depth == 1
-        self._depth -= 1
-        if is_own:
-            self._modified = False
+        Args:
+            evaluation: (model, cond, uncond, x, sigma, model_options).
+            is_own: whether it is the denoiser's own, and not one that another extension makes before.
+        """
         if self._params is None:
             return evaluation
         if self._pass is None:
@@ -171,7 +159,7 @@ class Generation:
             for warning in one.report.warnings:
                 say(p, warning)
         self._pass = self._params = None
-        self._take_out(webui.objects().unet)
+        self._hooks.take_out(webui.objects().unet)
         webui.say_while_working(None)
 
     # ------------------------------------------------ what they need
@@ -185,11 +173,7 @@ class Generation:
             raise ValueError("no network fits this model")
         objects = webui.objects()
         unet = unet_without(objects.unet, self._networks)
-        for option, function in self._functions():
-            functions = unet.model_options.setdefault(option, [])
-            if function not in functions:  # it is, where the clone is one of ours
-                functions.append(function)
-        self._stand_in_place(unet)
+        self._hooks.put_into(unet)
         begun.announce_memory(unet, x)
         objects.unet = unet
         give_text_encoders_back()
@@ -202,22 +186,13 @@ class Generation:
         webui.load_for_sampling(webui.objects().unet, x)
 
     def _is_in_place(self) -> bool:
-        functions = webui.objects().unet.model_options.get(webui.PRE_CFG, ())
         return (
             self._pass is not None
             and self._pass.model == webui.model_identity()
-            and self._pre_cfg in functions
+            and self._hooks.are_in(webui.objects().unet)
         )
 
-    def _stand_in_place(self, unet: Any) -> None:
-        """What others do to conditions before the guidance comes first; they may evaluate, too."""
-        for option, function in self._functions():
-            functions = unet.model_options.get(option, [])
-            if function in functions:
-                functions.remove(function)
-                functions.insert(0 if function is self._first_pre_cfg else len(functions), function)
-
-    def _compose(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
+    def _compose(self, p: Any, evaluation: Evaluation) -> Any:
         if self._pass is None or self._pass.run is None:
             raise RuntimeError("no pass has begun")
         report = self._pass.run.report
@@ -229,7 +204,7 @@ class Generation:
         self._infotext.composed()
         return answer
 
-    def _answer_others(self, p: Any, evaluation: tuple[Any, ...]) -> Any:
+    def _answer_others(self, p: Any, evaluation: Evaluation) -> Any:
         """An evaluation that another extension makes before the denoiser's own."""
         if self._pass is None:
             raise RuntimeError("no pass has begun")
@@ -244,7 +219,7 @@ class Generation:
         self._infotext.stopped(p, when)
         objects = webui.objects()
         unet = unet_with_all(objects.unet)
-        self._take_out(unet)
+        self._hooks.take_out(unet)
         objects.unet = unet
         in_prompt = [one for one in networks if one.in_prompt]
         self._merged = encode_with(self._store, p, networks, in_prompt)
@@ -256,31 +231,13 @@ class Generation:
         if reason is not None:
             say(p, f"and the merged model could not be loaded ({reason}), so the networks may not act at all")
 
-    def _take_out(self, unet: Any) -> None:
-        """Our functions off a UNet of ours."""
-        for option, function in self._functions():
-            functions = unet.model_options.get(option, [])
-            if function in functions:
-                functions.remove(function)
-                if not functions:
-                    del unet.model_options[option]
-
-    def _functions(self) -> Sequence[tuple[str, Callable[..., Any]]]:
-        return (
-            (webui.PRE_CFG, self._first_pre_cfg),
-            (webui.PRE_CFG, self._pre_cfg),
-            (webui.MODIFIERS, self._modifier),
-        )
-
-    def _evaluation_merged(
-        self, p: Any, evaluation: tuple[Any, ...], reason: str, is_own: bool
-    ) -> tuple[Any, ...]:
+    def _evaluation_merged(self, p: Any, evaluation: Evaluation, reason: str, is_own: bool) -> Evaluation:
         """The evaluation at hand with all networks merged."""
         self._go_on_merged(p, reason, _call(self._params))
         self._load_merged(p, evaluation[3])
         return self._with_merged_texts(evaluation, is_own)
 
-    def _with_merged_texts(self, evaluation: tuple[Any, ...], is_own: bool) -> tuple[Any, ...]:
+    def _with_merged_texts(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
         """The evaluation with the texts that all networks see, where it does not have them yet."""
         merged = self._merged
         if merged is None:
@@ -305,37 +262,3 @@ def _retold(parts: Parts | None, own: Parts | None, texts: Parts | None) -> Part
 
 def _call(params: Any) -> str:
     return f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
-
-
-def _pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:
-    """A plain function, since Forge copies patchers deeply; without its generation it does nothing."""
-
-    def before_guidance(*evaluation: Any) -> Any:
-        found = generation()
-        return evaluation if found is None else found.before_guidance(evaluation)
-
-    return before_guidance
-
-
-def _modifier_of(generation: weakref.ref[Generation]) -> webui.Modifier:
-    """Likewise."""
-
-    def conditions_modified(*evaluation: Any) -> Any:
-        found = generation()
-        if found is not None:
-            found.conditions_modified()
-        return evaluation
-
-    return conditions_modified
-
-
-def _first_pre_cfg_of(generation: weakref.ref[Generation]) -> webui.PreCfg:
-    """Likewise."""
-
-    def before_others(*evaluation: Any) -> Any:
-        found = generation()
-        if found is not None:
-            found.before_others()
-        return evaluation
-
-    return before_others

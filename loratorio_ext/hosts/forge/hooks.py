@@ -1,0 +1,95 @@
+"""Our functions around an evaluation of Forge's, and which evaluation is the denoiser's own."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from loratorio_ext.hosts.forge import webui
+
+Evaluation = tuple[Any, ...]
+"""(model, cond, uncond, x, sigma, model_options)."""
+
+BeforeGuidance = Callable[[Evaluation, bool], Evaluation]
+"""(an evaluation, whether it is the denoiser's own) → the evaluation that Forge makes."""
+
+
+class Hooks:
+    """Puts three plain functions into a UNet's options: Forge copies those deeply, functions stay the same.
+
+    Other extensions evaluate in functions of theirs, too: in conditioning modifiers, and in pre-CFG functions
+    (modules and order: sampling_function.py, sampling_function and sampling_function_inner). The denoiser's
+    own evaluation is the one that comes after the last modifier and is inside no other.
+    """
+
+    def __init__(self, before_guidance: BeforeGuidance) -> None:
+        """``before_guidance``: a bound method; when its object has gone, the functions do nothing."""
+        self._before_guidance = weakref.WeakMethod(before_guidance)
+        self._modified = False
+        self._depth = 0
+        self._functions: Sequence[tuple[str, Callable[..., Any]]] = (
+            (webui.PRE_CFG, _plain(self._open)),
+            (webui.PRE_CFG, _plain(self._close)),
+            (webui.MODIFIERS, _plain(self._conditions_modified)),
+        )
+
+    def put_into(self, unet: Any) -> None:
+        """Into the options of a clone, once: a clone of one of ours has them already."""
+        for option, function in self._functions:
+            functions = unet.model_options.setdefault(option, [])
+            if function not in functions:
+                functions.append(function)
+        self.stand_in_place(unet)
+
+    def take_out(self, unet: Any) -> None:
+        """Off the options of a UNet, as if they had not been there."""
+        for option, function in self._functions:
+            functions = unet.model_options.get(option, [])
+            if function in functions:
+                functions.remove(function)
+                if not functions:
+                    del unet.model_options[option]
+
+    def are_in(self, unet: Any) -> bool:
+        """Whether a UNet has them."""
+        return all(function in unet.model_options.get(option, ()) for option, function in self._functions)
+
+    def stand_in_place(self, unet: Any) -> None:
+        """First and last of all: what others do to conditions comes before us, and they may evaluate, too."""
+        (_, first), *_ = self._functions
+        for option, function in self._functions:
+            functions = unet.model_options.get(option, [])
+            if function in functions:
+                functions.remove(function)
+                functions.insert(0 if function is first else len(functions), function)
+
+    def begin(self) -> None:
+        """The denoiser is about to evaluate."""
+        self._modified, self._depth = False, 0
+
+    def _conditions_modified(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The last modifier: what others evaluate in modifiers of theirs is over."""
+        self._modified = True
+        return evaluation
+
+    def _open(self, evaluation: Evaluation) -> Evaluation:
+        """The first pre-CFG function: what comes until the last one is inside this evaluation."""
+        self._depth += 1
+        return evaluation
+
+    def _close(self, evaluation: Evaluation) -> Evaluation:
+        """The last one."""
+        is_own = self._modified and self._depth == 1
+        self._depth -= 1
+        if is_own:
+            self._modified = False
+        before_guidance = self._before_guidance()
+        return evaluation if before_guidance is None else before_guidance(evaluation, is_own)
+
+
+def _plain(method: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    def function(*evaluation: Any) -> tuple[Any, ...]:
+        return method(evaluation)
+
+    return function
