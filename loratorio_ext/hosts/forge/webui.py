@@ -42,12 +42,6 @@ Area = tuple[int, int, int, int]
 Patches = Mapping[str, Sequence[Sequence[Any]]]
 """Name of a parameter → [strength, patch, strength of the model, offset, function] of each patch."""
 
-PreCfg = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any, Any]]
-"""(model, cond, uncond, x, sigma, model_options) → the same six, before an evaluation."""
-
-Modifier = Callable[..., tuple[Any, ...]]
-"""(model, x, sigma, uncond, cond, cfg scale, model_options, seed) → the same eight."""
-
 Wrapper = Callable[[Callable[..., Tensor], Mapping[str, Any]], Tensor]
 """(apply_model, call with input, timestep, c and cond_or_uncond) → denoised rows."""
 
