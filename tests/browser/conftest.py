@@ -161,13 +161,32 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.wait_for_selector("#txt2img_prompt textarea")
-        page.wait_for_timeout(500)  # gradio draws some parts a second time
+        settled(page)
         return page
 
     yield open_one
     for context in contexts:
         context.close()
     assert errors == []
+
+
+def settled(page: Any, quiet: int = 500) -> None:
+    """Wait until nothing has changed for so many milliseconds: gradio draws some parts a second time."""
+    page.evaluate(
+        """(quiet) => new Promise((done) => {
+            let timer = setTimeout(finish, quiet);
+            const watch = new MutationObserver(() => {
+                clearTimeout(timer);
+                timer = setTimeout(finish, quiet);
+            });
+            function finish() {
+                watch.disconnect();
+                done();
+            }
+            watch.observe(document.body, { childList: true, subtree: true });
+        })""",
+        quiet,
+    )
 
 
 def repeated_ids(page: Any) -> list[str]:

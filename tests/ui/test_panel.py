@@ -214,14 +214,27 @@ def test_own_presets_are_saved_and_deleted_and_wrong_names_are_said(server: Serv
     _, blocks = built(server)
     save, _ = answer_to(blocks, "txt2img_save_preset", "click")
     delete, _ = answer_to(blocks, "txt2img_delete_preset", "click")
-    chosen, said = save(" Mine ", *values(gain=0.9))
-    assert "Mine" in chosen["choices"] and chosen["value"] == "Mine"
+    said, chosen, names = save(" Mine ", list(OURS), *values(gain=0.9))
+    assert names == chosen["choices"] == [*OURS, "Mine"] and chosen["value"] == "Mine"
     assert "Saved as Mine" in said["value"]
-    assert "built-in" in save("Balanced", *values())[1]["value"]
-    assert "1 to 60 characters" in save("", *values())[1]["value"]
-    assert "&lt;b&gt;" in delete("<b>", *values())[1]["value"]
-    chosen, said = delete("Mine", *values(gain=0.9))
-    assert "Mine" not in chosen["choices"] and chosen["value"] is None
+    assert "built-in" in save("Balanced", names, *values())[0]["value"]
+    assert "1 to 60 characters" in save("", names, *values())[0]["value"]
+    assert "&lt;b&gt;" in delete("<b>", names, *values())[0]["value"]
+    said, chosen, names = delete("Mine", names, *values(gain=0.9))
+    assert names == chosen["choices"] == list(OURS) and chosen["value"] is None
+
+
+def test_the_list_gets_its_names_only_when_they_are_others(server: Server) -> None:
+    _, blocks = built(server)
+    answer, changed = answer_to(blocks, "txt2img_estimate", "click")
+    place = changed.index("txt2img_preset")
+    around = ("a cat", 20)
+    first = answer(list(OURS), *around, *values())
+    assert "choices" not in first[place] and first[place + 1] == list(OURS)
+    server.presets.save("Of another page", Settings(gain=0.9))
+    second = answer(first[place + 1], *around, *values())
+    assert second[place]["choices"] == [*OURS, "Of another page"]
+    assert "choices" not in answer(second[place + 1], *around, *values())[place]
 
 
 def test_the_picker_writes_the_pool_and_follows_it(server: Server) -> None:

@@ -81,9 +81,9 @@ def build_panel(
         with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
             own = OwnPresets(server, elem_id, words)
     ordered = [controls[one.name] for one in SETTINGS]
-    cost.connect(server, around, ordered, presets.name, picker)
+    cost.connect(server, around, ordered, presets, picker)
     presets.connect(server, ordered)
     picker.connect(server, controls[_POOL])
-    own.connect(server, ordered, presets.name)
+    own.connect(server, ordered, presets)
     fields = [(control, FromInfotext(one)) for one, control in zip(SETTINGS, ordered, strict=True)]
     return Panel(ordered, fields)

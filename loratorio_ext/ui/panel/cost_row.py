@@ -13,8 +13,9 @@ from loratorio_ext.settings import SETTINGS
 from loratorio_ext.ui.overtaking import answers_overtake
 from loratorio_ext.ui.panel.around import Around
 from loratorio_ext.ui.panel.controls import html_block, html_with_id
-from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
+from loratorio_ext.ui.panel.cost import cost_of, count_of_pool
 from loratorio_ext.ui.panel.pool_picker import PoolPicker
+from loratorio_ext.ui.panel.preset_row import PresetRow
 
 BUTTON_CLASS = "loratorio-estimate"
 """By this ``javascript/loratorio.js`` finds the button, which it presses while the user types."""
@@ -41,7 +42,12 @@ class CostRow:
             )
 
     def connect(
-        self, server: Server, around: Around, controls: Sequence[Any], preset: Any, picker: PoolPicker
+        self,
+        server: Server,
+        around: Around,
+        controls: Sequence[Any],
+        presets: PresetRow,
+        picker: PoolPicker,
     ) -> None:
         """Keep the line, the preset's name and the pool's count current.
 
@@ -49,21 +55,21 @@ class CostRow:
             server: asked anew.
             around: components around the panel.
             controls: the panel's, in the order of the settings.
-            preset: the drop-down list of presets.
+            presets: the list of presets.
             picker: shows the number of the pool's networks.
         """
         places = len(around.inputs)
 
-        def answer(*values: object) -> list[Any]:
+        def answer(listed: object, *values: object) -> list[Any]:
             own = values[places:]
-            names = list(server.presets.all())
             return [
                 gr.update(value=html_with_id(cost_of(server, around, values), self._id)),
-                gr.update(choices=names, value=preset_of(server, own)),
                 picker.counted(count_of_pool(server, own[_PLACE_OF_POOL])),
+                *presets.following(server, listed, own),
             ]
 
-        inputs, outputs = [*around.inputs, *controls], [self._line, preset, picker.count]
+        inputs = [presets.listed, *around.inputs, *controls]
+        outputs = [self._line, picker.count, *presets.parts]
         self._button.click(answer, inputs, outputs, queue=False, show_progress="hidden")
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in around.inputs if one is not around.prompt]

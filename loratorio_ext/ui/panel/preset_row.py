@@ -21,11 +21,13 @@ class PresetRow:
 
     Attributes:
         name: the list; it names the preset whose values the controls have, if there is one.
+        listed: the names that the list has on this page, kept by gradio for each page by itself.
     """
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
         names = list(server.presets.all())
+        self.listed = gr.State(names)
         self.name = not_kept(
             gr.Dropdown(
                 choices=names,
@@ -40,6 +42,24 @@ class PresetRow:
                 elem_id=elem_id("preset"),
             )
         )
+
+    @property
+    def parts(self) -> list[Any]:
+        """What `following` updates."""
+        return [self.name, self.listed]
+
+    def following(self, server: Server, listed: object, values: Sequence[object]) -> list[Any]:
+        """Updates of ``parts``.
+
+        Args:
+            server: asked anew; another page may have saved a preset.
+            listed: the value of the attribute of this name.
+            values: of the panel's controls, in the order of the settings.
+        """
+        names = list(server.presets.all())
+        # gradio 4 leaves only the chosen name in a list that gets names while it is open.
+        choices = {} if names == listed else {"choices": names}
+        return [gr.update(value=preset_of(server, values), **choices), names]
 
     def connect(self, server: Server, controls: Sequence[Any]) -> None:
         """``controls``: the panel's, in the order of the settings."""
@@ -95,40 +115,36 @@ class OwnPresets:
         self._id = elem_id("preset_said")
         self._said = html_block("", self._id)
 
-    def connect(self, server: Server, controls: Sequence[Any], chosen: Any) -> None:
-        """``controls``: the panel's; ``chosen``: the drop-down list of presets."""
+    def connect(self, server: Server, controls: Sequence[Any], presets: PresetRow) -> None:
+        """``controls``: the panel's; ``presets``: the list that follows."""
 
-        def save(name: object, *values: object) -> list[Any]:
+        def save(name: object, listed: object, *values: object) -> list[Any]:
             def action() -> str:
                 server.presets.save(str(name or ""), settings_of(values))
                 return server.words()("Saved as {name}.", name=str(name).strip())
 
-            return self._answer(server, action, values)
+            return [*self._said_of(server, action), *presets.following(server, listed, values)]
 
-        def delete(name: object, *values: object) -> list[Any]:
+        def delete(name: object, listed: object, *values: object) -> list[Any]:
             def action() -> str:
                 server.presets.delete(str(name or "").strip())
                 return server.words()("{name} is deleted.", name=str(name).strip())
 
-            return self._answer(server, action, values)
+            return [*self._said_of(server, action), *presets.following(server, listed, values)]
 
-        inputs, outputs = [self._name, *controls], [chosen, self._said]
+        inputs, outputs = [self._name, presets.listed, *controls], [self._said, *presets.parts]
         self._save.click(save, inputs, outputs, queue=False, show_progress="hidden")
         self._delete.click(delete, inputs, outputs, queue=False, show_progress="hidden")
 
-    def _answer(self, server: Server, action: Callable[[], str], values: Sequence[object]) -> list[Any]:
-        """Updates of the drop-down list and of what is said below the buttons."""
+    def _said_of(self, server: Server, action: Callable[[], str]) -> list[Any]:
+        """Do it; the update of what is said below the buttons."""
         try:
             said = action()
         except ValueError as error:
             said = str(error)
         except OSError:
             said = server.words()("The file of presets cannot be written; look at the folder's permissions.")
-        names = list(server.presets.all())
-        return [
-            gr.update(choices=names, value=preset_of(server, values)),
-            gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id)),
-        ]
+        return [gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id))]
 
 
 def _settings_and(controls: Sequence[Any]) -> list[tuple[Any, Any]]:
