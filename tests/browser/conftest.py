@@ -173,8 +173,9 @@ def open_page(browser: Any) -> Iterator[Open]:
 def settled(page: Any, quiet: int = 500) -> None:
     """Wait until nothing has changed for so many milliseconds: gradio draws some parts a second time."""
     page.evaluate(
-        """(quiet) => new Promise((done) => {
+        """([quiet, longest]) => new Promise((done) => {
             let timer = setTimeout(finish, quiet);
+            setTimeout(finish, longest);
             const watch = new MutationObserver(() => {
                 clearTimeout(timer);
                 timer = setTimeout(finish, quiet);
@@ -185,7 +186,7 @@ def settled(page: Any, quiet: int = 500) -> None:
             }
             watch.observe(document.body, { childList: true, subtree: true });
         })""",
-        quiet,
+        [quiet, WAIT],
     )
 
 
