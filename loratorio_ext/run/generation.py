@@ -133,7 +133,7 @@ class Run:
         return self._strengths.of(source)
 
     def finish(self) -> None:
-        """Say that the sampler is done, for samplers that end before the evaluation ``total - 1``."""
+        """Say that the sampler is done: some end before the evaluation ``total - 1`` (DDIM, Heun)."""
         self.report.finished = True
 
     def _plan(self, evaluation: Evaluation, layout: Layout) -> StepPlan:

@@ -78,6 +78,11 @@ class Report:
         """Add a completed step; ``finite``: whether its prediction is, one bool on the device."""
         self._records.append(StepRecord(counts, self.composed, finite, observed))
 
+    def settle(self) -> None:
+        """Wait for the device, so that nothing of the steps so far stays there."""
+        for record in self._records:
+            _ = record.settled
+
     @property
     def steps(self) -> tuple[StepReport, ...]:
         """The completed steps."""

@@ -45,6 +45,29 @@ def test_two_batches_of_two(running: Any) -> None:
     assert record.run.passes[0].report.composed == ("te", "lin")
 
 
+def test_samplers_that_end_before_the_last_evaluation_are_done(running: Any) -> None:
+    """DDIM, Heun and others take fewer than they say."""
+    running.before_call(lambda params: setattr(params.denoiser, "total_steps", 6))
+    running.draw(PROMPT, {}, hr_prompts=["a dog <lora:lin:1>"])
+    assert [one.report.finished for one in newest(running).run.passes] == [True, True]
+    running.draw(PROMPT, {"start": 0.9})
+    assert any("at all 4 evaluations" in text for text in newest(running).run.comments)
+
+
+def test_nothing_of_a_batch_stays_on_the_device(running: Any) -> None:
+    unread = sys.modules["loratorio_ext.run.step_report"]._Unread
+    left: list[int] = []
+
+    def look(params: Any) -> None:
+        if params.denoiser.step == 0:
+            left.append(sum(isinstance(one, unread) for one in gc.get_objects()))
+
+    running.before_call(look)
+    running.draw([PROMPT] * 3, {}, n_iter=3)
+    running.draw(PROMPT, {}, hr_prompts=[PROMPT])
+    assert left == [0] * 5
+
+
 def test_masks_and_pictures_of_others_are_no_pictures_of_the_run(running: Any) -> None:
     running.opts.return_mask = running.opts.return_mask_composite = True
     _, p = running.draw([PROMPT] * 2, {}, mask_for_overlay=Image.new("RGB", (3, 3)))

@@ -214,13 +214,13 @@ def test_own_presets_are_saved_and_deleted_and_wrong_names_are_said(server: Serv
     _, blocks = built(server)
     save, _ = answer_to(blocks, "txt2img_save_preset", "click")
     delete, _ = answer_to(blocks, "txt2img_delete_preset", "click")
-    said, chosen, names = save(" Mine ", list(OURS), *values(gain=0.9))
+    said, chosen, names = save(" Mine ", *values(gain=0.9))
     assert names == chosen["choices"] == [*OURS, "Mine"] and chosen["value"] == "Mine"
     assert "Saved as Mine" in said["value"]
-    assert "built-in" in save("Balanced", names, *values())[0]["value"]
-    assert "1 to 60 characters" in save("", names, *values())[0]["value"]
-    assert "&lt;b&gt;" in delete("<b>", names, *values())[0]["value"]
-    said, chosen, names = delete("Mine", names, *values(gain=0.9))
+    assert "built-in" in save("Balanced", *values())[0]["value"]
+    assert "1 to 60 characters" in save("", *values())[0]["value"]
+    assert "&lt;b&gt;" in delete("<b>", *values())[0]["value"]
+    said, chosen, names = delete("Mine", *values(gain=0.9))
     assert names == chosen["choices"] == list(OURS) and chosen["value"] is None
 
 

@@ -61,7 +61,7 @@ class Generation:
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """The WebUI has loaded the networks of the pass to come; nothing is encoded yet."""
-        self._pass = None
+        self._end_pass()
         self._networks = ()
         self._none = False
         self._infotext.networks_activated(p)
@@ -125,7 +125,7 @@ class Generation:
 
     def sampled(self, p: Any) -> None:
         """Latents are there; the VAE needs the memory more than we do."""
-        self._pass = None
+        self._end_pass()
         self._infotext.sampled()
 
     def finished(self, p: Any) -> None:
@@ -138,11 +138,19 @@ class Generation:
 
     # ------------------------------------------------ what they need
 
+    def _end_pass(self) -> None:
+        """A sampler is done, if one was at work; its report needs nothing of the device any more."""
+        ended, self._pass = self._pass, None
+        if ended is not None and ended.run is not None:
+            ended.run.report.settle()
+            if not webui.was_stopped():
+                ended.run.finish()
+
     def _begin_pass(self, p: Any, params: Any) -> None:
         """Bind networks and texts where a pass begins, or where the refiner has come in."""
         if self._pass is not None and self._pass.belongs_to(params.denoiser):
             return
-        self._pass = None
+        self._end_pass()
         begun = SamplingPass(p, params.denoiser, self._settings, self._options(), self._networks, self._store)
         for problem in begun.problems:
             say(p, problem)

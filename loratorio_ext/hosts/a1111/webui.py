@@ -205,6 +205,11 @@ def say_while_working(text: str | None) -> None:
     shared.state.textinfo = text
 
 
+def was_stopped() -> bool:
+    """Whether the user has interrupted the generation or skipped the picture at work."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
 def autocast() -> AbstractContextManager[None]:
     """The precision in which the WebUI calculates."""
     context: AbstractContextManager[None] = devices.autocast()

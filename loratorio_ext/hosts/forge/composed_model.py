@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.model_calls import RowsOfRun
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
 from loratorio_ext.hosts.webuis.attempt import attempt
@@ -137,6 +138,7 @@ class ComposedModel:
         control = conditions.pop("control_model", None)
         if control is not None:
             conditions.pop("control", None)
+            webui.forget_features(control)
             conditions["control"] = control.get_control(x, sigma, dict(conditions), len(places))
             conditions["control_model"] = control
         return conditions

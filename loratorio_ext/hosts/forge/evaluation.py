@@ -169,7 +169,15 @@ class ForgeEvaluation:
             every = range(len(self._parts("base", "uncond")))
             uncond = [self._joined(entries, "uncond", number) for number in every]
         model = self.rows_of_run.routed(self.model, table)
-        return webui.evaluate(model, cond, uncond, self.x[places], self.timestep[places], self.model_options)
+        for control in self._controls:
+            webui.forget_features(control)
+        try:
+            return webui.evaluate(
+                model, cond, uncond, self.x[places], self.timestep[places], self.model_options
+            )
+        finally:  # calls of others have other rows
+            for control in self._controls:
+                webui.forget_features(control)
 
     def _joined(self, entries: Sequence[Entry], half: Half, number: int) -> dict[str, Any]:
         """The dicts with this number, as one with a row for each entry."""

@@ -16,8 +16,10 @@ from loratorio_ext.hosts.forge.networks import (
     clip_of,
     give_text_encoders_back,
     networks_of_prompt,
+    take_out_again,
     unet_with_all,
     unet_without,
+    with_patches,
 )
 from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
 from loratorio_ext.hosts.forge.texts import Parts, places_of_texts, with_texts
@@ -66,7 +68,8 @@ class Generation:
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """Forge has made patchers with all networks of the pass to come; nothing is encoded yet."""
-        self._pass = self._merged = None
+        self._end_pass()
+        self._merged = None
         self._networks = ()
         self._infotext.networks_activated(p)
         kept, problems = kept_names(data)
@@ -88,6 +91,7 @@ class Generation:
     def before_encoding(self, p: Any) -> None:
         """Prompts are encoded next: the base sees the kept networks alone."""
         if self._networks:
+            self._networks = with_patches(self._networks)
             webui.objects().clip = clip_of(self._networks)
             self._store.use(p, text_key(self._networks))
 
@@ -98,7 +102,7 @@ class Generation:
         """
         if self._none:
             say_that_there_is_none(p)
-        self._pass = None
+        self._end_pass()
         if self._networks:
             self._merged = None
             reason = attempt(lambda: self._begin_pass(p, x))
@@ -137,7 +141,12 @@ class Generation:
         p = self._params.denoiser.p
         answers: list[Any] = []
         answer = self._compose if is_own else self._answer_others
-        reason = attempt(lambda: answers.append(answer(p, evaluation)))
+
+        def compose() -> None:
+            take_out_again(webui.objects().unet, self._networks)
+            answers.append(answer(p, evaluation))
+
+        reason = attempt(compose)
         if reason is not None:
             return self._evaluation_merged(p, evaluation, reason, is_own)
         if answers[0] is None:
@@ -150,7 +159,8 @@ class Generation:
 
         Our UNet stays in its place until the next batch: a patcher that nobody holds cannot be moved away.
         """
-        self._pass = self._params = None
+        self._end_pass()
+        self._params = None
         self._infotext.sampled()
 
     def finished(self, p: Any) -> None:
@@ -164,8 +174,17 @@ class Generation:
 
     # ------------------------------------------------ what they need
 
+    def _end_pass(self) -> None:
+        """A sampler is done, if one was at work; its report needs nothing of the device any more."""
+        ended, self._pass = self._pass, None
+        if ended is not None and ended.run is not None:
+            ended.run.report.settle()
+            if not webui.was_stopped():
+                ended.run.finish()
+
     def _begin_pass(self, p: Any, x: Tensor) -> None:
         """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
+        self._networks = with_patches(self._networks)
         begun = SamplingPass(p, self._settings, self._options(), self._networks, self._store)
         for problem in begun.problems:
             say(p, problem)
@@ -181,7 +200,7 @@ class Generation:
 
     def _come_in(self, p: Any, x: Tensor) -> None:
         """The same while the sampler is at work."""
-        self._pass = None
+        self._end_pass()
         self._begin_pass(p, x)
         webui.load_for_sampling(webui.objects().unet, x)
 
@@ -222,7 +241,11 @@ class Generation:
         self._hooks.take_out(unet)
         objects.unet = unet
         in_prompt = [one for one in networks if one.in_prompt]
-        self._merged = encode_with(self._store, p, networks, in_prompt)
+        encoded: list[Conditions] = []
+        failed = attempt(lambda: encoded.append(encode_with(self._store, p, networks, in_prompt)))
+        if failed is not None:
+            say(p, f"and the prompt could not be encoded ({failed}), so their text encoder parts do not act")
+        self._merged = encoded[0] if encoded else None
         give_text_encoders_back()
 
     def _load_merged(self, p: Any, x: Tensor) -> None:

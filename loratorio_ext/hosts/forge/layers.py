@@ -25,39 +25,46 @@ def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, 
         name, _, kind = parameter.rpartition(".")
         try:
             module = model.get_submodule(name)
-            found = tuple(_delta(one, patch, kind, module) for patch in patches)
+            found = tuple(_delta(one, patch, kind, module) for patch in patches if _share(one, patch) != 0)
             for delta in found:
                 check_fits(delta, name, module)
         except (AttributeError, RuntimeError, ValueError) as error:
             misfits.append(f"{parameter}: {error}")
             continue
-        deltas[name] = (*deltas.get(name, ()), *found)
-        modules[name] = module
+        if found:
+            deltas[name] = (*deltas.get(name, ()), *found)
+            modules[name] = module
     return LayersOfNetwork(deltas, tuple(misfits)), modules
 
 
 def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:
     _, value, _, offset, function = patch
+    share = _share(one, patch)
     if kind == "bias":
         if _type(value) != "diff" or offset is not None or function is not None:
             raise ValueError(f"a bias patch of type {_type(value)!r} cannot be composed")
-        return Dense(bias=_tensors(value)[0])
+        return Dense(bias=_tensors(value)[0] * share)
     if kind != "weight":
         raise ValueError("neither a weight nor a bias, so it cannot be composed")
     output_slice = _output_slice(offset)
     routable = function is None and (offset is None or output_slice is not None)
     if _type(value) == "lora" and _tensors(value)[4] is None and routable:
-        return _low_rank(_tensors(value), module, output_slice)
+        return _low_rank(_tensors(value), module, output_slice, share)
     if _type(value) == "diff" and offset is None and function is None:
-        return Dense(weight=_tensors(value)[0])
+        return Dense(weight=_tensors(value)[0], scale=share)
     # "set" replaces the weight whatever the strength is.
-    scale = 1 / one.unet if _type(value) == "set" and one.unet != 0 else 1.0
+    scale = 1 / one.unet if _type(value) == "set" and one.unet != 0 else share
 
     def computed(layer: nn.Module) -> Tensor:
         with torch.no_grad():
             return webui.difference(layer, patch)
 
     return Dense(computed=computed, scale=scale)
+
+
+def _share(one: ComposedNetwork, patch: Sequence[Any]) -> float:
+    """Of the network's strength; not 1 where another extension gives blocks their own (LoRA Block Weight)."""
+    return float(patch[0]) / one.unet if one.unet != 0 else 1.0
 
 
 def _type(value: Sequence[Any]) -> str:
@@ -75,11 +82,13 @@ def _output_slice(offset: Sequence[int] | None) -> OutputSlice | None:
     return (int(offset[1]), int(offset[2])) if offset is not None and offset[0] == 0 else None
 
 
-def _low_rank(tensors: Sequence[Any], module: nn.Module, output_slice: OutputSlice | None) -> LowRank:
+def _low_rank(
+    tensors: Sequence[Any], module: nn.Module, output_slice: OutputSlice | None, share: float
+) -> LowRank:
     """As merge_lora_to_weight multiplies it out; alpha is None where the file has none."""
     up, down, alpha, mid = (part.detach() if isinstance(part, Tensor) else part for part in tensors[:4])
     inputs = input_width(module) if down.dim() == 2 else None
     if inputs is not None and down.shape[1] < inputs:  # Flux tools have more inputs than Flux
         down = torch.cat((down, down.new_zeros(down.shape[0], inputs - down.shape[1])), dim=1)
     scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
-    return LowRank(down, up, mid, scale=scale, output_slice=output_slice)
+    return LowRank(down, up, mid, scale=scale * share, output_slice=output_slice)

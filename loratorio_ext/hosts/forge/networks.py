@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ class ComposedNetwork:
         file: where it was read from.
         te: strength of its text encoder part.
         unet: strength of its UNet part.
-        unet_patches: what it does to the UNet; the strengths in it are not read.
+        unet_patches: what it does to the UNet at strength ``unet``.
         clip_patches: what it does to the text encoders at strength ``te``.
         in_prompt: whether the prompt names it; else it comes from the pool.
         version: of a file of the pool, which is read again when it has changed; Forge's own are not.
+        forge_unet_key: what Forge tells its UNet part by; None: Forge has none of it.
+        forge_clip_key: likewise, of its text encoder part.
     """
 
     name: str
@@ -36,6 +38,8 @@ class ComposedNetwork:
     clip_patches: Patches = field(default_factory=dict)
     in_prompt: bool = True
     version: float | None = None
+    forge_unet_key: PatchKey | None = None
+    forge_clip_key: PatchKey | None = None
 
     @property
     def changes_text(self) -> bool:
@@ -44,13 +48,15 @@ class ComposedNetwork:
 
     @property
     def clip_key(self) -> PatchKey:
-        """What Forge tells its text encoder part by."""
+        """What Forge tells its text encoder part by, when we merge it."""
+        if self.forge_clip_key is not None:
+            return (*self.forge_clip_key[:3], False)
         file = self.file if self.version is None else f"{self.file}@{self.version}"
         return (file, self.te, 1.0, False)
 
 
 def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[ComposedNetwork]:
-    """The composed networks among those that Forge has loaded for the prompt.
+    """The composed networks among those that Forge has loaded for the prompt; see `with_patches`.
 
     A network that is named twice with the same strengths counts once, as it does in Forge. One that Forge's
     option "Add network to prompt" has added is in no tag.
@@ -58,7 +64,8 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     files = {one.mentioned_name: one.network_on_disk.filename for one in webui.loaded_networks()}
     patchers = webui.objects_with_networks()
     of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
-    tagged = [(params.positional[0], strengths_of(params)) for params in tags_of_networks(data)]
+    tags = [params for params in tags_of_networks(data) if params.positional[0] in files]
+    tagged = [(params.positional[0], strengths_of(params)) for params in tags]
     names = {name for name, _ in tagged}
     added = [
         (name, (_strength(of_clip, file), _strength(of_unet, file)))
@@ -67,13 +74,33 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     ]
     found: dict[tuple[str, float, float], ComposedNetwork] = {}
     for name, (te, unet) in (*tagged, *added):
-        if name in kept or name not in files:
-            continue
-        file = files[name]
-        found[file, te, unet] = ComposedNetwork(
-            name, file, te, unet, _patches(of_unet, file, unet), _patches(of_clip, file, te)
+        if name not in kept:
+            found[files[name], te, unet] = ComposedNetwork(name, files[name], te, unet)
+    return with_patches(list(found.values()))
+
+
+def with_patches(networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
+    """The networks with what Forge's patchers hold of them now.
+
+    Other extensions may give a network's patches another key and each its own strength until a prompt is
+    encoded or a sampler begins (LoRA Block Weight).
+    """
+    patchers = webui.objects_with_networks()
+    of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
+    ours = [one for one in networks if one.in_prompt]
+    unet_keys = _keys(of_unet, [(one.file, one.unet) for one in ours])
+    clip_keys = _keys(of_clip, [(one.file, one.te) for one in ours])
+    found = {
+        one: replace(
+            one,
+            forge_unet_key=unet_key,
+            forge_clip_key=clip_key,
+            unet_patches={} if unet_key is None else of_unet[unet_key],
+            clip_patches={} if clip_key is None else of_clip[clip_key],
         )
-    return list(found.values())
+        for one, unet_key, clip_key in zip(ours, unet_keys, clip_keys, strict=True)
+    }
+    return [found.get(one, one) for one in networks]
 
 
 def network_of_pool(name: str, file: str) -> ComposedNetwork:
@@ -92,8 +119,18 @@ def strengths_of(params: Any) -> tuple[float, float]:
 
 def unet_without(unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
     """A clone of a UNet patcher that lacks these networks of the prompt; kept ones stay."""
-    gone = {(one.file, one.unet) for one in networks if one.in_prompt}
-    return _with_patches(unet.clone(), {k: v for k, v in unet.lora_patches.items() if k[:2] not in gone})
+    return _with_patches(unet.clone(), _without(unet.lora_patches, networks))
+
+
+def take_out_again(unet: Any, networks: Sequence[ComposedNetwork]) -> None:
+    """Where an extension has loaded a clone of its own with all networks, weights lose the composed ones.
+
+    Forge's Fooocus inpaint does so at the first evaluation, and where its part of the steps ends.
+    ``unet``: as of `unet_without`; gets the other clone's patches.
+    """
+    other = webui.loaded_clone(unet)
+    if other is not None:
+        _with_patches(unet, _without(other.lora_patches, networks)).refresh_loras()
 
 
 def unet_with_all(unet: Any) -> Any:
@@ -117,8 +154,8 @@ def text_encoders(networks: Sequence[ComposedNetwork], acting: Sequence[Composed
 def clip_of(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork] = ()) -> Any:
     """A clone of the text encoders with the kept networks and those of ``networks`` that are ``acting``."""
     clip = webui.objects_with_networks().clip.clone()
-    gone = {(one.file, one.te) for one in networks if one.in_prompt}
-    patches = {k: v for k, v in clip.patcher.lora_patches.items() if k[:2] not in gone}
+    gone = {one.forge_clip_key for one in networks}
+    patches = {key: value for key, value in clip.patcher.lora_patches.items() if key not in gone}
     patches.update({one.clip_key: one.clip_patches for one in acting if one.clip_patches})
     _with_patches(clip.patcher, patches)
     return clip
@@ -145,5 +182,25 @@ def _strength(patches: Mapping[PatchKey, Patches], file: str) -> float:
     return next((key[1] for key in patches if key[0] == file), 0.0)
 
 
-def _patches(patches: Mapping[PatchKey, Patches], file: str, strength: float) -> Patches:
-    return next((found for key, found in patches.items() if key[:2] == (file, strength)), {})
+def _without(
+    patches: Mapping[PatchKey, Patches], networks: Sequence[ComposedNetwork]
+) -> dict[PatchKey, Patches]:
+    gone = {one.forge_unet_key for one in networks}
+    return {key: value for key, value in patches.items() if key not in gone}
+
+
+def _keys(patches: Mapping[PatchKey, Patches], wanted: Sequence[tuple[str, float]]) -> list[PatchKey | None]:
+    """The key of each (file, strength): by both, else by the file alone, in the order of Forge's patches."""
+    left = list(patches)
+
+    def taken(fits: Callable[[PatchKey], bool]) -> PatchKey | None:
+        key = next(filter(fits, left), None)
+        if key is not None:
+            left.remove(key)
+        return key
+
+    exact = [taken(lambda key, one=one: key[:2] == one) for one in wanted]  # type: ignore[misc]
+    return [
+        key if key is not None else taken(lambda key, file=file: key[0] == file)  # type: ignore[misc]
+        for key, (file, _) in zip(exact, wanted, strict=True)
+    ]

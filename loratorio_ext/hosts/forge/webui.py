@@ -116,9 +116,14 @@ def load_in_place_of_clones(patcher: Any) -> None:
     Memory management forgets a loaded patcher that nobody holds, and leaves its weights where they are
     (backend/memory_management.py, free_memory).
     """
-    loaded = [one.model for one in memory_management.current_loaded_models]
-    if any(one is not patcher and patcher.is_clone(one) for one in loaded):
+    if loaded_clone(patcher) is not None:
         memory_management.load_model_gpu(patcher)
+
+
+def loaded_clone(patcher: Any) -> Any | None:
+    """A clone of ``patcher`` that counts as loaded in its place, so that weights have the clone's patches."""
+    loaded = [one.model for one in memory_management.current_loaded_models]
+    return next((one for one in loaded if one is not patcher and patcher.is_clone(one)), None)
 
 
 def difference(layer: nn.Module, patch: Sequence[Any]) -> Tensor:
@@ -243,6 +248,18 @@ def weighs_images(control: Any) -> bool:
     return False
 
 
+def forget_features(control: Any) -> None:
+    """Let T2I adapters in a chain look at their hints again.
+
+    They keep the features of the first call they are asked in, for as many rows as that had
+    (backend/patcher/controlnet.py, T2IAdapter).
+    """
+    while control is not None:
+        if hasattr(control, "control_input"):
+            control.control_input = None
+        control = getattr(control, "previous_controlnet", None)
+
+
 def free_memory(x: Tensor) -> float:
     """Bytes that are free where ``x`` is."""
     return float(memory_management.get_free_memory(x.device))
@@ -272,6 +289,11 @@ def collect_memory() -> None:
 def say_while_working(text: str | None) -> None:
     """Text beside the progress bar."""
     shared.state.textinfo = text
+
+
+def was_stopped() -> bool:
+    """Whether the user has interrupted the generation or skipped the picture at work."""
+    return bool(shared.state.interrupted or shared.state.skipped)
 
 
 # ------------------------------------------------ the gallery (modules/processing.py, process_images)

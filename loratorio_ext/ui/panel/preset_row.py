@@ -53,7 +53,7 @@ class PresetRow:
 
         Args:
             server: asked anew; another page may have saved a preset.
-            listed: the value of the attribute of this name.
+            listed: the value of the attribute of this name; None: the list gets the names in any case.
             values: of the panel's controls, in the order of the settings.
         """
         names = list(server.presets.all())
@@ -118,21 +118,21 @@ class OwnPresets:
     def connect(self, server: Server, controls: Sequence[Any], presets: PresetRow) -> None:
         """``controls``: the panel's; ``presets``: the list that follows."""
 
-        def save(name: object, listed: object, *values: object) -> list[Any]:
+        def save(name: object, *values: object) -> list[Any]:
             def action() -> str:
                 server.presets.save(str(name or ""), settings_of(values))
                 return server.words()("Saved as {name}.", name=str(name).strip())
 
-            return [*self._said_of(server, action), *presets.following(server, listed, values)]
+            return [*self._said_of(server, action), *presets.following(server, None, values)]
 
-        def delete(name: object, listed: object, *values: object) -> list[Any]:
+        def delete(name: object, *values: object) -> list[Any]:
             def action() -> str:
                 server.presets.delete(str(name or "").strip())
                 return server.words()("{name} is deleted.", name=str(name).strip())
 
-            return [*self._said_of(server, action), *presets.following(server, listed, values)]
+            return [*self._said_of(server, action), *presets.following(server, None, values)]
 
-        inputs, outputs = [self._name, presets.listed, *controls], [self._said, *presets.parts]
+        inputs, outputs = [self._name, *controls], [self._said, *presets.parts]
         self._save.click(save, inputs, outputs, queue=False, show_progress="hidden")
         self._delete.click(delete, inputs, outputs, queue=False, show_progress="hidden")
 
