@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.cli import option_types, options
 from loratorio_ext.settings import SETTINGS, Setting, Settings

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.evaluate.ray_engine import check_ray, share
 from loratorio_ext.evaluate.spread import TRIES, WorkerDiedError, alone, spread

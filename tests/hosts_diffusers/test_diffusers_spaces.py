@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.hosts.diffusers_host.samplers import SAMPLER_NAMES, make_scheduler, set_steps
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES, NoiseLevel, NoiseSchedule, converter

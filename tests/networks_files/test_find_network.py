@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from loratorio_ext.networks.errors import NetworkFileError, UnknownNetworkError
 from loratorio_ext.networks.find import find_network, network_names

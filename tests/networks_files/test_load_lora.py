@@ -11,8 +11,7 @@ import peft
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import Tensor, nn
 
 from loratorio_ext.networks.delta import Dense, LowRank, delta_weight

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.server.estimate import LONGEST_PROMPT, Plan, cost_line, estimate
 from loratorio_ext.server.words import Words

@@ -8,8 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.server.history import History
 from loratorio_ext.server.record import LONGEST_TEXT, FinishedRun, PassRecord, Record

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from loratorio_ext.server.presets import LONGEST_NAME, MOST_PRESETS, OURS, PRESET_SETTINGS, Presets
 from loratorio_ext.settings import Settings

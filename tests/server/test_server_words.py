@@ -8,8 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from loratorio_ext.server.words import ENGLISH, Words, language_files, placeholders, words_in
 

@@ -8,8 +8,7 @@ import math
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.settings import INFOTEXT_PREFIX, LONGEST_JSON, SETTINGS, Setting, Settings
 

@@ -6,8 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from loratorio_ext.networks.names import MAX_NAME
 from loratorio_ext.networks.tags import (

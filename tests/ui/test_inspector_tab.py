@@ -16,8 +16,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from PIL import Image
 
 from loratorio_ext.server.options import Options

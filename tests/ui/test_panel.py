@@ -11,8 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.server.history import History
