@@ -186,7 +186,11 @@ def running_webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S
     specification.loader.exec_module(script)
     yield SimpleNamespace(**parts, networks=networks, script=script, folder=tmp_path, model_class=Model)
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in {"modules", "networks", "network"} or ".hosts.a1111" in name:
+        if (
+            name.split(".")[0] in {"modules", "networks", "network"}
+            or ".hosts.a1111" in name
+            or name == "loratorio_ext.hosts.webuis.webui"
+        ):
             del sys.modules[name]
 
 

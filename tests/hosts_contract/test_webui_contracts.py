@@ -19,6 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
+SHARED = "loratorio_ext/hosts/webuis/webui.py"
 A1111_STANDIN = TESTS / "hosts_a1111" / "webui"
 
 
@@ -43,14 +44,14 @@ CONTRACTS = {
         HERE / "a1111.json",
         (A1111_STANDIN,),
         "LORATORIO_WEBUI_TREE",
-        ("loratorio_ext/hosts/a1111/webui.py", "scripts/loratorio.py"),
+        ("loratorio_ext/hosts/a1111/webui.py", SHARED, "scripts/loratorio.py"),
         "extensions-builtin/Lora/networks.py",
     ),
     "forge": Contract(
         HERE / "forge.json",
         (TESTS / "hosts_forge" / "webui", A1111_STANDIN),
         "LORATORIO_FORGE_TREE",
-        ("loratorio_ext/hosts/forge/webui.py", "scripts/loratorio.py"),
+        ("loratorio_ext/hosts/forge/webui.py", SHARED, "scripts/loratorio.py"),
         "extensions-builtin/sd_forge_lora/networks.py",
     ),
 }
@@ -190,7 +191,8 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
 def attributes_of(host: str, owner: str) -> set[str]:
     """Attributes that the adapter reads of an object of the WebUI."""
     package = TESTS.parent / "loratorio_ext" / "hosts" / host
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in package.glob("*.py")]
+    files = (*package.glob("*.py"), TESTS.parent / SHARED)
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     return {
         f"{owner}.{node.attr}"
         for tree in trees

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def test_name_and_version(running: Any) -> None:
 
 
 def test_a_checkout_without_tags_has_no_version(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running.part("webui").launch_utils, "git_tag", lambda: "<none>")
+    monkeypatch.setattr(sys.modules["modules.launch_utils"], "git_tag", lambda: "<none>")
     assert find.server_of_this_webui().version == ""
 
 
@@ -86,7 +87,7 @@ def test_the_page_s_language(running: Any) -> None:
 def test_presets_lie_beside_the_webui_s_own_files(
     running: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(running.part("webui").paths_internal, "data_path", str(tmp_path / "data"))
+    monkeypatch.setattr(sys.modules["modules.paths_internal"], "data_path", str(tmp_path / "data"))
     presets = find.server_of_this_webui().presets
     assert presets.can_save
     presets.save("mine", Settings(patch_size=4))

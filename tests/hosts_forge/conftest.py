@@ -219,6 +219,7 @@ def forget() -> None:
         if (
             name.split(".")[0] in {"modules", "modules_forge", "backend", "networks", "network"}
             or ".hosts.forge" in name
+            or name == "loratorio_ext.hosts.webuis.webui"
         ):
             del sys.modules[name]
 

@@ -69,6 +69,7 @@ EXCEPTIONS = MappingProxyType(
         "loratorio_ext/evaluate/composlora/draw.py": frozenset({"PIL"}),
         "loratorio_ext/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
+        "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
     }
 )

@@ -1,5 +1,7 @@
 """Everything that is asked of AUTOMATIC1111's WebUI: the one file here that names its modules.
 
+What Forge offers under the same names is in ``hosts/webuis/webui.py``, and is taken over from there.
+
 File references are to v1.10.1 (commit 82a973c0). ``networks`` is the built-in Lora extension's module; the
 WebUI loads it before the extensions of users (modules/extensions.py), and it stays in ``sys.modules``.
 """
@@ -8,16 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import networks as lora_networks
 from modules import (
     devices,
-    images,
-    launch_utils,
-    paths_internal,
-    processing,
     prompt_parser,
     sd_hijack,
     sd_models,
@@ -25,12 +22,24 @@ from modules import (
     sd_unet,
     shared,
 )
-from PIL import Image
 from torch import nn
 
-from loratorio_ext.hosts.webuis.afterwards import Picture
-from loratorio_ext.hosts.webuis.conditions import encode_pass
-from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
+from loratorio_ext.hosts.webuis.webui import (
+    api_credentials as api_credentials,
+    api_is_on as api_is_on,
+    encode as encode,
+    entries_of_picture as entries_of_picture,
+    keeps_conds as keeps_conds,
+    language as language,
+    marks_pictures as marks_pictures,
+    network_folder as network_folder,
+    option_values as option_values,
+    presets_file as presets_file,
+    save_picture as save_picture,
+    say_while_working as say_while_working,
+    version as version,
+    was_stopped as was_stopped,
+)
 
 NAME = "AUTOMATIC1111"
 THREE_PREDICTIONS = (
@@ -75,11 +84,6 @@ def load_network(name: str, file: str) -> Any:
     """Read a network by the WebUI's own loader."""
     on_disk = next(one for one in lora_networks.available_networks.values() if one.filename == file)
     return lora_networks.load_network(name, on_disk)
-
-
-def network_folder() -> str:
-    """The folder in which the WebUI looks for networks."""
-    return str(shared.cmd_opts.lora_dir)
 
 
 # ------------------------------------------------ the model
@@ -135,11 +139,6 @@ def conditioning_key() -> str:
 # ------------------------------------------------ conditions
 
 
-def encode(p: Any) -> tuple[Any, Any]:
-    """(c, uc) of the pass that ``p`` is in, with the networks that are loaded now."""
-    return encode_pass(p, processing.StableDiffusionProcessing.setup_conds)
-
-
 def conds_at(c: Any, step: int) -> tuple[list[list[tuple[int, float]]], Any]:
     """([(row, AND weight), ...] of every image; the rows' conditions) of a model call (prompt_parser.py)."""
     return prompt_parser.reconstruct_multicond_batch(c, step)  # type: ignore[no-any-return]
@@ -148,11 +147,6 @@ def conds_at(c: Any, step: int) -> tuple[list[list[tuple[int, float]]], Any]:
 def unconds_at(uc: Any, step: int) -> Any:
     """The unconditional rows of a model call."""
     return prompt_parser.reconstruct_cond_batch(uc, step)
-
-
-def keeps_conds() -> bool:
-    """Whether conditions are kept from one generation to the next."""
-    return bool(shared.opts.persistent_cond_cache)
 
 
 def text_options() -> tuple[object, ...]:
@@ -200,16 +194,6 @@ def skips_uncond(denoiser: Any, sigma: Any) -> bool:
     return bool((denoiser.step % 2 or opts.s_min_uncond_all) and least > 0 and sigma[0] < least)
 
 
-def say_while_working(text: str | None) -> None:
-    """Text beside the progress bar."""
-    shared.state.textinfo = text
-
-
-def was_stopped() -> bool:
-    """Whether the user has interrupted the generation or skipped the picture at work."""
-    return bool(shared.state.interrupted or shared.state.skipped)
-
-
 def autocast() -> AbstractContextManager[None]:
     """The precision in which the WebUI calculates."""
     context: AbstractContextManager[None] = devices.autocast()
@@ -219,67 +203,3 @@ def autocast() -> AbstractContextManager[None]:
 def collect_memory() -> None:
     """Give memory that nothing uses back to the device."""
     devices.torch_gc()
-
-
-# ------------------------------------------------ the gallery (modules/processing.py, process_images)
-
-
-def entries_of_picture(p: Any) -> int:
-    """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
-    if getattr(p, "mask_for_overlay", None) is None:
-        return 1
-    return 1 + bool(shared.opts.return_mask) + bool(shared.opts.return_mask_composite)
-
-
-def marks_pictures() -> bool:
-    """Whether the user wants infotexts in pictures."""
-    return bool(shared.opts.enable_pnginfo)
-
-
-def save_picture(p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
-    """Save an image under the name of the picture that ``p`` is at, with a suffix."""
-    images.save_image(
-        image,
-        p.outpath_samples,
-        "",
-        picture.seed,
-        picture.prompt,
-        shared.opts.samples_format,
-        info=picture.infotext,
-        p=p,
-        suffix=suffix,
-    )
-
-
-# ------------------------------------------------ the server
-
-
-def version() -> str:
-    """The version that the page's foot shows; nothing may be decided by it."""
-    tag = str(launch_utils.git_tag())
-    return "" if tag == "<none>" else tag
-
-
-def language() -> str:
-    """The name of the page's language; "None" is English."""
-    return str(shared.opts.localization)
-
-
-def option_values() -> dict[str, object]:
-    """Our options by name, as far as the user has set them."""
-    return values_of_options(shared.opts)
-
-
-def presets_file() -> str:
-    """In the folder of the user's data, beside ``config.json`` and ``ui-config.json``."""
-    return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
-
-
-def api_is_on() -> bool:
-    """Whether the WebUI serves its API (webui.py)."""
-    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
-
-
-def api_credentials() -> Mapping[str, str] | None:
-    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
-    return credentials_in(shared.cmd_opts.api_auth)

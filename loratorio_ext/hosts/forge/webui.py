@@ -1,5 +1,8 @@
 """Everything that is asked of Forge: the one file here that names its modules.
 
+What AUTOMATIC1111's WebUI offers under the same names is in ``hosts/webuis/webui.py``, and is taken over from
+there.
+
 File references are to lllyasviel/stable-diffusion-webui-forge, commit dfdcbab6. ``networks`` is the module of
 its built-in sd_forge_lora extension.
 """
@@ -7,20 +10,31 @@ its built-in sd_forge_lora extension.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import networks as lora_networks
 from backend import memory_management, operations, utils
 from backend.patcher.lora import merge_lora_to_weight
 from backend.sampling import condition, sampling_function
-from modules import images, launch_utils, paths_internal, processing, prompt_parser, sd_models, shared
-from PIL import Image
+from modules import prompt_parser, sd_models, shared
 from torch import Tensor, nn
 
-from loratorio_ext.hosts.webuis.afterwards import Picture
-from loratorio_ext.hosts.webuis.conditions import encode_pass
-from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
+from loratorio_ext.hosts.webuis.webui import (
+    api_credentials as api_credentials,
+    api_is_on as api_is_on,
+    encode as encode,
+    entries_of_picture as entries_of_picture,
+    keeps_conds as keeps_conds,
+    language as language,
+    marks_pictures as marks_pictures,
+    network_folder as network_folder,
+    option_values as option_values,
+    presets_file as presets_file,
+    save_picture as save_picture,
+    say_while_working as say_while_working,
+    version as version,
+    was_stopped as was_stopped,
+)
 
 NAME = "Forge"
 
@@ -59,11 +73,6 @@ def available_files() -> dict[str, str]:
     """File stem or alias → file, as Forge lists them; a stem wins over another file's alias."""
     listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
     return {name: one.filename for name, one in listed.items()}
-
-
-def network_folder() -> str:
-    """The folder in which Forge looks for networks."""
-    return str(shared.cmd_opts.lora_dir)
 
 
 def refresh_networks() -> None:
@@ -158,11 +167,6 @@ def plain_weight(layer: nn.Module) -> Tensor:
 # ------------------------------------------------ conditions
 
 
-def encode(p: Any) -> tuple[Any, Any]:
-    """(c, uc) of the pass that ``p`` is in, by ``objects().clip``; uc is None at a CFG scale of 1."""
-    return encode_pass(p, processing.StableDiffusionProcessing.setup_conds)
-
-
 def conditions_at(c: Any, step: int) -> list[dict[str, Any]]:
     """The dicts of ``c`` (multi-condition) that an evaluation is made of: one for each AND sub-prompt."""
     composition, text = prompt_parser.reconstruct_multicond_batch(c, step)
@@ -181,11 +185,6 @@ def texts_at(conditions: tuple[Any, Any], step: int) -> tuple[Any, Any]:
     c, uc = conditions
     text = prompt_parser.reconstruct_multicond_batch(c, step)[1]
     return text, None if uc is None else prompt_parser.reconstruct_cond_batch(uc, step)
-
-
-def keeps_conds() -> bool:
-    """Whether conditions are kept from one generation to the next."""
-    return bool(shared.opts.persistent_cond_cache)
 
 
 def text_options() -> tuple[object, ...]:
@@ -281,80 +280,3 @@ def total_memory(unet: Any) -> float:
 def collect_memory() -> None:
     """Give memory that nothing uses back to the device."""
     memory_management.soft_empty_cache()
-
-
-# ------------------------------------------------ progress
-
-
-def say_while_working(text: str | None) -> None:
-    """Text beside the progress bar."""
-    shared.state.textinfo = text
-
-
-def was_stopped() -> bool:
-    """Whether the user has interrupted the generation or skipped the picture at work."""
-    return bool(shared.state.interrupted or shared.state.skipped)
-
-
-# ------------------------------------------------ the gallery (modules/processing.py, process_images)
-
-
-def entries_of_picture(p: Any) -> int:
-    """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
-    if getattr(p, "mask_for_overlay", None) is None:
-        return 1
-    return 1 + bool(shared.opts.return_mask) + bool(shared.opts.return_mask_composite)
-
-
-def marks_pictures() -> bool:
-    """Whether the user wants infotexts in pictures."""
-    return bool(shared.opts.enable_pnginfo)
-
-
-def save_picture(p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
-    """Save an image under the name of the picture that ``p`` is at, with a suffix."""
-    images.save_image(
-        image,
-        p.outpath_samples,
-        "",
-        picture.seed,
-        picture.prompt,
-        shared.opts.samples_format,
-        info=picture.infotext,
-        p=p,
-        suffix=suffix,
-    )
-
-
-# ------------------------------------------------ the server
-
-
-def version() -> str:
-    """The version that the page's foot shows; nothing may be decided by it."""
-    tag = str(launch_utils.git_tag())
-    return "" if tag == "<none>" else tag
-
-
-def language() -> str:
-    """The name of the page's language; "None" is English."""
-    return str(shared.opts.localization)
-
-
-def option_values() -> dict[str, object]:
-    """Our options by name, as far as the user has set them."""
-    return values_of_options(shared.opts)
-
-
-def presets_file() -> str:
-    """In the folder of the user's data, beside ``config.json`` and ``ui-config.json``."""
-    return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
-
-
-def api_is_on() -> bool:
-    """Whether Forge serves its API (webui.py)."""
-    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
-
-
-def api_credentials() -> Mapping[str, str] | None:
-    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
-    return credentials_in(shared.cmd_opts.api_auth)

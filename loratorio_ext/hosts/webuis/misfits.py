@@ -55,5 +55,6 @@ def _left_out(names: Sequence[str]) -> str:
     if len(names) > _MOST_NAMES:
         shown += f" and {len(names) - _MOST_NAMES} more"
     return (
-        f"no layer of this model is changed by {shown}, so they take no part (made for another architecture?)"
+        f"no layer of this model is changed by {shown}, so they take no part (made for another architecture, "
+        "or are all their blocks set to 0?)"
     )

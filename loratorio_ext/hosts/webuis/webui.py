@@ -1,0 +1,115 @@
+"""What both WebUIs offer under the same names, for the adapters' own ``webui`` files.
+
+File references are to AUTOMATIC1111's v1.10.1 (commit 82a973c0); lllyasviel/stable-diffusion-webui-forge,
+commit dfdcbab6, has the same there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modules import images, launch_utils, paths_internal, processing, shared
+from PIL import Image
+
+from loratorio_ext.hosts.webuis.afterwards import Picture
+from loratorio_ext.hosts.webuis.conditions import encode_pass
+from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
+
+# ------------------------------------------------ conditions
+
+
+def encode(p: Any) -> tuple[Any, Any]:
+    """(c, uc) of the pass that ``p`` is in, by the text encoders as they are now.
+
+    uc is None on Forge at a CFG scale of 1.
+    """
+    return encode_pass(p, processing.StableDiffusionProcessing.setup_conds)
+
+
+def keeps_conds() -> bool:
+    """Whether conditions are kept from one generation to the next."""
+    return bool(shared.opts.persistent_cond_cache)
+
+
+# ------------------------------------------------ progress
+
+
+def say_while_working(text: str | None) -> None:
+    """Text beside the progress bar."""
+    shared.state.textinfo = text
+
+
+def was_stopped() -> bool:
+    """Whether the user has interrupted the generation or skipped the picture at work."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
+# ------------------------------------------------ the gallery (modules/processing.py, process_images)
+
+
+def entries_of_picture(p: Any) -> int:
+    """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
+    if getattr(p, "mask_for_overlay", None) is None:
+        return 1
+    return 1 + bool(shared.opts.return_mask) + bool(shared.opts.return_mask_composite)
+
+
+def marks_pictures() -> bool:
+    """Whether the user wants infotexts in pictures."""
+    return bool(shared.opts.enable_pnginfo)
+
+
+def save_picture(p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
+    """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+    images.save_image(
+        image,
+        p.outpath_samples,
+        "",
+        picture.seed,
+        picture.prompt,
+        shared.opts.samples_format,
+        info=picture.infotext,
+        p=p,
+        suffix=suffix,
+    )
+
+
+# ------------------------------------------------ the server
+
+
+def network_folder() -> str:
+    """The folder in which the WebUI looks for networks."""
+    return str(shared.cmd_opts.lora_dir)
+
+
+def version() -> str:
+    """The version that the page's foot shows; nothing may be decided by it."""
+    tag = str(launch_utils.git_tag())
+    return "" if tag == "<none>" else tag
+
+
+def language() -> str:
+    """The name of the page's language; "None" is English."""
+    return str(shared.opts.localization)
+
+
+def option_values() -> dict[str, object]:
+    """Our options by name, as far as the user has set them."""
+    return values_of_options(shared.opts)
+
+
+def presets_file() -> str:
+    """In the folder of the user's data, beside ``config.json`` and ``ui-config.json``."""
+    return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
+
+
+def api_is_on() -> bool:
+    """Whether the WebUI serves its API (webui.py)."""
+    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
+
+
+def api_credentials() -> Mapping[str, str] | None:
+    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
+    return credentials_in(shared.cmd_opts.api_auth)
