@@ -54,18 +54,26 @@ def test_samplers_that_end_before_the_last_evaluation_are_done(running: Any) -> 
     assert any("at all 4 evaluations" in text for text in newest(running).run.comments)
 
 
-def test_nothing_of_a_batch_stays_on_the_device(running: Any) -> None:
-    unread = sys.modules["loratorio_ext.run.step_report"]._Unread
+def test_nothing_of_a_batch_stays_on_the_device(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step_report = sys.modules["loratorio_ext.run.step_report"]
+    steps: list[weakref.ref[Any]] = []
+
+    class Watched(step_report._Unread):  # type: ignore[name-defined,misc]
+        def __init__(self, *fields: Any) -> None:
+            super().__init__(*fields)
+            steps.append(weakref.ref(self))
+
+    monkeypatch.setattr(step_report, "_Unread", Watched)
     left: list[int] = []
 
     def look(params: Any) -> None:
         if params.denoiser.step == 0:
-            left.append(sum(isinstance(one, unread) for one in gc.get_objects()))
+            left.append(sum(one() is not None for one in steps))
 
     running.before_call(look)
     running.draw([PROMPT] * 3, {}, n_iter=3)
     running.draw(PROMPT, {}, hr_prompts=[PROMPT])
-    assert left == [0] * 5
+    assert left == [0] * 5 and len(steps) == 20
 
 
 def test_masks_and_pictures_of_others_are_no_pictures_of_the_run(running: Any) -> None:
