@@ -56,7 +56,7 @@ class ComposedNetwork:
 
 
 def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[ComposedNetwork]:
-    """The composed networks among those that Forge has loaded for the prompt; see `with_patches`.
+    """The composed networks among those that Forge has loaded for the prompt, still without patches.
 
     A network that is named twice with the same strengths counts once, as it does in Forge. One that Forge's
     option "Add network to prompt" has added is in no tag.
@@ -76,7 +76,7 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     for name, (te, unet) in (*tagged, *added):
         if name not in kept:
             found[files[name], te, unet] = ComposedNetwork(name, files[name], te, unet)
-    return with_patches(list(found.values()))
+    return list(found.values())
 
 
 def with_patches(networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
