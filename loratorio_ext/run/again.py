@@ -10,6 +10,7 @@ from torch import Tensor
 
 from loratorio_ext.method import Aggregation
 from loratorio_ext.run.rows import Half, Source
+from loratorio_ext.run.wide import wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Again:
             return predictions[self.source]
         base = predictions["base"]
         dtype = base.dtype
-        base = _wide(base)
+        base = wide(base)
         if self.added is not None:
             cond, uncond = self.added
             added = cond[rows] if half == "cond" else uncond
@@ -86,10 +87,6 @@ class Again:
         if half == "cond":
             return self.aggregation.cond(base, networks, rows)
         return self.aggregation.uncond(base, networks)
-
-
-def _wide(prediction: Tensor) -> Tensor:
-    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
 def _finite(prediction: Tensor, base: Tensor) -> Tensor:

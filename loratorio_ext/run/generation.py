@@ -23,6 +23,7 @@ from loratorio_ext.run.schedule import Method, Schedule, StepPlan
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.stopwatch import Stopwatch
 from loratorio_ext.run.strategies import Composer, Observed, is_finite, usual
+from loratorio_ext.run.wide import wide
 from loratorio_ext.settings import Settings
 
 
@@ -125,16 +126,24 @@ class Run:
         )
         self.report.add(counts, is_finite(prediction), observed)
         if evaluation.index >= evaluation.total - 1:
-            self.finish()
+            self.report.finished = True
         return replace(prediction, again=_again(plan, outputs, prediction, aggregation))
 
     def strengths(self, source: Source) -> tuple[float, ...]:
         """The router's strengths of a row with this source, one for each network."""
         return self._strengths.of(source)
 
-    def finish(self) -> None:
-        """Say that the sampler is done: some end before the evaluation ``total - 1`` (DDIM, Heun)."""
-        self.report.finished = True
+    def end(self, *, stopped: bool) -> None:
+        """No evaluation follows; the report needs nothing of the device any more.
+
+        Some samplers end before the evaluation ``total - 1`` (DDIM, Heun), so the host has to say it.
+
+        Args:
+            stopped: whether the user ended the sampler before it was done.
+        """
+        self.report.settle()
+        if not stopped:
+            self.report.finished = True
 
     def _plan(self, evaluation: Evaluation, layout: Layout) -> StepPlan:
         plan = self._schedule.plan(evaluation.index, evaluation.total)
@@ -190,5 +199,4 @@ def _again(
 
 
 def _difference(prediction: Tensor, base: Tensor) -> Tensor:
-    accurate = torch.promote_types(prediction.dtype, torch.float32)
-    return prediction.to(accurate) - base.to(accurate)
+    return wide(prediction) - wide(base)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from loratorio_ext.run.rows import Row
+from loratorio_ext.run.wide import wide
 
 Scale = float | Tensor
 """A positive number, or a tensor of one element on the model's device."""
@@ -37,8 +37,8 @@ class Held:
         """
         for row, prediction in predictions.items():
             if row.source != "base":
-                base = _wide(predictions[Row("base", row.half, row.index)])
-                self._added[row] = (_wide(prediction) - base) * noise_scale
+                base = wide(predictions[Row("base", row.half, row.index)])
+                self._added[row] = (wide(prediction) - base) * noise_scale
 
     def completed(
         self, predictions: Mapping[Row, Tensor], rows: Iterable[Row], noise_scale: Scale
@@ -48,9 +48,5 @@ class Held:
         for row in rows:
             if row not in everything:
                 base = predictions[Row("base", row.half, row.index)]
-                everything[row] = (_wide(base) + self._added[row] / noise_scale).to(base.dtype)
+                everything[row] = (wide(base) + self._added[row] / noise_scale).to(base.dtype)
         return everything
-
-
-def _wide(prediction: Tensor) -> Tensor:
-    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))

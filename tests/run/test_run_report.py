@@ -242,13 +242,16 @@ def test_host_may_warn_and_a_sentence_is_kept_once(fakes: SimpleNamespace) -> No
     assert report.warnings == ("the prompt was cut",)
 
 
-def test_finish_is_for_samplers_that_end_early(fakes: SimpleNamespace) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_sampler_that_ends_early_is_done_unless_it_was_stopped(
+    fakes: SimpleNamespace, stopped: bool
+) -> None:
     world = fakes.World(fakes.uses(1), total=8)
     run = world.run()
     run.step(world.evaluation(0))
     assert not run.report.finished
-    run.finish()
-    assert run.report.finished
+    run.end(stopped=stopped)
+    assert run.report.finished is not stopped
 
 
 def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> None:

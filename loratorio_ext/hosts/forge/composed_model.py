@@ -33,6 +33,25 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of the model.
+
+    Attributes:
+        apply_model: the base's, with the kept networks.
+        x: noisy latents [chunks × B, C, H, W].
+        sigma: noise level of each row.
+        c: conditions, as Forge's wrappers are given them.
+        places: whose text each chunk has.
+    """
+
+    apply_model: ApplyModel
+    x: Tensor
+    sigma: Tensor
+    c: Mapping[str, Any]
+    places: Sequence[Place]
+
+
+@dataclass(frozen=True)
 class ComposedModel:
     """Answers model calls of the evaluation's noise level, with rows as Forge lays them out.
 
@@ -72,35 +91,22 @@ class ComposedModel:
         places = [Place("cond", None)] * chunks
         if len(x) == chunks * images:
             places = [self._place(c, chunk, chunks) for chunk in range(chunks)]
+        call = Call(apply_model, x, sigma, c, places)
         composed: list[Tensor] = []
         again = self.again if x.shape == (chunks * images, *self.shape[1:]) else None
         if again is not None:
-            reason = attempt(
-                lambda: composed.append(self._composed(again, apply_model, x, sigma, c, places)),
-                "composing a further call",
-            )
+            reason = attempt(lambda: composed.append(self._composed(again, call)), "composing a further call")
             if reason is None:
                 return composed[0]
             self.rows_of_run.release()
             self.failed(reason)
-        return self._of("merged", apply_model, x, sigma, c, places)
+        return self._of("merged", call)
 
-    def _composed(
-        self,
-        again: Again,
-        apply_model: ApplyModel,
-        x: Tensor,
-        sigma: Tensor,
-        c: Mapping[str, Any],
-        places: Sequence[Place],
-    ) -> Tensor:
-        images, chunks = self.shape[0], len(places)
-        rows = [_rows(place, images) for place in places]
+    def _composed(self, again: Again, call: Call) -> Tensor:
+        rows = [_rows(place, self.shape[0]) for place in call.places]
         needed = [again.sources(*asked) for asked in rows]
         sources = dict.fromkeys(source for some in needed for source in some)
-        predicted = {
-            source: self._of(source, apply_model, x, sigma, c, places).chunk(chunks) for source in sources
-        }
+        predicted = {source: self._of(source, call).chunk(len(rows)) for source in sources}
         return torch.cat(
             [
                 again.prediction(*asked, {source: predicted[source][chunk] for source in needed[chunk]})
@@ -108,38 +114,28 @@ class ComposedModel:
             ]
         )
 
-    def _of(
-        self,
-        source: Source,
-        apply_model: ApplyModel,
-        x: Tensor,
-        sigma: Tensor,
-        c: Mapping[str, Any],
-        places: Sequence[Place],
-    ) -> Tensor:
-        conditions = self._with_texts(source, x, sigma, c, places)
-        with self.rows_of_run.acting([self.strengths(source)] * len(x)):
-            return apply_model(x, sigma, **conditions)
+    def _of(self, source: Source, call: Call) -> Tensor:
+        conditions = self._with_texts(source, call)
+        with self.rows_of_run.acting([self.strengths(source)] * len(call.x)):
+            return call.apply_model(call.x, call.sigma, **conditions)
 
-    def _with_texts(
-        self, source: Source, x: Tensor, sigma: Tensor, c: Mapping[str, Any], places: Sequence[Place]
-    ) -> dict[str, Any]:
+    def _with_texts(self, source: Source, call: Call) -> dict[str, Any]:
         """The conditions with the texts that a source sees, and hints that were made from them."""
-        conditions = dict(c)
+        conditions, places = dict(call.c), call.places
         if source not in self.texts or source == "base" or all(place.number is None for place in places):
             return conditions
         for name in TEXT:
-            if name in c:
+            if name in call.c:
                 first, *others = [
                     self._text(source, name, place, own)
-                    for place, own in zip(places, c[name].chunk(len(places)), strict=True)
+                    for place, own in zip(places, call.c[name].chunk(len(places)), strict=True)
                 ]
                 conditions[name] = first.concat(others)
         control = conditions.pop("control_model", None)
         if control is not None:
             conditions.pop("control", None)
             webui.forget_features(control)
-            conditions["control"] = control.get_control(x, sigma, dict(conditions), len(places))
+            conditions["control"] = control.get_control(call.x, call.sigma, dict(conditions), len(places))
             conditions["control_model"] = control
         return conditions
 

@@ -175,12 +175,10 @@ class Generation:
     # ------------------------------------------------ what they need
 
     def _end_pass(self) -> None:
-        """A sampler is done, if one was at work; its report needs nothing of the device any more."""
+        """A sampler is done, if one was at work."""
         ended, self._pass = self._pass, None
         if ended is not None and ended.run is not None:
-            ended.run.report.settle()
-            if not webui.was_stopped():
-                ended.run.finish()
+            ended.run.end(stopped=webui.was_stopped())
 
     def _begin_pass(self, p: Any, x: Tensor) -> None:
         """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
