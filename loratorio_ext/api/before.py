@@ -8,7 +8,7 @@ from typing import Any, Final
 from loratorio_ext import __version__
 from loratorio_ext.api.question import Question, Refusal
 from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.networks.pool import choose_pool
+from loratorio_ext.networks.prompt import choose_pool
 from loratorio_ext.server.estimate import Plan, cost_line, estimate
 from loratorio_ext.server.presets import OURS
 from loratorio_ext.setting import Setting, Value, shown

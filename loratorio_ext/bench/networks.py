@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from loratorio_ext.networks.delta import LowRank
+from loratorio_ext.networks.router import LowRank
 
 Layers = Literal["linear", "conv"]
 Network = dict[str, tuple[LowRank, ...]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.bench.networks import Network
 from loratorio_ext.bench.shapes import Rows, twin
-from loratorio_ext.networks.delta import LowRank
+from loratorio_ext.networks.router import LowRank
 
 
 def set_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:

@@ -12,7 +12,7 @@ from loratorio_ext.cli.models import EMBEDDED, USUAL, configuration, model_and_n
 from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.parameters import picture_parameters
 from loratorio_ext.cli.writing import free_name, prepare_file, prepare_folder, write_picture, write_text
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import parse_prompt
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Tools

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from loratorio_ext.cli.parameters import picture_parameters
 from loratorio_ext.cli.writing import free_name, write_picture
 from loratorio_ext.hosts.diffusers_host import Request
-from loratorio_ext.networks.find import network_paths
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.files import NetworkFolder
+from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
@@ -42,7 +42,7 @@ class NetworkList:
 
     def refresh(self) -> None:
         """Look at the folder again."""
-        self._paths = {} if self._folder is None else network_paths(self._folder)
+        self._paths = {} if self._folder is None else NetworkFolder(self._folder)
 
     def paths(self) -> Mapping[str, str]:
         """As `Server.networks`."""

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from loratorio_ext.networks.pool import choose_pool
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import choose_pool, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words

@@ -15,7 +15,7 @@ from PIL import Image
 from loratorio_ext.cli.places import DemoData
 from loratorio_ext.cli.tools import Tools
 from loratorio_ext.hosts.diffusers_host import Request, Result
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import NetworkUse, Row, Run
 
 SIDE = 16

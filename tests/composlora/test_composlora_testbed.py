@@ -13,7 +13,7 @@ from loratorio_ext.evaluate.composlora import testbed as lists
 from loratorio_ext.evaluate.composlora.tasks import tasks
 from loratorio_ext.evaluate.composlora.testbed import Element, read_testbed
 from loratorio_ext.evaluate.composlora.wording import Wording, wording
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import parse_prompt
 
 KINDS = {"character": 3, "clothing": 2, "style": 2, "background": 2, "object": 2}
 ELEMENTS = tuple(

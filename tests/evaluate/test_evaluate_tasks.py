@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.evaluate.tasks import combinations, tasks
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT, FACTORS, named_values
 
 

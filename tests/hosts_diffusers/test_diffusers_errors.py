@@ -16,8 +16,8 @@ from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import components
 from loratorio_ext.hosts.diffusers_host.request import parse_request
-from loratorio_ext.networks.keys import key_map
-from loratorio_ext.networks.tags import Tag
+from loratorio_ext.networks.files import NetworkFolder, key_map
+from loratorio_ext.networks.prompt import Tag
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
 
@@ -206,14 +206,14 @@ def test_a_file_is_read_once_until_it_changes(
     sd: Any, tmp_path: Path, save_network: Callable[..., Path]
 ) -> None:
     path = save_network(sd, tmp_path / "a.safetensors", seed=1)
-    cache = NetworkCache(key_map(components(sd)))
-    first = cache.load(Tag("a"), tmp_path).network
-    again = cache.load(Tag("a", te=0.3), tmp_path)
+    cache, folder = NetworkCache(key_map(components(sd))), NetworkFolder(tmp_path)
+    first = cache.load(Tag("a"), folder).network
+    again = cache.load(Tag("a", te=0.3), folder)
     assert again.network.layers is first.layers
     assert (again.te, again.unet) == (0.3, 1.0)
     save_network(sd, path, seed=2)
     os.utime(path, ns=(1, 1))
-    changed = cache.load(Tag("a"), tmp_path).network
+    changed = cache.load(Tag("a"), folder).network
     assert changed.layers is not first.layers
     cache.clear()
-    assert cache.load(Tag("a"), tmp_path).network.layers is not changed.layers
+    assert cache.load(Tag("a"), folder).network.layers is not changed.layers

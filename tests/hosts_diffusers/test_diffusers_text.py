@@ -14,8 +14,8 @@ from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings, Text, encode
 from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import components
-from loratorio_ext.networks.keys import key_map
-from loratorio_ext.networks.tags import Tag
+from loratorio_ext.networks.files import NetworkFolder, key_map
+from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.run import Row
 
 TEXTS = ("a cat", "dog, blue")
@@ -23,7 +23,7 @@ TEXTS = ("a cat", "dog, blue")
 
 def hosted(pipeline: Any, folder: Path, *tags: Tag) -> list[HostNetwork]:
     cache = NetworkCache(key_map(components(pipeline)))
-    return [cache.load(tag, folder) for tag in tags]
+    return [cache.load(tag, NetworkFolder(folder)) for tag in tags]
 
 
 def rows_of(encodings: Encodings, source: Any) -> tuple[Tensor, Tensor | None]:

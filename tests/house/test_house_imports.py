@@ -64,13 +64,23 @@ LIBRARIES = MappingProxyType(
 # file -> packages that it alone may import.
 EXCEPTIONS = MappingProxyType(
     {
-        "loratorio_ext/networks/lycoris.py": frozenset({"lycoris"}),
+        "loratorio_ext/networks/files/computed.py": frozenset({"lycoris"}),
         "loratorio_ext/evaluate/ray_engine.py": frozenset({"ray"}),
         "loratorio_ext/evaluate/composlora/draw.py": frozenset({"PIL"}),
         "loratorio_ext/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
+    }
+)
+
+
+# room of networks -> the other rooms it may import, and whether it may import torch.
+ROOMS = MappingProxyType(
+    {
+        "prompt": (frozenset(), False),
+        "router": (frozenset(), True),
+        "files": (frozenset({"prompt", "router"}), True),
     }
 )
 
@@ -128,14 +138,51 @@ def test_parts_import_only_what_they_may(package_sources: list[Source]) -> None:
     assert [line for source in package for line in wrong_imports(source.tree, source.path)] == []
 
 
+def imports_across_rooms(tree: ast.Module, path: str) -> list[str]:
+    """What a file of networks/ may not import: other rooms' files, other rooms at all, torch."""
+    room = path.split("/")[2]
+    others, may_import_torch = ROOMS[room]
+    wrong = []
+    for name in imports(tree, path):
+        parts = name.split(".")
+        if parts[:2] == [PACKAGE, "networks"] and parts[2:3] != [room]:
+            right = len(parts) == 3 and parts[2] in others
+        else:
+            right = may_import_torch or parts[0] != "torch"
+        wrong += [] if right else [f"{path} ({room}) imports {name}"]
+    return wrong
+
+
+def test_rooms_of_networks_import_each_other_by_their_public_names(package_sources: list[Source]) -> None:
+    rooms = [one for one in package_sources if one.path.startswith("loratorio_ext/networks/")]
+    files = [one for one in rooms if one.path.count("/") == 3]
+    assert {one.path.split("/")[2] for one in files} == set(ROOMS) and len(rooms) == len(files) + 1
+    assert [line for one in files for line in imports_across_rooms(one.tree, one.path)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "wrong"),
+    [
+        ("loratorio_ext/networks/prompt/a.py", "import re\nfrom .b import c", 0),
+        ("loratorio_ext/networks/prompt/a.py", "import torch", 1),
+        ("loratorio_ext/networks/router/a.py", "from loratorio_ext.networks.prompt import Tag", 1),
+        ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks.router import Delta", 0),
+        ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks.router.delta import Delta", 1),
+        ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks import router", 1),
+    ],
+)
+def test_an_import_across_rooms_is_seen(path: str, text: str, wrong: int) -> None:
+    assert len(imports_across_rooms(ast.parse(text), path)) == wrong
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [
         ("loratorio_ext/method/a.py", "from loratorio_ext.run import Run"),
         ("loratorio_ext/method/a.py", "from ..networks import router"),
         ("loratorio_ext/method/a.py", "import numpy"),
-        ("loratorio_ext/networks/a.py", "from loratorio_ext import hosts"),
-        ("loratorio_ext/networks/a.py", "from lycoris import functional"),
+        ("loratorio_ext/networks/files/a.py", "from loratorio_ext import hosts"),
+        ("loratorio_ext/networks/files/a.py", "from lycoris import functional"),
         ("loratorio_ext/run/a.py", "def f():\n    import diffusers.loaders"),
         ("loratorio_ext/hosts/b.py", "from modules import shared"),
         ("loratorio_ext/hosts/b.py", "from .. import world"),
@@ -151,7 +198,7 @@ def test_a_wrong_import_is_seen(path: str, text: str) -> None:
     ("path", "text"),
     [
         ("loratorio_ext/method/a.py", "import math\nfrom torch import nn\nfrom .b import c\nfrom . import d"),
-        ("loratorio_ext/networks/lycoris.py", "def f():\n    import lycoris.functional"),
+        ("loratorio_ext/networks/files/computed.py", "def f():\n    import lycoris.functional"),
         ("loratorio_ext/run/a.py", "from loratorio_ext import __version__, method"),
         ("loratorio_ext/cli/a.py", "from loratorio_ext.world.judge import Judge"),
     ],

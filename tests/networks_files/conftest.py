@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from loratorio_ext.networks.keys import Layer, key_map
+from loratorio_ext.networks.files import TargetLayer, key_map
 
 WriteFile = Callable[..., Path]
 
@@ -70,7 +72,7 @@ def unet() -> TinyUNet:
 
 
 @pytest.fixture
-def keys(unet: TinyUNet) -> dict[str, Layer]:
+def keys(unet: TinyUNet) -> dict[str, TargetLayer]:
     return key_map({"unet": unet, "text_encoder": TinyText(nested=False)})
 
 
@@ -98,3 +100,15 @@ def write(tmp_path: Path) -> WriteFile:
         return path
 
     return write_file
+
+
+@pytest.fixture(scope="session")
+def delta_weight() -> Callable[..., Any]:
+    """What merging adds to a layer: the reference of the router's tests."""
+    path = Path(__file__).parents[1] / "networks_router" / "merging.py"
+    specification = importlib.util.spec_from_file_location("merging", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    found: Callable[..., Any] = module.delta_weight
+    return found

@@ -10,8 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from loratorio_ext.networks.errors import NetworkFileError, UnknownNetworkError
-from loratorio_ext.networks.find import find_network, network_names
+from loratorio_ext.networks.files import NetworkFileError, NetworkFolder, UnknownNetworkError
+
+
+def find_network(name: str, folder: str | Path) -> Path:
+    return NetworkFolder(folder).find(name)
 
 
 @pytest.fixture
@@ -147,11 +150,11 @@ def test_only_a_pickle_has_the_name(folder: Path) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UnknownNetworkError, match="there is no folder"):
         find_network("ink", tmp_path / "nothing")
-    assert network_names(tmp_path / "nothing") == ()
+    assert list(NetworkFolder(tmp_path / "nothing")) == []
 
 
 def test_all_names_find_their_files(folder: Path) -> None:
-    names = network_names(folder)
+    names = list(NetworkFolder(folder))
     assert {"ink", "chalk", "a/twin", "b/twin", "Case", "case2/case"} <= set(names)
     assert len({find_network(name, folder) for name in names}) == len(names) == 9
 

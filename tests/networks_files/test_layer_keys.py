@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from loratorio_ext.networks.keys import Layer, key_map, split_key
+from loratorio_ext.networks.files import TargetLayer, key_map
+from loratorio_ext.networks.files.keys import split_key
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"
@@ -88,8 +89,8 @@ def test_two_text_encoders(unet: nn.Module, make_text: Any) -> None:
     assert f"lora_te_{end}" not in keys
 
 
-def test_shapes_and_kinds(keys: dict[str, Layer]) -> None:
-    assert keys["unet.conv_in"] == Layer("unet.conv_in", None, (8, 4, 3, 3), "conv")
+def test_shapes_and_kinds(keys: dict[str, TargetLayer]) -> None:
+    assert keys["unet.conv_in"] == TargetLayer("unet.conv_in", None, (8, 4, 3, 3), "conv")
     assert keys["lora_unet_down_blocks_0_attentions_0_norm"].kind == "norm"
     assert keys["lora_unet_down_blocks_0_resnets_0_time_emb_proj"].shape == (16, 6)
     assert not any("embeddings" in key for key in keys)

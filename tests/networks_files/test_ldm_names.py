@@ -9,8 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-from loratorio_ext.networks.keys import key_map
-from loratorio_ext.networks.ldm import Block, UNetStructure, ldm_aliases, ldm_names, ldm_prefixes
+from loratorio_ext.networks.files import key_map
+from loratorio_ext.networks.files.ldm import UNetBlock, UNetStructure, ldm_aliases, ldm_names, ldm_prefixes
 
 # The layouts of the published models (unet/config.json) with narrow blocks; names do not depend on widths.
 SD1: dict[str, Any] = {"cross_attention_dim": 12, "attention_head_dim": 4}
@@ -90,7 +90,9 @@ def test_known_aliases(config: dict[str, Any], alias: str, path: str) -> None:
 
 
 def test_prefixes_from_a_structure_alone() -> None:
-    structure = UNetStructure((Block(1, True, True),), (Block(2, True, False),), Block(2, True, False))
+    structure = UNetStructure(
+        (UNetBlock(1, True, True),), (UNetBlock(2, True, False),), UNetBlock(2, True, False)
+    )
     assert ldm_prefixes(structure) == {
         "down_blocks.0.resnets.0": "input_blocks.1.0",
         "down_blocks.0.attentions.0": "input_blocks.1.1",

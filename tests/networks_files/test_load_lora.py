@@ -14,26 +14,28 @@ from diffusers import UNet2DConditionModel
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import Tensor, nn
 
-from loratorio_ext.networks.delta import Dense, LowRank, delta_weight
-from loratorio_ext.networks.errors import NetworkFileError
-from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.keys import Layer, key_map
-from loratorio_ext.networks.network import Network
+from loratorio_ext.networks.files import Network, NetworkFileError, TargetLayer, key_map, load_network
+from loratorio_ext.networks.router import Dense, LowRank
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 KOHYA_Q = "lora_unet_" + Q.replace(".", "_")
 
 
-def merged(network: Network, name: str, model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Sum of ΔW and of Δb of a layer, zeros where there is none."""
-    module = model.get_submodule(name.partition(".")[2])
-    weight = torch.zeros(module.weight.shape)
-    bias = torch.zeros(module.weight.shape[0])
-    for delta in network.layers[name]:
-        dw, db = delta_weight(delta, module)
-        weight = weight if dw is None else weight + dw.reshape(weight.shape)
-        bias = bias if db is None else bias + db
-    return weight, bias
+@pytest.fixture(scope="session")
+def merged(delta_weight: Any) -> Any:
+    """Gives the sum of ΔW and of Δb of a layer, zeros where there is none."""
+
+    def sums(network: Network, name: str, model: nn.Module) -> tuple[Tensor, Tensor]:
+        module = model.get_submodule(name.partition(".")[2])
+        weight = torch.zeros(module.weight.shape)
+        bias = torch.zeros(module.weight.shape[0])
+        for delta in network.layers[name]:
+            dw, db = delta_weight(delta, module)
+            weight = weight if dw is None else weight + dw.reshape(weight.shape)
+            bias = bias if db is None else bias + db
+        return weight, bias
+
+    return sums
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def merged(network: Network, name: str, model: nn.Module) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize("layer", [KOHYA_Q, f"unet.{Q}"])
 @pytest.mark.parametrize("alpha", [None, 1.0, 8.0, 0.0])
 def test_linear(
-    down: str, up: str, layer: str, alpha: float | None, keys: Any, unet: nn.Module, write: Any
+    down: str, up: str, layer: str, alpha: float | None, keys: Any, unet: nn.Module, write: Any, merged: Any
 ) -> None:
     a, b = torch.randn(3, 8), torch.randn(8, 3)
     tensors = {f"{layer}.{down}": a, f"{layer}.{up}": b}
@@ -61,7 +63,7 @@ def test_linear(
     assert network.part("unet") == dict(network.layers)
 
 
-def test_convolutions(keys: Any, unet: nn.Module, write: Any) -> None:
+def test_convolutions(keys: Any, unet: nn.Module, write: Any, merged: Any) -> None:
     down, up = torch.randn(2, 8, 3, 3), torch.randn(16, 2, 1, 1)
     cp_down, cp_mid, cp_up = torch.randn(2, 4, 1, 1), torch.randn(2, 2, 3, 3), torch.randn(8, 2, 1, 1)
     flat_down, flat_up = torch.randn(2, 8), torch.randn(8, 2)
@@ -95,7 +97,7 @@ def test_convolutions(keys: Any, unet: nn.Module, write: Any) -> None:
     torch.testing.assert_close(merged(network, name, unet)[0][:, :, 0, 0], flat_up @ flat_down)
 
 
-def test_full_bias_and_norm_parts(keys: Any, unet: nn.Module, write: Any) -> None:
+def test_full_bias_and_norm_parts(keys: Any, unet: nn.Module, write: Any, merged: Any) -> None:
     norm, proj = "lora_unet_down_blocks_0_attentions_0_norm", "lora_unet_down_blocks_0_attentions_0_proj_in"
     conv_in = "unet.conv_in"
     tensors = {
@@ -152,11 +154,11 @@ def test_the_file_may_go_after_loading(keys: Any, write: Any) -> None:
     assert isinstance(delta, LowRank) and delta.down.sum() == 8
 
 
-def test_output_slice_of_a_fused_layer(write: Any) -> None:
+def test_output_slice_of_a_fused_layer(write: Any, delta_weight: Any) -> None:
     fused = nn.Linear(4, 9)
     keys = {
-        "lora_te1_q": Layer("text_encoder.qkv", (0, 3), (3, 4)),
-        "lora_te1_v": Layer("text_encoder.qkv", (6, 3), (3, 4)),
+        "lora_te1_q": TargetLayer("text_encoder.qkv", (0, 3), (3, 4)),
+        "lora_te1_v": TargetLayer("text_encoder.qkv", (6, 3), (3, 4)),
     }
     tensors = {f"{key}.lora_down.weight": torch.randn(2, 4) for key in keys}
     tensors |= {f"{key}.lora_up.weight": torch.randn(3, 2) for key in keys}
@@ -218,7 +220,7 @@ def real_unet() -> UNet2DConditionModel:
 @pytest.mark.parametrize("prefix", ["", "unet.", "base_model.model."])
 @pytest.mark.filterwarnings("ignore:Adapter 'default'")
 def test_what_peft_trains_is_what_is_loaded(
-    options: dict[str, bool], prefix: str, real_unet: UNet2DConditionModel, write: Any
+    options: dict[str, bool], prefix: str, real_unet: UNet2DConditionModel, write: Any, merged: Any
 ) -> None:
     """PEFT's own merge is the reference: alpha comes from the metadata that diffusers writes."""
     plain, model = real_unet, copy.deepcopy(real_unet)
@@ -294,7 +296,7 @@ def test_hostile_metadata_means_nothing(said: str, keys: Any, write: Any) -> Non
     seed=st.integers(0, 99),
 )
 def test_any_rank_and_alpha(
-    rank: int, alpha: float | None, style: str, seed: int, keys: Any, unet: nn.Module, write: Any
+    rank: int, alpha: float | None, style: str, seed: int, keys: Any, unet: nn.Module, write: Any, merged: Any
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(rank, 8, generator=generator), torch.randn(8, rank, generator=generator)

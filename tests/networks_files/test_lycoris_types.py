@@ -10,11 +10,9 @@ import torch
 from lycoris import modules as lycoris_modules
 from torch import Tensor, nn
 
-from loratorio_ext.networks.computed import Computed, weight_decomposed
-from loratorio_ext.networks.delta import Dense, delta_weight
-from loratorio_ext.networks.errors import NetworkFileError
-from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.keys import Layer
+from loratorio_ext.networks.files import NetworkFileError, TargetLayer, load_network
+from loratorio_ext.networks.files.computed import Computed, weight_decomposed
+from loratorio_ext.networks.router import Dense
 
 LINEAR = ("lora_unet_down_blocks_0_resnets_0_time_emb_proj", "down_blocks.0.resnets.0.time_emb_proj")
 CONV = ("lora_unet_down_blocks_0_resnets_0_conv1", "down_blocks.0.resnets.0.conv1")
@@ -46,7 +44,14 @@ CASES = [
 @pytest.mark.parametrize(("algorithm", "options"), CASES, ids=str)
 @pytest.mark.parametrize("place", [LINEAR, CONV], ids=["linear", "conv"])
 def test_types_against_the_librarys_modules(
-    algorithm: str, options: dict[str, Any], place: tuple[str, str], keys: Any, unet: nn.Module, write: Any
+    algorithm: str,
+    options: dict[str, Any],
+    place: tuple[str, str],
+    keys: Any,
+    unet: nn.Module,
+    write: Any,
+    load_one: Any,
+    delta_weight: Any,
 ) -> None:
     """The reference is what the library's module adds to the layer's output when it is trained."""
     key, path = place
@@ -82,15 +87,20 @@ def test_types_against_the_librarys_modules(
     torch.testing.assert_close(layer.weight.detach(), original, atol=0, rtol=0)
 
 
-def load_one(tensors: dict[str, Tensor], keys: Any, write: Any, layer: nn.Module) -> Tensor:
-    network = load_network(write({f"{LINEAR[0]}.{name}": value for name, value in tensors.items()}), keys)
-    (delta,) = network.layers[f"unet.{LINEAR[1]}"]
-    weight = delta_weight(delta, layer)[0]
-    assert weight is not None
-    return weight
+@pytest.fixture
+def load_one(delta_weight: Any, keys: Any, write: Any) -> Any:
+    """Gives ΔW of one layer from a file with these parts of it."""
+
+    def load(tensors: dict[str, Tensor], layer: nn.Module) -> Tensor:
+        network = load_network(write({f"{LINEAR[0]}.{name}": value for name, value in tensors.items()}), keys)
+        (delta,) = network.layers[f"unet.{LINEAR[1]}"]
+        weight: Tensor = delta_weight(delta, layer)[0]
+        return weight
+
+    return load
 
 
-def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any) -> None:
+def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any, load_one: Any) -> None:
     layer = unet.get_submodule(LINEAR[1])
     W = layer.weight.detach().double()  # [16, 6]
     r = torch.randn
@@ -102,37 +112,35 @@ def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any) -> None:
         "alpha": torch.tensor(1.0),
     }
     expected = 0.5 * (hada["hada_w1_a"] @ hada["hada_w1_b"]) * (hada["hada_w2_a"] @ hada["hada_w2_b"])
-    torch.testing.assert_close(load_one(hada, keys, write, layer), expected)
+    torch.testing.assert_close(load_one(hada, layer), expected)
 
     kron = {"lokr_w1": r(2, 3), "lokr_w2_a": r(8, 2), "lokr_w2_b": r(2, 2), "alpha": torch.tensor(1.0)}
     expected = 0.5 * torch.kron(kron["lokr_w1"], kron["lokr_w2_a"] @ kron["lokr_w2_b"])
-    torch.testing.assert_close(load_one(kron, keys, write, layer), expected)
+    torch.testing.assert_close(load_one(kron, layer), expected)
     full = {
         "lokr_w1": r(2, 3),
         "lokr_w2": r(8, 2),
         "alpha": torch.tensor(1e9),
     }  # full factors: alpha says nothing
-    torch.testing.assert_close(
-        load_one(full, keys, write, layer), torch.kron(full["lokr_w1"], full["lokr_w2"])
-    )
+    torch.testing.assert_close(load_one(full, layer), torch.kron(full["lokr_w1"], full["lokr_w2"]))
 
     for on_input, size in ((0, 16), (1, 6)):
         ia3 = {"weight": r(size), "on_input": torch.tensor(on_input)}
         expected = (W * (ia3["weight"][None, :] if on_input else ia3["weight"][:, None])).float()
-        torch.testing.assert_close(load_one(ia3, keys, write, layer), expected)
+        torch.testing.assert_close(load_one(ia3, layer), expected)
 
     now = {"a1.weight": r(6, 2), "a2.weight": r(2, 6), "b1.weight": r(16, 2), "b2.weight": r(2, 6)}
     expected = (W @ now["a1.weight"].double() @ now["a2.weight"].double()).float() + now["b1.weight"] @ now[
         "b2.weight"
     ]
-    torch.testing.assert_close(load_one(now, keys, write, layer), expected)
+    torch.testing.assert_close(load_one(now, layer), expected)
     before = {
         "a2.weight": now["a1.weight"],
         "a1.weight": now["a2.weight"],
         "b2.weight": now["b1.weight"],
         "b1.weight": now["b2.weight"],
     }
-    torch.testing.assert_close(load_one(before, keys, write, layer), expected)
+    torch.testing.assert_close(load_one(before, layer), expected)
 
     blocks = 0.2 * r(4, 4, 4)
     rotated = torch.zeros(16, 16, dtype=torch.float64)
@@ -141,7 +149,7 @@ def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any) -> None:
         rotated[4 * number : 4 * number + 4, 4 * number : 4 * number + 4] = (eye + Q) @ torch.linalg.inv(
             eye - Q
         )
-    oft = load_one({"oft_blocks": blocks, "alpha": torch.tensor(0.0)}, keys, write, layer)
+    oft = load_one({"oft_blocks": blocks, "alpha": torch.tensor(0.0)}, layer)
     torch.testing.assert_close(oft, (rotated.T @ W - W).float(), atol=1e-5, rtol=1e-4)
     # An orthogonal map of the outputs keeps the length of every column.
     torch.testing.assert_close((W + oft.double()).norm(dim=0), W.norm(dim=0), atol=1e-5, rtol=1e-5)
@@ -175,7 +183,7 @@ def test_half_precision_autocast_and_slices(unet: nn.Module) -> None:
     assert isinstance(Dense(computed=recipe, output_slice=(4, 4)), Dense)
 
 
-def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any) -> None:
+def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any, delta_weight: Any) -> None:
     tensors = {f"{LINEAR[0]}.weight": torch.ones(16), f"{LINEAR[0]}.on_input": torch.tensor(0)}
     (delta,) = load_network(write(tensors), keys).layers[f"unet.{LINEAR[1]}"]
     packed = nn.Module()
@@ -245,8 +253,8 @@ def test_a_missing_library_is_named_with_the_remedy(
         load_network(path, keys)
 
 
-def test_nothing_is_computed_where_the_shape_is_unknown(write: Any) -> None:
-    keys = {"lora_unet_x": Layer("unet.x")}
+def test_nothing_is_computed_where_the_shape_is_unknown(write: Any, delta_weight: Any) -> None:
+    keys = {"lora_unet_x": TargetLayer("unet.x")}
     path = write({f"lora_unet_x.{part}": torch.ones(shape) for part, shape in HADA.items()})
     (delta,) = load_network(path, keys).layers["unet.x"]
     weight = delta_weight(delta, nn.Linear(6, 16))[0]

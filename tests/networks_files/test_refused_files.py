@@ -12,10 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 
-from loratorio_ext.networks.container import MAX_HEADER, read_header
-from loratorio_ext.networks.errors import NetworkFileError
-from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.keys import key_map
+from loratorio_ext.networks.files import NetworkFileError, key_map, load_network
+from loratorio_ext.networks.files.container import MAX_HEADER, read_header
 
 Q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 K2 = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from loratorio_ext.networks.delta import Delta, Dense, LowRank, delta_weight
-from loratorio_ext.networks.kinds import convolution_dims, norm_kind
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Delta, Dense, LowRank, Router, convolution_dims, norm_kind
+
+
+def load_merging() -> ModuleType:
+    """The module beside this file that holds the reference for deltas."""
+    specification = importlib.util.spec_from_file_location("merging", Path(__file__).with_name("merging.py"))
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+delta_weight = load_merging().delta_weight
 
 NetworkLayers = dict[str, tuple[Delta, ...]]
 
@@ -182,4 +194,5 @@ def tools() -> SimpleNamespace:
         snapshot=snapshot,
         same_state=same_state,
         router_for=router_for,
+        delta_weight=delta_weight,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.networks.plan import blocks_of, check_strengths, segments_of
+from loratorio_ext.networks.router.plan import blocks_of, check_strengths, segments_of
 
 TABLES = st.integers(1, 4).flatmap(
     lambda n: st.lists(

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loratorio_ext.networks.delta import Dense, LowRank
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Dense, FittedLayers, LowRank, Router, fit
 
 TABLE = [[1.0, 0.0], [0.0, 1.0], [-0.5, 2.0]]
 
@@ -227,3 +226,37 @@ def test_deltas_that_do_not_fit_are_refused_by_layer(
 def test_an_unknown_layer_is_named() -> None:
     with pytest.raises(ValueError, match=r"network 1 .*'unet\.nowhere'"):
         Router({"unet.a": nn.Linear(1, 1)}, [{}, {"unet.nowhere": (Dense(bias=torch.ones(1)),)}])
+
+
+def test_a_delta_is_checked_once_for_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    real = fit.check_fits
+
+    def check_fits(delta: LowRank | Dense, name: str, module: nn.Module) -> None:
+        checked.append(name)
+        real(delta, name, module)
+
+    monkeypatch.setattr(fit, "check_fits", check_fits)
+    modules = {"a": nn.Linear(3, 4), "b": nn.Linear(3, 4)}
+    delta = LowRank(torch.ones(1, 3), torch.ones(4, 1))
+    layers = FittedLayers()
+    layers.add("a", modules["a"], [delta, delta])
+    layers.add("b", modules["b"], [])
+    assert checked == ["a", "a"] and dict(layers) == {"a": (delta, delta)}
+    assert layers.modules == {"a": modules["a"]}
+
+    Router(modules, [layers])
+    assert len(checked) == 2
+    Router(modules, [dict(layers)])
+    assert len(checked) == 4
+    with pytest.raises(ValueError, match="takes 3 inputs; the layer has 5"):
+        Router({"a": nn.Linear(5, 4)}, [layers])
+
+
+def test_where_one_of_several_deltas_does_not_fit_none_is_added() -> None:
+    layers = FittedLayers()
+    first = Dense(bias=torch.ones(4))
+    layers.add("a", nn.Linear(3, 4), [first])
+    with pytest.raises(ValueError, match=r"layer a \(Linear\).*gives 5 outputs"):
+        layers.add("a", nn.Linear(3, 4), [first, Dense(bias=torch.ones(5))])
+    assert dict(layers) == {"a": (first,)}

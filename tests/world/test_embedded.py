@@ -12,8 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.keys import key_map
+from loratorio_ext.networks.files import key_map, load_network
 from loratorio_ext.world.concepts import (
     CONCEPTS,
     FACTOR_OF_CONCEPT,

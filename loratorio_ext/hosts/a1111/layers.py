@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
-from loratorio_ext.networks.checks import check_fits
-from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
+from loratorio_ext.networks.router import Delta, Dense, FittedLayers, LowRank, OutputSlice
 
 # Parts of a fused projection, in the order in which the WebUI stacks them (networks.py, QkvLinear).
 _FUSED = ("_q_proj", "_k_proj", "_v_proj")
@@ -22,7 +21,7 @@ _GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
 
 def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersOfNetwork:
     """What the network adds to the layers among ``modules``; its text encoder part is not among it."""
-    deltas: dict[str, tuple[Delta, ...]] = {}
+    deltas = FittedLayers()
     misfits: list[str] = []
     for key, part in one.network.modules.items():
         if not is_unet_key(key):
@@ -33,12 +32,9 @@ def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersO
             misfits.append(f"this model has no layer {name}")
             continue
         try:
-            delta = _delta(one, part, module, output_slice)
-            check_fits(delta, name, module)
+            deltas.add(name, module, [_delta(one, part, module, output_slice)])
         except (RuntimeError, ValueError) as error:
             misfits.append(f"{name}: {error}")
-            continue
-        deltas[name] = (*deltas.get(name, ()), delta)
     return LayersOfNetwork(deltas, tuple(misfits))
 
 

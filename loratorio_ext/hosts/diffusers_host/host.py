@@ -21,7 +21,7 @@ from loratorio_ext.hosts.diffusers_host.samplers import (
     usable_samplers,
 )
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
-from loratorio_ext.networks.keys import key_map
+from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run
 
@@ -102,7 +102,7 @@ class DiffusersHost:
     def _load(self, parsed: ParsedRequest, pool: str) -> list[HostNetwork]:
         if parsed.folder is None:
             return []
-        folder = parsed.folder
+        folder = NetworkFolder(parsed.folder)
         return [self._networks.load(tag, folder) for tag in with_pool(parsed.tags, pool, folder)]
 
     def _sample(

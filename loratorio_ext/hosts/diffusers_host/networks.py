@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loratorio_ext.networks.delta import Delta, LowRank
-from loratorio_ext.networks.errors import UnknownNetworkError
-from loratorio_ext.networks.files import load_network
-from loratorio_ext.networks.find import find_network, network_paths
-from loratorio_ext.networks.keys import KeyMap
-from loratorio_ext.networks.network import Component, Network
-from loratorio_ext.networks.pool import choose_pool
-from loratorio_ext.networks.tags import Tag
+from loratorio_ext.networks.files import (
+    Component,
+    KeyMap,
+    Network,
+    NetworkFolder,
+    UnknownNetworkError,
+    load_network,
+)
+from loratorio_ext.networks.prompt import Tag, choose_pool
+from loratorio_ext.networks.router import Delta, LowRank
 
 __all__ = ["HostNetwork", "NetworkCache", "with_pool"]
 
@@ -46,13 +48,13 @@ class NetworkCache:
         self._keys = keys
         self._loaded: dict[Path, tuple[int, Network]] = {}
 
-    def load(self, tag: Tag, folder: Path) -> HostNetwork:
+    def load(self, tag: Tag, folder: NetworkFolder) -> HostNetwork:
         """The network that `tag` names, from `folder`.
 
         Raises UnknownNetworkError (a ValueError with near matches) and NetworkFileError (a ValueError that
         says what is wrong with the file).
         """
-        path = find_network(tag.name, folder)
+        path = folder.find(tag.name)
         changed = path.stat().st_mtime_ns
         known = self._loaded.get(path)
         if known is None or known[0] != changed:
@@ -68,18 +70,18 @@ class NetworkCache:
         self._loaded.clear()
 
 
-def with_pool(tags: Sequence[Tag], pool: str, folder: Path) -> list[Tag]:
+def with_pool(tags: Sequence[Tag], pool: str, folder: NetworkFolder) -> list[Tag]:
     """The prompt's tags, and one of strength 1 for each network of the pool that they do not name.
 
     Raises UnknownNetworkError (a ValueError) where a part of the pool means no network.
     """
-    if not pool:
-        return list(tags)  # without a walk through the folder
-    names, unknown = choose_pool(pool, network_paths(folder))
+    names, unknown = choose_pool(pool, folder)
     if unknown:
-        raise UnknownNetworkError(unknown[0], f"the pool has it, but no network in {folder} is meant by it")
-    named = {find_network(tag.name, folder) for tag in tags}
-    return [*tags, *(Tag(name) for name in names if find_network(name, folder) not in named)]
+        raise UnknownNetworkError(
+            unknown[0], f"the pool has it, but no network in {folder.folder} is meant by it"
+        )
+    named = {folder.find(tag.name) for tag in tags}
+    return [*tags, *(Tag(name) for name in names if folder.find(name) not in named)]
 
 
 def with_rank(network: Network, rank: int) -> Network:

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from PIL import Image
 from torch import Tensor
 
-from loratorio_ext.networks.tags import Tag, parse_prompt
+from loratorio_ext.networks.prompt import Tag, parse_prompt
 from loratorio_ext.run import Method, Report
 from loratorio_ext.settings import Settings
 

@@ -11,30 +11,22 @@ from torch import Tensor, nn
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
-from loratorio_ext.networks.checks import check_fits
-from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
-from loratorio_ext.networks.kinds import input_width
+from loratorio_ext.networks.router import Delta, Dense, FittedLayers, LowRank, OutputSlice, input_width
 
 
 def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, Mapping[str, nn.Module]]:
     """(what the network adds to each layer at strength 1, the layers' modules) of a KModel."""
-    deltas: dict[str, tuple[Delta, ...]] = {}
-    modules: dict[str, nn.Module] = {}
+    deltas = FittedLayers()
     misfits: list[str] = []
     for parameter, patches in one.unet_patches.items():
         name, _, kind = parameter.rpartition(".")
         try:
             module = model.get_submodule(name)
-            found = tuple(_delta(one, patch, kind, module) for patch in patches if _share(one, patch) != 0)
-            for delta in found:
-                check_fits(delta, name, module)
+            found = [_delta(one, patch, kind, module) for patch in patches if _share(one, patch) != 0]
+            deltas.add(name, module, found)
         except (AttributeError, RuntimeError, ValueError) as error:
             misfits.append(f"{parameter}: {error}")
-            continue
-        if found:
-            deltas[name] = (*deltas.get(name, ()), *found)
-            modules[name] = module
-    return LayersOfNetwork(deltas, tuple(misfits)), modules
+    return LayersOfNetwork(deltas, tuple(misfits)), deltas.modules
 
 
 def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:

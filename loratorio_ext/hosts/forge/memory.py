@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.networks.delta import Delta, LowRank
+from loratorio_ext.networks.router import Delta, LowRank
 
 # Room that Forge itself wants to be left (sampling_function.py warns below 1.5 GiB).
 _LEFT = 1.5 * 1024**3

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from loratorio_ext.networks.delta import Delta
+from loratorio_ext.networks.router import Delta
 
 _MOST_NAMES = 10
 

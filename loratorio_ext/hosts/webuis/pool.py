@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from loratorio_ext.networks.pool import choose_pool
+from loratorio_ext.networks.prompt import choose_pool
 
 OneNetwork = TypeVar("OneNetwork")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from loratorio_ext.networks.tags import KINDS, composes
+from loratorio_ext.networks.prompt import KINDS, composes
 
 # A prompt may name thousands of networks that are not there.
 _MOST_NAMES = 10

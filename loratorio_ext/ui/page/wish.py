@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from loratorio_ext.networks.tags import parse_prompt
+from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.setting import shown
 from loratorio_ext.settings import SETTINGS, Settings
 from loratorio_ext.ui.page.drawing import Facts, Wish

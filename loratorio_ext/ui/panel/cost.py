@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from loratorio_ext.networks.pool import choose_pool
+from loratorio_ext.networks.prompt import choose_pool
 from loratorio_ext.server.estimate import estimate
 from loratorio_ext.server.presets import PRESET_SETTINGS, Preset
 from loratorio_ext.server.server import Server

@@ -1,21 +1,19 @@
-"""From the parts that a file holds for one layer to deltas."""
+"""Types of networks (LoRA, LoHa, LoKr, ...): from the parts that a file holds for one layer to deltas."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks import computed, lycoris
-from loratorio_ext.networks.computed import Computed, Rebuild
-from loratorio_ext.networks.delta import Delta, Dense, LowRank
-from loratorio_ext.networks.errors import LayerPartsError
-from loratorio_ext.networks.keys import Layer
+from loratorio_ext.networks.files import computed
+from loratorio_ext.networks.files.computed import Computed, LayerPartsError, Parts, Rebuild
+from loratorio_ext.networks.files.keys import TargetLayer
+from loratorio_ext.networks.router import Delta, Dense, LowRank, kernel_of
 
-Parts = Mapping[str, Tensor]
 RankScale = Callable[[int], float]
 """rank → alpha / rank of a layer that has no alpha of its own."""
 
@@ -34,11 +32,6 @@ _TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("norm", "b_norm", ("b_norm",), ()),
 )
 _COMMON = frozenset({"alpha", "scale", "dora_scale", "magnitude", "bias", "diff_b"})
-
-
-def alpha_is_rank(rank: int) -> float:
-    """A scale of 1 (alpha = rank), which is what files without alpha mean."""
-    return 1.0
 
 
 def _number(parts: Parts, name: str) -> float | None:
@@ -74,7 +67,7 @@ def _type_of(parts: Parts) -> str | None:
     return names[0]
 
 
-def _magnitude(parts: Parts, layer: Layer) -> Tensor | None:
+def _magnitude(parts: Parts, layer: TargetLayer) -> Tensor | None:
     """DoRA's magnitude, shaped to broadcast over the weight's outputs or its inputs."""
     if "magnitude" not in parts and "dora_scale" not in parts:
         return None
@@ -93,17 +86,20 @@ def _magnitude(parts: Parts, layer: Layer) -> Tensor | None:
     return vector.to(torch.float32).reshape((out, 1, *ones) if of_outputs else (1, width, *ones))
 
 
-def _check_low_rank(delta: LowRank, layer: Layer) -> None:
-    if layer.shape is None:
-        return
-    got = (delta.up.shape[0], delta.down.shape[1], *delta.kernel)
-    kernel = layer.shape[2:]
-    expected = (*layer.shape[:2], *(() if math.prod(kernel) == 1 else kernel))
-    if got != expected:
-        raise LayerPartsError(f"it is made for a weight of shape {got}; the model's layer has {expected}")
+def _low_rank(parts: Parts, layer: TargetLayer, scale: float) -> LowRank:
+    try:
+        delta = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, layer.output_slice)
+    except ValueError as error:
+        raise LayerPartsError(str(error)) from error
+    if layer.shape is not None:
+        got = (delta.up.shape[0], delta.down.shape[1], *delta.kernel)
+        expected = (*layer.shape[:2], *kernel_of(layer.shape))
+        if got != expected:
+            raise LayerPartsError(f"it is made for a weight of shape {got}; the model's layer has {expected}")
+    return delta
 
 
-def _shaped(tensor: Tensor, layer: Layer, what: str) -> Tensor:
+def _shaped(tensor: Tensor, layer: TargetLayer, what: str) -> Tensor:
     if layer.shape is None:
         return tensor
     if tensor.numel() != math.prod(layer.shape) or tensor.shape[:1] != layer.shape[:1]:
@@ -111,7 +107,7 @@ def _shaped(tensor: Tensor, layer: Layer, what: str) -> Tensor:
     return tensor.reshape(layer.shape)
 
 
-def _bias(tensor: Tensor, layer: Layer, what: str) -> Tensor:
+def _bias(tensor: Tensor, layer: TargetLayer, what: str) -> Tensor:
     if layer.shape is not None and tensor.numel() != layer.shape[0]:
         raise LayerPartsError(
             f"{what} has shape {tuple(tensor.shape)}; the layer has {layer.shape[0]} outputs"
@@ -119,19 +115,19 @@ def _bias(tensor: Tensor, layer: Layer, what: str) -> Tensor:
     return tensor.flatten()
 
 
-def _rebuild(kind: str, parts: Parts, layer: Layer) -> tuple[Rebuild, int | None, bool]:
+def _rebuild(kind: str, parts: Parts, layer: TargetLayer) -> tuple[Rebuild, int | None, bool]:
     """How ΔW of a dense type is computed, its rank (None: no alpha), and whether it reads W."""
     if kind == "LoRA":
         return computed.low_rank, parts["down"].shape[0], False
     if kind == "LoHa":
         if ("hada_t1" in parts) != ("hada_t2" in parts):
             raise LayerPartsError("LoHa with one of its two Tucker cores")
-        return lycoris.loha, parts["hada_w1_b"].shape[0], False
+        return computed.loha, parts["hada_w1_b"].shape[0], False
     if kind == "LoKr":
         if "lokr_w2" not in parts and not {"lokr_w2_a", "lokr_w2_b"} <= set(parts):
             raise LayerPartsError("LoKr without its second factor")
         low = next((parts[name] for name in ("lokr_w1_b", "lokr_w2_b") if name in parts), None)
-        return lycoris.lokr, None if low is None else low.shape[0], False
+        return computed.lokr, None if low is None else low.shape[0], False
     if kind == "GLoRA":
         return computed.glora, min(parts["a1.weight"].shape[:2]), True
     if kind == "(IA)³":
@@ -144,10 +140,10 @@ def _rebuild(kind: str, parts: Parts, layer: Layer) -> tuple[Rebuild, int | None
             f"OFT with blocks of shape {tuple(parts['oft_blocks'].shape)}; 3 or 4 dims are known"
         )
     constraint = (_number(parts, "alpha") or 0.0) * (layer.shape[0] if layer.shape else 0)
-    return partial(lycoris.oft, constraint=constraint), None, True
+    return partial(computed.oft, constraint=constraint), None, True
 
 
-def layer_deltas(parts: Parts, layer: Layer, rank_scale: RankScale = alpha_is_rank) -> tuple[Delta, ...]:
+def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tuple[Delta, ...]:
     """The deltas of one layer, which add up: most often one.
 
     parts: by our part names (keys.py), finite floating tensors on the CPU, without empty ones. rank_scale:
@@ -172,12 +168,7 @@ def layer_deltas(parts: Parts, layer: Layer, rank_scale: RankScale = alpha_is_ra
     magnitude = _magnitude(parts, layer)
     if kind == "LoRA" and magnitude is None:
         scale = scale_of(parts["down"].shape[0])
-        try:
-            low = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, cut)
-        except ValueError as error:
-            raise LayerPartsError(str(error)) from error
-        _check_low_rank(low, layer)
-        deltas.append(low)
+        deltas.append(_low_rank(parts, layer, scale))
     elif kind == "norm" or (kind == "full" and magnitude is None):
         name = "diff" if kind == "full" else "w_norm"
         weight = _shaped(parts[name], layer, name) if name in parts else None
@@ -196,10 +187,9 @@ def layer_deltas(parts: Parts, layer: Layer, rank_scale: RankScale = alpha_is_ra
     for name, factor in (("diff_b", 1.0), ("up_bias", scale)):
         if name in parts:
             deltas.append(Dense(bias=_bias(parts[name], layer, name) * factor, output_slice=cut))
-    if (
-        "bias" in parts
-    ):  # A1111 adds it to ΔW before the scale (network.py, finalize_updown); small ones are Δb
-        bias = parts["bias"]
+    bias = parts.get("bias")
+    if bias is not None:
+        # A1111 adds it to ΔW before the scale (network.py, finalize_updown); small ones are Δb.
         if layer.shape is not None and bias.numel() == math.prod(layer.shape) and len(layer.shape) > 1:
             deltas.append(Dense(weight=bias.reshape(layer.shape), scale=scale, output_slice=cut))
         else:

@@ -16,9 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from loratorio_ext.networks.errors import shown
-from loratorio_ext.networks.names import name_problem
-from loratorio_ext.networks.problem import Problem
+from loratorio_ext.networks.prompt.names import Problem, name_problem, shown
 
 KINDS = ("lora", "lyco")
 """Words that mean a LoRA network; the WebUI registers "lyco" as another name of "lora"."""
@@ -143,22 +141,19 @@ def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     return compose, None
 
 
-def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[Problem, ...]]:
-    """A tag from its items (the texts between the `:`), as a host that parsed the prompt itself has them.
+def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
+    """A tag from its items, the texts between the `:`, and its problems.
 
-    Returns (tag or None, problems). A number that cannot be read leaves the whole tag out: a network at a
-    strength that nobody asked for would be worse than none. Unknown or surplus arguments are left out alone.
+    A number that cannot be read leaves the whole tag out (None): a network at a strength that nobody asked
+    for would be worse than none. Unknown or surplus arguments are left out alone.
     """
     positional, named, problems = _split_items(items)
     name = positional[0].strip(" ") if positional else ""
-    wrong = name_problem(name)
     network = shown(name, 40)
-    if wrong is not None:
-        return None, (
-            Problem(
-                "ignored the tag of network {network}: {problem}", {"network": network, "problem": wrong}
-            ),
-        )
+    wrong_name = name_problem(name)
+    if wrong_name is not None:
+        values = {"network": network, "problem": wrong_name}
+        return None, [Problem("ignored the tag of network {network}: {problem}", values)]
 
     te_text = named.get("te", positional[1] if len(positional) > 1 else "1")
     te, wrong_te = _strength(te_text, "te")
@@ -168,11 +163,8 @@ def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[Problem, ...
     dyn, wrong_dyn = (None, None) if dyn_text is None else _rank(dyn_text)
     trouble = wrong_te or wrong_unet or wrong_dyn
     if te is None or unet is None or trouble is not None:
-        return None, (
-            Problem(
-                "network {network}: {problem}; ignored the tag", {"network": network, "problem": trouble}
-            ),
-        )
+        values = {"network": network, "problem": trouble}
+        return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
     compose, wrong_compose = composes(named)
     if wrong_compose is not None:
@@ -191,9 +183,8 @@ def tag_from_items(items: Sequence[str]) -> tuple[Tag | None, tuple[Problem, ...
                 {"argument": shown(unknown[0], 24)},
             )
         )
-    return Tag(name, te, unet, dyn, compose), tuple(
-        Problem("network {network}: {problem}", {"network": network, "problem": one}) for one in problems
-    )
+    told = [Problem("network {network}: {problem}", {"network": network, "problem": one}) for one in problems]
+    return Tag(name, te, unet, dyn, compose), told
 
 
 def _raw_tags(text: str) -> tuple[list[tuple[str, str]], str]:
@@ -240,7 +231,7 @@ def parse_prompt(text: str) -> Prompt:
                     )
                 )
             continue
-        tag, trouble = tag_from_items(items)
+        tag, trouble = _tag_of(items)
         problems.extend(trouble)
         if tag is None:
             lost.extend(trouble)
@@ -265,24 +256,3 @@ def parse_prompt(text: str) -> Prompt:
         more = len(problems) - MAX_PROBLEMS
         problems[MAX_PROBLEMS:] = [Problem("and {count} more problems in the tags", {"count": more})]
     return Prompt(rest, tuple(tags.values()), tuple(others), tuple(problems), tuple(lost[:MAX_PROBLEMS]))
-
-
-def format_tag(tag: Tag) -> str:
-    """The shortest tag that `parse_prompt` reads back as `tag`.
-
-    Raises ValueError where the grammar cannot write it: a name with `:`, `=`, `<` or `>`, with a blank at an
-    end, or that may not name a network; a strength that is not finite or beyond ±100; a dyn out of range.
-    """
-    if any(mark in tag.name for mark in ":=<>") or tag.name != tag.name.strip(" "):
-        raise ValueError(f"network name {shown(tag.name)} cannot be written in a tag")
-    text = f"<lora:{tag.name}:{tag.te!r}"
-    if tag.unet != tag.te:
-        text += f":{tag.unet!r}"
-    if tag.dyn is not None:
-        text += f":dyn={tag.dyn}"
-    if not tag.compose:
-        text += ":compose=off"
-    text += ">"
-    if parse_prompt(text) != Prompt("", (tag,)):
-        raise ValueError(f"{tag} has a value that a tag cannot have")
-    return text

@@ -15,16 +15,22 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from loratorio_ext.networks.delta import OutputSlice
-from loratorio_ext.networks.kinds import convolution_dims, norm_kind
-from loratorio_ext.networks.ldm import ldm_aliases
+from loratorio_ext.networks.files.ldm import ldm_aliases
+from loratorio_ext.networks.router import OutputSlice, convolution_dims, norm_kind
 
 LayerKind = Literal["linear", "conv", "norm"]
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+# Component of a model → what kohya's keys of it begin with.
+_PREFIXES = MappingProxyType(
+    {
+        "unet": ("lora_unet_",),
+        "text_encoder": ("lora_te1_", "lora_te_"),
+        "text_encoder_2": ("lora_te2_",),
+    }
+)
 
 
 @dataclass(frozen=True)
-class Layer:
+class TargetLayer:
     """A layer that networks may touch.
 
     name: "<component>.<module path>". output_slice: (start, length) on the output width where the key means a
@@ -38,7 +44,7 @@ class Layer:
     kind: LayerKind = "linear"
 
 
-KeyMap = Mapping[str, Layer]
+KeyMap = Mapping[str, TargetLayer]
 
 # What a file calls a part → what we call it. The longer first where one ends with another.
 _PARTS = MappingProxyType(
@@ -112,7 +118,7 @@ def _spellings(component: str, path: str) -> tuple[str, ...]:
     return (path, bare if bare != path else f"text_model.{path}")
 
 
-def key_map(components: Mapping[str, nn.Module]) -> dict[str, Layer]:
+def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
     """All canonical keys of a model made of diffusers' components.
 
     components: "unet" and, if the networks' text-encoder parts are wanted, "text_encoder", "text_encoder_2"
@@ -120,18 +126,19 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, Layer]:
     "lora_te1_", with two of them "lora_te1_" and "lora_te2_"), and kohya's with LDM names of the UNet.
     Linear, convolution and norm layers only. Raises ValueError for an unknown component.
     """
-    unknown = sorted(set(components) - set(COMPONENTS))
+    unknown = sorted(set(components) - set(_PREFIXES))
     if unknown:
-        raise ValueError(f"unknown component {unknown[0]!r}; known are {', '.join(COMPONENTS)}")
-    first = ("lora_te1_",) if "text_encoder_2" in components else ("lora_te_", "lora_te1_")
-    prefixes = {"unet": ("lora_unet_",), "text_encoder": first, "text_encoder_2": ("lora_te2_",)}
-    keys: dict[str, Layer] = {}
+        raise ValueError(f"unknown component {unknown[0]!r}; known are {', '.join(_PREFIXES)}")
+    prefixes = dict(_PREFIXES)
+    if "text_encoder_2" in components:
+        prefixes["text_encoder"] = ("lora_te1_",)
+    keys: dict[str, TargetLayer] = {}
     for component, model in components.items():
-        by_path: dict[str, Layer] = {}
+        by_path: dict[str, TargetLayer] = {}
         for path, module in model.named_modules():
             found = _weight_shape(module)
             if found is not None and path:
-                by_path[path] = Layer(f"{component}.{path}", None, found[1], found[0])
+                by_path[path] = TargetLayer(f"{component}.{path}", None, found[1], found[0])
         for path, layer in by_path.items():
             for spelling in _spellings(component, path):
                 keys.setdefault(f"{component}.{spelling}", layer)
@@ -147,12 +154,7 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, Layer]:
 def _underscored(layer: str) -> tuple[str, ...]:
     """Kohya's spellings of a dotted canonical key, for hosts that know only those."""
     component, _, path = layer.partition(".")
-    prefixes = {
-        "unet": ("lora_unet_",),
-        "text_encoder": ("lora_te1_", "lora_te_"),
-        "text_encoder_2": ("lora_te2_",),
-    }
-    return tuple(prefix + path.replace(".", "_") for prefix in prefixes.get(component, ()))
+    return tuple(prefix + path.replace(".", "_") for prefix in _PREFIXES.get(component, ()))
 
 
 def _canonical(layer: str) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ def _canonical(layer: str) -> tuple[str, ...]:
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
-    if layer.partition(".")[0] in COMPONENTS:
+    if layer.partition(".")[0] in _PREFIXES:
         return (layer, *_underscored(layer))
     dotted = (f"unet.{layer}", f"text_encoder.{layer}")
     return (*dotted, *(key for spelling in dotted for key in _underscored(spelling)))

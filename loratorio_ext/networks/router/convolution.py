@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loratorio_ext.networks.delta import OutputSlice
-from loratorio_ext.networks.plan import Block
-from loratorio_ext.networks.stacks import Factors, lasting, repeat, stack_factors, tensor_bytes
-from loratorio_ext.networks.updates import Ledger
+from loratorio_ext.networks.router.delta import OutputSlice
+from loratorio_ext.networks.router.low_rank import Blocks, stack_factors
+from loratorio_ext.networks.router.update import Ledger, Update, lasting, repeat, tensor_bytes
 
 GROUPED_ROWS = 4
 """Most entries of a slot for which one grouped convolution beats a loop over the slots on a CPU."""
@@ -98,32 +97,25 @@ class _Prepared:
     up: Tensor
 
 
-class ConvolutionUpdate:
+class ConvolutionUpdate(Update[list[_Prepared]]):
     """out[row] += up · convolve(x[row], down), or up · convolve(down · x[row], mid)."""
 
-    def __init__(
-        self,
-        blocks: Sequence[tuple[Block, Sequence[Factors]]],
-        output_slice: OutputSlice | None,
-        dims: int,
-        ledger: Ledger,
-    ) -> None:
-        """blocks: each with the factors of its slots; all factors have a mid, or none has."""
+    def __init__(self, blocks: Blocks, output_slice: OutputSlice | None, dims: int, ledger: Ledger) -> None:
+        """blocks: all factors have a mid, or none has. dims: of the kernel."""
+        super().__init__(ledger)
         self._blocks = tuple(blocks)
         self._slice = output_slice
         self._dims = dims
-        self._ledger = ledger
-        self._prepared: dict[tuple[torch.dtype, torch.device, int, int], list[_Prepared]] = {}
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """See `Update.apply`; dim 1 holds the channels."""
+        """Add to `out`, whose channels are dim 1."""
         groups = int(getattr(module, "groups", 1))
         key = (out.dtype, out.device, per_row, groups)
-        prepared = self._prepared.get(key)
-        if prepared is None:
-            prepared = self._prepare(*key)
-        geometry = geometry_of(module, prepared[0].kernel.shape[3:])
-        for part in prepared:
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._prepare(*key)
+        geometry = geometry_of(module, kept[0].kernel.shape[3:])
+        for part in kept:
             source, target = x, out
             if part.count != out.shape[0]:
                 source, target = x.narrow(0, part.start, part.count), out.narrow(0, part.start, part.count)
@@ -136,10 +128,6 @@ class ConvolutionUpdate:
             if self._slice is not None:
                 target = target.narrow(1, *self._slice)
             target.baddbmm_(part.up, hidden.reshape(part.up.shape[0], part.up.shape[2], -1))
-
-    def clear(self) -> None:
-        """Drop the stacked copies."""
-        self._prepared.clear()
 
     def _prepare(
         self, dtype: torch.dtype, device: torch.device, per_row: int, groups: int
@@ -162,10 +150,9 @@ class ConvolutionUpdate:
             inner = None if inner is None else repeat(inner, copies * groups)
             up = up.view(len(slots), groups, up.shape[1] // groups, up.shape[2])
             up = repeat(up, copies).flatten(0, 1)
-            self._ledger.held += tensor_bytes(kernel, inner, up)
             prepared.append(_Prepared(block.start * per_row, block.rows * per_row, inner, kernel, up))
-        self._prepared[dtype, device, per_row, groups] = prepared
-        return prepared
+        size = sum(tensor_bytes(one.kernel, one.inner, one.up) for one in prepared)
+        return self._keep((dtype, device, per_row, groups), prepared, size)
 
 
 def padded_rank(rank: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from loratorio_ext.networks.errors import NetworkFileError, shown
+from loratorio_ext.networks.prompt import shown
 
 MAX_HEADER = 32 * 2**20
 """Largest header in bytes. Trainers write long tag statistics there, of a few MB at most."""
@@ -25,6 +25,18 @@ _PICKLE_REFUSED = (
     "the .safetensors version of the network, or convert it in a place you trust"
 )
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class NetworkFileError(ValueError):
+    """A network file that cannot be used. The message names the file, the reason and the remedy.
+
+    path: the file. reason: the message without the file.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"network file {shown(path.name, 120)}: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 @dataclass(frozen=True)

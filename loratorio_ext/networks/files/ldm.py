@@ -43,7 +43,7 @@ _PLACE = re.compile(
 
 
 @dataclass(frozen=True)
-class Block:
+class UNetBlock:
     """One block: how many resnets, whether each has an attention, whether a sampler ends it."""
 
     resnets: int
@@ -55,9 +55,9 @@ class Block:
 class UNetStructure:
     """What the counting depends on: blocks of the way down and of the way up, and the middle."""
 
-    down: tuple[Block, ...]
-    up: tuple[Block, ...]
-    mid: Block
+    down: tuple[UNetBlock, ...]
+    up: tuple[UNetBlock, ...]
+    mid: UNetBlock
 
     @staticmethod
     def of(module_names: Iterable[str]) -> UNetStructure:
@@ -69,12 +69,12 @@ class UNetStructure:
                 counts = seen.setdefault(place[1], {})
                 counts[place[2]] = max(counts.get(place[2], 0), int(place[3]) + 1)
 
-        def block(name: str) -> Block:
+        def block(name: str) -> UNetBlock:
             counts = seen.get(name, {})
             sampler = "downsamplers" in counts or "upsamplers" in counts
-            return Block(counts.get("resnets", 0), "attentions" in counts, sampler)
+            return UNetBlock(counts.get("resnets", 0), "attentions" in counts, sampler)
 
-        def row(way: str) -> tuple[Block, ...]:
+        def row(way: str) -> tuple[UNetBlock, ...]:
             numbers = [int(name.rpartition(".")[2]) for name in seen if name.startswith(way)]
             return tuple(block(f"{way}.{number}") for number in range(max(numbers, default=-1) + 1))
 

@@ -1,25 +1,60 @@
-"""Loading of network files."""
+"""A network as read from a file: its deltas by layer name."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.architecture import made_for, model_is
-from loratorio_ext.networks.container import read_header, read_tensors
-from loratorio_ext.networks.delta import Delta
-from loratorio_ext.networks.errors import LayerPartsError, NetworkFileError, shown
-from loratorio_ext.networks.keys import KeyMap, Layer, split_key
-from loratorio_ext.networks.network import Network
-from loratorio_ext.networks.parts import layer_deltas
+from loratorio_ext.networks.files.architecture import made_for, model_is
+from loratorio_ext.networks.files.computed import LayerPartsError
+from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
+from loratorio_ext.networks.files.keys import KeyMap, TargetLayer, split_key
+from loratorio_ext.networks.files.types import layer_deltas
+from loratorio_ext.networks.prompt import shown
+from loratorio_ext.networks.router import Delta
+
+Component = Literal["unet", "text_encoder", "text_encoder_2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network as read from a file.
+
+    name: the name that tags use. layers: layer name ("unet.down_blocks.0...to_q") → its deltas, which add up.
+    path: the file, if there is one. metadata: the file's header, hostile text. unmatched: keys of the file
+    that no layer of this model has.
+    """
+
+    name: str
+    layers: Mapping[str, tuple[Delta, ...]]
+    path: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unmatched: tuple[str, ...] = ()
+
+    def part(self, component: Component) -> dict[str, tuple[Delta, ...]]:
+        """The layers of one component, names kept; "text_encoder" also gives those of "text_encoder_2".
+
+        Raises ValueError for an unknown component.
+        """
+        prefixes = {
+            "unet": ("unet.",),
+            "text_encoder": ("text_encoder.", "text_encoder_2."),
+            "text_encoder_2": ("text_encoder_2.",),
+        }.get(component)
+        if prefixes is None:
+            raise ValueError(
+                f"component is {component!r}; it must be 'unet', 'text_encoder' or 'text_encoder_2'"
+            )
+        return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
 @dataclass(frozen=True)
@@ -55,7 +90,7 @@ class _AdapterConfig:
 class _Group:
     """What a file says of one layer under one name: our part names → the file's keys."""
 
-    layer: Layer
+    layer: TargetLayer
     written: str
     keys: Mapping[str, str]
 
@@ -64,7 +99,7 @@ def _group(
     path: Path, file_keys: Mapping[str, tuple[int, ...]], keys: KeyMap
 ) -> tuple[list[_Group], list[str]]:
     """Sorts a file's keys by layer; the second list holds those of no layer of this model."""
-    found: dict[str, tuple[Layer, dict[str, str]]] = {}
+    found: dict[str, tuple[TargetLayer, dict[str, str]]] = {}
     unmatched: list[str] = []
     for key in file_keys:
         split = split_key(key)

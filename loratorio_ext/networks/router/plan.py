@@ -10,9 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-Terms = tuple[tuple[int, float], ...]
-"""(network, strength) of every network that acts, in the networks' order; strengths are not 0."""
+Table = tuple[tuple[float, ...], ...]
+"""Strengths [rows][networks]; only `segments_of` reads them."""
+
+
+class Term(NamedTuple):
+    """How one network acts in a row; the strength is not 0."""
+
+    network: int
+    strength: float
+
+
+Terms = tuple[Term, ...]
+"""Every network that acts in a row, in the networks' order."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Block:
         return self.slot_rows * len(self.slots)
 
 
-def check_strengths(strengths: Sequence[Sequence[float]], networks: int) -> tuple[tuple[float, ...], ...]:
+def check_strengths(strengths: Sequence[Sequence[float]], networks: int) -> Table:
     """The strengths [rows][networks] as a hashable table of floats.
 
     Raises ValueError where there is no row, a row has another length, or a strength is not a finite number.
@@ -60,7 +72,7 @@ def segments_of(table: Sequence[Sequence[float]], touching: frozenset[int]) -> t
     """The rows on which any of the `touching` networks acts, as maximal segments in row order."""
     segments: list[Segment] = []
     for index, row in enumerate(table):
-        terms = tuple((i, value) for i, value in enumerate(row) if value != 0.0 and i in touching)
+        terms = tuple(Term(i, value) for i, value in enumerate(row) if value != 0.0 and i in touching)
         if not terms:
             continue
         last = segments[-1] if segments else None

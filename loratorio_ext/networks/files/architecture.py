@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from loratorio_ext.networks.keys import KeyMap, split_key
+from loratorio_ext.networks.files.keys import KeyMap, split_key
 
 _BY_WIDTH = MappingProxyType(
     {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}

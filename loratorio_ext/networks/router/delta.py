@@ -7,15 +7,20 @@ the weight, of the bias, or of both). Neither holds a strength: that belongs to 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from loratorio_ext.networks.kinds import convolution_dims, output_width
-
 OutputSlice = tuple[int, int]
+"""(start, length) on a layer's output width."""
+
+
+def kernel_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """The kernel in the shape of a weight, [out, in, *kernel]; () for a linear layer and a kernel of ones."""
+    kernel = tuple(shape[2:])
+    return () if math.prod(kernel) == 1 else kernel
 
 
 def _check_common(scale: float, output_slice: OutputSlice | None) -> None:
@@ -72,10 +77,19 @@ class LowRank:
             raise ValueError(f"{shapes}: up must have the output slice's length {self.output_slice[1]}")
 
     @property
+    def rank_in(self) -> int:
+        """Rank on the input side."""
+        return self.down.shape[0]
+
+    @property
+    def rank_out(self) -> int:
+        """Rank on the output side; it differs from the input side's only with a mid tensor."""
+        return self.up.shape[1]
+
+    @property
     def kernel(self) -> tuple[int, ...]:
         """Kernel of ΔW without a kernel of all ones: () for a linear layer or a 1 × 1 convolution."""
-        kernel = tuple(self.down.shape[2:]) if self.mid is None else tuple(self.mid.shape[2:])
-        return () if math.prod(kernel) == 1 else kernel
+        return kernel_of(self.down.shape if self.mid is None else self.mid.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,53 +133,3 @@ Delta = LowRank | Dense
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor without gradient, in float32, or in float64 where it is float64."""
     return tensor.detach().to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
-
-
-def low_rank_product(delta: LowRank) -> Tensor:
-    """ΔW = scale · up · (mid ·) down, [out or slice, in / groups, *kernel], float32 at least."""
-    up = at_least_float32(delta.up).flatten(1)
-    down = at_least_float32(delta.down)
-    if delta.mid is None:
-        product = (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
-    else:
-        core = torch.einsum("or,rs...->os...", up, at_least_float32(delta.mid))
-        product = torch.einsum("os...,si->oi...", core, down.flatten(1))
-    return product * delta.scale
-
-
-def _full_width(part: Tensor, output_slice: OutputSlice | None, width: int | None) -> Tensor:
-    """Rows outside the slice are zero."""
-    if output_slice is None:
-        return part
-    start, length = output_slice
-    if width is None or start + length > width:
-        raise ValueError(f"output slice {output_slice} does not lie inside the layer's output width {width}")
-    full = part.new_zeros(width, *part.shape[1:])
-    full[start : start + length] = part
-    return full
-
-
-def delta_weight(delta: Delta, module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
-    """ΔW and Δb as merging adds them to `module` at strength 1.
-
-    Both of the shape of the module's parameters (an output slice is zero elsewhere), float32, or float64
-    where the delta is float64, on the delta's device. None where the delta has no such part.
-    Raises ValueError where an output slice does not lie inside the layer.
-    """
-    if isinstance(delta, LowRank):
-        weight: Tensor | None = low_rank_product(delta)
-        bias = None
-    else:
-        given = delta.computed(module) if delta.computed is not None else delta.weight
-        weight = None if given is None else at_least_float32(given) * delta.scale
-        bias = None if delta.bias is None else at_least_float32(delta.bias)
-    width = output_width(module)
-    if weight is not None:
-        if weight.dim() > 1:
-            ones = (1,) * convolution_dims(module)
-            kernel = tuple(weight.shape[2:])
-            weight = weight.reshape(*weight.shape[:2], *(ones if math.prod(kernel) == 1 else kernel))
-        weight = _full_width(weight, delta.output_slice, width)
-    if bias is not None:
-        bias = _full_width(bias, delta.output_slice, width)
-    return weight, bias

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
-from loratorio_ext.networks.delta import Delta
-from loratorio_ext.networks.hook import RowHook
-from loratorio_ext.networks.layer import Layer
-from loratorio_ext.networks.plan import Segment, check_strengths, segments_of
-from loratorio_ext.networks.updates import Ledger, Update
-
-Table = tuple[tuple[float, ...], ...]
+from loratorio_ext.networks.router.delta import Delta
+from loratorio_ext.networks.router.fit import FittedLayers
+from loratorio_ext.networks.router.layer import Layer, RowHook
+from loratorio_ext.networks.router.plan import Segment, Table, check_strengths, segments_of
+from loratorio_ext.networks.router.update import Ledger, Update
 
 CACHE_BYTES = 2 * 1024**3
 """Default limit of the memory that prepared copies of networks hold between calls."""
@@ -34,9 +33,9 @@ class _Plan:
         self.ledger = Ledger(limit)
         self._segments: dict[frozenset[int], tuple[Segment, ...]] = {}
         self._table = table
-        self.updates: list[tuple[Layer, tuple[Update, ...]]] = []
+        self.updates: list[tuple[Layer, tuple[Update[Any], ...]]] = []
         for layer in layers:
-            updates = layer.updates(table, self._segments_for, self.ledger)
+            updates = layer.updates(len(table), self._segments_for, self.ledger)
             if updates:
                 self.updates.append((layer, updates))
 
@@ -68,7 +67,8 @@ class Router:
     ) -> None:
         """Check and remember; nothing is hooked and nothing copied yet.
 
-        modules: layer name → module. networks: for each network, layer name → its deltas, which add up.
+        modules: layer name → module. networks: for each network, layer name → its deltas, which add up; those
+        that are `FittedLayers` of these modules are not checked again.
         cache_bytes: memory that stacked, cast copies may hold between calls; the copies of the call at hand
         are kept in any case, except computed or summed dense weights, which are then made at every call.
         Raises ValueError where a network names a layer that `modules` lacks, or a delta does not fit.
@@ -77,14 +77,8 @@ class Router:
             raise ValueError(f"cache_bytes is {cache_bytes}; it must be 0 or more")
         by_layer: dict[str, dict[int, Sequence[Delta]]] = {}
         for index, network in enumerate(networks):
-            for name, deltas in network.items():
-                if name not in modules:
-                    raise ValueError(
-                        f"network {index} has deltas for layer {name!r}, which is not among the "
-                        f"{len(modules)} modules given; pass the part for this model (Network.part)"
-                    )
-                if deltas:
-                    by_layer.setdefault(name, {})[index] = deltas
+            for name, deltas in _fitted(index, network, modules).items():
+                by_layer.setdefault(name, {})[index] = deltas
         self._networks = len(networks)
         self._layers = tuple(Layer(name, modules[name], deltas) for name, deltas in by_layer.items())
         self._cache_bytes = cache_bytes
@@ -114,7 +108,7 @@ class Router:
         try:
             plan = self._plan(table)
             for layer, updates in plan.updates:
-                hook = RowHook(layer.name, layer.module, updates, len(table))
+                hook = RowHook(layer, updates, len(table))
                 handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
             yield
             self._calls += 1
@@ -149,3 +143,22 @@ class Router:
         ):
             _, plan = self._plans.popitem(last=False)
             plan.clear()
+
+
+def _fitted(
+    index: int, network: Mapping[str, Sequence[Delta]], modules: Mapping[str, nn.Module]
+) -> FittedLayers:
+    """The network's layers, checked against these modules here unless they have been before."""
+    if isinstance(network, FittedLayers) and all(
+        modules.get(name) is module for name, module in network.modules.items()
+    ):
+        return network
+    fitted = FittedLayers()
+    for name, deltas in network.items():
+        if name not in modules:
+            raise ValueError(
+                f"network {index} has deltas for layer {name!r}, which is not among the "
+                f"{len(modules)} modules given; pass the part for this model (Network.part)"
+            )
+        fitted.add(name, modules[name], deltas)
+    return fitted

@@ -1,0 +1,20 @@
+"""What a network is: keys, container, types, loading, and finding it by name."""
+
+from __future__ import annotations
+
+from loratorio_ext.networks.files.container import NetworkFileError
+from loratorio_ext.networks.files.folder import NetworkFolder, UnknownNetworkError
+from loratorio_ext.networks.files.keys import KeyMap, TargetLayer, key_map
+from loratorio_ext.networks.files.network import Component, Network, load_network
+
+__all__ = [
+    "Component",
+    "KeyMap",
+    "Network",
+    "NetworkFileError",
+    "NetworkFolder",
+    "TargetLayer",
+    "UnknownNetworkError",
+    "key_map",
+    "load_network",
+]

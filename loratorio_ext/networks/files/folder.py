@@ -1,0 +1,189 @@
+"""The networks of a folder, found by the names that tags give them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from loratorio_ext.networks.files.container import PICKLES, NetworkFileError, read_header
+from loratorio_ext.networks.prompt import MAX_NAME, name_problem, shown
+
+SUFFIX = ".safetensors"
+
+
+class UnknownNetworkError(ValueError):
+    """No network, or more than one, has this name.
+
+    name: what was asked for. near: names that exist and look alike, best first; where the name is
+    ambiguous, the names that tell the files apart.
+    """
+
+    def __init__(self, name: str, reason: str, near: tuple[str, ...] = ()) -> None:
+        super().__init__(f"network {shown(name)}: {reason}")
+        self.name = name
+        self.near = near
+
+
+class NetworkFolder(Mapping[str, str]):
+    """The networks of a folder and of those below it, as one walk through it found them.
+
+    A mapping: name of every network → its path below the folder, without suffix, with "/". Names are file
+    stems, with the subfolder where stems repeat; sorted. Looking a name up is more generous than the list: it
+    knows every name by which `find` finds a file, so that whoever asks beforehand and whoever loads agree. A
+    folder that does not exist has no networks.
+
+    Files that only a link puts below the folder are left out. A file that comes later is not seen.
+
+    Attributes:
+        folder: as it was given.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Walk through the folder; no file is opened."""
+        self.folder = Path(folder)
+        self._root = self.folder.resolve()
+        self._links_out = 0
+        files = sorted(self._walk())
+        self._files = [path for path in files if path.suffix.lower() == SUFFIX]
+        self._pickles = [path for path in files if path.suffix.lower() in PICKLES]
+        self._by_stem = _Labels((path.stem, path) for path in self._files)
+        self._by_path = _Labels((self._below(path), path) for path in self._files)
+        stems = Counter(path.stem.casefold() for path in self._files)
+        self._names = dict(
+            sorted(
+                (path.stem if stems[path.stem.casefold()] == 1 else self._below(path), path)
+                for path in self._files
+            )
+        )
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            path = None if name_problem(name) is not None else self._look_up(name)
+        except UnknownNetworkError:
+            path = None
+        if path is None:
+            raise KeyError(name)
+        return self._below(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def find(self, name: str) -> Path:
+        """The file of a network.
+
+        name: one of this mapping, a file's stem ("ink"), the path below the folder without suffix
+        ("style/ink"), or the name that the file gives itself (ss_output_name); the first of these that
+        answers. The same case goes before any case; the file's suffix may follow.
+
+        Raises UnknownNetworkError for a name that cannot be one, that nothing or more than one file answers
+        to (with near matches), or a folder that does not exist; NetworkFileError where only a pickle has the
+        name.
+        """
+        problem = name_problem(name)
+        if problem is not None:
+            raise UnknownNetworkError(name, str(problem))
+        if not self.folder.is_dir():
+            raise UnknownNetworkError(name, f"there is no folder {shown(str(self.folder), 200)} to look in")
+        found = self._look_up(name)
+        if found is not None:
+            return found
+        pickle = self._one_of(_Labels((path.stem, path) for path in self._pickles), _plain(name))
+        if pickle is not None:
+            raise NetworkFileError(
+                pickle, "only a pickle has this name, and pickles are refused; take the .safetensors version"
+            )
+        raise self._unknown(name)
+
+    def _walk(self) -> Iterator[Path]:
+        """Networks and pickles below the folder; links that lead out of it are counted and left out."""
+        for directory, folders, files in os.walk(self._root):
+            for name in (*folders, *files):
+                path = Path(directory, name)
+                suffix = path.suffix.lower()
+                # realpath, because Path.resolve raises on a link to itself before Python 3.13.
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(self._root):
+                    self._links_out += path.exists() and (name in folders or suffix == SUFFIX)
+                elif (suffix == SUFFIX or suffix in PICKLES) and path.is_file():
+                    yield path
+
+    def _below(self, path: Path) -> str:
+        """The name that tells a file from every other: path below the folder without suffix, with "/"."""
+        return path.relative_to(self._root).with_suffix("").as_posix()
+
+    @cached_property
+    def _by_alias(self) -> _Labels:
+        """Files by the name that they give themselves (kohya's ss_output_name); reads every header once."""
+        aliases = ((_alias(path), path) for path in self._files)
+        return _Labels((alias, path) for alias, path in aliases if alias is not None)
+
+    def _look_up(self, name: str) -> Path | None:
+        """As `find`; None where no network has the name."""
+        wanted = _plain(name)
+        listed = self._names.get(wanted)
+        if listed is not None:
+            return listed
+        found = None if "/" in wanted else self._one_of(self._by_stem, wanted)
+        found = found or self._one_of(self._by_path, wanted)
+        return found or self._one_of(self._by_alias, wanted)
+
+    def _one_of(self, labels: _Labels, name: str) -> Path | None:
+        """The one file of this label; None if there is none. Raises UnknownNetworkError for several."""
+        paths = labels.of(name)
+        if len(paths) <= 1:
+            return paths[0] if paths else None
+        names = tuple(map(self._below, paths))
+        listed = ", ".join(shown(each) for each in names[:5])
+        raise UnknownNetworkError(name, f"{len(paths)} files answer to it; write one of {listed}", near=names)
+
+    def _unknown(self, name: str) -> UnknownNetworkError:
+        labels = (*self._by_alias.exact, *self._by_path.exact, *self._by_stem.exact)
+        known = {label.casefold(): label for label in labels if len(label) <= MAX_NAME}
+        close = difflib.get_close_matches(_plain(name).casefold(), list(known), n=3, cutoff=0.6)
+        near = tuple(known[label] for label in close)
+        hint = f"{len(self._files)} others are there"
+        if near:
+            hint = f"did you mean {', '.join(map(shown, near))}?"
+        if self._links_out:
+            hint += (
+                f"; links that lead out of the folder are skipped ({self._links_out} here): put the files "
+                "themselves there"
+            )
+        where = shown(str(self.folder), 200)
+        return UnknownNetworkError(name, f"no file in {where} has this name; {hint}", near)
+
+
+class _Labels:
+    """Files by a label, in its own case and in any."""
+
+    def __init__(self, labelled: Iterable[tuple[str, Path]]) -> None:
+        self.exact: dict[str, list[Path]] = {}
+        self._any_case: dict[str, list[Path]] = {}
+        for label, path in labelled:
+            self.exact.setdefault(label, []).append(path)
+            self._any_case.setdefault(label.casefold(), []).append(path)
+
+    def of(self, label: str) -> list[Path]:
+        """Files of this label in the same case, or else in any."""
+        return self.exact.get(label) or self._any_case.get(label.casefold(), [])
+
+
+def _plain(name: str) -> str:
+    """A name with "/" and without the file's suffix."""
+    wanted = name.replace("\\", "/")
+    return wanted[: -len(SUFFIX)] if wanted.lower().endswith(SUFFIX) else wanted
+
+
+def _alias(path: Path) -> str | None:
+    """The name that the file gives itself; None if it has none or cannot be read."""
+    try:
+        alias = read_header(path).metadata.get("ss_output_name")
+    except NetworkFileError:
+        return None
+    return alias if alias is not None and name_problem(alias) is None else None

@@ -1,0 +1,27 @@
+"""What acts in a model call: deltas, and the router that gives every batch row its own networks."""
+
+from __future__ import annotations
+
+from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice, kernel_of
+from loratorio_ext.networks.router.fit import (
+    FittedLayers,
+    check_fits,
+    convolution_dims,
+    input_width,
+    norm_kind,
+)
+from loratorio_ext.networks.router.router import Router
+
+__all__ = [
+    "Delta",
+    "Dense",
+    "FittedLayers",
+    "LowRank",
+    "OutputSlice",
+    "Router",
+    "check_fits",
+    "convolution_dims",
+    "input_width",
+    "kernel_of",
+    "norm_kind",
+]
