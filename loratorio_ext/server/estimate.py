@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from loratorio_ext.networks.prompt import choose_pool, parse_prompt
+from loratorio_ext.networks.files import NetworkFolder
+from loratorio_ext.networks.prompt import Tag, choose_pool, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -77,7 +78,8 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
     Args:
         prompt: with tags; never raises on any text.
         settings: ``enabled`` counts: when off, networks are merged.
-        known: name or alias of every network → its path below the folder, without suffix, with ``/``.
+        known: name or alias of every network → its path below the folder, without suffix, with ``/``. A
+            WebUI finds a network by exactly these; the diffusers host by all names that its folder knows.
         plan: what is known of the generation.
         words: the language of the notes.
     """
@@ -88,16 +90,22 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
         )
     parsed = parse_prompt(prompt[:LONGEST_PROMPT])
     notes.extend(problem.said(words) for problem in parsed.told)
-    there = [tag for tag in parsed.tags if tag.name in known]
+    tags: Sequence[Tag] = parsed.tags
+    find: Callable[[str], str | None] = known.get
+    if isinstance(known, NetworkFolder):
+        tags, repeated = known.one_per_file(tags)
+        find = known.locate
+        notes += _first([problem.said(words) for problem in repeated], words)
+    paths = {tag: find(tag.name) for tag in tags}
     missing = [
         words("{name} is not among the networks, so it takes no part", name=shown(tag.name))
-        for tag in parsed.tags
-        if tag.name not in known
+        for tag, path in paths.items()
+        if path is None
     ]
     notes += _first(missing, words)
-    composed = [tag.name for tag in there if tag.compose]
-    kept = [tag.name for tag in there if not tag.compose]
-    paths_of_tags = {known[tag.name] for tag in there}
+    composed = [tag.name for tag, path in paths.items() if path is not None and tag.compose]
+    kept = [tag.name for tag, path in paths.items() if path is not None and not tag.compose]
+    paths_of_tags = set(paths.values())
     chosen, unknown = choose_pool(settings.pool, known)
     notes += _first([words("{name} in the pool is no network", name=shown(part)) for part in unknown], words)
     of_pool = {known[name]: name for name in chosen if known[name] not in paths_of_tags}

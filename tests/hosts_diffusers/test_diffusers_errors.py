@@ -18,6 +18,7 @@ from loratorio_ext.hosts.diffusers_host.pipeline import components
 from loratorio_ext.hosts.diffusers_host.request import parse_request
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
+from loratorio_ext.settings import Settings
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
 
@@ -181,6 +182,42 @@ def test_the_first_prompts_tags_count_and_others_are_said(
     assert report.composed == ("a",)
     assert any("prompt 4, 5 differ" in warning for warning in report.warnings)
     assert any("negative prompt" in warning for warning in report.warnings)
+
+
+def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(
+    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+) -> None:
+    save_network(sd, tmp_path / "star.safetensors", seed=1)
+    host = DiffusersHost(sd)
+
+    def draw(prompt: str) -> Any:
+        settings = Settings(pool="star")  # of which the tag is no second one
+        request = Request([prompt], steps=2, width=16, height=16, network_dir=tmp_path, settings=settings)
+        return host.generate(request)
+
+    twice = draw("cat <lora:star:1> <lora:STAR:0.5>")
+    assert twice.report.composed == ("STAR",)
+    assert [one for one in twice.report.warnings if "'star' and 'STAR' are the same network" in one]
+    once = draw("cat <lora:star:0.5>")
+    assert once.report.warnings == ()
+    assert torch.equal(twice.latents, once.latents)
+
+
+def test_the_folder_is_walked_once_for_a_picture(
+    sd: Any, tmp_path: Path, save_network: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pool").mkdir()
+    for number in range(6):
+        save_network(sd, tmp_path / "pool" / f"n{number}.safetensors", seed=number, text=False)
+    walks: list[object] = []
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda top, *more, **options: walks.append(top) or walk(top))
+    settings = Settings(pool="pool/*", top_k=2)
+    request = Request(
+        ["cat <lora:n0> <lora:n1>"], steps=1, width=16, height=16, network_dir=tmp_path, settings=settings
+    )
+    assert len(DiffusersHost(sd).generate(request).report.composed) == 6
+    assert len(walks) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from loratorio_ext.networks.files import NetworkFileError, NetworkFolder, UnknownNetworkError
+from loratorio_ext.networks.prompt import Tag
 
 
 def find_network(name: str, folder: str | Path) -> Path:
@@ -69,6 +70,15 @@ def test_ambiguous_names_are_not_guessed(folder: Path) -> None:
     assert all(find_network(name, folder) for name in caught.value.near)
     with pytest.raises(UnknownNetworkError, match="2 files answer"):
         find_network("CASE", folder)
+
+
+def test_a_listed_name_is_never_ambiguous(write: Any, tmp_path: Path) -> None:
+    for name in ("twin", "a/twin", "b/TWIN"):
+        write({"x": torch.ones(1)}, None, f"loras/{name}.safetensors")
+    folder = NetworkFolder(tmp_path / "loras")
+    assert list(folder) == ["a/twin", "b/TWIN", "twin"]
+    assert {name: folder.locate(name) for name in folder} == dict(folder)
+    assert folder.find("twin").parent.name == "loras" and folder.find("b/twin").stem == "TWIN"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +169,17 @@ def test_all_names_find_their_files(folder: Path) -> None:
     assert len({find_network(name, folder) for name in names}) == len(names) == 9
 
 
+def test_tags_that_name_one_file_are_one_network(folder: Path) -> None:
+    networks = NetworkFolder(folder)
+    tags = (Tag("ink", 0.3), Tag("nobody"), Tag("wash"), Tag("INK.safetensors", 0.5, 0.7), Tag("twin"))
+    kept, problems = networks.one_per_file((*tags, Tag("watercolour.v1.2", compose=False)))
+    assert kept == [tags[3], tags[1], Tag("watercolour.v1.2", compose=False), tags[4]]
+    assert [str(one) for one in problems] == [
+        "'ink' and 'INK.safetensors' are the same network; the last tag counts",
+        "'wash' and 'watercolour.v1.2' are the same network; the last tag counts",
+    ]
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.lists(
@@ -167,8 +188,11 @@ def test_all_names_find_their_files(folder: Path) -> None:
     ).map("".join)
 )
 def test_whatever_is_found_lies_inside(name: str, folder: Path) -> None:
+    networks = NetworkFolder(folder)
     try:
-        found = find_network(name, folder)
+        found = networks.find(name)
     except (UnknownNetworkError, NetworkFileError):
+        assert networks.locate(name) is None
         return
+    assert networks.locate(name) == found.relative_to(folder.resolve()).with_suffix("").as_posix()
     assert found.is_relative_to(folder.resolve()) and found.suffix == ".safetensors"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
+from safetensors.torch import save_file
 
+from loratorio_ext.networks.files import NetworkFolder
 from loratorio_ext.server.estimate import LONGEST_PROMPT, Plan, cost_line, estimate
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
@@ -148,6 +152,35 @@ def test_tags_and_pool() -> None:
     assert found.of_pool == 9 and len(found.composed) == 10
     assert [text for text in found.notes if "'nobody' is not among the networks" in text]
     assert [text for text in found.notes if "'nowhere' in the pool is no network" in text]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> NetworkFolder:
+    (tmp_path / "sub").mkdir()
+    for path, alias in (("star", "Bright"), ("sub/moon", "")):
+        save_file({"x": torch.ones(1)}, tmp_path / f"{path}.safetensors", {"ss_output_name": alias})
+    return NetworkFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["star", "STAR", "star.safetensors", "Bright", "bright", "moon", "sub/Moon", "sub\\moon"]
+)
+def test_a_network_that_the_folder_finds_is_among_them(name: str, folder: NetworkFolder) -> None:
+    found = estimate(f"<lora:{name}:1>", Settings(enabled=True), folder, Plan(), WORDS)
+    assert (found.composed, found.notes) == ((name,), ())
+    assert folder.find(name).is_file()
+    found = estimate(f"<lora:{name}:1>", Settings(enabled=True, pool="*"), folder, Plan(), WORDS)
+    assert len(found.composed) == 2 and found.of_pool == 1
+
+
+def test_two_names_of_one_file_are_one_network_as_in_the_picture(folder: NetworkFolder) -> None:
+    prompt = "<lora:star:1> <lora:moon:1> <lora:BRIGHT:0.5> <lora:nobody:1>"
+    found = estimate(prompt, Settings(enabled=True), folder, Plan(), WORDS)
+    assert found.composed == ("BRIGHT", "moon")
+    assert found.notes == (
+        "'star' and 'BRIGHT' are the same network; the last tag counts",
+        "'nobody' is not among the networks, so it takes no part",
+    )
 
 
 @pytest.mark.parametrize(

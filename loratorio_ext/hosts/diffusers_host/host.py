@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +96,19 @@ class DiffusersHost:
         )
         scheduler = make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = set_steps(scheduler, request.steps, pipeline.unet.device)
-        networks = self._load(parsed, request.settings.pool)
+        networks, warnings = self._load(parsed, request.settings.pool)
+        parsed = replace(parsed, warnings=(*parsed.warnings, *warnings))
         with torch.no_grad():
             return self._sample(request, parsed, networks, scheduler, timesteps, on_step)
 
-    def _load(self, parsed: ParsedRequest, pool: str) -> list[HostNetwork]:
+    def _load(self, parsed: ParsedRequest, pool: str) -> tuple[list[HostNetwork], list[str]]:
+        """(the networks of the tags and of the pool, a warning for each tag that another one replaces)."""
         if parsed.folder is None:
-            return []
+            return [], []
         folder = NetworkFolder(parsed.folder)
-        return [self._networks.load(tag, folder) for tag in with_pool(parsed.tags, pool, folder)]
+        tags, repeated = folder.one_per_file(parsed.tags)
+        networks = [self._networks.load(tag, folder) for tag in with_pool(tags, pool, folder)]
+        return networks, [str(problem) for problem in repeated]
 
     def _sample(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from loratorio_ext.networks.files.container import PICKLES, NetworkFileError, read_header
-from loratorio_ext.networks.prompt import MAX_NAME, name_problem, shown
+from loratorio_ext.networks.prompt import MAX_NAME, Problem, Tag, name_problem, shown
 
 SUFFIX = ".safetensors"
 
@@ -32,8 +32,7 @@ class NetworkFolder(Mapping[str, str]):
     """The networks of a folder and of those below it, as one walk through it found them.
 
     A mapping: name of every network → its path below the folder, without suffix, with "/". Names are file
-    stems, with the subfolder where stems repeat; sorted. Looking a name up is more generous than the list: it
-    knows every name by which `find` finds a file, so that whoever asks beforehand and whoever loads agree. A
+    stems, with the subfolder where stems repeat; sorted. `find` and `locate` take more names than these. A
     folder that does not exist has no networks.
 
     Files that only a link puts below the folder are left out. A file that comes later is not seen.
@@ -61,13 +60,7 @@ class NetworkFolder(Mapping[str, str]):
         )
 
     def __getitem__(self, name: str) -> str:
-        try:
-            path = None if name_problem(name) is not None else self._look_up(name)
-        except UnknownNetworkError:
-            path = None
-        if path is None:
-            raise KeyError(name)
-        return self._below(path)
+        return self._below(self._names[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -100,6 +93,32 @@ class NetworkFolder(Mapping[str, str]):
                 pickle, "only a pickle has this name, and pickles are refused; take the .safetensors version"
             )
         raise self._unknown(name)
+
+    def locate(self, name: str) -> str | None:
+        """The path below the folder of the network that `find` gives; None where it raises."""
+        try:
+            path = None if name_problem(name) is not None else self._look_up(name)
+        except UnknownNetworkError:
+            path = None
+        return None if path is None else self._below(path)
+
+    def one_per_file(self, tags: Sequence[Tag]) -> tuple[list[Tag], tuple[Problem, ...]]:
+        """(the tags, one for each file; a problem for each tag that another one replaces).
+
+        Two names of one file are one network, just as the same name twice is (`parse_prompt`): it acts once,
+        in the place of the first tag, with the strengths of the last. Tags that find no file stay.
+        """
+        kept: dict[str | Tag, Tag] = {}
+        problems = []
+        for tag in tags:
+            file = self.locate(tag.name) or tag
+            if file in kept:
+                names = {"first": shown(kept[file].name, 40), "second": shown(tag.name, 40)}
+                problems.append(
+                    Problem("{first} and {second} are the same network; the last tag counts", names)
+                )
+            kept[file] = tag
+        return list(kept.values()), tuple(problems)
 
     def _walk(self) -> Iterator[Path]:
         """Networks and pickles below the folder; links that lead out of it are counted and left out."""
