@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from loratorio_ext.hosts import find
 from loratorio_ext.server.options import OPTIONS, Options, option_key
@@ -66,6 +67,25 @@ def test_networks_by_name_and_alias_and_those_that_come_later(running: Any) -> N
     assert "later" not in running.server.networks()
     running.server.refresh()
     assert running.server.networks()["later"] == "sub/later"
+
+
+def test_a_name_is_known_if_and_only_if_the_webui_finds_it(running: Any) -> None:
+    folder = running.webui.folder
+    tensors = load_file(folder / "lin.safetensors")
+    for name, alias in (("one", "shared"), ("two", "shared"), ("three", "own"), ("Four", "One")):
+        save_file(tensors, folder / f"{name}.safetensors", {"ss_output_name": alias})
+    running.server.refresh()
+    networks = running.server.networks()
+    found = {}
+    for name in ("one", "two", "three", "Four", "shared", "Shared", "own", "One", "ONE", "one.safetensors"):
+        try:
+            running.webui.networks.load_networks([name], [1.0], [1.0], [None])
+        except AttributeError:  # Forge's loader on a name that finds no file
+            continue
+        for one in running.webui.networks.loaded_networks:
+            found[name] = one.network_on_disk.name
+    assert {name: path for name, path in networks.items() if path in set(found.values())} == found
+    assert set(found) == {"one", "two", "three", "Four", "own", "One"}
 
 
 def test_options_are_the_webui_s(running: Any) -> None:

@@ -70,8 +70,17 @@ def loaded_networks() -> Sequence[Any]:
 
 
 def available_files() -> dict[str, str]:
-    """File stem or alias → file, as Forge lists them; a stem wins over another file's alias."""
-    listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
+    """File stem or alias → file, exactly as a tag finds them (``load_networks``).
+
+    A stem wins over another file's alias; an alias that two files share finds neither.
+    """
+    refused = lora_networks.forbidden_network_aliases
+    listed = {
+        name: one
+        for name, one in lora_networks.available_network_aliases.items()
+        if name.lower() not in refused
+    }
+    listed |= lora_networks.available_networks
     return {name: one.filename for name, one in listed.items()}
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 available_networks = {}
 available_network_aliases = {}
+forbidden_network_aliases = {}
 loaded_networks = []
 networks_in_memory = {}
 embeddings = set()
@@ -31,8 +32,11 @@ KINDS = {
 def list_available_networks():
     available_networks.clear()
     available_network_aliases.clear()
+    forbidden_network_aliases.clear()
     for path in sorted(Path(shared.cmd_opts.lora_dir).rglob("*.safetensors")):
         on_disk = NetworkOnDisk(path.stem, str(path))
+        if on_disk.alias in available_network_aliases:
+            forbidden_network_aliases[on_disk.alias.lower()] = 1
         available_networks[path.stem] = available_network_aliases[path.stem] = on_disk
         available_network_aliases[on_disk.alias] = on_disk
 
@@ -60,7 +64,8 @@ def load_networks(names, te_multipliers, unet_multipliers, dyn_dims):
         embeddings.difference_update(net.bundle_embeddings)
     loaded_networks.clear()
     for i, name in enumerate(names):
-        on_disk = available_network_aliases.get(name)
+        refused = name.lower() in forbidden_network_aliases
+        on_disk = (available_networks if refused else available_network_aliases).get(name)
         if on_disk is None:
             continue
         net = already_loaded.get(name) or networks_in_memory.get(name)

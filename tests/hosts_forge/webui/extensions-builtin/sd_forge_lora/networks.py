@@ -12,14 +12,18 @@ from network import Network, NetworkOnDisk
 
 available_networks = {}
 available_network_aliases = {}
+forbidden_network_aliases = {}
 loaded_networks = []
 
 
 def list_available_networks():
     available_networks.clear()
     available_network_aliases.clear()
+    forbidden_network_aliases.clear()
     for path in sorted(Path(shared.cmd_opts.lora_dir).rglob("*.safetensors")):
         on_disk = NetworkOnDisk(path.stem, str(path))
+        if on_disk.alias in available_network_aliases:
+            forbidden_network_aliases[on_disk.alias.lower()] = 1
         available_networks[path.stem] = available_network_aliases[path.stem] = on_disk
         available_network_aliases[on_disk.alias] = on_disk
 
@@ -98,7 +102,12 @@ def activate(params_list):
 def load_networks(names, te_multipliers=None, unet_multipliers=None, dyn_dims=None):
     current = shared.sd_model
     loaded_networks.clear()
-    on_disk = [available_network_aliases.get(name) for name in names]
+    on_disk = [
+        (available_networks if name.lower() in forbidden_network_aliases else available_network_aliases).get(
+            name
+        )
+        for name in names
+    ]
     for name, one in zip(names, on_disk, strict=True):
         network = Network(name, one)
         network.mentioned_name = name
