@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from torch import nn
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import components
 from loratorio_ext.hosts.diffusers_host.request import parse_request
+from loratorio_ext.hosts.diffusers_host.samplers import make_scheduler
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.settings import Settings
@@ -157,10 +159,31 @@ def test_progress_counts_evaluations(sd: Any) -> None:
     assert seen == [(done, 5) for done in range(1, 6)]
 
 
-@pytest.mark.parametrize(("asked", "said"), [(None, "DDIMScheduler"), ("Euler a", "Euler a")])
-def test_the_result_names_its_sampler(asked: str | None, said: str, sd: Any) -> None:
-    request = Request(["cat"], steps=1, cfg=1.0, width=16, height=16, sampler=asked)
-    assert DiffusersHost(sd).generate(request).sampler == said
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("own", "asked", "said"),
+    [
+        ("DDIM", None, "DDIM"),
+        ("DPM++ 2M Karras", None, "DPM++ 2M Karras"),
+        ("DPM++ 2M SDE", None, "DPM++ 2M SDE"),
+        ("DDIM", "Euler a", "Euler a"),
+        ("DDIM", DDIMScheduler(steps_offset=7), "DDIMScheduler"),
+    ],
+)
+def test_the_result_names_its_sampler_so_that_it_can_be_asked_for(
+    own: str, asked: Any, said: str, sd: Any
+) -> None:
+    sd.scheduler = make_scheduler(own, sd.scheduler)
+    host = DiffusersHost(sd)
+
+    def draw(sampler: Any) -> Any:
+        request = Request(["cat"], steps=2, cfg=1.0, width=16, height=16, sampler=sampler)
+        return host.generate(request)
+
+    drawn = draw(asked)
+    assert drawn.sampler == said
+    if asked is None:
+        assert host.samplers[0] == said and torch.equal(draw(said).latents, drawn.latents)
 
 
 def test_the_first_prompts_tags_count_and_others_are_said(

@@ -17,6 +17,7 @@ from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, componen
 from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
 from loratorio_ext.hosts.diffusers_host.samplers import (
     make_scheduler,
+    sampler_name,
     set_steps,
     step_arguments,
     usable_samplers,
@@ -162,7 +163,9 @@ class DiffusersHost:
                     on_step(index + 1, len(timesteps))
         finally:
             router.release()
-        name = request.sampler if isinstance(request.sampler, str) else type(scheduler).__name__
+        name = request.sampler
+        if not isinstance(name, str):
+            name = sampler_name(scheduler, pipeline.scheduler)
         return Result(decode(pipeline, latents), latents, run.report, name)
 
     def _router(self, networks: Sequence[HostNetwork]) -> Router:

@@ -66,7 +66,8 @@ class Result:
         images: One picture per seed, in order.
         latents: [B, C, H, W] as the sampler left them, before the VAE, in the UNet's dtype, on its device.
         report: What happened; see `run.Report`.
-        sampler: Name of the sampler that was used, as in the request, or the scheduler's class.
+        sampler: Name of the sampler that was used, by which it can be asked for: as in the request, else
+            `samplers.sampler_name`.
     """
 
     images: list[Image.Image]

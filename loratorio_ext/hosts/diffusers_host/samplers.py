@@ -18,6 +18,7 @@ from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES
 __all__ = [
     "SAMPLER_NAMES",
     "make_scheduler",
+    "sampler_name",
     "sampler_names",
     "set_steps",
     "step_arguments",
@@ -62,22 +63,31 @@ def usable_samplers(default: Any) -> tuple[str, ...]:
     scheduler that no short name means exactly stands first under its class's name.
     """
     names = [name for short, _, _ in SAMPLER_NAMES for name in (short, short + _KARRAS.title())]
-    usable = [name for name in names if _is_usable(name, default)]
-    own = next((name for name in usable if _is_own(name, default)), type(default).__name__)
+    usable = [name for name in names if _made(name, default) is not None]
+    own = sampler_name(make_scheduler(None, default), default)
     return (own, *(name for name in usable if name != own))
 
 
-def _is_usable(name: str, default: Any) -> bool:
+def sampler_name(scheduler: Any, default: Any) -> str:
+    """The name by which :func:`make_scheduler` makes an equal scheduler of the model's.
+
+    The short name, where one means exactly this scheduler, else its class's name. Of several the one that
+    says most: what the model's scheduler is set to already, another model's need not be.
+    """
+    kind = type(scheduler).__name__
+    shorts = [short for short, class_name, _ in SAMPLER_NAMES if class_name == kind]
+    for name in (name for short in reversed(shorts) for name in (short + _KARRAS.title(), short)):
+        made = _made(name, default)
+        if made is not None and dict(made.config) == dict(scheduler.config):
+            return name
+    return kind
+
+
+def _made(name: str, default: Any) -> Any | None:
     try:
-        make_scheduler(name, default)
+        return make_scheduler(name, default)
     except ValueError:
-        return False
-    return True
-
-
-def _is_own(name: str, default: Any) -> bool:
-    made, own = make_scheduler(name, default), make_scheduler(None, default)
-    return type(made) is type(own) and dict(made.config) == dict(own.config)
+        return None
 
 
 def make_scheduler(sampler: Any, default: Any) -> Any:
@@ -131,6 +141,11 @@ def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[st
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"The sampler {name!r} needs a package that is missing: {reason}") from error
+    except NotImplementedError as error:
+        raise ValueError(
+            f"The sampler {name!r} cannot take over the settings of this model's own ({error}); "
+            "choose another."
+        ) from error
 
 
 def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
