@@ -18,6 +18,7 @@ BAD = (
     "<lora:a:1:x>",
     "<lora:a:dyn=0>",
     "<lora:a:te=1:te=2>",
+    "<lora:a:te=1=2>",
     "<lora:a:compose=perhaps>",
     "<lora:a:1:1:4:5>",
     "<lora:a:weight=2>",

@@ -78,6 +78,23 @@ def test_bad_numbers_leave_the_tag_out_and_say_so(number: str, form: str) -> Non
     assert "'a'" in problem and str(int(MAX_STRENGTH)) in problem and len(problem) < 250
 
 
+@pytest.mark.parametrize("item", ["te=1=2", "unet==1", "dyn=4=", "compose=off=1", "=="])
+@pytest.mark.parametrize("form", ["<lora:a:{}>", "<lora:a:1:{}>", "<lora:a:1:1:4:{}>", "<lora:a:te=1:{}>"])
+def test_an_item_with_two_equals_signs_leaves_the_tag_out_and_says_so(item: str, form: str) -> None:
+    prompt = parse_prompt("p" + form.format(item))
+    assert (prompt.tags, prompt.text) == ((), "p")
+    assert (
+        prompt.ignored
+        == prompt.problems
+        == (f"network 'a': {item!r} has more than one =; give one value, as in te=0.5; ignored the tag",)
+    )
+
+
+def test_a_name_may_hold_equals_signs_as_in_the_webui() -> None:
+    assert parse_prompt("<lora:a=b=c:0.5>").tags == (Tag("a=b=c", 0.5, 0.5),)
+    assert parse_prompt("<lora:te=0.5:a==b>").tags == (Tag("a==b", 0.5, 0.5),)
+
+
 @pytest.mark.parametrize("dyn", ["0", "-1", "1.5", "", "nan", "９", "1" * 100, "100001"])
 def test_bad_dyn(dyn: str) -> None:
     assert parse_prompt(f"<lora:a:1:1:{dyn}>").tags == ()

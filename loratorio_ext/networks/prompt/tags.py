@@ -155,13 +155,22 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         values = {"network": network, "problem": wrong_name}
         return None, [Problem("ignored the tag of network {network}: {problem}", values)]
 
+    repeated = next((item for item in positional[1:] if "=" in item), None)
+    wrong_item = (
+        None
+        if repeated is None
+        else Problem(
+            "{argument} has more than one =; give one value, as in te=0.5",
+            {"argument": shown(repeated, 24)},
+        )
+    )
     te_text = named.get("te", positional[1] if len(positional) > 1 else "1")
     te, wrong_te = _strength(te_text, "te")
     unet_text = named.get("unet", positional[2] if len(positional) > 2 else te_text)
     unet, wrong_unet = _strength(unet_text, "unet")
     dyn_text = named.get("dyn", positional[3] if len(positional) > 3 else None)
     dyn, wrong_dyn = (None, None) if dyn_text is None else _rank(dyn_text)
-    trouble = wrong_te or wrong_unet or wrong_dyn
+    trouble = wrong_item or wrong_te or wrong_unet or wrong_dyn
     if te is None or unet is None or trouble is not None:
         values = {"network": network, "problem": trouble}
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
