@@ -6,7 +6,6 @@ line and the API. To add a setting, add one field to `Settings`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -17,7 +16,7 @@ from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, show
 
 __all__ = ["INFOTEXT_PREFIX", "LONGEST_JSON", "SETTINGS", "Setting", "Settings", "Value"]
 
-LONGEST_JSON = 100_000  # characters; settings take a few hundred
+LONGEST_JSON = 100_000  # characters of a preset; settings take a few hundred
 
 
 @dataclass(frozen=True)
@@ -197,27 +196,6 @@ class Settings:
         _refuse_unknown(values, names)
         return cls(**{name: values[name] for name in names if name in values})  # type: ignore[arg-type]
 
-    def to_json(self) -> str:
-        """All values as a JSON object on one line."""
-        return json.dumps(self.to_dict())
-
-    @classmethod
-    def from_json(cls, text: str) -> Settings:
-        """Settings from a JSON object; missing values have their default.
-
-        Raises:
-            ValueError: not a JSON object, longer than 100,000 characters, a name twice or unknown, or a value
-                that is not allowed.
-        """
-        if len(text) > LONGEST_JSON:
-            raise ValueError(f"settings are {len(text)} characters of JSON; give at most {LONGEST_JSON}")
-        # Whole numbers are read as floats because Python refuses to read very long ones as int.
-        try:
-            values = json.loads(text, object_pairs_hook=_without_repeats, parse_int=float)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f'settings are not JSON ({error}); give {{"patch_size": 2}}, say') from error
-        return cls.from_dict(values)
-
     def infotext_fields(self) -> dict[str, str]:
         """Infotext keys and values: "enabled" and what differs from the defaults; nothing at all when off."""
         if not self.enabled:
@@ -254,10 +232,3 @@ def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:
             near = get_close_matches(name[:64], known, 1, 0.5) if isinstance(name, str) else []
             hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(known)}"
             raise ValueError(f"{shown(name)} is not a setting; {hint}")
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("settings have a name twice; give each once")
-    return values

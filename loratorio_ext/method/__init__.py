@@ -10,7 +10,7 @@ from __future__ import annotations
 from loratorio_ext.method.aggregation import Aggregation, aggregate, amplify, mean_over_subprompts, recentre
 from loratorio_ext.method.compose import Composition, compose
 from loratorio_ext.method.patches import to_patches, upsample
-from loratorio_ext.method.similarity import divergence, similarity
+from loratorio_ext.method.similarity import divergence
 from loratorio_ext.method.subprompts import Subprompts
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
@@ -29,7 +29,6 @@ __all__ = [
     "recentre",
     "relative",
     "select_top_k",
-    "similarity",
     "softmin",
     "to_patches",
     "upsample",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def divergence(patches: Tensor, base_patches: Tensor) -> Tensor:
-    """1 − cos(Φ_θi, Φ_θ), kept apart from the cosine because the digits that matter are here.
+    """1 − s with the similarity s = cos(Φ_θi, Φ_θ), whose digits that matter are here.
 
     Cosines lie close to 1 and SoftMin divides their differences by a small τ. A dot product in float32
     rounds them to steps of 6e-8; the squared distance of the two unit vectors, |a − b|² = 2 − 2 cos, has no
@@ -20,27 +20,14 @@ def divergence(patches: Tensor, base_patches: Tensor) -> Tensor:
     Returns:
         [...], in [0, 2]. 0 where both norms are zero, 1 where one is, and 1 where either holds values that
         are not finite: such patches have no direction to compare. Never NaN.
+
+    Source: section "One denoising step" of the method, step 3.
     """
     a, b = _unit(patches), _unit(base_patches)
     distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
     one_is_zero = a.any(dim=-1) != b.any(dim=-1)
     without_direction = one_is_zero | distance.isnan()
     return (distance.square() / 2).clamp(max=2.0).masked_fill(without_direction, 1.0)
-
-
-def similarity(patches: Tensor, base_patches: Tensor) -> Tensor:
-    """Similarity s = cos(Φ_θi, Φ_θ).
-
-    Args:
-        patches: [..., D], float32 or float64.
-        base_patches: [..., D], broadcasts against ``patches``.
-
-    Returns:
-        [...], in [-1, 1]. 1 where both norms are zero, 0 where one is or a value is not finite; never NaN.
-
-    Source: section "One denoising step" of the method, step 3.
-    """
-    return 1.0 - divergence(patches, base_patches)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.settings import INFOTEXT_PREFIX, LONGEST_JSON, SETTINGS, Setting, Settings
+from loratorio_ext.settings import INFOTEXT_PREFIX, SETTINGS, Setting, Settings
 
 lines = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters='"') | st.just(" "), max_size=40
@@ -80,8 +80,9 @@ def test_every_setting_is_described() -> None:
 @given(chosen=some_settings())
 def test_dict_and_json_keep_everything(chosen: Settings) -> None:
     assert Settings.from_dict(chosen.to_dict()) == chosen
-    assert Settings.from_json(chosen.to_json()) == chosen
-    assert type(json.loads(chosen.to_json())["patch_size"]) is int
+    read = json.loads(json.dumps(chosen.to_dict()))
+    assert Settings.from_dict(read) == chosen
+    assert type(read["patch_size"]) is int
 
 
 @quick
@@ -176,12 +177,12 @@ def test_ranges_end_where_they_say(name: str) -> None:
 
 
 def test_numbers_as_javascript_writes_them() -> None:
-    chosen = Settings.from_json('{"patch_size": 4.0, "temperature": 1}')
+    chosen = Settings.from_dict({"patch_size": 4.0, "temperature": 1})
     assert type(chosen.patch_size) is int and type(chosen.temperature) is float
     with pytest.raises(ValueError, match=r"patch_size is 2\.5; give a whole number from 1 to 64"):
         Settings.from_dict({"patch_size": 2.5})
     with pytest.raises(ValueError, match=r"enabled is 1(\.0)?; give true or false"):
-        Settings.from_json('{"enabled": 1}')
+        Settings.from_dict({"enabled": 1})
 
 
 def test_start_after_end() -> None:
@@ -225,25 +226,16 @@ def test_hostile_infotext_values(value: str) -> None:
             Settings.from_infotext({key: value})
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "[", "[1]", "1", '"x"', "null", "NaN", "[" * 90_000, '{"a": ' * 15_000, '{"top_k": 1, "top_k": 2}'],
-    ids=lambda text: text[:12] + f" {len(text)}",
-)
-def test_what_is_not_a_json_object(text: str) -> None:
+@pytest.mark.parametrize("values", [[1], 1, "x", None, math.nan])
+def test_what_is_not_an_object(values: Any) -> None:
     with pytest.raises(ValueError, match="settings"):
-        Settings.from_json(text)
+        Settings.from_dict(values)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 5000, "-1"])
-def test_hostile_json_numbers(number: str) -> None:
+@pytest.mark.parametrize("number", [math.nan, math.inf, float("9" * 5000), 10**4000, -1])
+def test_hostile_numbers(number: float) -> None:
     with pytest.raises(ValueError, match="top_k is "):
-        Settings.from_json(f'{{"top_k": {number}}}')
-
-
-def test_too_much_json() -> None:
-    with pytest.raises(ValueError, match="give at most"):
-        Settings.from_json(" " * (LONGEST_JSON + 1))
+        Settings.from_dict({"top_k": number})
 
 
 @quick

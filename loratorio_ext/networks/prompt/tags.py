@@ -85,30 +85,36 @@ class Prompt:
         return tuple(map(str, self.lost))
 
 
-def _strength(text: str, what: str) -> tuple[float | None, Problem | None]:
+class _WrongTagError(Exception):
+    """What makes a tag useless."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _strength(text: str, what: str) -> float:
     text = text.strip(" ")
     value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
     if math.isfinite(value) and abs(value) <= MAX_STRENGTH:
-        return value, None
-    return None, Problem(
-        "{argument} is {value}; it must be a number from {lowest} to {highest}",
-        {
-            "argument": what,
-            "value": shown(text, 24),
-            "lowest": f"{-MAX_STRENGTH:g}",
-            "highest": f"{MAX_STRENGTH:g}",
-        },
+        return value
+    values = {
+        "argument": what,
+        "value": shown(text, 24),
+        "lowest": f"{-MAX_STRENGTH:g}",
+        "highest": f"{MAX_STRENGTH:g}",
+    }
+    raise _WrongTagError(
+        Problem("{argument} is {value}; it must be a number from {lowest} to {highest}", values)
     )
 
 
-def _rank(text: str) -> tuple[int | None, Problem | None]:
+def _rank(text: str) -> int:
     text = text.strip(" ")
     if re.fullmatch(r"\+?[0-9]{1,12}", text) and 1 <= int(text) <= MAX_DYN:
-        return int(text), None
-    return None, Problem(
-        "dyn is {value}; it must be a whole number from 1 to {highest}",
-        {"value": shown(text, 24), "highest": MAX_DYN},
-    )
+        return int(text)
+    values = {"value": shown(text, 24), "highest": MAX_DYN}
+    raise _WrongTagError(Problem("dyn is {value}; it must be a whole number from 1 to {highest}", values))
 
 
 def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[Problem]]:
@@ -127,6 +133,18 @@ def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[
             )
         named[key] = value
     return positional, named, problems
+
+
+def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float, float, int | None]:
+    """(te, unet, dyn). Raises _WrongTagError where one of them cannot be read."""
+    repeated = next((item for item in positional[1:] if "=" in item), None)
+    if repeated is not None:
+        item = {"argument": shown(repeated, 24)}
+        raise _WrongTagError(Problem("{argument} has more than one =; give one value, as in te=0.5", item))
+    te = named.get("te", positional[1] if len(positional) > 1 else "1")
+    unet = named.get("unet", positional[2] if len(positional) > 2 else te)
+    dyn = named.get("dyn", positional[3] if len(positional) > 3 else None)
+    return _strength(te, "te"), _strength(unet, "unet"), None if dyn is None else _rank(dyn)
 
 
 def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
@@ -155,24 +173,10 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         values = {"network": network, "problem": wrong_name}
         return None, [Problem("ignored the tag of network {network}: {problem}", values)]
 
-    repeated = next((item for item in positional[1:] if "=" in item), None)
-    wrong_item = (
-        None
-        if repeated is None
-        else Problem(
-            "{argument} has more than one =; give one value, as in te=0.5",
-            {"argument": shown(repeated, 24)},
-        )
-    )
-    te_text = named.get("te", positional[1] if len(positional) > 1 else "1")
-    te, wrong_te = _strength(te_text, "te")
-    unet_text = named.get("unet", positional[2] if len(positional) > 2 else te_text)
-    unet, wrong_unet = _strength(unet_text, "unet")
-    dyn_text = named.get("dyn", positional[3] if len(positional) > 3 else None)
-    dyn, wrong_dyn = (None, None) if dyn_text is None else _rank(dyn_text)
-    trouble = wrong_item or wrong_te or wrong_unet or wrong_dyn
-    if te is None or unet is None or trouble is not None:
-        values = {"network": network, "problem": trouble}
+    try:
+        te, unet, dyn = _numbers(positional, named)
+    except _WrongTagError as wrong:
+        values = {"network": network, "problem": wrong.problem}
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
     compose, wrong_compose = composes(named)
