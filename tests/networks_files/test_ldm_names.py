@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
 from loratorio_ext.networks.files import key_map
-from loratorio_ext.networks.files.ldm import UNetBlock, UNetStructure, ldm_aliases, ldm_names, ldm_prefixes
+from loratorio_ext.networks.files.ldm import ldm_aliases, ldm_names, ldm_prefixes
 
 # The layouts of the published models (unet/config.json) with narrow blocks; names do not depend on widths.
 SD1: dict[str, Any] = {"cross_attention_dim": 12, "attention_head_dim": 4}
@@ -90,10 +90,12 @@ def test_known_aliases(config: dict[str, Any], alias: str, path: str) -> None:
 
 
 def test_prefixes_from_a_structure_alone() -> None:
-    structure = UNetStructure(
-        (UNetBlock(1, True, True),), (UNetBlock(2, True, False),), UNetBlock(2, True, False)
+    modules = (
+        *("down_blocks.0.resnets.0.conv1", "down_blocks.0.attentions.0", "down_blocks.0.downsamplers.0.conv"),
+        *("mid_block.resnets.1", "mid_block.attentions.0.proj_in"),
+        *("up_blocks.0.resnets.1.conv1", "up_blocks.0.attentions.1.proj_in"),
     )
-    assert ldm_prefixes(structure) == {
+    assert ldm_prefixes(modules) == {
         "down_blocks.0.resnets.0": "input_blocks.1.0",
         "down_blocks.0.attentions.0": "input_blocks.1.1",
         "down_blocks.0.downsamplers.0": "input_blocks.2.0",

@@ -129,8 +129,7 @@ def test_full_bias_and_norm_parts(keys: Any, unet: nn.Module, write: Any, merged
 def test_text_encoder_parts(keys: Any, write: Any) -> None:
     layer = "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
     tensors = {f"{layer}.lora_down.weight": torch.ones(1, 6), f"{layer}.lora_up.weight": torch.ones(6, 1)}
-    network = load_network(write(tensors), keys, name="other")
-    assert network.name == "other"
+    network = load_network(write(tensors), keys)
     assert list(network.part("text_encoder")) == ["text_encoder.encoder.layers.0.self_attn.k_proj"]
     assert network.part("unet") == {}
 

@@ -141,7 +141,7 @@ def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[st
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"The sampler {name!r} needs a package that is missing: {reason}") from error
-    except NotImplementedError as error:
+    except RuntimeError as error:  # what diffusers has not implemented
         raise ValueError(
             f"The sampler {name!r} cannot take over the settings of this model's own ({error}); "
             "choose another."

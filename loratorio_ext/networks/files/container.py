@@ -28,15 +28,10 @@ _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class NetworkFileError(ValueError):
-    """A network file that cannot be used. The message names the file, the reason and the remedy.
-
-    path: the file. reason: the message without the file.
-    """
+    """A network file that cannot be used. The message names the file, the reason and the remedy."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"network file {shown(path.name, 120)}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ ldm/modules/diffusionmodules/openaimodel.py, `UNetModel.__init__`).
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 RESNET_PARTS = MappingProxyType(
@@ -42,76 +42,52 @@ _PLACE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class UNetBlock:
-    """One block: how many resnets, whether each has an attention, whether a sampler ends it."""
+def ldm_prefixes(module_names: Iterable[str]) -> dict[str, str]:
+    """Diffusers prefix → LDM prefix of every resnet, attention and sampler of a UNet.
 
-    resnets: int
-    attention: bool
-    sampler: bool
-
-
-@dataclass(frozen=True)
-class UNetStructure:
-    """What the counting depends on: blocks of the way down and of the way up, and the middle."""
-
-    down: tuple[UNetBlock, ...]
-    up: tuple[UNetBlock, ...]
-    mid: UNetBlock
-
-    @staticmethod
-    def of(module_names: Iterable[str]) -> UNetStructure:
-        """Reads the structure from the module names of a diffusers UNet2DConditionModel."""
-        seen: dict[str, dict[str, int]] = {}
-        for name in module_names:
-            place = _PLACE.fullmatch(name)
-            if place is not None:
-                counts = seen.setdefault(place[1], {})
-                counts[place[2]] = max(counts.get(place[2], 0), int(place[3]) + 1)
-
-        def block(name: str) -> UNetBlock:
-            counts = seen.get(name, {})
-            sampler = "downsamplers" in counts or "upsamplers" in counts
-            return UNetBlock(counts.get("resnets", 0), "attentions" in counts, sampler)
-
-        def row(way: str) -> tuple[UNetBlock, ...]:
-            numbers = [int(name.rpartition(".")[2]) for name in seen if name.startswith(way)]
-            return tuple(block(f"{way}.{number}") for number in range(max(numbers, default=-1) + 1))
-
-        return UNetStructure(row("down_blocks"), row("up_blocks"), block("mid_block"))
-
-
-def ldm_prefixes(structure: UNetStructure) -> dict[str, str]:
-    """Diffusers prefix → LDM prefix of every resnet, attention and sampler, e.g.
-
-    "down_blocks.1.attentions.0" → "input_blocks.4.1" and "up_blocks.0.upsamplers.0" → "output_blocks.2.2".
+    For example "down_blocks.1.attentions.0" → "input_blocks.4.1" and "up_blocks.0.upsamplers.0" →
+    "output_blocks.2.2". module_names: module paths of one diffusers UNet2DConditionModel.
     """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)  # block → how many parts of each kind it has
+    for name in module_names:
+        place = _PLACE.fullmatch(name)
+        if place is not None:
+            parts = counts[place[1]]
+            parts[place[2]] = max(parts[place[2]], int(place[3]) + 1)
+
+    def blocks(way: str) -> list[str]:
+        return sorted(
+            (name for name in counts if name.startswith(way)), key=lambda name: int(name[len(way) :])
+        )
+
     places: dict[str, str] = {}
     count = 1  # input_blocks.0 is conv_in
-    for number, block in enumerate(structure.down):
-        for j in range(block.resnets):
-            places[f"down_blocks.{number}.resnets.{j}"] = f"input_blocks.{count}.0"
-            if block.attention:
-                places[f"down_blocks.{number}.attentions.{j}"] = f"input_blocks.{count}.1"
+    for block in blocks("down_blocks."):
+        parts = counts[block]
+        for j in range(parts["resnets"]):
+            places[f"{block}.resnets.{j}"] = f"input_blocks.{count}.0"
+            if parts["attentions"]:
+                places[f"{block}.attentions.{j}"] = f"input_blocks.{count}.1"
             count += 1
-        if block.sampler:
-            places[f"down_blocks.{number}.downsamplers.0"] = f"input_blocks.{count}.0"
+        if parts["downsamplers"]:
+            places[f"{block}.downsamplers.0"] = f"input_blocks.{count}.0"
             count += 1
-    for j in range(structure.mid.resnets):
-        places[f"mid_block.resnets.{j}"] = f"middle_block.{2 * j if structure.mid.attention else j}"
-        if structure.mid.attention and j + 1 < structure.mid.resnets:
+    middle = counts["mid_block"]
+    for j in range(middle["resnets"]):
+        places[f"mid_block.resnets.{j}"] = f"middle_block.{2 * j if middle['attentions'] else j}"
+        if middle["attentions"] and j + 1 < middle["resnets"]:
             places[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
     count = 0
-    for number, block in enumerate(structure.up):
-        for j in range(block.resnets):
-            places[f"up_blocks.{number}.resnets.{j}"] = f"output_blocks.{count}.0"
-            if block.attention:
-                places[f"up_blocks.{number}.attentions.{j}"] = f"output_blocks.{count}.1"
+    for block in blocks("up_blocks."):
+        parts = counts[block]
+        for j in range(parts["resnets"]):
+            places[f"{block}.resnets.{j}"] = f"output_blocks.{count}.0"
+            if parts["attentions"]:
+                places[f"{block}.attentions.{j}"] = f"output_blocks.{count}.1"
             count += 1
-        if block.sampler:  # it shares the place of the block's last resnet
-            places[f"up_blocks.{number}.upsamplers.0"] = (
-                f"output_blocks.{count - 1}.{2 if block.attention else 1}"
-            )
+        if parts["upsamplers"]:  # it shares the place of the block's last resnet
+            last = 2 if parts["attentions"] else 1
+            places[f"{block}.upsamplers.0"] = f"output_blocks.{count - 1}.{last}"
     return places
 
 
@@ -121,7 +97,7 @@ def ldm_names(module_names: Iterable[str]) -> dict[str, str]:
     module_names: all module paths of one diffusers UNet (`named_modules`); the structure is read from them.
     """
     names = tuple(module_names)
-    prefixes = ldm_prefixes(UNetStructure.of(names))
+    prefixes = ldm_prefixes(names)
     result: dict[str, str] = {}
     for name in names:
         if name in ENDS:

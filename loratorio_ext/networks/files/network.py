@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -29,14 +29,13 @@ Component = Literal["unet", "text_encoder", "text_encoder_2"]
 class Network:
     """One network as read from a file.
 
-    name: the name that tags use. layers: layer name ("unet.down_blocks.0...to_q") → its deltas, which add up.
-    path: the file, if there is one. metadata: the file's header, hostile text. unmatched: keys of the file
-    that no layer of this model has.
+    name: the file's stem, or the name that a tag uses. layers: layer name ("unet.down_blocks.0...to_q") → its
+    deltas, which add up. metadata: the file's header, hostile text. unmatched: keys of the file that no layer
+    of this model has.
     """
 
     name: str
     layers: Mapping[str, tuple[Delta, ...]]
-    path: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unmatched: tuple[str, ...] = ()
 
@@ -45,15 +44,11 @@ class Network:
 
         Raises ValueError for an unknown component.
         """
-        prefixes = {
-            "unet": ("unet.",),
-            "text_encoder": ("text_encoder.", "text_encoder_2."),
-            "text_encoder_2": ("text_encoder_2.",),
-        }.get(component)
-        if prefixes is None:
+        if component not in get_args(Component):
             raise ValueError(
                 f"component is {component!r}; it must be 'unet', 'text_encoder' or 'text_encoder_2'"
             )
+        prefixes = ("text_encoder.", "text_encoder_2.") if component == "text_encoder" else (f"{component}.",)
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
@@ -131,12 +126,12 @@ def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
     return f". The file looks made for {file}" + (f", the model is {model}" if model is not None else "")
 
 
-def load_network(path: str | Path, keys: KeyMap, *, name: str | None = None) -> Network:
+def load_network(path: str | Path, keys: KeyMap) -> Network:
     """Reads a network file for a model.
 
-    path: a .safetensors file. keys: the model's layers (`key_map`, with a host's own additions). name: for
-    tags and reports; the file's stem without it. Tensors stay in the file's dtype, on the CPU; only those
-    that belong to a layer are read. alpha: of the layer, else of PEFT's metadata, else the rank.
+    path: a .safetensors file. keys: the model's layers (`key_map`, with a host's own additions). Tensors stay
+    in the file's dtype, on the CPU; only those that belong to a layer are read. alpha: of the layer, else of
+    PEFT's metadata, else the rank.
 
     Keys that no layer has are listed in `unmatched`. A layer that is written twice, in two styles, counts
     once if both say the same.
@@ -175,10 +170,4 @@ def load_network(path: str | Path, keys: KeyMap, *, name: str | None = None) -> 
             reason = f"layer {shown(group.written, 120)}: {error}"
             raise NetworkFileError(path, reason + _other_model(header.shapes, keys)) from error
         layers[layer.name] = layers.get(layer.name, ()) + deltas
-    return Network(
-        name=path.stem if name is None else name,
-        layers=MappingProxyType(layers),
-        path=path,
-        metadata=header.metadata,
-        unmatched=tuple(unmatched),
-    )
+    return Network(path.stem, MappingProxyType(layers), header.metadata, tuple(unmatched))

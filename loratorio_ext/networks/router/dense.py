@@ -74,59 +74,48 @@ class DenseUpdate(Update[Tensor]):
             return total.to(dtype)
 
 
-class BiasUpdate(Update[Tensor]):
-    """out += table[row] on the channels; the table holds every row's summed bias difference."""
+class TableUpdate(Update[tuple[Tensor | None, Tensor]]):
+    """out += Δb[row] on the channels, and normalised(x) · Δw[row] where the layer is a normalisation.
 
-    def __init__(self, segments: Segments, rows: int, width: int, channels_dim: int, ledger: Ledger) -> None:
-        """rows: of the model call. width: output width. channels_dim: 1 or -1."""
+    The tables hold every row's summed differences.
+    """
+
+    def __init__(
+        self,
+        norm: NormKind | None,
+        channels_dim: int,
+        segments: Segments,
+        size: tuple[int, int],
+        ledger: Ledger,
+    ) -> None:
+        """channels_dim: 1 or -1. size: rows of the model call, and channels."""
         super().__init__(ledger)
+        self._norm = norm
+        self._channels_last = channels_dim == -1
         self._segments = tuple(segments)
-        self._size = (rows, width)
-        self._channels_dim = channels_dim
-
-    def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """Add to all rows; the table is 0 where a row gets nothing."""
-        table = self._kept.get((out.dtype, out.device))
-        if table is None:
-            with lasting():
-                table = bias_table(self._segments, *self._size).to(out.device, out.dtype)
-            self._keep((out.dtype, out.device), table, tensor_bytes(table))
-        rows, width = self._size
-        if self._channels_dim == 1:
-            out.view(rows, per_row, width, -1).add_(table[:, None, :, None])
-        else:
-            out.view(rows, -1, width).add_(table[:, None, :])
-
-
-class NormUpdate(Update[tuple[Tensor, Tensor]]):
-    """out += normalised(x) · Δw + Δb for LayerNorm (last dim), RMSNorm (last dim) or GroupNorm (dim 1)."""
-
-    def __init__(self, kind: NormKind, segments: Segments, rows: int, width: int, ledger: Ledger) -> None:
-        """rows: of the model call. width: number of channels."""
-        super().__init__(ledger)
-        self._kind = kind
-        self._segments = tuple(segments)
-        self._size = (rows, width)
+        self._size = size
 
     def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
         """Add to all rows; the tables are 0 where a row gets nothing."""
         kept = self._kept.get((out.dtype, out.device))
         if kept is None:
-            with lasting():
-                weight = weight_table(self._segments, *self._size).to(out.device, out.dtype)
-                bias = bias_table(self._segments, *self._size).to(out.device, out.dtype)
-            kept = self._keep((out.dtype, out.device), (weight, bias), tensor_bytes(weight, bias))
+            kept = self._prepare(out.dtype, out.device)
         weight, bias = kept
         rows, width = self._size
-        normalised = normalise(self._kind, module, x, width)
-        if self._kind == "group":
-            view = out.view(rows, per_row, width, -1)
-            view.addcmul_(normalised.reshape(view.shape), weight[:, None, :, None])
-            view.add_(bias[:, None, :, None])
-        else:
-            view = out.view(rows, -1, width)
-            view.addcmul_(normalised.reshape(view.shape), weight[:, None, :])
-            view.add_(bias[:, None, :])
+        view = out.view(rows, -1, width) if self._channels_last else out.view(rows, per_row, width, -1)
+        if weight is not None and self._norm is not None:
+            view.addcmul_(normalise(self._norm, module, x, width).reshape(view.shape), weight)
+        view.add_(bias)
+
+    def _prepare(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor | None, Tensor]:
+        """The tables, [rows, 1, channels] or [rows, 1, channels, 1]."""
+        shape = (self._size[0], 1, self._size[1], *(() if self._channels_last else (1,)))
+        with lasting():
+            bias = bias_table(self._segments, *self._size).to(device, dtype).view(shape)
+            weight = None
+            if self._norm is not None:
+                weight = weight_table(self._segments, *self._size).to(device, dtype).view(shape)
+        return self._keep((dtype, device), (weight, bias), tensor_bytes(weight, bias))
 
 
 def weight_table(segments: Segments, rows: int, width: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.networks.router.convolution import ConvolutionUpdate
 from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice
-from loratorio_ext.networks.router.dense import BiasUpdate, DenseUpdate, NormUpdate
+from loratorio_ext.networks.router.dense import DenseUpdate, TableUpdate
 from loratorio_ext.networks.router.fit import convolution_dims, norm_kind, output_width
 from loratorio_ext.networks.router.low_rank import Blocks, LinearUpdate, PointwiseUpdate
 from loratorio_ext.networks.router.plan import Segment, Terms, blocks_of
@@ -36,7 +36,7 @@ class Layer:
         self._norm = norm_kind(module)
         self._low_rank: dict[tuple[OutputSlice | None, bool], dict[int, list[LowRank]]] = {}
         self._dense: dict[OutputSlice | None, dict[int, list[Dense]]] = {}
-        self._tables: dict[int, list[Dense]] = {}
+        self._tables: dict[int, list[Dense]] = {}  # those with a bias, and those of a normalisation
         for network, several in deltas.items():
             for delta in several:
                 if isinstance(delta, LowRank):
@@ -67,11 +67,10 @@ class Layer:
             if segments:
                 updates.append(DenseUpdate(segments, output_slice, self._dims, ledger))
         segments = [(one, _deltas(one.terms, self._tables)) for one in segments_of(frozenset(self._tables))]
-        if segments and self._norm is not None:
-            updates.append(NormUpdate(self._norm, segments, rows, self._width(), ledger))
-        elif segments:
-            channels_dim = 1 if self._dims else -1
-            updates.append(BiasUpdate(segments, rows, self._width(), channels_dim, ledger))
+        if segments:
+            channels_dim = 1 if self._dims or self._norm == "group" else -1
+            size = (rows, self._width())
+            updates.append(TableUpdate(self._norm, channels_dim, segments, size, ledger))
         return tuple(updates)
 
     def _width(self) -> int:

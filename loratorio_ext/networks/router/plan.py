@@ -93,17 +93,14 @@ def blocks_of(segments: Sequence[Segment], rank_of: Callable[[Terms], int]) -> t
     blocks: list[Block] = []
     group: list[Segment] = []
     for segment in segments:
-        if group and not (_neighbours(group[-1], segment) and _stackable([*group, segment], rank_of)):
+        neighbours = bool(group) and group[-1].start + group[-1].count == segment.start
+        if group and not (neighbours and _stackable([*group, segment], rank_of)):
             blocks.append(_block(group))
             group = []
         group.append(segment)
     if group:
         blocks.append(_block(group))
     return tuple(blocks)
-
-
-def _neighbours(first: Segment, second: Segment) -> bool:
-    return first.start + first.count == second.start
 
 
 def _stackable(group: Sequence[Segment], rank_of: Callable[[Terms], int]) -> bool:
