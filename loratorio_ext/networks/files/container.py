@@ -16,7 +16,7 @@ from torch import Tensor
 from loratorio_ext.networks.prompt import shown
 
 MAX_HEADER = 32 * 2**20
-"""Largest header in bytes. Trainers write long tag statistics there, of a few MB at most."""
+"""Largest header in bytes. Trainers write long statistics of tags there, a few MB at most."""
 MAX_TENSORS = 200_000
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -28,10 +28,11 @@ _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class NetworkFileError(ValueError):
-    """A network file that cannot be used. The message names the file, the reason and the remedy."""
+    """A network file that cannot be used. The message names the file (`path`), the reason and the remedy."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"network file {shown(path.name, 120)}: {reason}")
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ def _header_bytes(path: Path) -> bytes:
             if size < 8 or length < 2 or length > MAX_HEADER:
                 raise NetworkFileError(
                     path,
-                    f"it is not a safetensors file ({size} bytes, and the first 8 of them are no length of a "
-                    f"header up to {MAX_HEADER} bytes); download it again",
+                    f"it is not a safetensors file (it has {size} bytes, and the first 8 do not give the "
+                    f"length of a header of at most {MAX_HEADER} bytes); download it again",
                 )
             if length > size - 8:
                 raise NetworkFileError(
                     path,
-                    f"it is truncated: its header has {length} bytes, the file {size}; download it again",
+                    f"it is truncated: its header alone should have {length} bytes, and the file has only "
+                    f"{size}; download it again",
                 )
             return file.read(length)
     except OSError as error:
@@ -78,9 +80,11 @@ def read_header(path: Path) -> Header:
     try:
         header = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise NetworkFileError(path, "it is not a safetensors file (the header is no JSON)") from error
+        raise NetworkFileError(
+            path, "it is not a safetensors file (its header is not JSON); download it again"
+        ) from error
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise NetworkFileError(path, "it is not a safetensors file (the header is no table of tensors)")
+        raise NetworkFileError(path, "it is not a safetensors file (its header is not a table of tensors)")
     said = header.pop("__metadata__", None)
     metadata = {k: v for k, v in said.items() if isinstance(v, str)} if isinstance(said, dict) else {}
     end = 0
@@ -90,14 +94,17 @@ def read_header(path: Path) -> Header:
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         for numbers in (shape, offsets):
             if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
-                raise NetworkFileError(path, f"it is not a safetensors file (bad entry for {shown(key)})")
+                raise NetworkFileError(
+                    path, f"it is not a safetensors file (its header has a bad entry for {shown(key)})"
+                )
         shapes[key] = tuple(shape or ())
         end = max(end, *(offsets or [0]))
     held = path.stat().st_size - 8 - len(raw)
     if end > held:
         raise NetworkFileError(
             path,
-            f"it is truncated: {end} bytes of tensors are announced, {held} are there; download it again",
+            f"it is truncated: {end} bytes of tensors should follow its header, and only {held} do; download "
+            "it again",
         )
     return Header(MappingProxyType(shapes), MappingProxyType(metadata))
 
@@ -109,7 +116,7 @@ def _usable(path: Path, key: str, tensor: Tensor) -> Tensor:
         if tensor.numel() != 1:  # alpha and on_input may be whole numbers
             raise NetworkFileError(
                 path,
-                f"{shown(key, 120)} holds {tensor.dtype}; a network must be in floating numbers",
+                f"{shown(key, 120)} holds {tensor.dtype}; a network must be stored as floating-point numbers",
             )
         tensor = tensor.to(torch.float32)
     if tensor.dtype not in _PLAIN:
@@ -117,7 +124,8 @@ def _usable(path: Path, key: str, tensor: Tensor) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         raise NetworkFileError(
             path,
-            f"{shown(key, 120)} holds NaN or infinite numbers; the training broke or the file is damaged",
+            f"{shown(key, 120)} holds NaN or infinite numbers: the training failed, or the file is damaged; "
+            "download it again or take another version",
         )
     return tensor
 

@@ -166,7 +166,7 @@ class NetworkFolder(Mapping[str, str]):
         known = {label.casefold(): label for label in labels if len(label) <= MAX_NAME}
         close = difflib.get_close_matches(_plain(name).casefold(), list(known), n=3, cutoff=0.6)
         near = tuple(known[label] for label in close)
-        hint = f"{len(self._files)} others are there"
+        hint = f"{len(self._files)} other networks are there"
         if near:
             hint = f"did you mean {', '.join(map(shown, near))}?"
         if self._links_out:

@@ -107,7 +107,7 @@ def _group(
         parts = found.setdefault(name, (keys[name], {}))[1]
         if split.part in parts:
             other = shown(parts[split.part], 120)
-            raise NetworkFileError(path, f"{shown(key, 120)} and {other} mean the same")
+            raise NetworkFileError(path, f"{shown(key, 120)} and {other} mean the same weight")
         parts[split.part] = key
     return [_Group(layer, name, MappingProxyType(parts)) for name, (layer, parts) in found.items()], unmatched
 

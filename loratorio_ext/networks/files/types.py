@@ -121,7 +121,7 @@ def _rebuild(kind: str, parts: Parts, layer: TargetLayer) -> tuple[Rebuild, int 
         return computed.low_rank, parts["down"].shape[0], False
     if kind == "LoHa":
         if ("hada_t1" in parts) != ("hada_t2" in parts):
-            raise LayerPartsError("LoHa with one of its two Tucker cores")
+            raise LayerPartsError("LoHa with only one of its two Tucker cores")
         return computed.loha, parts["hada_w1_b"].shape[0], False
     if kind == "LoKr":
         if "lokr_w2" not in parts and not {"lokr_w2_a", "lokr_w2_b"} <= set(parts):
@@ -195,5 +195,5 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
         else:
             deltas.append(Dense(bias=_bias(bias, layer, "bias"), output_slice=cut))
     if not deltas:
-        raise LayerPartsError(f"nothing but {', '.join(sorted(parts))}")
+        raise LayerPartsError(f"it holds nothing but {', '.join(sorted(parts))}")
     return tuple(deltas)

@@ -62,7 +62,9 @@ def name_problem(name: str) -> Problem | None:
         return Problem("the name has control characters or others that cannot be shown")
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or "." in parts or "" in parts:
-        return Problem("the name must be a file's stem, with subfolders inside the networks' folder at most")
+        return Problem(
+            "the name must be a file's stem, optionally with subfolders of the folder of networks before it"
+        )
     return None
 
 

@@ -81,7 +81,7 @@ class Prompt:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """``lost`` likewise."""
+        """``lost`` in English, fit to show to the user."""
         return tuple(map(str, self.lost))
 
 
@@ -153,7 +153,7 @@ def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     compose = _SWITCH.get(text.strip(" ").lower())
     if compose is None:
         return True, Problem(
-            "compose is {value}; it must be on or off; taken as on",
+            "compose is {value}; it must be on or off, and is taken as on",
             {"value": shown(text.strip(" ").lower(), 24)},
         )
     return compose, None
@@ -185,7 +185,8 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     if len(positional) > 4:
         problems.append(
             Problem(
-                "{count} positional arguments; name, te, unet and dyn are known", {"count": len(positional)}
+                "{count} positional arguments, but only name, te, unet and dyn are known",
+                {"count": len(positional)},
             )
         )
     unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
