@@ -140,6 +140,6 @@ def test_exception_after_the_last_evaluation_is_not_a_finished_run(fakes: Simple
 def test_prediction_with_missing_entries_is_refused(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(1))
     evaluation = world.evaluation()
-    evaluation.predict = lambda rows: world.model.predict(rows)[1:]
+    evaluation.predict = lambda *rows: (world.model.predict(*rows)[1:], 1)
     with pytest.raises(ValueError, match="3 entries for 4 rows"):
         world.run().step(evaluation)
