@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
-from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.checks import check_fits
 from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
 
@@ -20,26 +20,26 @@ _FUSED = ("_q_proj", "_k_proj", "_v_proj")
 _GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
 
 
-def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersOfNetwork:
+def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> UnetLayers:
     """What the network adds to the layers among ``modules``; its text encoder part is not among it."""
     deltas: dict[str, tuple[Delta, ...]] = {}
-    misfits: list[str] = []
+    unmatched: list[str] = []
     for key, part in one.network.modules.items():
         if not is_unet_key(key):
             continue
         name, output_slice = _place(key, part, modules)
         module = modules.get(name)
         if module is None:
-            misfits.append(f"this model has no layer {name}")
+            unmatched.append(f"this model has no layer {name}")
             continue
         try:
             delta = _delta(one, part, module, output_slice)
             check_fits(delta, name, module)
         except (RuntimeError, ValueError) as error:
-            misfits.append(f"{name}: {error}")
+            unmatched.append(f"{name}: {error}")
             continue
         deltas[name] = (*deltas.get(name, ()), delta)
-    return LayersOfNetwork(deltas, tuple(misfits))
+    return UnetLayers(deltas, {name: modules[name] for name in deltas}, tuple(unmatched))
 
 
 def _place(key: str, part: Any, modules: Mapping[str, nn.Module]) -> tuple[str, OutputSlice | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
-from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.checks import check_fits
 from loratorio_ext.networks.delta import Delta, Dense, LowRank, OutputSlice
 from loratorio_ext.networks.kinds import input_width
 
 
-def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, Mapping[str, nn.Module]]:
-    """(what the network adds to each layer at strength 1, the layers' modules) of a KModel."""
+def layers_of(one: ComposedNetwork, model: nn.Module) -> UnetLayers:
+    """What the network adds to the layers of a KModel."""
     deltas: dict[str, tuple[Delta, ...]] = {}
     modules: dict[str, nn.Module] = {}
-    misfits: list[str] = []
+    unmatched: list[str] = []
     for parameter, patches in one.unet_patches.items():
         name, _, kind = parameter.rpartition(".")
         try:
@@ -29,12 +29,12 @@ def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, 
             for delta in found:
                 check_fits(delta, name, module)
         except (AttributeError, RuntimeError, ValueError) as error:
-            misfits.append(f"{parameter}: {error}")
+            unmatched.append(f"{parameter}: {error}")
             continue
         if found:
             deltas[name] = (*deltas.get(name, ()), *found)
             modules[name] = module
-    return LayersOfNetwork(deltas, tuple(misfits)), modules
+    return UnetLayers(deltas, modules, tuple(unmatched))
 
 
 def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:
