@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -18,6 +18,8 @@ class RowMap:
     Attributes:
         image_of: image of each row, 0 … B − 1, in any order; length R. Every image has at least one row.
         weights: AND weight of each row, finite, of any sign; length R.
+        images: number of images B.
+        is_one_each: whether row b is image b.
 
     Raises:
         ValueError: lengths that differ, no row, an image without a row, a weight that is not finite.
@@ -25,6 +27,8 @@ class RowMap:
 
     image_of: tuple[int, ...]
     weights: tuple[float, ...]
+    images: int = field(init=False)
+    is_one_each: bool = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.image_of or len(self.image_of) != len(self.weights):
@@ -32,13 +36,15 @@ class RowMap:
                 f"RowMap has {len(self.image_of)} images and {len(self.weights)} weights; "
                 "give one of each for every conditional row, at least one row"
             )
-        if not all(type(image) is int and image >= 0 for image in self.image_of):
+        if min(self.image_of) < 0 or {type(image) for image in self.image_of} != {int}:
             raise ValueError(f"RowMap.image_of is {self.image_of}; give whole numbers of 0 or more")
+        object.__setattr__(self, "images", max(self.image_of) + 1)
+        object.__setattr__(self, "is_one_each", self.image_of == tuple(range(len(self.image_of))))
         if len(set(self.image_of)) != self.images:
             raise ValueError(
                 f"RowMap.image_of is {self.image_of}; every image from 0 to {self.images - 1} needs a row"
             )
-        if not all(math.isfinite(weight) for weight in self.weights):
+        if not all(map(math.isfinite, self.weights)):
             raise ValueError(f"RowMap.weights is {self.weights}; give finite numbers")
 
     @classmethod
@@ -50,16 +56,6 @@ class RowMap:
     def cond_rows(self) -> int:
         """Number of conditional rows R."""
         return len(self.image_of)
-
-    @cached_property
-    def images(self) -> int:
-        """Number of images B."""
-        return max(self.image_of) + 1
-
-    @cached_property
-    def is_one_each(self) -> bool:
-        """Whether row b is image b."""
-        return self.image_of == tuple(range(len(self.image_of)))
 
     @cached_property
     def shares(self) -> tuple[Mapping[int, float], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from loratorio_ext.method import RowMap
@@ -84,10 +85,12 @@ class Schedule:
         """What evaluation ``index`` of ``total`` does."""
         if self.method == "base" or self.networks == 0:
             return StepPlan("base")
-        first, last = self._window(total)
+        start, end = self.settings.start, self.settings.end
+        first = math.ceil(start * total - _WINDOW_TOLERANCE)
+        last = math.inf if end >= 1 else math.ceil(end * total - _WINDOW_TOLERANCE)
         if self.method == "merge-recentred":
             return StepPlan("merged", recentred=True)
-        if self.method == "merge" or not first <= index < last:
+        if self.method == "merge" or start >= end or not first <= index < last:
             return StepPlan("merged")
         if self.method == "switch":
             return StepPlan("switch", network=(index // self.switch_every) % self.networks)
@@ -151,18 +154,11 @@ class Schedule:
         base = sum(sizes[branch] for branch in of_base)
         return base + networks * sum(sizes[branch] for branch in of_networks)
 
-    @property
+    @cached_property
     def choosing(self) -> bool:
         """Whether the composed steps between two scans evaluate the chosen networks alone."""
         settings = self.settings
         return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
-
-    def _window(self, total: int) -> tuple[int, float]:
-        start, end = self.settings.start, self.settings.end
-        first = math.ceil(start * total - _WINDOW_TOLERANCE)
-        if start >= end:
-            return first, first
-        return first, math.inf if end >= 1 else math.ceil(end * total - _WINDOW_TOLERANCE)
 
     def _sources(self, plan: StepPlan) -> Sequence[Source]:
         """Who is evaluated beside the base."""

@@ -199,11 +199,8 @@ class Generation(Hooks, Adapter[Network]):
     def before_call(self, p: Any, params: Any) -> None:
         """Bind the networks where a sampler begins or the model has changed; give merged texts, if due."""
         self.infotext.sampling()
-        bound = self.bound
-        if self.networks and not (
-            bound and bound.model == self._services.model_identity() and self.is_in_place()
-        ):
-            reason = attempt(lambda: self._bind_while_sampling(p, params.x))
+        if self.networks:
+            reason = attempt(lambda: self._bind_where_due(p, params.x))
             if reason is not None:
                 self.fall_back(p, reason, call_of(params), params.x)
         merged = self.merged_from_here_on(params)
@@ -233,7 +230,7 @@ class Generation(Hooks, Adapter[Network]):
         if bound is None:
             raise RuntimeError("no pass has begun")
         report = bound.run.report
-        if all(one.report is not report for one in self.passes):
+        if not self.passes or self.passes[-1].report is not report:
             hires = bool(getattr(p, "is_hr_pass", False))
             self.passes.append(PassRecord(int(getattr(p, "iteration", 0)), hires, report))
         self._services.say_while_working(bound.cost_of(evaluation))
@@ -254,14 +251,13 @@ class Generation(Hooks, Adapter[Network]):
         self._services.collect_memory()
         say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
         self.infotext.stopped(p, when)
+        self.networks = ()
+        self.put_back(networks)
         encoded: list[Conditions] = []
-        in_prompt = [one for one in networks if one.in_prompt]
-        failed = attempt(lambda: encoded.append(self._encode(p, in_prompt)))
+        failed = attempt(lambda: encoded.append(self._store.encode(p, None, self._services.encode)))
         if failed is not None:
             say(p, f"and the prompt could not be encoded ({failed}), so their text encoder parts do not act")
         self._merged = encoded[0] if encoded else None
-        self.networks = ()
-        self.put_back(networks)
         use_the_webui_s_caches(p)
         if x is not None:
             failed = attempt(lambda: self.load(x))
@@ -325,7 +321,11 @@ class Generation(Hooks, Adapter[Network]):
         self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity(), settings)
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
 
-    def _bind_while_sampling(self, p: Any, x: Tensor) -> None:
+    def _bind_where_due(self, p: Any, x: Tensor) -> None:
+        """While a sampler is at work: at its first model call, or where the model has changed."""
+        bound = self.bound
+        if bound and bound.model == self._services.model_identity() and self.is_in_place():
+            return
         self._end_pass()
         self._bind(p, x)
         self.load(x)
