@@ -10,13 +10,9 @@ from modules.ui_components import InputAccordion
 
 from loratorio_ext.api import add_routes, refuse_wrong_arguments
 from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.hosts.find import (
-    api_of_this_webui,
-    callbacks_of_this_webui,
-    host_of_this_webui,
-    server_of_this_webui,
-)
-from loratorio_ext.server.server import Server
+from loratorio_ext.hosts.find import this_webui
+from loratorio_ext.hosts.webuis.generation import generation_of
+from loratorio_ext.hosts.webuis.host import DenoiserCallbacks, Webui
 from loratorio_ext.ui import xyz
 from loratorio_ext.ui.inspector.overlay import overlay_with_legend
 from loratorio_ext.ui.inspector.tab import build_inspector
@@ -25,17 +21,17 @@ from loratorio_ext.ui.panel import build_panel
 from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
 
 
-def script_of(running: Server) -> type[scripts.Script]:
+def script_of(webui: Webui) -> type[scripts.Script]:
     """The script's class; the WebUI makes an instance for each tab, and all share the server."""
 
     class LoRAtorio(scripts.Script):
         """Always visible; does nothing unless its box is ticked."""
 
-        server = running
+        server = webui.server
 
         def __init__(self) -> None:
             super().__init__()
-            self._host = host_of_this_webui(self.server, overlay_with_legend)
+            self._host = webui.host(overlay_with_legend)
             self._around = AroundOfTab()
 
         def title(self) -> str:
@@ -68,19 +64,19 @@ def script_of(running: Server) -> type[scripts.Script]:
 
         def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
             """The WebUI has loaded the networks of the prompt; it has merged nothing yet."""
-            self._host.networks_activated(p, kwargs["extra_network_data"])
+            generation_of(p).networks_activated(p, kwargs["extra_network_data"])
 
         def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
             """The prompts are encoded next."""
-            self._host.before_encoding(p)
+            generation_of(p).before_encoding(p)
 
         def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
             """A sampler begins."""
-            self._host.before_sampling(p, kwargs["x"])
+            generation_of(p).before_sampling(p, kwargs["x"])
 
         def post_sample(self, p: Any, ps: Any, *args: object) -> None:
             """The latents are there."""
-            self._host.sampled(p)
+            generation_of(p).sampled(p)
 
         def postprocess(self, p: Any, processed: Any, *args: object) -> None:
             """The pictures are there."""
@@ -89,39 +85,38 @@ def script_of(running: Server) -> type[scripts.Script]:
     return LoRAtorio
 
 
-def register(server: Server) -> None:
+def register(webui: Webui) -> None:
     """Callbacks belong to this file, so that "Reload UI" removes them with it."""
-    callbacks = callbacks_of_this_webui()
-    if callbacks is not None:
-        script_callbacks.on_cfg_denoiser(callbacks.before_call)
-        script_callbacks.on_cfg_denoised(callbacks.after_call)
+    server, callbacks = webui.server, DenoiserCallbacks()
+    script_callbacks.on_cfg_denoiser(callbacks.before_call)
+    script_callbacks.on_cfg_denoised(callbacks.after_call)
     # By then the WebUI has read every script, whatever their order.
     script_callbacks.on_before_ui(lambda: xyz.register(xyz.find_plot(scripts.scripts_data)))
     script_callbacks.on_ui_settings(lambda: add_options(shared.opts, shared.OptionInfo))
     script_callbacks.on_ui_tabs(lambda: [inspector(server)])
-    script_callbacks.on_app_started(lambda demo, app: add_api(app, server))
+    script_callbacks.on_app_started(lambda demo, app: add_api(app, webui))
 
 
-def inspector(server: Server) -> tuple[Any, str, str]:
+def inspector(server: Any) -> tuple[Any, str, str]:
     """The tab: (its blocks, title, id)."""
     with gr.Blocks(analytics_enabled=False) as blocks:
         build_inspector(server)
     return blocks, "LoRAtorio", "loratorio"
 
 
-def add_api(app: Any, server: Server) -> None:
+def add_api(app: Any, webui: Webui) -> None:
     """Our routes, behind the WebUI's own password, where the WebUI's API is on."""
-    api = api_of_this_webui()
+    api = webui.services.api() if webui.services is not None else None
     if api is not None:
-        add_routes(app, server, credentials=api.credentials)
+        add_routes(app, webui.server, credentials=api.credentials)
         refuse_wrong_arguments(app)
 
 
 def start() -> type[scripts.Script]:
     """One server for page, API and generations."""
-    server = server_of_this_webui()
-    register(server)
-    return script_of(server)
+    webui = this_webui()
+    register(webui)
+    return script_of(webui)
 
 
 # The WebUI looks for classes in this file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loratorio_ext.run.schema import REPORT_SCHEMA
+from loratorio_ext.run import REPORT_SCHEMA
 from loratorio_ext.server.presets import PRESET_SETTINGS
 from loratorio_ext.settings_schema import setting_schema
 

@@ -8,16 +8,16 @@ Composition", arXiv 2508.11624 (2025).
 from __future__ import annotations
 
 from loratorio_ext.method.aggregation import Aggregation, aggregate, amplify, mean_over_subprompts, recentre
-from loratorio_ext.method.compose import Composition, compose
+from loratorio_ext.method.compose import Composition, compose, upcast
 from loratorio_ext.method.patches import to_patches, upsample
+from loratorio_ext.method.rows import RowMap
 from loratorio_ext.method.similarity import divergence
-from loratorio_ext.method.subprompts import Subprompts
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 __all__ = [
     "Aggregation",
     "Composition",
-    "Subprompts",
+    "RowMap",
     "TopKScope",
     "Weighting",
     "aggregate",
@@ -31,5 +31,6 @@ __all__ = [
     "select_top_k",
     "softmin",
     "to_patches",
+    "upcast",
     "upsample",
 ]

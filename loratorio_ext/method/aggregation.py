@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method.patches import upsample
-from loratorio_ext.method.subprompts import Subprompts
+from loratorio_ext.method.rows import RowMap
 
 ALL_ROWS = slice(None)
 
@@ -29,7 +29,7 @@ class Aggregation:
         patch_size: d, in latent pixels.
         gain: g in [0, 1], see `amplify`.
         recenter: λ in [0, 1], see `recentre`.
-        subprompts: the image and the AND weight of each conditional row; None: row b is image b.
+        rows: the image and the AND weight of each conditional row.
     """
 
     weights: Tensor = field(repr=False)
@@ -37,7 +37,7 @@ class Aggregation:
     patch_size: int
     gain: float
     recenter: float
-    subprompts: Subprompts | None
+    rows: RowMap
 
     def cond(self, base: Tensor, networks: Tensor, rows: slice = ALL_ROWS) -> Tensor:
         """ẽ(z, c) of some conditional rows, all by default.
@@ -66,10 +66,10 @@ class Aggregation:
         """
         if networks is None or self.recenter == 1:
             return base.clone()
-        images, weights, counts = len(base), self.weights, self.counts
-        if self.subprompts is not None:
-            weights = mean_over_subprompts(weights, self.subprompts, images)
-            counts = _largest_of_images(counts, self.subprompts, images)
+        weights, counts = self.weights, self.counts
+        if not self.rows.is_one_each:
+            weights = mean_over_subprompts(weights, self.rows)
+            counts = _largest_of_images(counts, self.rows)
         mixed = aggregate(networks, self._upsampled(weights, base), base)
         return recentre(base, amplify(base, mixed, counts, self.gain), self.recenter)
 
@@ -137,7 +137,7 @@ def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:
     return torch.lerp(networks, base, recenter)
 
 
-def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -> Tensor:
+def mean_over_subprompts(weights: Tensor, rows: RowMap) -> Tensor:
     """Weights of the images' unconditionals: the mean of their rows' Ω̂, weighted by |AND weight|.
 
     Rows without any usable network (weights all 0) do not count; if an image has no other, its weights
@@ -145,8 +145,7 @@ def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -
 
     Args:
         weights: Ω̂ of the conditional rows, [N, R, h, w].
-        subprompts: which row belongs to which image, and its AND weight.
-        images: number of images B.
+        rows: which row belongs to which image, and its AND weight.
 
     Returns:
         [N, B, h, w].
@@ -155,18 +154,14 @@ def mean_over_subprompts(weights: Tensor, subprompts: Subprompts, images: int) -
     """
     used = (weights > 0).any(dim=0).to(weights.dtype)  # a bool times a number would be float32
     means = []
-    for image in range(images):
-        shares = subprompts.shares(image)
+    for shares in rows.shares:
         total = torch.stack([share * weights[:, row] for row, share in shares.items()]).sum(dim=0)
         counted = torch.stack([share * used[row] for row, share in shares.items()]).sum(dim=0)
         means.append((total / counted).masked_fill(counted == 0, 0.0))
     return torch.stack(means, dim=1)
 
 
-def _largest_of_images(rows: Tensor, subprompts: Subprompts, images: int) -> Tensor:
-    """The largest of the rows [R] of each image, [B]."""
-    of_image: list[list[int]] = [[] for _ in range(images)]
-    for row, image in enumerate(subprompts.images):
-        of_image[image].append(row)
+def _largest_of_images(values: Tensor, rows: RowMap) -> Tensor:
+    """The largest of the rows' values [R] of each image, [B]."""
     # One by one: an index that is a list would be copied to the device, and waited for.
-    return torch.stack([torch.stack([rows[row] for row in mine]).amax() for mine in of_image])
+    return torch.stack([torch.stack([values[row] for row in shares]).amax() for shares in rows.shares])

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import torch
 from torch import Tensor
 
-from loratorio_ext.method.subprompts import Subprompts
+from loratorio_ext.method.rows import RowMap
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_settings(
-    patch_size: int, temperature: float, top_k: int, top_k_scope: str, recenter: float
+    patch_size: int,
+    temperature: float,
+    top_k: int,
+    top_k_scope: str,
+    recenter: float,
+    weighting: str,
+    gain: float,
 ) -> None:
     """Raise a ValueError that names the setting, its value and its range."""
-    _check_whole("patch_size", patch_size, 1, "latent pixels, for example 2")
-    _check_whole("top_k", top_k, 0, "networks; 0 keeps all of them")
+    for name, value, lowest, unit in (
+        ("patch_size", patch_size, 1, "latent pixels, for example 2"),
+        ("top_k", top_k, 0, "networks; 0 keeps all of them"),
+    ):
+        if type(value) is not int or value < lowest:
+            raise ValueError(f"{name} is {value!r}; give a whole number of {lowest} or more ({unit})")
     if not _is_number(temperature) or not temperature > 0:
         raise ValueError(f"temperature is {temperature!r}; give a finite number above 0, for example 0.1")
     if not _is_number(recenter) or not 0 <= recenter <= 1:
         raise ValueError(f"recenter is {recenter!r}; give a number from 0 to 1, for example 0.5")
     if top_k_scope not in ("image", "patch"):
         raise ValueError(f'top_k_scope is {top_k_scope!r}; give "image" or "patch"')
-
-
-def check_variant(weighting: str, gain: float) -> None:
-    """The same for what goes beyond the paper."""
     if weighting not in ("difference", "relative"):
         raise ValueError(f'weighting is {weighting!r}; give "difference" or "relative"')
     if not _is_number(gain) or not 0 <= gain <= 1:
@@ -41,9 +46,9 @@ def check_predictions(
     base_uncond: Tensor | None,
     network_unconds: Tensor | None,
     recenter: float,
-    subprompts: Subprompts | None,
-) -> None:
-    """Raise a ValueError where shapes, dtypes, devices or sub-prompts do not fit each other."""
+    rows: RowMap | None,
+) -> RowMap:
+    """Raise a ValueError where shapes, dtypes, devices or rows do not fit each other; ``rows``, made sure."""
     if base_cond.dim() != 4 or 0 in base_cond.shape:
         raise ValueError(
             f"base_cond has shape {tuple(base_cond.shape)}; give [B, C, H, W] without empty dims"
@@ -56,26 +61,31 @@ def check_predictions(
             f"network_conds has shape {tuple(network_conds.shape)}; "
             "give [N, B, C, H, W] with at least one network"
         )
-    networks, rows = network_conds.shape[0], base_cond.shape[0]
+    networks, cond_rows = network_conds.shape[0], base_cond.shape[0]
+    if rows is None:
+        rows = RowMap.one_each(cond_rows)
+    elif rows.cond_rows != cond_rows:
+        raise ValueError(
+            f"rows names {rows.cond_rows} rows, but base_cond has {cond_rows}; give one image a row"
+        )
     _check_like(base_cond, "network_conds", network_conds, (networks, *base_cond.shape))
     if base_uncond is None:
         if network_unconds is not None:
             raise ValueError(
                 "network_unconds is given without base_uncond; give both, or neither without guidance"
             )
-        return
+        return rows
 
-    images = rows if subprompts is None else len(set(subprompts.images))
-    if subprompts is not None:
-        _check_rows(subprompts, rows, range(images))
-    _check_like(base_cond, "base_uncond", base_uncond, (images, *base_cond.shape[1:]))
+    of_images = (rows.images, *base_cond.shape[1:])
+    _check_like(base_cond, "base_uncond", base_uncond, of_images)
     if network_unconds is not None:
-        _check_like(base_cond, "network_unconds", network_unconds, (networks, images, *base_cond.shape[1:]))
+        _check_like(base_cond, "network_unconds", network_unconds, (networks, *of_images))
     elif recenter < 1:
         raise ValueError(
             f"network_unconds is None, but recenter is {recenter!r} and needs them below 1; "
             "give them, or set recenter to 1"
         )
+    return rows
 
 
 def check_active(active: Tensor, networks: int, rows: int) -> None:
@@ -95,18 +105,6 @@ def check_compared(compared: Tensor, predictions: Tensor) -> None:
         )
 
 
-def _check_rows(subprompts: Subprompts, rows: int, images: Collection[int]) -> None:
-    if len(subprompts.images) != rows:
-        raise ValueError(
-            f"subprompts names {len(subprompts.images)} rows, but base_cond has {rows}; give one image a row"
-        )
-    if set(subprompts.images) != set(images):
-        raise ValueError(
-            f"subprompts.images is {subprompts.images}; "
-            f"every image from 0 to {max(subprompts.images)} needs a row"
-        )
-
-
 def _check_like(base: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise ValueError(
@@ -117,11 +115,6 @@ def _check_like(base: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...])
             f"{name} is {tensor.dtype} on {tensor.device}, but base_cond is {base.dtype} on {base.device}; "
             "bring all predictions to one dtype and device"
         )
-
-
-def _check_whole(name: str, value: object, lowest: int, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"{name} is {value!r}; give a whole number of {lowest} or more ({unit})")
 
 
 def _is_number(value: object) -> bool:

@@ -9,16 +9,10 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method.aggregation import Aggregation
-from loratorio_ext.method.checks import (
-    check_active,
-    check_compared,
-    check_predictions,
-    check_settings,
-    check_variant,
-)
+from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
 from loratorio_ext.method.patches import to_patches
+from loratorio_ext.method.rows import RowMap
 from loratorio_ext.method.similarity import divergence
-from loratorio_ext.method.subprompts import Subprompts
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 
@@ -65,7 +59,7 @@ def compose(
     gain: float = 0.0,
     active: Tensor | None = None,
     compare_as: Callable[[Tensor], Tensor] | None = None,
-    subprompts: Subprompts | None = None,
+    rows: RowMap | None = None,
 ) -> Composition:
     """Compose the predictions of N networks by how far each diverges from the base, place by place.
 
@@ -73,7 +67,7 @@ def compose(
     and sums are calculated in float32 (float64 for float64). Inputs are not modified and share no memory
     with the result. Nothing waits for the device.
 
-    R conditional rows belong to B images; without ``subprompts`` row b is image b and R = B.
+    R conditional rows belong to B images; without ``rows`` row b is image b and R = B.
 
     A base prediction that is not finite has similarity 0 with every network at the patches concerned; it is
     the host's to report, and stays visible in ``uncond``.
@@ -95,7 +89,7 @@ def compose(
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, shape kept, input not modified. None: as they are.
-        subprompts: the image and the AND weight of each conditional row.
+        rows: the image and the AND weight of each conditional row.
 
     Returns:
         The composed predictions, and the maps that made them.
@@ -106,18 +100,19 @@ def compose(
     Source: arXiv 2508.11624, section "One denoising step" of the method. e: predicted noise, or any space
     that is affine in it, since steps 6 and 7 have weights that sum to 1.
     """
-    check_settings(patch_size, temperature, top_k, top_k_scope, recenter)
-    check_variant(weighting, gain)
-    check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, subprompts)
+    check_settings(patch_size, temperature, top_k, top_k_scope, recenter, weighting, gain)
+    rows = check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, rows)
     dtype = base_cond.dtype
-    accurate = torch.float64 if dtype == torch.float64 else torch.float32
-
-    base, networks = base_cond.to(accurate), network_conds.to(accurate)
+    base, networks = upcast(base_cond), upcast(network_conds)
     compared_base, compared = _compared(base, compare_as), _compared(networks, compare_as)
     finite = _is_finite(networks) & _is_finite(compared)
     if base_uncond is not None and network_unconds is not None and recenter < 1:
-        finite = finite & _of_rows(_is_finite(network_unconds.to(accurate)), subprompts)
-    taking_part = _taking_part(active, finite)
+        finite = finite & rows.of_rows(_is_finite(network_unconds))
+    taking_part = torch.ones_like(finite)
+    if active is not None:
+        check_active(active, *finite.shape)
+        active = active.to(finite.device)
+        taking_part = active[:, None].expand_as(finite) if active.dim() == 1 else active
     usable = taking_part & finite
 
     # Steps 2 and 3. Ranking and SoftMin ask only for differences of s, so they are given s − 1, of which
@@ -134,13 +129,13 @@ def compose(
         weights = by_ratio(relative(-s_minus_1, rounding), temperature, selected)
 
     # Steps 5 to 7.
-    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(accurate)
-    aggregation = Aggregation(weights, counts, patch_size, gain, recenter, subprompts)
+    counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(base.dtype)
+    aggregation = Aggregation(weights, counts, patch_size, gain, recenter, rows)
     cond = aggregation.cond(base, networks)
     uncond = None
     if base_uncond is not None:
-        unconds = None if network_unconds is None else network_unconds.to(accurate)
-        uncond = aggregation.uncond(base_uncond.to(accurate), unconds)
+        unconds = None if network_unconds is None else upcast(network_unconds)
+        uncond = aggregation.uncond(upcast(base_uncond), unconds)
 
     unusable = ~usable[:, :, None, None]
     return Composition(
@@ -169,17 +164,9 @@ def _is_finite(predictions: Tensor) -> Tensor:
     return predictions.isfinite().flatten(2).all(dim=2)
 
 
-def _of_rows(images: Tensor, subprompts: Subprompts | None) -> Tensor:
-    """What holds for the images [N, B], for their conditional rows [N, R]."""
-    if subprompts is None:
-        return images
-    return torch.stack([images[:, image] for image in subprompts.images], dim=1)
+def upcast(prediction: Tensor) -> Tensor:
+    """A prediction in float32, float64 if it is that: in half precision a small difference would round away.
 
-
-def _taking_part(active: Tensor | None, finite: Tensor) -> Tensor:
-    """``active`` as bool [N, R]."""
-    if active is None:
-        return torch.ones_like(finite)
-    check_active(active, finite.shape[0], finite.shape[1])
-    active = active.to(finite.device)
-    return active[:, None].expand_as(finite) if active.dim() == 1 else active
+    ``prediction``: any shape, any floating dtype; returned itself where it needs no change.
+    """
+    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))

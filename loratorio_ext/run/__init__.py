@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from loratorio_ext.run.again import Again
-from loratorio_ext.run.calls import RouterLike, RowTooLargeError
-from loratorio_ext.run.evaluation import Evaluation, Prediction
-from loratorio_ext.run.generation import Run
-from loratorio_ext.run.report import Report, Totals
-from loratorio_ext.run.rows import Half, NetworkUse, Row, Source
+from loratorio_ext.run.calls import RowTooLargeError
+from loratorio_ext.run.evaluation import Evaluation, GivenBase, Prediction
+from loratorio_ext.run.report import REPORT_SCHEMA, REPORT_VERSION, Report, Totals
+from loratorio_ext.run.reuse import FrozenComposition
+from loratorio_ext.run.rows import Branch, NetworkUse, Row, RowStrengths, Source
+from loratorio_ext.run.run import Run
 from loratorio_ext.run.schedule import Method, Mode, cost
-from loratorio_ext.run.schema import REPORT_SCHEMA, REPORT_VERSION
 from loratorio_ext.run.step_report import StepReport
 
 __all__ = [
     "REPORT_SCHEMA",
     "REPORT_VERSION",
-    "Again",
+    "Branch",
     "Evaluation",
-    "Half",
+    "FrozenComposition",
+    "GivenBase",
     "Method",
     "Mode",
     "NetworkUse",
     "Prediction",
     "Report",
     "Row",
+    "RowStrengths",
     "RowTooLargeError",
-    "RouterLike",
     "Run",
     "Source",
     "StepReport",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,20 +26,6 @@ _OUT_OF_MEMORY = (
     "Could not allocate tensor with",
     "MPS backend out of memory",
 )
-
-
-class RouterLike(Protocol):
-    """The part of ``networks.router.Router`` that a run uses."""
-
-    @property
-    def calls(self) -> int:
-        """Number of model calls so far whose rows it gave their networks."""
-
-    def routing(self, strengths: Sequence[Sequence[float]]) -> AbstractContextManager[None]:
-        """Context of one model call whose row r has ``strengths[r]``, one number for each network."""
-
-    def release(self) -> None:
-        """Drop what was prepared for calls so far; called before smaller calls, when memory is short."""
 
 
 class RowTooLargeError(RuntimeError):
@@ -66,11 +50,8 @@ class Called:
 class Caller:
     """Makes the model calls of a run and remembers which size of a call fits into memory."""
 
-    def __init__(
-        self, router: RouterLike, strengths: Strengths, batch_rows: int, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, strengths: Strengths, batch_rows: int, warn: Callable[[str], None]) -> None:
         """Start with calls of at most ``batch_rows`` rows; 0: no limit until memory sets one."""
-        self._router = router
         self._strengths = strengths
         self._limit: float = batch_rows if batch_rows > 0 else math.inf
         self._warn = warn
@@ -86,32 +67,33 @@ class Caller:
             RowTooLargeError: a single row does not fit into memory.
             ValueError: the host's prediction does not have one entry for each row.
         """
-        calls, halvings, before = evaluation.base_calls, [], self._router.calls
-        given = [row for row in rows if row.source == "base"] if calls > 0 else []
+        given = evaluation.given
+        calls, halvings = 0 if given is None else given.calls, []
         predictions: dict[Row, Tensor] = {}
-        if given:
-            predictions.update(zip(given, _for_each(given, evaluation.predict(given)).unbind(0), strict=True))
         groups: dict[Hashable, list[Row]] = {}
         for row in rows:
-            if row not in predictions:
+            if row.source == "base" and given is not None:
+                predictions[row] = (given.cond if row.branch == "cond" else given.uncond)[row.index]
+            else:
                 groups.setdefault(evaluation.call_group(row), []).append(row)
         for pending in groups.values():
             while pending:
                 size = _balanced(len(pending), self._limit)
-                output = self._call(evaluation, pending[:size])
-                if output is None:
-                    self._halve(evaluation.index, size)
+                called = self._call(evaluation, pending[:size])
+                if called is None:
+                    self._halve(evaluation, size)
                     halvings.append(int(self._limit))
                     continue
-                predictions.update(zip(pending[:size], output.unbind(0), strict=True))
+                predicted, made = called
+                predictions.update(zip(pending[:size], predicted.unbind(0), strict=True))
+                calls += made
                 pending = pending[size:]
-        return Called(predictions, calls + self._router.calls - before, tuple(halvings))
+        return Called(predictions, calls, tuple(halvings))
 
-    def _call(self, evaluation: Evaluation, rows: Sequence[Row]) -> Tensor | None:
-        """One model call; None when it did not fit into memory and fewer rows may."""
+    def _call(self, evaluation: Evaluation, rows: Sequence[Row]) -> tuple[Tensor, int] | None:
+        """One call of the host; None when it did not fit into memory and fewer rows may."""
         try:
-            with self._router.routing([self._strengths.of(row.source) for row in rows]):
-                output = evaluation.predict(rows)
+            predicted, calls = evaluation.predict(rows, [self._strengths.of(row.source) for row in rows])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -121,17 +103,22 @@ class Caller:
                     "picture smaller, free memory, or use a lower precision"
                 ) from error
             return None
-        return _for_each(rows, output)
+        if predicted.shape[0] != len(rows):
+            raise ValueError(
+                f"the host predicted {len(predicted)} entries for {len(rows)} rows; predict() must return "
+                "one entry for each row, in their order"
+            )
+        return predicted, calls
 
-    def _halve(self, index: int, size: int) -> None:
+    def _halve(self, evaluation: Evaluation, size: int) -> None:
         # Here the exception is gone, and with it the tensors that its traceback held.
         # What the router stacked for the larger call serves no smaller one.
-        self._router.release()
+        evaluation.release()
         torch.cuda.empty_cache()
         self._limit = (size + 1) // 2
         self._warn(
-            f"evaluation {index}: {size} rows did not fit into memory together; from here on at most "
-            f"{self._limit} rows share a call (set batch_rows to {self._limit} to begin with that)"
+            f"evaluation {evaluation.index}: {size} rows did not fit into memory together; from here on at "
+            f"most {self._limit} rows share a call (set batch_rows to {self._limit} to begin with that)"
         )
 
 
@@ -140,15 +127,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def _for_each(rows: Sequence[Row], output: Tensor) -> Tensor:
-    if output.shape[0] != len(rows):
-        raise ValueError(
-            f"the host predicted {output.shape[0]} entries for {len(rows)} rows; predict() must return one "
-            "entry for each row, in their order"
-        )
-    return output
 
 
 def _balanced(rows: int, limit: float) -> int:

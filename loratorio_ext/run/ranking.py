@@ -1,17 +1,35 @@
-"""Which networks differ most from the base: at this step, or at all scans so far."""
+"""Dynamic selection over a generation: which networks differ most from the base, at this step or so far."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from loratorio_ext.method import select_top_k
-from loratorio_ext.run.choice import mean_per_image
-from loratorio_ext.run.evaluation import Layout
+from loratorio_ext.method import RowMap, select_top_k
 
 Score = Literal["history", "step"]
+
+
+@dataclass(frozen=True)
+class ChosenNetworks:
+    """Networks chosen for each image, until the next scan of the whole pool.
+
+    Attributes:
+        mask: bool [N, B], on the model's device.
+        of_images: the same for the host: for each image its networks, ascending.
+    """
+
+    mask: Tensor
+    of_images: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, mask: Tensor) -> ChosenNetworks:
+        """Read a mask [N, B]. The one place where a step waits for the device."""
+        columns = mask.T.tolist()
+        return cls(mask, tuple(tuple(i for i, chosen in enumerate(column) if chosen) for column in columns))
 
 
 class Ranking:
@@ -24,7 +42,6 @@ class Ranking:
     """
 
     def __init__(self, score: Score) -> None:
-        """Nothing has been seen yet."""
         self._score = score
         self._history: Tensor | None = None
 
@@ -34,14 +51,14 @@ class Ranking:
         return self._score == "history"
 
     def most_divergent(
-        self, divergence: Tensor, finite: Tensor, layout: Layout, count: int, fresh: bool = True
+        self, divergence: Tensor, finite: Tensor, rows: RowMap, count: int, fresh: bool = True
     ) -> Tensor:
         """The ``count`` networks with the highest score, for each image.
 
         Args:
             divergence: 1 − s, [N, R, h, w], not rounded as s is.
             finite: [N, R]; False: not usable, chosen last.
-            layout: which row belongs to which image.
+            rows: which row belongs to which image.
             count: k, 1 … N.
             fresh: whether the networks were evaluated at this step; otherwise it is not counted again.
 
@@ -49,7 +66,7 @@ class Ranking:
             bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
         """
         of_rows = divergence.mean(dim=(-2, -1)).masked_fill(~finite, -torch.inf)
-        score = mean_per_image(of_rows, layout)
+        score = rows.mean(of_rows)
         if self.remembers:
             score = self._with_history(score, fresh).masked_fill(score == -torch.inf, -torch.inf)
         everything = torch.ones_like(score, dtype=torch.bool)

@@ -4,40 +4,69 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-
-from torch import Tensor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
 from loratorio_ext.run.rows import NetworkUse
 from loratorio_ext.run.schedule import Method
-from loratorio_ext.run.schema import REPORT_NAME, REPORT_VERSION
-from loratorio_ext.run.step_report import StepCounts, StepRecord, StepReport
-from loratorio_ext.run.strategies import Observed
+from loratorio_ext.run.schema import Described, schema_of, to_json
+from loratorio_ext.run.step_report import StepReport
 from loratorio_ext.settings import Settings
+
+REPORT_NAME: Final = "loratorio.report"
+REPORT_VERSION: Final = 1
 
 _USE = 200  # bytes of a `NetworkUse` without its name, about
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the steps so far.
+    """Sums over the steps so far."""
 
-    Attributes:
-        steps: evaluations of the model.
-        rows: rows through the model.
-        calls: model calls.
-        seconds: time of the evaluations, without what the sampler does between them.
-        plain_rows: rows that a plain generation would have evaluated.
-        ratio: rows / plain_rows; None without steps.
-    """
+    steps: Annotated[int, Described("evaluations of the model", minimum=0)]
+    rows: Annotated[int, Described("rows through the model", minimum=0)]
+    calls: Annotated[int, Described("model calls", minimum=0)]
+    seconds: Annotated[
+        float, Described("time of the evaluations, without what the sampler does between them", minimum=0)
+    ]
+    plain_rows: Annotated[
+        int, Described("rows that a plain generation would have evaluated in these steps", minimum=0)
+    ]
+    ratio: Annotated[float | None, Described("rows / plain_rows; null without steps")]
 
-    steps: int
-    rows: int
-    calls: int
-    seconds: float
-    plain_rows: int
-    ratio: float | None
+
+@dataclass(frozen=True)
+class ReportDocument:
+    """The JSON form of a report. A change that breaks readers raises the version; new fields alone do not."""
+
+    schema: Annotated[Literal["loratorio.report"], Described("which kind of file this is")]
+    version: Annotated[Literal[1], Described("raised by changes that break readers")]
+    host: Annotated[str, Described("who ran the sampler")]
+    method: Annotated[Method, Described("how the networks were combined")]
+    switch_every: Annotated[int, Described("evaluations after which Switch moves on", minimum=1)]
+    settings: Annotated[Mapping[str, object], Described("every setting by its name")]
+    networks: Annotated[
+        tuple[NetworkUse, ...], Described("the networks of the prompt and the pool, in their order")
+    ]
+    composed: Annotated[
+        tuple[str, ...], Described("names of the composed networks, in the order of similarity and weight")
+    ]
+    finished: Annotated[bool, Described("false: the generation was cancelled or still runs")]
+    totals: Annotated[Totals, Described("sums over the steps")]
+    warnings: Annotated[tuple[str, ...], Described("what the user should know, each in a sentence")]
+    steps: Annotated[tuple[StepReport, ...], Described("the evaluations, in their order")]
+
+
+REPORT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What one generation did",
+        **schema_of(ReportDocument),
+    }
+)
+"""JSON Schema of ``Report.to_dict()``."""
 
 
 class Report:
@@ -66,7 +95,7 @@ class Report:
         self.host = host
         self.composed = tuple(use.name for use in uses if use.compose)
         self.finished = False
-        self._records: list[StepRecord] = []
+        self._steps: list[Callable[[], StepReport] | StepReport] = []
         self._warnings: list[str] = []
 
     def warn(self, text: str) -> None:
@@ -74,19 +103,17 @@ class Report:
         if text not in self._warnings:
             self._warnings.append(text)
 
-    def add(self, counts: StepCounts, finite: Tensor, observed: Observed | None) -> None:
-        """Add a completed step; ``finite``: whether its prediction is, one bool on the device."""
-        self._records.append(StepRecord(counts, self.composed, finite, observed))
-
-    def settle(self) -> None:
-        """Wait for the device, so that nothing of the steps so far stays there."""
-        for record in self._records:
-            _ = record.settled
+    def add(self, settle: Callable[[], StepReport]) -> None:
+        """Add a completed step; ``settle`` waits for the device, and is called when somebody reads it."""
+        self._steps.append(settle)
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
-        """The completed steps."""
-        return tuple(record.settled for record in self._records)
+        """The completed steps; what they kept on the device is let go, for reports live long."""
+        for place, step in enumerate(self._steps):
+            if not isinstance(step, StepReport):
+                self._steps[place] = step()
+        return tuple(step for step in self._steps if isinstance(step, StepReport))
 
     @property
     def size(self) -> int:
@@ -146,22 +173,23 @@ class Report:
             "it wider or use more steps",
         )
 
-    def to_dict(self) -> dict[str, object]:
-        """The report for JSON, as ``schema.REPORT_SCHEMA`` says; the maps are left out."""
-        return {
-            "schema": REPORT_NAME,
-            "version": REPORT_VERSION,
-            "host": self.host,
-            "method": self.method,
-            "switch_every": self.switch_every,
-            "settings": self.settings.to_dict(),
-            "networks": [asdict(use) for use in self.uses],
-            "composed": list(self.composed),
-            "finished": self.finished,
-            "totals": asdict(self.totals),
-            "warnings": list(self.warnings),
-            "steps": [step.to_dict() for step in self.steps],
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """The report for JSON, as ``REPORT_SCHEMA`` says; the maps are left out."""
+        document = ReportDocument(
+            schema=REPORT_NAME,
+            version=REPORT_VERSION,
+            host=self.host,
+            method=self.method,
+            switch_every=self.switch_every,
+            settings=self.settings.to_dict(),
+            networks=self.uses,
+            composed=self.composed,
+            finished=self.finished,
+            totals=self.totals,
+            warnings=self.warnings,
+            steps=self.steps,
+        )
+        return to_json(document)  # type: ignore[no-any-return]
 
     def to_json(self, indent: int | None = 2) -> str:
         """The report as JSON text."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from loratorio_ext.run.schema import Described
 
 # An int is the place of a network among the composed ones (the order of the tags, kept networks left out).
 # "base": none of the composed networks. "merged": all of them at once, the usual way.
 Source = int | Literal["base", "merged"]
-Half = Literal["cond", "uncond"]
+Branch = Literal["cond", "uncond"]
+
+RowStrengths = tuple[float, ...]
+"""What the router takes for one row: the strength of each network, in the order of the generation's."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,12 @@ class Row:
 
     Attributes:
         source: which of the composed networks act in the row. Networks that are kept merged act in every row.
-        half: the conditional or the unconditional prediction.
+        branch: the conditional or the unconditional prediction.
         index: the conditional row r for "cond", the image b for "uncond".
     """
 
     source: Source
-    half: Half
+    branch: Branch
     index: int
 
 
@@ -38,13 +43,13 @@ class NetworkUse:
         compose: False keeps the network merged in every row (acceleration networks, sliders).
     """
 
-    name: str
-    strength: float
-    compose: bool = True
+    name: Annotated[str, Described("name in the prompt's tag")]
+    strength: Annotated[float, Described("UNet strength")]
+    compose: Annotated[bool, Described("false: kept merged in every row")] = True
 
 
 class Strengths:
-    """The router's strengths of a row, one for each network in the order of ``uses``."""
+    """The strengths of a row, one for each network in the order of ``uses``."""
 
     def __init__(self, uses: Sequence[NetworkUse]) -> None:
         """Check the strengths once.
@@ -58,26 +63,13 @@ class Strengths:
                     f"the strength of network {use.name!r} is {use.strength!r}; it must be a finite number, "
                     "such as 0.8: correct the number in its tag"
                 )
-        self._kept = tuple(0.0 if use.compose else float(use.strength) for use in uses)
-        self._merged = tuple(float(use.strength) for use in uses)
-        self._composed = tuple(place for place, use in enumerate(uses) if use.compose)
+        kept = tuple(0.0 if use.compose else float(use.strength) for use in uses)
+        merged = tuple(float(use.strength) for use in uses)
+        self._of: dict[Source, RowStrengths] = {"base": kept, "merged": merged}
+        composed = (place for place, use in enumerate(uses) if use.compose)
+        for network, place in enumerate(composed):
+            self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
 
-    def of(self, source: Source) -> tuple[float, ...]:
+    def of(self, source: Source) -> RowStrengths:
         """Strengths of the networks in a row with this source; [len(uses)]."""
-        if source == "base":
-            return self._kept
-        if source == "merged":
-            return self._merged
-        own = self._composed[source]
-        return tuple(
-            strength if place == own else kept
-            for place, (strength, kept) in enumerate(zip(self._merged, self._kept, strict=True))
-        )
-
-
-def rows_of(source: Source, cond: Iterable[int], uncond: Iterable[int]) -> tuple[Row, ...]:
-    """Rows of one source, the conditional ones first; contiguous, so that the router can stack products."""
-    return (
-        *(Row(source, "cond", index) for index in cond),
-        *(Row(source, "uncond", index) for index in uncond),
-    )
+        return self._of[source]

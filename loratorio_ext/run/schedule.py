@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
-from loratorio_ext.run.evaluation import Layout
-from loratorio_ext.run.rows import Row, Source, rows_of
+from loratorio_ext.method import RowMap
+from loratorio_ext.run.rows import Branch, Row, Source
 from loratorio_ext.settings import Settings
 
 Method = Literal["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 Mode = Literal["composed", "base", "merged", "switch", "composite"]
+
+Branches = tuple[Branch, ...]
 
 # A part of the evaluations that arrives as 0.15000000000000002 from a slider means 0.15.
 _WINDOW_TOLERANCE = 1e-6
@@ -82,10 +85,12 @@ class Schedule:
         """What evaluation ``index`` of ``total`` does."""
         if self.method == "base" or self.networks == 0:
             return StepPlan("base")
-        first, last = self._window(total)
+        start, end = self.settings.start, self.settings.end
+        first = math.ceil(start * total - _WINDOW_TOLERANCE)
+        last = math.inf if end >= 1 else math.ceil(end * total - _WINDOW_TOLERANCE)
         if self.method == "merge-recentred":
             return StepPlan("merged", recentred=True)
-        if self.method == "merge" or not first <= index < last:
+        if self.method == "merge" or start >= end or not first <= index < last:
             return StepPlan("merged")
         if self.method == "switch":
             return StepPlan("switch", network=(index // self.switch_every) % self.networks)
@@ -97,7 +102,13 @@ class Schedule:
         return StepPlan("composed", fresh=fresh, scan=scan or (fresh and not choosing), choosing=choosing)
 
     def rows(
-        self, plan: StepPlan, layout: Layout, choice: Sequence[Sequence[int]] | None = None
+        self,
+        plan: StepPlan,
+        rows: RowMap,
+        *,
+        guided: bool,
+        base_is_given: bool = False,
+        chosen: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a step, in order: the base's, then each network's; of each source cond before uncond.
 
@@ -105,30 +116,24 @@ class Schedule:
 
         Args:
             plan: what the evaluation does.
-            layout: rows and images of the evaluation.
-            choice: the chosen networks of each image, needed between scans; AND sub-prompts follow their
-                image.
+            rows: the conditional rows and their images; AND sub-prompts follow the choice of their image.
+            guided: whether there are unconditional rows.
+            base_is_given: whether the host has predicted for the base before.
+            chosen: the chosen networks of each image, needed between scans.
         """
-        images = range(layout.images)
-        if plan.mode != "composed":
-            usual = [row for source in self._sources(plan) for row in _all_rows(source, layout)]
-            if plan.mode == "base":
-                return tuple(usual)
-            if layout.base_calls > 0:
-                return (*_all_rows("base", layout), *usual)
-            return (*rows_of("base", (), images if plan.recentred and layout.guided else ()), *usual)
-        rows = list(_all_rows("base", layout))
-        if not plan.fresh:
-            return tuple(rows)
-        networks = range(self.networks)
-        chosen = [frozenset(networks)] * layout.images
-        if plan.choosing and not plan.scan:
-            chosen = [frozenset(of_image) for of_image in choice or [()] * layout.images]
-        for network in networks:
-            cond = [row for row, image in enumerate(layout.image_of) if network in chosen[image]]
-            uncond = [image for image in images if network in chosen[image]]
-            rows.extend(rows_of(network, cond, uncond if self._asks_uncond(layout.guided) else ()))
-        return tuple(rows)
+        # branch → (row, image) of each of its rows
+        placed = {
+            "cond": tuple(enumerate(rows.image_of)),
+            "uncond": tuple((image, image) for image in range(rows.images)),
+        }
+        of_base, of_networks = self._branches(plan, guided, base_is_given)
+        found = [Row("base", branch, row) for branch in of_base for row, _ in placed[branch]]
+        for source in self._sources(plan):
+            for branch in of_networks:
+                for row, image in placed[branch]:
+                    if chosen is None or not plan.choosing or plan.scan or source in chosen[image]:
+                        found.append(Row(source, branch, row))
+        return tuple(found)
 
     def count(
         self, plan: StepPlan, *, cond_rows: int, images: int, guided: bool, base_is_given: bool = False
@@ -142,40 +147,36 @@ class Schedule:
             guided: whether there are unconditional rows.
             base_is_given: whether the host has predicted for the base before.
         """
-        plain = cond_rows + images * guided
-        if plan.mode == "composed":
-            if not plan.fresh:
-                return plain
-            networks = self.networks if plan.scan or not plan.choosing else self.settings.top_k
-            return plain + networks * (cond_rows + images * self._asks_uncond(guided))
-        usual = plain * len(self._sources(plan))
-        if plan.mode == "base":
-            return usual
-        return usual + (plain if base_is_given else images * (plan.recentred and guided))
+        of_base, of_networks = self._branches(plan, guided, base_is_given)
+        sizes = {"cond": cond_rows, "uncond": images}
+        between_scans = plan.choosing and not plan.scan
+        networks = self.settings.top_k if between_scans else len(self._sources(plan))
+        base = sum(sizes[branch] for branch in of_base)
+        return base + networks * sum(sizes[branch] for branch in of_networks)
 
-    @property
+    @cached_property
     def choosing(self) -> bool:
         """Whether the composed steps between two scans evaluate the chosen networks alone."""
         settings = self.settings
         return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
 
-    def _asks_uncond(self, guided: bool) -> bool:
-        """Whether networks are asked for unconditional predictions in composed steps."""
-        return guided and self.settings.recenter < 1
-
-    def _window(self, total: int) -> tuple[int, float]:
-        start, end = self.settings.start, self.settings.end
-        first = math.ceil(start * total - _WINDOW_TOLERANCE)
-        if start >= end:
-            return first, first
-        return first, math.inf if end >= 1 else math.ceil(end * total - _WINDOW_TOLERANCE)
-
     def _sources(self, plan: StepPlan) -> Sequence[Source]:
+        """Who is evaluated beside the base."""
+        if plan.mode in ("composed", "composite"):
+            return range(self.networks)
         if plan.mode == "switch":
             return (plan.network,)
-        if plan.mode == "composite":
-            return range(self.networks)
-        return ("merged",) if plan.mode == "merged" else ("base",)
+        return ("merged",) if plan.mode == "merged" else ()
+
+    def _branches(self, plan: StepPlan, guided: bool, base_is_given: bool) -> tuple[Branches, Branches]:
+        """Which predictions are made of the base, and of every other source."""
+        both: Branches = ("cond", "uncond") if guided else ("cond",)
+        if plan.mode in ("composed", "base"):
+            asks_uncond = self.settings.recenter < 1
+            return both, (both if asks_uncond else ("cond",)) if plan.fresh else ()
+        if base_is_given:
+            return both, both
+        return ("uncond",) if plan.recentred and guided else (), both
 
 
 def cost(
@@ -229,7 +230,3 @@ def cost(
         )
         for index in range(total)
     )
-
-
-def _all_rows(source: Source, layout: Layout) -> tuple[Row, ...]:
-    return rows_of(source, range(layout.cond_rows), range(layout.images) if layout.guided else ())

@@ -1,16 +1,47 @@
-"""The JSON form of a report. A change that breaks readers raises the version; new fields alone do not."""
+"""JSON and JSON Schema of dataclasses whose fields are annotated with what they mean: declared once."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-REPORT_NAME: Final = "loratorio.report"
-REPORT_VERSION: Final = 1
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-def _object(**properties: object) -> dict[str, object]:
+class Described:
+    """Makes a field part of a dataclass's JSON form: ``index: Annotated[int, Described("…", minimum=0)]``."""
+
+    def __init__(self, description: str, **schema: object) -> None:
+        """Say what the field holds.
+
+        Args:
+            description: for readers of the JSON.
+            schema: further keywords of JSON Schema, such as ``minimum``; for a list, of its items.
+        """
+        self.description = description
+        self.schema = schema
+
+
+def to_json(value: Any) -> Any:
+    """A value for ``json.dumps``: dataclasses by their described fields, NaN and infinities as None."""
+    if is_dataclass(value):
+        return {name: to_json(getattr(value, name)) for name in _described(type(value))}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: to_json(one) for name, one in value.items()}
+    return [to_json(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def schema_of(kind: type) -> dict[str, Any]:
+    """JSON Schema of a dataclass's JSON form; see https://json-schema.org/draft/2020-12/schema."""
+    properties = {
+        name: {**_schema_of_type(hint, said.schema), "description": said.description}
+        for name, (hint, said) in _described(kind).items()
+    }
     return {
         "type": "object",
         "properties": properties,
@@ -19,87 +50,23 @@ def _object(**properties: object) -> dict[str, object]:
     }
 
 
-def _list(items: object) -> dict[str, object]:
-    return {"type": "array", "items": items}
+def _described(kind: type) -> dict[str, tuple[Any, Described]]:
+    """Name → (type, description) of the described fields, in their order."""
+    hints = get_type_hints(kind, include_extras=True)
+    annotated = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
+    return {name: (hint, said) for name, (hint, said, *_) in annotated.items() if isinstance(said, Described)}
 
 
-def _text(description: str, **more: object) -> dict[str, object]:
-    return {"type": "string", "description": description, **more}
-
-
-def _count(description: str, minimum: int = 0) -> dict[str, object]:
-    return {"type": "integer", "minimum": minimum, "description": description}
-
-
-def _flag(description: str) -> dict[str, object]:
-    return {"type": "boolean", "description": description}
-
-
-def _per_image(description: str) -> dict[str, object]:
-    number = {"type": ["number", "null"]}
-    return {"type": ["array", "null"], "items": _list(number), "description": description}
-
-
-def _step() -> dict[str, object]:
-    return _object(
-        index=_count("number of the evaluation of the model, from 0"),
-        sigma={"type": ["number", "null"], "description": "noise level or timestep as the host counts it"},
-        mode=_text("what was done", enum=["composed", "base", "merged", "switch", "composite"]),
-        scan=_flag("whether all networks were evaluated to be compared"),
-        reused=_flag("whether no network was evaluated, and what each had added last was added again"),
-        rows=_count("rows through the model, those that the host predicts itself included"),
-        plain_rows=_count("rows that a plain generation would have evaluated"),
-        calls=_count("model calls likewise"),
-        seconds={"type": "number", "minimum": 0},
-        similarity=_per_image(
-            "mean cosine to the base for each composed network and image; null where it was not evaluated or "
-            "not finite, or when nothing was compared"
-        ),
-        weight=_per_image("mean weight likewise, from 0 to 1"),
-        chosen=_list(_list(_text("name of a network that acted on this image"))),
-        non_finite=_list(_text("name of a network whose prediction held NaN or infinity")),
-        non_finite_in=_list(_list(_text("the same for each image: name of a network"))),
-        finite=_flag("whether the prediction that the sampler got held neither NaN nor infinity"),
-        fallback=_flag("whether the base prediction was used where no network was usable"),
-        halvings=_list(_count("new largest number of rows a call, after memory did not suffice", 1)),
-    )
-
-
-def _report() -> dict[str, Any]:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What one generation did",
-        **_object(
-            schema=_text("which kind of file this is", enum=[REPORT_NAME]),
-            version={"type": "integer", "enum": [REPORT_VERSION]},
-            host=_text("who ran the sampler"),
-            method=_text(
-                "how", enum=["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
-            ),
-            switch_every=_count("evaluations after which Switch moves on", 1),
-            settings={"type": "object", "description": "every setting by its name"},
-            networks=_list(
-                _object(
-                    name=_text("name in the prompt's tag"),
-                    strength={"type": "number", "description": "UNet strength"},
-                    compose=_flag("false: kept merged in every row"),
-                )
-            ),
-            composed=_list(_text("names of the composed networks, in the order of similarity and weight")),
-            finished=_flag("false: the generation was cancelled or still runs"),
-            totals=_object(
-                steps=_count("evaluations of the model"),
-                rows=_count("rows through the model"),
-                calls=_count("model calls"),
-                seconds={"type": "number", "minimum": 0},
-                plain_rows=_count("rows that a plain generation would have evaluated in these steps"),
-                ratio={"type": ["number", "null"], "description": "rows / plain_rows; null without steps"},
-            ),
-            warnings=_list(_text("what the user should know, in a sentence")),
-            steps=_list(_step()),
-        ),
-    }
-
-
-# JSON Schema of ``Report.to_dict()``; see https://json-schema.org/draft/2020-12/schema.
-REPORT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(_report())
+def _schema_of_type(hint: Any, more: Mapping[str, object]) -> dict[str, Any]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        (kind,) = (one for one in arguments if one is not NoneType)
+        schema = _schema_of_type(kind, more)
+        return {**schema, "type": [schema["type"], "null"]}
+    if origin is tuple:
+        return {"type": "array", "items": _schema_of_type(arguments[0], more)}
+    if origin is Literal:
+        return {"type": _TYPES[type(arguments[0])], "enum": list(arguments)}
+    if isinstance(hint, type) and is_dataclass(hint):
+        return schema_of(hint)
+    return {"type": _TYPES.get(hint, "object"), **more}

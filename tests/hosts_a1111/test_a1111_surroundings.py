@@ -203,7 +203,7 @@ def test_nothing_of_ours_is_held_while_the_vae_decodes(webui: SimpleNamespace, d
 
     class Watching(webui.script.LoRAtorio):  # type: ignore[name-defined, misc]
         def post_sample(self, p: Any, ps: Any, *args: object) -> None:
-            routers.append(weakref.ref(p.loratorio._pass))
+            routers.append(weakref.ref(p.loratorio.bound))
             sampled(self, p, ps, *args)
             gc.collect()
             routers.append(routers[0])

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from loratorio_ext.hosts import find
+from loratorio_ext.hosts.webuis.generation import generation_of
+from loratorio_ext.hosts.webuis.host import Webui
 from loratorio_ext.settings import Settings
 
 TESTS = Path(__file__).parents[1]
@@ -47,21 +49,24 @@ def test_another_backend_is_refused_in_words(
     (tmp_path / package / "__init__.py").touch()
     (tmp_path / package / "memory_management.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    assert find.callbacks_of_this_webui() is None
-    assert find.api_of_this_webui() is None
-    server = find.server_of_this_webui()
-    obstacle = server.obstacle()
-    assert obstacle is not None and "a backend that LoRAtorio does not know" in obstacle
-    host = find.host_of_this_webui(server)
+    webui = find.this_webui()
+    assert webui.services is None
+    refused_in_words(webui, "a backend that LoRAtorio does not know")
+
+
+def refused_in_words(webui: Webui, words: str) -> None:
+    obstacle = webui.server.obstacle()
+    assert obstacle is not None and words in obstacle
+    host = webui.host()
     p = SimpleNamespace(comments={}, extra_generation_params={})
     p.comment = lambda text: p.comments.update({text: 1})
     host.start(p, Settings(enabled=True))
-    host.networks_activated(p, {})
-    host.before_encoding(p)
-    host.sampled(p)
+    generation_of(p).networks_activated(p, {})
+    generation_of(p).before_encoding(p)
+    generation_of(p).sampled(p)
     host.finished(p, SimpleNamespace(comments="", extra_generation_params={}))
     (comment,) = p.comments
     assert obstacle in comment and "act merged, the usual way" in comment
     host.start(p, Settings())
-    host.networks_activated(p, {})
+    generation_of(p).networks_activated(p, {})
     assert p.comments == {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from loratorio_ext.hosts.webuis import afterwards
+from loratorio_ext.hosts.webuis import postprocess
 from loratorio_ext.run import Report
 from loratorio_ext.server.words import Words
 
@@ -154,6 +154,6 @@ def test_it_shows_the_pass_of_the_picture_that_says_most(running: Any) -> None:
         return Image.new("RGB", (1, 1))
 
     running.opts.loratorio_overlay = "gallery"
-    afterwards.Afterwards(running.part("webui"), running.server, overlay)(p, p.processed, passes)
+    postprocess.Postprocess(running.part("webui"), running.server, overlay)(p, p.processed, passes)
     assert [one is first.report for one in seen] == [True, True]
     assert len(p.processed.images) == 5

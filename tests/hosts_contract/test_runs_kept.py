@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import gc
-import sys
 import weakref
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from loratorio_ext.hosts.webuis import generation, postprocess
+from loratorio_ext.run import composer
 from loratorio_ext.server.record import Record
 
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
@@ -55,15 +56,14 @@ def test_samplers_that_end_before_the_last_evaluation_are_done(running: Any) -> 
 
 
 def test_nothing_of_a_batch_stays_on_the_device(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    step_report = sys.modules["loratorio_ext.run.step_report"]
     steps: list[weakref.ref[Any]] = []
 
-    class Watched(step_report._Unread):  # type: ignore[name-defined,misc]
-        def __init__(self, *fields: Any) -> None:
-            super().__init__(*fields)
+    class Watched(composer.Observed):
+        def __init__(self, *fields: Any, **named: Any) -> None:
+            super().__init__(*fields, **named)
             steps.append(weakref.ref(self))
 
-    monkeypatch.setattr(step_report, "_Unread", Watched)
+    monkeypatch.setattr(composer, "Observed", Watched)
     left: list[int] = []
 
     def look(params: Any) -> None:
@@ -122,15 +122,14 @@ def test_a_run_that_was_ended_is_kept_as_far_as_it_went(running: Any, end: str, 
 
 
 def test_a_run_that_fell_back_is_kept_with_the_reason(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling_pass = running.part("sampling_pass").SamplingPass
-    original = sampling_pass.compose
+    original = generation.Generation.step
 
     def failing(self: Any, *arguments: Any) -> Any:
-        if self.run.report.totals.steps == 2:
+        if self.bound.run.report.totals.steps == 2:
             raise RuntimeError("the model is broken")
         return original(self, *arguments)
 
-    monkeypatch.setattr(sampling_pass, "compose", failing)
+    monkeypatch.setattr(generation.Generation, "step", failing)
     _, p = running.draw(PROMPT, {})
     record = newest(running)
     assert passes(record) == [(0, False, 2)]
@@ -143,7 +142,7 @@ def test_what_did_not_compose_is_not_kept(running: Any, monkeypatch: pytest.Monk
     running.draw(PROMPT, {"enabled": False})
     running.draw("a cat", {})
     running.draw(PROMPT, {"patch_size": 1000})
-    monkeypatch.setattr(running.part("sampling_pass").SamplingPass, "compose", lambda *_: 1 / 0)
+    monkeypatch.setattr(generation.Generation, "step", lambda *_: 1 / 0)
     running.draw(PROMPT, {})
     assert running.server.history.records() == ()
 
@@ -173,8 +172,7 @@ def test_without_history_nothing_is_converted(running: Any, monkeypatch: pytest.
     assert running.server.history.records()
     running.opts.loratorio_history = 0
     converted: list[object] = []
-    afterwards = sys.modules["loratorio_ext.hosts.webuis.afterwards"]
-    monkeypatch.setattr(afterwards, "pictures_in_batches", lambda *arguments: converted.append(arguments))
+    monkeypatch.setattr(postprocess, "pictures_in_batches", lambda *arguments: converted.append(arguments))
     _, p = running.draw(PROMPT, {})
     assert running.server.history.records() == () and converted == [] and p.comments == {}
 
@@ -183,8 +181,7 @@ def test_a_failure_while_keeping_is_said_and_harms_nothing(
     running: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, before = running.draw(PROMPT, {})
-    afterwards = sys.modules["loratorio_ext.hosts.webuis.afterwards"]
-    monkeypatch.setattr(afterwards, "pictures_in_batches", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(postprocess, "pictures_in_batches", lambda *arguments: 1 / 0)
     picture, p = running.draw(PROMPT, {})
     assert (picture == wanted).all()
     assert [one.tobytes() for one in p.processed.images] == [one.tobytes() for one in before.processed.images]
@@ -197,7 +194,7 @@ def test_a_failure_while_keeping_is_said_and_harms_nothing(
 
 def test_a_kept_run_holds_neither_model_nor_networks(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
-    module = running.part("sampling_pass")
+    module: Any = generation
 
     class WatchedRouter(module.Router):  # type: ignore[name-defined, misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:

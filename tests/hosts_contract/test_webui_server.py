@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from loratorio_ext.hosts import find
+from loratorio_ext.hosts.webuis import generation
 from loratorio_ext.server.options import OPTIONS, Options, option_key
 from loratorio_ext.settings import Settings
 
@@ -28,7 +29,7 @@ def test_name_and_version(running: Any) -> None:
 
 def test_a_checkout_without_tags_has_no_version(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["modules.launch_utils"], "git_tag", lambda: "<none>")
-    assert find.server_of_this_webui().version == ""
+    assert find.this_webui().server.version == ""
 
 
 def test_asking_for_the_obstacle_loads_no_model(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,11 +109,11 @@ def test_presets_lie_beside_the_webui_s_own_files(
     running: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys.modules["modules.paths_internal"], "data_path", str(tmp_path / "data"))
-    presets = find.server_of_this_webui().presets
+    presets = find.this_webui().server.presets
     assert presets.can_save
     presets.save("mine", Settings(patch_size=4))
     assert (tmp_path / "data" / "loratorio-presets.json").is_file()
-    assert find.server_of_this_webui().presets.all()["mine"]["patch_size"] == 4
+    assert find.this_webui().server.presets.all()["mine"]["patch_size"] == 4
 
 
 @pytest.mark.parametrize(
@@ -127,10 +128,10 @@ def test_presets_lie_beside_the_webui_s_own_files(
 )
 def test_credentials_as_the_webui_reads_them(running: Any, text: str | None, wanted: object) -> None:
     running.webui.shared.cmd_opts.api_auth = text
-    assert find.api_of_this_webui() is None
+    assert find.this_webui().services.api() is None
     for argument in ("api", "nowebui"):
         setattr(running.webui.shared.cmd_opts, argument, True)
-        api = find.api_of_this_webui()
+        api = find.this_webui().services.api()
         assert api is not None and api.credentials == wanted
         assert "secret" not in repr(api)
         setattr(running.webui.shared.cmd_opts, argument, False)
@@ -141,7 +142,7 @@ def test_credentials_that_cannot_be_read_open_no_door(running: Any, text: str) -
     running.webui.shared.cmd_opts.api = True
     running.webui.shared.cmd_opts.api_auth = text
     with pytest.raises(ValueError, match="user:password") as caught:
-        find.api_of_this_webui()
+        find.this_webui().services.api()
     assert "secret" not in str(caught.value)
 
 
@@ -152,16 +153,16 @@ def test_without_the_lora_extension_the_script_still_says_why(
         raise ImportError(name)
 
     monkeypatch.setattr(find, "import_module", missing)
-    server = find.server_of_this_webui()
+    server = find.this_webui().server
     assert "its Lora extension" in str(server.obstacle())
     assert server.networks() == {} and not server.presets.can_save and server.presets.all()
-    assert find.callbacks_of_this_webui() is None and find.api_of_this_webui() is None
+    assert find.this_webui().services is None
     server.refresh()
 
 
 def test_limits_are_asked_for_at_every_pass(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     memory: list[int] = []
-    module = running.part("sampling_pass")
+    module: Any = generation
 
     class WatchedRouter(module.Router):  # type: ignore[name-defined, misc]
         def __init__(self, *arguments: Any, cache_bytes: int) -> None:
@@ -186,7 +187,7 @@ def test_limits_are_asked_for_at_every_pass(running: Any, monkeypatch: pytest.Mo
 
 def test_no_more_rows_share_a_call_than_the_limit_says(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    module = running.part("sampling_pass")
+    module: Any = generation
     original = module.Router.routing
 
     def watched(self: Any, strengths: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
+
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 ALONE = {"recenter": 0.0}
 
@@ -64,14 +66,13 @@ def test_a_refiner_that_no_network_fits_is_loaded_and_said(
     webui: SimpleNamespace, draw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = webui.shared.sd_model, webui.engine_class("second", 5)
-    sampling_pass = sys.modules["loratorio_ext.hosts.forge.sampling_pass"]
-    original = sampling_pass.layers_of
+    generation = sys.modules["loratorio_ext.hosts.forge.generation"]
+    original = generation.layers_of
 
     def none_of_the_second(one: Any, model: Any) -> Any:
-        found, modules = original(one, model)
-        return (type(found)({}, ()), {}) if model is second.k_model else (found, modules)
+        return UnetLayers({}, {}, ()) if model is second.k_model else original(one, model)
 
-    monkeypatch.setattr(sampling_pass, "layers_of", none_of_the_second)
+    monkeypatch.setattr(generation, "layers_of", none_of_the_second)
     _, p = draw("a cat <lora:lin:1>", ALONE, refine=refined(webui, second))
     loaded = [one.model for one in webui.memory_management.current_loaded_models]
     assert any(one is second.forge_objects.unet for one in loaded)
@@ -90,8 +91,8 @@ def test_a_failure_at_the_beginning_of_a_hires_pass_goes_on_merged(
 ) -> None:
     fields = {"hr_prompts": ["a dog <lora:te:1>"]}
     merged, _ = draw("a cat <lora:te:1>", **fields)
-    sampling_pass = sys.modules["loratorio_ext.hosts.forge.sampling_pass"]
-    original = sampling_pass.layers_of
+    generation = sys.modules["loratorio_ext.hosts.forge.generation"]
+    original = generation.layers_of
 
     passes: list[None] = []
 
@@ -101,7 +102,7 @@ def test_a_failure_at_the_beginning_of_a_hires_pass_goes_on_merged(
             raise RuntimeError("no")
         return original(one, model)
 
-    monkeypatch.setattr(sampling_pass, "layers_of", fails_in_the_hires_pass)
+    monkeypatch.setattr(generation, "layers_of", fails_in_the_hires_pass)
     picture, p = draw("a cat <lora:te:1>", ALONE, **fields)
     assert any("composing failed at the beginning (no)" in text for text in p.comments)
     assert close(picture, merged)

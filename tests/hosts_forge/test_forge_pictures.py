@@ -115,7 +115,7 @@ def predictions(webui: SimpleNamespace, prompt: str, settings: Any = None) -> An
 
 def test_every_and_sub_prompt_is_composed_by_itself(webui: SimpleNamespace) -> None:
     """Against the method's function on predictions that Forge itself made with merged networks."""
-    from loratorio_ext.method import Subprompts, compose
+    from loratorio_ext.method import RowMap, compose
 
     settings = {"patch_size": 2, "temperature": 0.5, "recenter": 0.25, "weighting": "relative", "gain": 0.2}
     weights, texts, names = (1.0, -0.6), ("a cat", "a red dog"), ("lin", "te")
@@ -130,7 +130,7 @@ def test_every_and_sub_prompt_is_composed_by_itself(webui: SimpleNamespace) -> N
         top_k=0,
         top_k_scope="image",
         compare_as=lambda denoised: x - denoised,
-        subprompts=Subprompts((0, 0), weights),
+        rows=RowMap((0, 0), weights),
         **settings,  # type: ignore[arg-type]
     )
     mean = (weights[0] * wanted.cond[:1] + weights[1] * wanted.cond[1:]) / sum(weights)

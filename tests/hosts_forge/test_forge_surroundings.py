@@ -174,13 +174,13 @@ def test_the_networks_are_announced_whatever_their_kind(
     """Low-rank ones with their parts, others as large as the layers' weights."""
     memory = sys.modules["loratorio_ext.hosts.forge.memory"]
     announced: list[int] = []
-    original = memory.announce
+    original = memory.tensors_at_once
 
-    def announce(unet: Any, x: Any, rows: int, tensors: int) -> None:
-        announced.append(tensors)
-        original(unet, x, rows, tensors)
+    def at_once(*arguments: Any) -> int:
+        announced.append(original(*arguments))
+        return announced[-1]
 
-    monkeypatch.setattr(sys.modules["loratorio_ext.hosts.forge.sampling_pass"], "announce", announce)
+    monkeypatch.setattr(memory, "tensors_at_once", at_once)
     p = webui.processing.StableDiffusionProcessingTxt2Img(
         f"a cat <lora:{kind}:1>", scripts=[webui.script.LoRAtorio()], script_args=[{}]
     )

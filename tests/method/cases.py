@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loratorio_ext.method import Composition, Subprompts, compose
+from loratorio_ext.method import Composition, RowMap, compose
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -26,7 +26,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     active: Tensor | None = None
     latent: Tensor | None = None  # the cosine is taken of latent - prediction
-    subprompts: Subprompts | None = None
+    row_map: RowMap | None = None
 
     def but(self, **changes: Any) -> Case:
         """The same with other tensors, or with other settings where the name is one."""
@@ -42,7 +42,7 @@ class Case:
             self.network_unconds,
             active=self.active,
             compare_as=None if latent is None else lambda e: latent - e,
-            subprompts=self.subprompts,
+            rows=self.row_map,
             **self.settings,
         )
 
@@ -55,7 +55,7 @@ class Case:
             None if self.network_unconds is None else as_float64(self.network_unconds),
             active=None if self.active is None else self.active.numpy(),
             compare_as=None if latent is None else lambda e: latent - e,
-            subprompts=None if self.subprompts is None else (self.subprompts.images, self.subprompts.weights),
+            subprompts=None if self.row_map is None else (self.row_map.image_of, self.row_map.weights),
             floor=4 * torch.finfo(self.base_cond.dtype).eps ** 2,
             **self.settings,
         )
@@ -135,7 +135,7 @@ def cases(
         return case.but(**fixed)
     if draw(st.booleans()) or len(owners) != images:
         ands = draw(st.lists(pick([1.0, 0.0, -0.7, 2.5]), min_size=len(owners), max_size=len(owners)))
-        case = case.but(subprompts=Subprompts(tuple(owners), tuple(ands)))
+        case = case.but(row_map=RowMap(tuple(owners), tuple(ands)))
     if draw(st.booleans()):
         shape = draw(pick([(networks,), (networks, len(owners))]))
         flags = draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))

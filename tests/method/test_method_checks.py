@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,7 @@ def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         ({"active": zeros(3)}, r"active has dtype torch.float32 .* give bool \[3\] or \[3, 2\]"),
         ({"active": torch.ones(2, dtype=torch.bool)}, r"active has .* shape \(2,\)"),
         ({"active": torch.ones(3, 1, dtype=torch.bool)}, r"active has .* shape \(3, 1\)"),
-        ({"subprompts": Subprompts((0,), (1.0,))}, "subprompts names 1 rows, but base_cond has 2"),
-        ({"subprompts": Subprompts((0, 2), (1.0, 1.0))}, "every image from 0 to 2 needs a row"),
+        ({"row_map": RowMap((0,), (1.0,))}, "rows names 1 rows, but base_cond has 2"),
         ({"latent": zeros(2, 1, 4, 6, 8)}, "compare_as made .* must keep the shape"),
     ],
 )
@@ -76,10 +75,9 @@ def test_predictions_that_do_not_fit(changes: dict[str, Any], message: str, case
         ((True,), (1.0,), "whole numbers"),
         ((0,), (math.nan,), "finite"),
         ((0,), (math.inf,), "finite"),
+        ((0, 2), (1.0, 1.0), "every image from 0 to 2 needs a row"),
     ],
 )
-def test_subprompts_that_do_not_fit(
-    images: tuple[int, ...], weights: tuple[float, ...], message: str
-) -> None:
+def test_rows_that_do_not_fit(images: tuple[int, ...], weights: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Subprompts(images, weights)
+        RowMap(images, weights)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 
 quick = settings(max_examples=40, deadline=None)
 # As float32: the largest and smallest magnitudes that a factor of 4 keeps finite, subnormals among them.
@@ -135,12 +135,12 @@ def test_what_an_inactive_network_holds_is_not_looked_at(cases: ModuleType) -> N
 
 
 def test_a_subprompt_that_no_network_serves_leaves_the_mean_to_the_others(cases: ModuleType) -> None:
-    case = cases.make(6, rows=2, images=1).but(subprompts=Subprompts((0, 0), (1.0, 1.0)))
+    case = cases.make(6, rows=2, images=1).but(row_map=RowMap((0, 0), (1.0, 1.0)))
     conds = case.network_conds.clone()
     conds[:, 1] = float("inf")
     got = case.but(network_conds=conds).run()
     served = case.but(
-        base_cond=case.base_cond[:1], network_conds=case.network_conds[:, :1], subprompts=None
+        base_cond=case.base_cond[:1], network_conds=case.network_conds[:, :1], row_map=None
     ).run()
     assert torch.equal(got.cond[1], case.base_cond[1])
     assert torch.equal(got.uncond, served.uncond)
@@ -229,7 +229,7 @@ def test_nothing_asks_for_a_value(top_k_scope: str, recenter: float, cases: Modu
         **{name: getattr(case, name).to("meta") for name in names},
         active=torch.ones(3, 3, dtype=torch.bool, device="meta"),
         latent=torch.zeros(1, 4, 6, 8, device="meta"),
-        subprompts=Subprompts((0, 1, 0), (1.0, 1.0, -0.5)),
+        row_map=RowMap((0, 1, 0), (1.0, 1.0, -0.5)),
     )
     got = case.run()
     assert got.cond.shape == (3, 4, 6, 8) and got.uncond.shape == (2, 4, 6, 8)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import Subprompts, aggregate, to_patches, upsample
+from loratorio_ext.method import RowMap, aggregate, to_patches, upsample
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -275,7 +275,7 @@ def test_one_subprompt_per_image_is_as_none(data: st.DataObject, sign: float, ca
     case = data.draw(cases.cases(plain=True))
     rows = len(case.base_cond)
     weights = tuple(sign * data.draw(st.floats(0, 1e308)) for _ in range(rows))
-    got = case.but(subprompts=Subprompts(tuple(range(rows)), weights)).run()
+    got = case.but(row_map=RowMap(tuple(range(rows)), weights)).run()
     assert_same_picture(got, case.run(), rtol=0, atol=0)
 
 
@@ -284,7 +284,7 @@ def test_unconditional_has_the_mean_of_its_rows_weights(
     weights: tuple[float, float], cases: ModuleType
 ) -> None:
     case = cases.make(0, rows=2, images=1, dtype=torch.float64, recenter=0.0)
-    got = case.but(subprompts=Subprompts((0, 0), weights)).run()
+    got = case.but(row_map=RowMap((0, 0), weights)).run()
     first = 0.25 if abs(weights[1]) == 3 else 0.5
     shared = first * got.weights[:, :1] + (1 - first) * got.weights[:, 1:]
     expected = aggregate(case.network_unconds, upsample(shared.double(), 2, (6, 8)), case.base_uncond)

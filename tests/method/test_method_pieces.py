@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.method import (
-    Subprompts,
+    RowMap,
     aggregate,
     amplify,
     by_ratio,
@@ -218,7 +218,7 @@ def test_recentre_is_exact_at_its_ends_and_where_both_agree() -> None:
 
 def test_mean_over_subprompts_sums_to_one() -> None:
     weights = softmin(torch.randn(4, 3, 2, 2), 0.5)
-    mean = mean_over_subprompts(weights, Subprompts((1, 0, 1), (1.0, 0.3, -3.0)), 2)
+    mean = mean_over_subprompts(weights, RowMap((1, 0, 1), (1.0, 0.3, -3.0)))
     torch.testing.assert_close(mean.sum(0), torch.ones(2, 2, 2))
     assert torch.equal(mean[:, 0], weights[:, 1])
     torch.testing.assert_close(mean[:, 1], 0.25 * weights[:, 0] + 0.75 * weights[:, 2])

@@ -1,10 +1,9 @@
-"""A model that is linear in the strengths of its networks, a router that hands them on, a plain reference."""
+"""A model that is linear in the strengths of its networks, evaluations of it, and a plain reference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -12,64 +11,39 @@ import numpy as np
 import pytest
 import torch
 
-from loratorio_ext.method import Subprompts
-from loratorio_ext.run import NetworkUse, Row, Run
+from loratorio_ext.method import RowMap
+from loratorio_ext.run import GivenBase, NetworkUse, Row, Run
 from loratorio_ext.settings import Settings
 
 # The method as published: unconditional rows for every network.
 PAPER = Settings(recenter=0.5, gain=0.0)
 
 
-class FakeRouter:
-    """Gives the strengths of the current call to the model and refuses what the real router refuses."""
-
-    def __init__(self) -> None:
-        self.current: Sequence[Sequence[float]] | None = None
-        self.releases = 0
-        self.calls = 0
-
-    @contextmanager
-    def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
-        assert self.current is None, "routing was entered twice"
-        self.current = strengths
-        try:
-            yield
-            self.calls += 1
-        finally:
-            self.current = None
-
-    def release(self) -> None:
-        assert self.current is None, "released during a call"
-        self.releases += 1
-
-
 @dataclass
 class FakeModel:
     """Prediction = base + Σ strength · delta, for every row on its own; the source of a row plays no part."""
 
-    router: FakeRouter
-    base: dict[str, np.ndarray]  # half → [rows, C, H, W]
-    deltas: dict[str, np.ndarray]  # half → [networks, rows, C, H, W]
+    base: dict[str, np.ndarray]  # branch → [rows, C, H, W]
+    deltas: dict[str, np.ndarray]  # branch → [networks, rows, C, H, W]
     dtype: torch.dtype = torch.float64
     device: str = "cpu"
     calls: list[tuple[Row, ...]] = field(default_factory=list)
+    releases: int = 0
     before_call: Callable[[Sequence[Row]], None] = lambda rows: None
 
-    def array(self, strengths: Sequence[float], half: str, index: int) -> np.ndarray:
-        total = self.base[half][index].copy()
-        for strength, delta in zip(strengths, self.deltas[half][:, index], strict=True):
+    def array(self, strengths: Sequence[float], branch: str, index: int) -> np.ndarray:
+        total = self.base[branch][index].copy()
+        for strength, delta in zip(strengths, self.deltas[branch][:, index], strict=True):
             if strength != 0:
                 total = total + strength * delta
         return total
 
-    def predict(self, rows: Sequence[Row]) -> torch.Tensor:
-        assert self.router.current is not None, "predict outside the router's context"
-        assert len(self.router.current) == len(rows)
+    def predict(self, rows: Sequence[Row], strengths: Sequence[Sequence[float]]) -> torch.Tensor:
+        assert len(strengths) == len(rows)
         self.before_call(rows)
         self.calls.append(tuple(rows))
         arrays = [
-            self.array(strengths, row.half, row.index)
-            for strengths, row in zip(self.router.current, rows, strict=True)
+            self.array(of_row, row.branch, row.index) for of_row, row in zip(strengths, rows, strict=True)
         ]
         return torch.tensor(np.stack(arrays), dtype=self.dtype).to(self.device)
 
@@ -80,10 +54,8 @@ class FakeEvaluation:
     index: int = 0
     total: int = 10
     sigma: float = 1.0
-    images: int = 1
-    cond_rows: int = 1
+    rows: RowMap = field(default_factory=lambda: RowMap.one_each(1))
     guided: bool = True
-    subprompts: Subprompts | None = None
     group: Callable[[Row], Hashable] = lambda row: 0
     kept: Sequence[float] = ()  # strengths of the base
     mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -91,17 +63,18 @@ class FakeEvaluation:
     base_calls: int = 0
     asked: list[str] = field(default_factory=list)
 
-    def predict(self, rows: Sequence[Row]) -> torch.Tensor:
-        if self.base_calls and any(row.source == "base" for row in rows):
-            return self.given(rows)
-        return self.model.predict(rows)
-
-    def given(self, rows: Sequence[Row]) -> torch.Tensor:
+    @property
+    def given(self) -> GivenBase | None:
         """What a host has predicted for the base before."""
-        assert all(row.source == "base" for row in rows), "the base's rows are asked for alone"
-        assert self.model.router.current is None, "nothing is called for what is there"
-        arrays = [self.model.array(self.kept, row.half, row.index) for row in rows]
-        return torch.tensor(np.stack(arrays), dtype=self.model.dtype).to(self.model.device)
+        if not self.base_calls:
+            return None
+        cond = [self.model.array(self.kept, "cond", row) for row in range(self.rows.cond_rows)]
+        uncond = [self.model.array(self.kept, "uncond", image) for image in range(self.rows.images)]
+        tensors = [torch.tensor(np.stack(one), dtype=self.model.dtype) for one in (cond, uncond)]
+        return GivenBase(*(one.to(self.model.device) for one in tensors), self.base_calls)
+
+    def predict(self, rows: Sequence[Row], strengths: Sequence[Sequence[float]]) -> tuple[torch.Tensor, int]:
+        return self.model.predict(rows, strengths), 1
 
     def call_group(self, row: Row) -> Hashable:
         return self.group(row)
@@ -110,6 +83,9 @@ class FakeEvaluation:
         self.asked.append(space)
         return self.mapping
 
+    def release(self) -> None:
+        self.model.releases += 1
+
 
 @dataclass
 class World:
@@ -117,7 +93,7 @@ class World:
 
     uses: tuple[NetworkUse, ...]
     images: int = 1
-    subprompts: Subprompts | None = None
+    rows: RowMap | None = None  # None: one row for each image
     guided: bool = True
     seed: int = 0
     shape: tuple[int, int, int] = (2, 4, 5)
@@ -125,15 +101,14 @@ class World:
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(self.seed)
-        self.cond_rows = self.images if self.subprompts is None else len(self.subprompts.images)
+        self.row_map = RowMap.one_each(self.images) if self.rows is None else self.rows
+        self.cond_rows = self.row_map.cond_rows
         sizes = {"cond": self.cond_rows, "uncond": self.images}
-        self.router = FakeRouter()
         self.model = FakeModel(
-            self.router,
-            {half: random.normal(size=(rows, *self.shape)) for half, rows in sizes.items()},
+            {branch: random.normal(size=(rows, *self.shape)) for branch, rows in sizes.items()},
             {
-                half: random.normal(size=(len(self.uses), rows, *self.shape)) * 0.6
-                for half, rows in sizes.items()
+                branch: random.normal(size=(len(self.uses), rows, *self.shape)) * 0.6
+                for branch, rows in sizes.items()
             },
         )
 
@@ -142,25 +117,23 @@ class World:
             "model": self.model,
             "index": index,
             "total": self.total,
-            "images": self.images,
-            "cond_rows": self.cond_rows,
+            "rows": self.row_map,
             "guided": self.guided,
-            "subprompts": self.subprompts,
             "kept": self.kept(),
         }
         return FakeEvaluation(**{**values, **changes})
 
     def run(self, settings: Settings | None = None, **options: object) -> Run:
-        return Run(settings or PAPER, self.uses, self.router, **options)
+        return Run(settings or PAPER, self.uses, **options)
 
     def picked(self, image_rows: Sequence[int], image: int) -> World:
         """The same world with one image alone."""
-        weights = None if self.subprompts is None else [self.subprompts.weights[row] for row in image_rows]
-        subprompts = None if weights is None else Subprompts((0,) * len(weights), tuple(weights))
-        single = World(self.uses, 1, subprompts, self.guided, self.seed, self.shape, self.total)
+        weights = tuple(self.row_map.weights[row] for row in image_rows)
+        of_image = RowMap((0,) * len(weights), weights)
+        single = World(self.uses, 1, of_image, self.guided, self.seed, self.shape, self.total)
         rows = {"cond": list(image_rows), "uncond": [image]}
-        single.model.base = {half: self.model.base[half][rows[half]] for half in rows}
-        single.model.deltas = {half: self.model.deltas[half][:, rows[half]] for half in rows}
+        single.model.base = {branch: self.model.base[branch][rows[branch]] for branch in rows}
+        single.model.deltas = {branch: self.model.deltas[branch][:, rows[branch]] for branch in rows}
         return single
 
     def arrays(self, strengths: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -210,8 +183,7 @@ def reference(
     conds, unconds = zip(*(world.arrays(world.alone(i)) for i in range(count)), strict=True)
     d, k, tau = settings.patch_size, settings.top_k, settings.temperature
     height, width = world.shape[1:]
-    image_of = range(world.images) if world.subprompts is None else world.subprompts.images
-    ands = [1.0] * world.images if world.subprompts is None else world.subprompts.weights
+    image_of, ands = world.row_map.image_of, world.row_map.weights
     compared = [
         np.stack([_cosines(conds[i][row], base_cond[row], d) for i in range(count)])
         for row in range(world.cond_rows)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 from loratorio_ext.run import NetworkUse
 from loratorio_ext.settings import Settings
 
@@ -32,13 +32,13 @@ def same(first: Any, second: Any) -> None:
 
 
 @st.composite
-def subprompts_of(draw: st.DrawFn, images: int) -> Subprompts | None:
+def rows_of(draw: st.DrawFn, images: int) -> RowMap | None:
     if draw(st.booleans()):
         return None
     extra = draw(st.lists(st.integers(0, images - 1), max_size=2))
     owners = draw(st.permutations([*range(images), *extra]))
     weights = [draw(st.sampled_from([1.0, 0.5, -0.7, 0.0, 2.0])) for _ in owners]
-    return Subprompts(tuple(owners), tuple(weights))
+    return RowMap(tuple(owners), tuple(weights))
 
 
 @st.composite
@@ -48,7 +48,7 @@ def worlds(draw: st.DrawFn, fakes: SimpleNamespace, most: int = 4, least: int = 
     return fakes.World(
         uses=fakes.uses(count, kept=draw(st.integers(0, 1))),
         images=images,
-        subprompts=draw(subprompts_of(images)),
+        rows=draw(rows_of(images)),
         guided=draw(st.booleans()),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
@@ -97,11 +97,11 @@ def test_one_network_without_recentring_is_the_network_merged(
 
 def test_duplicated_network_equals_once(fakes: SimpleNamespace) -> None:
     twice = fakes.World((NetworkUse("a", 0.8), NetworkUse("a", 0.8)))
-    for half in ("cond", "uncond"):
-        twice.model.deltas[half][1] = twice.model.deltas[half][0]
+    for branch in ("cond", "uncond"):
+        twice.model.deltas[branch][1] = twice.model.deltas[branch][0]
     once = fakes.World((NetworkUse("a", 0.8),))
     once.model.base = twice.model.base
-    once.model.deltas = {half: deltas[:1] for half, deltas in twice.model.deltas.items()}
+    once.model.deltas = {branch: deltas[:1] for branch, deltas in twice.model.deltas.items()}
     chosen = Settings(recenter=0.0, gain=0.0)
     same(twice.run(chosen).step(twice.evaluation()), once.run(chosen).step(once.evaluation()))
 
@@ -114,7 +114,7 @@ def test_order_of_networks_does_not_matter(
     world = fakes.World(fakes.uses(3, kept=1), images=2)
     shuffled = fakes.World(tuple(world.uses[i] for i in order), images=2)
     shuffled.model.base = world.model.base
-    shuffled.model.deltas = {half: deltas[order] for half, deltas in world.model.deltas.items()}
+    shuffled.model.deltas = {branch: deltas[order] for branch, deltas in world.model.deltas.items()}
     same(world.run(chosen).step(world.evaluation()), shuffled.run(chosen).step(shuffled.evaluation()))
 
 
@@ -125,18 +125,18 @@ def test_batch_equals_single_images_over_several_steps(
 ) -> None:
     world = data.draw(worlds(fakes))
     chosen = replace(chosen, rescan=rescan)
-    owners = tuple(range(world.images)) if world.subprompts is None else world.subprompts.images
+    owners = world.row_map.image_of
     rows_of = [[row for row, owner in enumerate(owners) if owner == b] for b in range(world.images)]
     singles = [world.picked(rows, image) for image, rows in enumerate(rows_of)]
     run, single_runs = world.run(chosen), [single.run(chosen) for single in singles]
     for index in range(3):
         # The choice of the first evaluation must be kept although the predictions change.
-        for half in ("cond", "uncond"):
-            change = np.random.default_rng(index).normal(size=world.model.deltas[half].shape)
-            world.model.deltas[half] += change
+        for branch in ("cond", "uncond"):
+            change = np.random.default_rng(index).normal(size=world.model.deltas[branch].shape)
+            world.model.deltas[branch] += change
             for image, single in enumerate(singles):
-                picked = rows_of[image] if half == "cond" else [image]
-                single.model.deltas[half] = world.model.deltas[half][:, picked]
+                picked = rows_of[image] if branch == "cond" else [image]
+                single.model.deltas[branch] = world.model.deltas[branch][:, picked]
         batch = run.step(world.evaluation(index))
         for image, single in enumerate(singles):
             alone = single_runs[image].step(single.evaluation(index))
@@ -168,8 +168,8 @@ def test_chosen_networks_alone_between_scans(
     steps = []
     for index in range(7):
         rng = np.random.default_rng(index)
-        for half in ("cond", "uncond"):
-            world.model.deltas[half] += rng.normal(size=world.model.deltas[half].shape)
+        for branch in ("cond", "uncond"):
+            world.model.deltas[branch] += rng.normal(size=world.model.deltas[branch].shape)
         prediction = run.step(world.evaluation(index))
         step = run.report.steps[-1]
         allowed = [[run.report.composed.index(name) for name in names] for names in step.chosen]
@@ -178,7 +178,7 @@ def test_chosen_networks_alone_between_scans(
         close(prediction.cond, cond)
         if world.guided:
             close(prediction.uncond, uncond)
-        if index % 3 == 0 and world.subprompts is None:
+        if index % 3 == 0 and world.rows is None:
             close(prediction.cond, fakes.reference(world, chosen)[0])
         steps.append(step)
     assert [step.scan for step in steps] == [True, False, False, True, False, False, True]
@@ -191,14 +191,14 @@ def test_chosen_networks_alone_between_scans(
 
 
 def test_choice_is_per_image(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), images=2, subprompts=Subprompts((0, 1, 1), (1.0, 1.0, 0.5)))
+    world = fakes.World(fakes.uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 1.0, 0.5)))
     for row, network in ((0, 2), (1, 0), (2, 0)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
     run = world.run(Settings(top_k=1, rescan=10, recenter=0.5))
     run.step(world.evaluation(0))
     run.step(world.evaluation(1))
     assert [step.chosen for step in run.report.steps] == [(("network 2",), ("network 0",))] * 2
-    networks = [(row.source, row.half, row.index) for row in world.model.calls[1] if row.source != "base"]
+    networks = [(row.source, row.branch, row.index) for row in world.model.calls[1] if row.source != "base"]
     assert networks == [
         (0, "cond", 1),
         (0, "cond", 2),
@@ -212,7 +212,6 @@ def test_another_number_of_images_asks_for_a_new_scan(fakes: SimpleNamespace) ->
     two, one = fakes.World(fakes.uses(3), images=2), fakes.World(fakes.uses(3), images=1)
     run = two.run(Settings(top_k=1, rescan=5))
     run.step(two.evaluation(0))
-    one.model.router = two.router
     run.step(one.evaluation(1))
     run.step(one.evaluation(2))
     assert [step.scan for step in run.report.steps] == [True, True, False]
@@ -244,12 +243,12 @@ def test_similarity_is_taken_in_the_space_asked_for(fakes: SimpleNamespace) -> N
     close(prediction.uncond, world.run(chosen).step(evaluation).uncond.numpy())
 
 
-def test_shares_of_subprompts_keep_float64(fakes: SimpleNamespace) -> None:
+def test_shares_of_rows_keep_float64(fakes: SimpleNamespace) -> None:
     """Three AND weights whose shares do not sum to 1 in float32."""
     world = fakes.World(
         uses=fakes.uses(1, kept=0),
         images=1,
-        subprompts=Subprompts((0, 0, 0), (1.0, 2.0, 0.5)),
+        rows=RowMap((0, 0, 0), (1.0, 2.0, 0.5)),
         guided=True,
         seed=0,
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from loratorio_ext.method import Subprompts
 from loratorio_ext.run import NetworkUse, Run
 from loratorio_ext.settings import Settings
 
@@ -16,7 +15,7 @@ from loratorio_ext.settings import Settings
 @pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf, True])
 def test_strength_must_be_a_finite_number(fakes: SimpleNamespace, strength: float) -> None:
     with pytest.raises(ValueError, match=r"'bad' is .*finite number"):
-        Run(Settings(), [NetworkUse("bad", strength)], fakes.World(()).router)
+        Run(Settings(), [NetworkUse("bad", strength)])
 
 
 @pytest.mark.parametrize(
@@ -38,14 +37,9 @@ def test_options(fakes: SimpleNamespace, options: dict[str, Any], text: str) -> 
     [
         ({"index": -1}, "index is -1"),
         ({"total": 0}, "total is 0"),
-        ({"images": 0, "cond_rows": 0}, "images is 0"),
-        ({"cond_rows": 3}, "cond_rows is 3 .*subprompts"),
-        ({"cond_rows": 3, "subprompts": Subprompts((0, 1), (1.0, 1.0))}, "2 rows"),
-        ({"subprompts": Subprompts((0, 0), (1.0, 1.0))}, "every image from 0 to 1"),
-        ({"subprompts": Subprompts((0, 2), (1.0, 1.0))}, "every image from 0 to 1"),
     ],
 )
-def test_contradictory_rows(fakes: SimpleNamespace, changes: dict[str, Any], text: str) -> None:
+def test_impossible_evaluations(fakes: SimpleNamespace, changes: dict[str, Any], text: str) -> None:
     world = fakes.World(fakes.uses(2), images=2)
     run = world.run()
     with pytest.raises(ValueError, match=text):

@@ -16,9 +16,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.overrides import TorchFunctionMode
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 from loratorio_ext.run import REPORT_SCHEMA, REPORT_VERSION, NetworkUse, Run
-from loratorio_ext.run.maps import MAP_BYTES, small_maps
+from loratorio_ext.run.composer import MAP_BYTES, small_maps
 from loratorio_ext.settings import Settings
 
 TYPES: dict[str, Any] = {
@@ -107,8 +107,8 @@ def test_totals_and_seconds(fakes: SimpleNamespace) -> None:
 
 
 def test_means_per_network_and_image(fakes: SimpleNamespace) -> None:
-    subprompts = Subprompts((0, 0, 1), (3.0, -1.0, 0.0))
-    world = fakes.World(fakes.uses(2), images=2, subprompts=subprompts, shape=(2, 4, 4))
+    rows = RowMap((0, 0, 1), (3.0, -1.0, 0.0))
+    world = fakes.World(fakes.uses(2), images=2, rows=rows, shape=(2, 4, 4))
     run = world.run()
     run.step(world.evaluation())
     step = run.report.steps[0]
@@ -172,8 +172,8 @@ def test_network_that_is_not_finite_is_named_and_has_no_weight(fakes: SimpleName
 
 
 def test_image_in_which_a_network_is_not_finite_is_named(fakes: SimpleNamespace) -> None:
-    subprompts = Subprompts((0, 1, 1), (1.0, 1.0, 0.5))
-    world = fakes.World(fakes.uses(2), images=2, subprompts=subprompts, total=2)
+    rows = RowMap((0, 1, 1), (1.0, 1.0, 0.5))
+    world = fakes.World(fakes.uses(2), images=2, rows=rows, total=2)
     world.model.deltas["cond"][1, 2] = math.nan
     run = world.run()
     run.step(world.evaluation())
@@ -188,14 +188,14 @@ def test_image_in_which_a_network_is_not_finite_is_named(fakes: SimpleNamespace)
 
 
 @pytest.mark.parametrize("method", ["loratorio", "base", "merge", "switch", "composite"])
-@pytest.mark.parametrize("half", ["cond", "uncond"])
+@pytest.mark.parametrize("branch", ["cond", "uncond"])
 def test_prediction_that_is_not_finite_is_said_for_every_method(
-    fakes: SimpleNamespace, method: str, half: str
+    fakes: SimpleNamespace, method: str, branch: str
 ) -> None:
     world = fakes.World(fakes.uses(2), images=2, total=4)
     run = world.run(method=method)
     run.step(world.evaluation(0))
-    world.model.base[half][1] = math.inf
+    world.model.base[branch][1] = math.inf
     for index in (1, 2):
         run.step(world.evaluation(index))
     assert [step.finite for step in run.report.steps] == [True, False, False]
@@ -303,9 +303,7 @@ def test_run_that_did_what_it_should_is_silent(
 )
 def test_step_never_looks_at_the_predictions(fakes: SimpleNamespace, chosen: Settings, guided: bool) -> None:
     # Tensors without data: whoever asks for a number fails.
-    world = fakes.World(
-        fakes.uses(3), images=2, subprompts=Subprompts((0, 1, 1), (1.0, 0.5, 2.0)), guided=guided
-    )
+    world = fakes.World(fakes.uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 0.5, 2.0)), guided=guided)
     world.model.device = "meta"
     run = world.run(chosen)
     for index in range(2):
@@ -342,8 +340,8 @@ def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
 def test_half_precision_and_gradients_leave_no_trace(fakes: SimpleNamespace) -> None:
     world = fakes.World((NetworkUse("a", 1.0), NetworkUse("b", 1.0)))
     evaluation = world.evaluation()
-    evaluation.predict = lambda rows: world.model.predict(rows).half().requires_grad_()
-    run = Run(Settings(), world.uses, world.router)
+    evaluation.predict = lambda *rows: (world.model.predict(*rows).half().requires_grad_(), 1)
+    run = Run(Settings(), world.uses)
     prediction = run.step(evaluation)
     assert prediction.cond.dtype == prediction.uncond.dtype == torch.float16
     maps = run.report.steps[0].maps

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 from loratorio_ext.run import Prediction
 from loratorio_ext.settings import Settings
 
@@ -37,7 +37,7 @@ def worlds(draw: st.DrawFn, fakes: SimpleNamespace) -> Any:
     return fakes.World(
         fakes.uses(draw(st.integers(1, 4)), kept=draw(st.integers(0, 1))),
         images=images,
-        subprompts=Subprompts(owners, tuple(1.0 + row for row in range(len(owners)))),
+        rows=RowMap(owners, tuple(1.0 + row for row in range(len(owners)))),
         guided=draw(st.booleans()),
         seed=draw(st.integers(0, 1000)),
     )
@@ -72,12 +72,12 @@ def test_noise_is_held_and_the_base_is_new(
     chosen = Settings(recenter=recenter, reuse=2)
     run = world.run(chosen)
     run.step(world.evaluation(0, noise_scale=1.0))
-    for half in ("cond", "uncond"):
-        world.model.base[half] = world.model.base[half] + 0.3
+    for branch in ("cond", "uncond"):
+        world.model.base[branch] = world.model.base[branch] + 0.3
     got = run.step(world.evaluation(1, noise_scale=1 / scale))
-    for half in ("cond", "uncond"):
+    for branch in ("cond", "uncond"):
         composed = [place for place, use in enumerate(world.uses) if use.compose]
-        world.model.deltas[half][composed] *= scale
+        world.model.deltas[branch][composed] *= scale
     same(got, world.run(chosen).step(world.evaluation(0)))
 
 
@@ -107,7 +107,6 @@ def test_another_number_of_images_is_evaluated_anew(fakes: SimpleNamespace) -> N
     one, two = fakes.World(fakes.uses(2)), fakes.World(fakes.uses(2), images=2)
     run = one.run(Settings(reuse=5))
     run.step(one.evaluation(0))
-    two.model.router = one.router
     run.step(two.evaluation(1))
     assert [step.reused for step in run.report.steps] == [False, False]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 from loratorio_ext.run import Row, cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
@@ -77,7 +77,7 @@ def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
     expected = {
         "base": world.arrays(world.kept()),
         "merge": world.arrays(world.merged()),
-        "composite": tuple(np.mean([half[i] for half in alone], axis=0) for i in range(2)),
+        "composite": tuple(np.mean([branch[i] for branch in alone], axis=0) for i in range(2)),
     }
     for index in range(5):
         expected["switch"] = alone[(index // 2) % 3]
@@ -140,12 +140,12 @@ def test_picture_without_networks_needs_no_warning(fakes: SimpleNamespace) -> No
 
 
 def test_rows_in_their_order(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), images=2, subprompts=Subprompts((0, 1, 0), (1.0, 1.0, 1.0)))
+    world = fakes.World(fakes.uses(2), images=2, rows=RowMap((0, 1, 0), (1.0, 1.0, 1.0)))
     world.run().step(world.evaluation())
     expected = [
-        Row(source, half, index)
+        Row(source, branch, index)
         for source in ("base", 0, 1)
-        for half, count in (("cond", 3), ("uncond", 2))
+        for branch, count in (("cond", 3), ("uncond", 2))
         for index in range(count)
     ]
     assert list(world.model.calls[0]) == expected
@@ -159,7 +159,7 @@ def test_unconditional_rows_only_where_needed(
     world.run(Settings(recenter=recenter)).step(world.evaluation())
     called = world.model.calls[0]
     assert len(called) == rows
-    assert sum(row.half == "uncond" for row in called) == (0 if not guided else 1 if recenter == 1 else 4)
+    assert sum(row.branch == "uncond" for row in called) == (0 if not guided else 1 if recenter == 1 else 4)
 
 
 @given(data=st.data())
@@ -184,7 +184,7 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
     world = fakes.World(
         fakes.uses(count, kept=1),
         images=images,
-        subprompts=Subprompts(owners, (1.0,) * len(owners)),
+        rows=RowMap(owners, (1.0,) * len(owners)),
         guided=data.draw(st.booleans()),
         total=total,
         seed=data.draw(st.integers(0, 1000)),

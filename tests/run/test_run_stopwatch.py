@@ -68,7 +68,7 @@ def test_run_times_the_device_of_its_last_prediction(
     fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[torch.device | None] = []
-    watches = "loratorio_ext.run.generation.Stopwatch"
+    watches = "loratorio_ext.run.run.Stopwatch"
     monkeypatch.setattr(watches, lambda clock, device: asked.append(device) or Stopwatch(clock, device))
     world = fakes.World(fakes.uses(1))
     run = world.run()

@@ -7,24 +7,21 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
+from loratorio_ext.hosts.a1111.texts import TokenMarks, joined, row_of
 from loratorio_ext.hosts.webuis.conditions import Conditions
-from loratorio_ext.hosts.webuis.texts import joined_texts, rows_of_text, with_marks_of
-from loratorio_ext.method import Subprompts
-from loratorio_ext.run import Row, Source
+from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Branch, GivenBase, Row, RowStrengths, Source
+
+Texts = dict[Branch, Any]
+"""Conditions of the rows of one model call, by branch (see ``texts.py``)."""
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Conditions of the rows of one model call (see ``webuis.texts``)."""
-
-    cond: Any
-    uncond: Any
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenoiserEvaluation:
     """What CFGDenoiser.forward shows of one model call (see ``run.Evaluation``).
 
@@ -32,115 +29,99 @@ class DenoiserEvaluation:
     the sampler: denoised latents in k-diffusion's samplers, noise in those that count timesteps.
 
     Attributes:
+        index: number of the model call in this sampling pass.
+        total: how many calls the sampler announced.
+        sigma: sigma or timestep of the first row.
+        rows: image and AND weight of each conditional row.
+        guided: whether there are unconditional predictions at this step.
+        given: the base's predictions; views of ``predicted``.
+        noise_scale: 1 where noise is predicted; 1/σ where the denoised latent is, since x = x0 + σ·ε.
         denoiser: the CFGDenoiser.
         params: CFGDenoiserParams after all callbacks; x, sigma and image_cond hold a row for each conditional
             row and then one for each image.
         predicted: CFGDenoisedParams.x, rows in the same order.
-        conds_list: for every image its conditional rows and their AND weights.
-        texts: conditions by source.
-        guided: whether there are unconditional predictions at this step.
+        texts: conditions by source; the base's for sources that are not in it.
+        router: gives rows their networks; None: the WebUI has merged them.
     """
 
+    index: int
+    total: int
+    sigma: Tensor
+    rows: RowMap
+    guided: bool
+    given: GivenBase
+    noise_scale: float | Tensor
     denoiser: Any
     params: Any
     predicted: Tensor
-    conds_list: Sequence[Sequence[tuple[int, float]]]
     texts: Mapping[Source, Texts]
-    guided: bool
+    router: Router | None
 
     @classmethod
     def of(
-        cls, params: Any, predicted: Tensor, conditions: Mapping[Source, Conditions]
+        cls,
+        params: Any,
+        predicted: Tensor,
+        conditions: Mapping[Source, Conditions],
+        router: Router | None,
+        marks: TokenMarks,
     ) -> DenoiserEvaluation:
         """The evaluation of one call; ``conditions`` of the sources that do not see what the base sees."""
         denoiser, step = params.denoiser, params.denoiser.step
-        base = Texts(params.text_cond, params.text_uncond)
-        texts: dict[Source, Texts] = {"base": base}
+        base: Texts = {"cond": params.text_cond, "uncond": params.text_uncond}
+        texts: dict[Source, Texts] = {"base": _padded(base, denoiser)}
         for source, one in conditions.items():
-            texts[source] = Texts(
-                with_marks_of(webui.conds_at(one.c, step)[1], base.cond),
-                with_marks_of(webui.unconds_at(one.uc, step), base.uncond),
-            )
+            own: Texts = {"cond": webui.conds_at(one.c, step)[1], "uncond": webui.unconds_at(one.uc, step)}
+            marked: Texts = {branch: marks.put(text, base[branch], branch) for branch, text in own.items()}
+            texts[source] = _padded(marked, denoiser)
         conds_list, _ = webui.conds_at(denoiser.sampler.sampler_extra_args["cond"], step)
+        owners = {row: (image, weight) for image, found in enumerate(conds_list) for row, weight in found}
+        of_rows = [owners[row] for row in sorted(owners)]
+        rows = RowMap(tuple(image for image, _ in of_rows), tuple(float(weight) for _, weight in of_rows))
+        guided, sigma = not webui.skips_uncond(denoiser, params.sigma), params.sigma[0]
+        calls = _calls_of_the_base(texts["base"], rows, guided)
         return cls(
-            denoiser,
-            params,
-            predicted,
-            conds_list,
-            {source: _padded(text, denoiser) for source, text in texts.items()},
-            guided=not webui.skips_uncond(denoiser, params.sigma),
+            index=int(step),
+            total=max(int(denoiser.total_steps), 1),
+            sigma=sigma,
+            rows=rows,
+            guided=guided,
+            given=GivenBase(predicted[: rows.cond_rows], predicted[rows.cond_rows :], calls),
+            noise_scale=1.0 if webui.predicts_noise(denoiser) else 1.0 / sigma,
+            denoiser=denoiser,
+            params=params,
+            predicted=predicted,
+            texts=texts,
+            router=router,
         )
-
-    @property
-    def index(self) -> int:
-        """Number of the model call in this sampling pass."""
-        return int(self.denoiser.step)
-
-    @property
-    def total(self) -> int:
-        """How many calls the sampler announced."""
-        return max(int(self.denoiser.total_steps), 1)
-
-    @property
-    def sigma(self) -> Tensor:
-        """Sigma or timestep of the first row."""
-        sigma: Tensor = self.params.sigma[0]
-        return sigma
-
-    @property
-    def subprompts(self) -> Subprompts | None:
-        """Which row belongs to which image; None without AND."""
-        if all(len(rows) == 1 for rows in self.conds_list):
-            return None
-        owners = {row: (image, w) for image, rows in enumerate(self.conds_list) for row, w in rows}
-        rows = [owners[row] for row in sorted(owners)]
-        return Subprompts(tuple(image for image, _ in rows), tuple(float(weight) for _, weight in rows))
-
-    @property
-    def images(self) -> int:
-        """Number of images B."""
-        return len(self.conds_list)
-
-    @property
-    def cond_rows(self) -> int:
-        """Number of conditional rows R."""
-        return sum(len(rows) for rows in self.conds_list)
-
-    @property
-    def base_calls(self) -> int:
-        """How often CFGDenoiser.forward has called the model for all rows of the base, of each call."""
-        base, batches = self.texts["base"], webui.batches_cond_and_uncond()
-        if not self.guided or base.cond.shape[1] == base.uncond.shape[1]:
-            rows = self.cond_rows + self.images * self.guided
-            return 1 if batches else math.ceil(rows / self.images)
-        return math.ceil(self.cond_rows / (self.images * (1 + batches))) + 1
-
-    @property
-    def noise_scale(self) -> float | Tensor:
-        """1 where noise is predicted; 1/σ where the denoised latent is, since x = x0 + σ·ε."""
-        return 1.0 if webui.predicts_noise(self.denoiser) else 1.0 / self.sigma
 
     def call_group(self, row: Row) -> Hashable:
         """Rows share calls as far as their texts are equally long."""
         return int(self._text(row).shape[1])
 
-    def predict(self, rows: Sequence[Row]) -> Tensor:
-        """Predictions [len(rows), C, H, W]."""
-        places = [self._place(row) for row in rows]
-        if rows[0].source == "base":
-            return self.predicted[places]
-        text = joined_texts([rows_of_text(self._text(row), [row.index]) for row in rows])
-        predicted: Tensor = self.denoiser.inner_model(
-            self.params.x[places],
-            self.params.sigma[places],
-            cond=_condition(text, self.params.image_cond[places]),
+    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+        """(predictions [len(rows), C, H, W] with networks of their own for each row, 1 call)."""
+        if self.router is None:
+            raise RuntimeError("the networks are merged, so rows have no strengths of their own")
+        with self.router.routing(strengths):
+            return self.predict_as_merged(rows), 1
+
+    def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
+        """Predictions [len(rows), C, H, W] by the model as it is; rows differ in texts and latents alone."""
+        text = joined([row_of(self._text(row), row.index) for row in rows])
+        # Row by row: an index that is a list would be copied to the device, and waited for.
+        places = [row.index + (row.branch == "uncond") * self.rows.cond_rows for row in rows]
+        x, sigma, image_cond = (
+            torch.stack([tensor[place] for place in places])
+            for tensor in (self.params.x, self.params.sigma, self.params.image_cond)
         )
+        predicted: Tensor = self.denoiser.inner_model(x, sigma, cond=_condition(text, image_cond))
         # Where the WebUI calls cond and uncond apart, its rows are in float32 though the model's may be half.
         return predicted.to(self.predicted.dtype)
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
         """Noise from denoised latents or the other way round, up to a positive factor."""
-        x, sigma = self.params.x[: self.cond_rows], self.params.sigma[: self.cond_rows]
+        x, sigma = self.params.x[: self.rows.cond_rows], self.params.sigma[: self.rows.cond_rows]
         predicts_noise = webui.predicts_noise(self.denoiser)
         if space == ("noise" if predicts_noise else "denoised"):
             return None
@@ -148,21 +129,28 @@ class DenoiserEvaluation:
             return lambda noise: self.denoiser.get_pred_x0(x.to(noise.dtype), noise, sigma)
         return lambda denoised: x.to(denoised.dtype) - denoised
 
+    def release(self) -> None:
+        """Drop the networks' stacked copies."""
+        if self.router is not None:
+            self.router.release()
+
     def put(self, cond: Tensor, uncond: Tensor | None) -> None:
         """Write composed predictions where the WebUI combines them."""
-        rows = self.cond_rows
-        self.predicted[:rows] = cond
-        if uncond is not None:
-            self.predicted[rows:] = uncond
-        else:  # the WebUI filled these rows with every image's first conditional prediction
-            self.predicted[rows:] = cond[[conds[0][0] for conds in self.conds_list]]
-
-    def _place(self, row: Row) -> int:
-        return row.index if row.half == "cond" else self.cond_rows + row.index
+        self.given.cond.copy_(cond)
+        if uncond is None:  # the WebUI filled these rows with every image's first conditional prediction
+            uncond = torch.stack([cond[min(shares)] for shares in self.rows.shares])
+        self.given.uncond.copy_(uncond)
 
     def _text(self, row: Row) -> Any:
-        texts = self.texts.get(row.source, self.texts["base"])
-        return texts.cond if row.half == "cond" else texts.uncond
+        return self.texts.get(row.source, self.texts["base"])[row.branch]
+
+
+def _calls_of_the_base(base: Texts, rows: RowMap, guided: bool) -> int:
+    """How often CFGDenoiser.forward has called the model for all rows of the base, of each call."""
+    batches = webui.batches_cond_and_uncond()
+    if not guided or base["cond"].shape[1] == base["uncond"].shape[1]:
+        return 1 if batches else math.ceil((rows.cond_rows + rows.images * guided) / rows.images)
+    return math.ceil(rows.cond_rows / (rows.images * (1 + batches))) + 1
 
 
 def _condition(text: Any, image_cond: Tensor) -> dict[str, Any]:
@@ -177,8 +165,9 @@ def _condition(text: Any, image_cond: Tensor) -> dict[str, Any]:
 def _padded(texts: Texts, denoiser: Any) -> Texts:
     """Cond and uncond equally long where the user's options say so (CFGDenoiser.forward)."""
     method = webui.padding()
-    if method is None or texts.cond.shape[1] == texts.uncond.shape[1]:
+    if method is None or texts["cond"].shape[1] == texts["uncond"].shape[1]:
         return texts
     # The WebUI's methods write into dicts.
-    copies = [type(part)(part) if isinstance(part, dict) else part for part in (texts.cond, texts.uncond)]
-    return Texts(*getattr(denoiser, method)(*copies))
+    copies = [type(part)(part) if isinstance(part, dict) else part for part in texts.values()]
+    cond, uncond = getattr(denoiser, method)(*copies)
+    return {"cond": cond, "uncond": uncond}

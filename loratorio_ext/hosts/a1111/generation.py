@@ -1,197 +1,152 @@
-"""LoRAtorio's part of one generation of the WebUI; lives on ``p`` and goes with it."""
+"""LoRAtorio's part of one generation in AUTOMATIC1111's WebUI.
+
+The WebUI's callbacks come before and after the model call for the base: the networks' rows are predicted
+after it, and the composed predictions take the place of the base's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.conditions import text_key
 from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
-from loratorio_ext.hosts.a1111.networks import (
-    ComposedNetwork,
-    files_of_prompt,
-    give_back,
-    take_over,
-)
-from loratorio_ext.hosts.a1111.sampling_pass import SamplingPass
-from loratorio_ext.hosts.webuis.afterwards import pass_record
-from loratorio_ext.hosts.webuis.attempt import attempt
-from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
-from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
-from loratorio_ext.hosts.webuis.infotext import Infotext
-from loratorio_ext.hosts.webuis.pool import Pool
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
-from loratorio_ext.run import Half, Row
-from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import PassRecord
-from loratorio_ext.settings import Settings
+from loratorio_ext.hosts.a1111.layers import layers_of
+from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
+from loratorio_ext.hosts.a1111.texts import TokenMarks
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, UnetLayers
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
+from loratorio_ext.run import Branch, Row, Source
 
 
-class Generation:
-    """Takes networks over, composes, and falls back to what the WebUI would have done where it cannot.
+class A1111Generation(Generation[ComposedNetwork]):
+    """What AUTOMATIC1111's WebUI answers, and what is done at its model calls."""
 
-    Attributes:
-        passes: one for each sampling pass that composed.
-    """
+    # There a sampler's first model call tells the model that it will use.
+    binds_before_sampling = False
+    answers_further_calls = False
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: ConditionStore,
-        pool: Pool[ComposedNetwork],
-        options: Callable[[], Options],
-    ) -> None:
-        """Nothing is done yet; ``options`` are asked for at the beginning of every pass."""
-        self._settings = settings
-        self._options = options
-        self._store = store
-        self._pool = pool
-        self._networks: Sequence[ComposedNetwork] = ()
-        self._pass: SamplingPass | None = None
-        self._params: Any = None
-        self._infotext = Infotext(settings)
-        self._none = False
-        self.passes: list[PassRecord] = []
+    _params: Any = None  # CFGDenoiserParams between the two callbacks of a call
+    _denoiser: Any = None  # of the call at hand
+    _bound_denoiser: Any = None
+    _marks: TokenMarks
 
-    # ------------------------------------------------ the WebUI's hooks, in their order
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """The WebUI has loaded the networks of the pass to come; nothing is encoded yet."""
-        self._end_pass()
-        self._networks = ()
-        self._none = False
-        self._infotext.networks_activated(p)
-        obstacle = _obstacle(p)
-        if obstacle is not None:
-            say(p, f"{obstacle}; the networks act merged, the usual way")
-            self._infotext.will_not_compose(p)
-            return
-        kept, problems = kept_names(data)
-        problems += said_of_missing(data, webui.loaded_networks())
-        taken = take_over(kept)
-        pool, problems_of_pool = self._pool.networks(self._settings.pool, files_of_prompt(taken))
-        for problem in (*problems, *problems_of_pool):
-            say(p, problem)
-        self._networks = (*taken, *pool)
-        if not self._networks:
-            self._none = True
-            self._infotext.will_not_compose(p)
-            return
-        self._store.expect(len(self._networks) + 2)
-        self._store.use(p, text_key(()))
-        self._infotext.will_compose(p)
-
-    def before_encoding(self, p: Any) -> None:
-        """Prompts are encoded next: the base's, since the WebUI's list holds the kept networks alone."""
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """A sampler begins; its first model call tells more."""
-        if self._none:
-            say_that_there_is_none(p)
+    # ------------------------------------------------ at a model call
 
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
-        self._params = None
-        self._infotext.sampling()
-        if not self._networks:
-            return
-        reason = attempt(lambda: self._begin_pass(p, params))
-        if reason is None and self._pass is not None and not self._pass.networks:
-            reason = "no network fits this model"
-        if reason is None:
+        self._params, self._denoiser = None, params.denoiser
+        super().before_call(p, params)
+        if self.networks:
             self._params = params
-            return
-        conditions = self._fall_back(p, params, reason)
-        step = params.denoiser.step
-        params.text_cond = webui.conds_at(conditions.c, step)[1]
-        params.text_uncond = webui.unconds_at(conditions.uc, step)
 
     def after_call(self, p: Any, predicted: Tensor) -> None:
-        """The denoiser has them; composed predictions are put in their place."""
+        """The denoiser has them; composed predictions are put in their place.
+
+        Args:
+            p: of the generation.
+            predicted: CFGDenoisedParams.x, conditional rows first; written to.
+        """
         params, self._params = self._params, None
         if params is None:
             return
-        reason = attempt(lambda: self._compose(params, predicted))
+        reason = attempt(lambda: self._compose(p, params, predicted))
         if reason is None:
             return
-        conditions = self._fall_back(p, params, reason)
-        reason = attempt(lambda: _repeat_merged(params, predicted, conditions))
+        self.fall_back(p, reason, call_of(params))
+        conditions = self.merged_from_here_on(params)
+        reason = attempt(lambda: self._repeat_merged(params, predicted, conditions))
         if reason is not None:
             say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
 
-    def sampled(self, p: Any) -> None:
-        """Latents are there; the VAE needs the memory more than we do."""
-        self._end_pass()
-        self._infotext.sampled()
+    def _compose(self, p: Any, params: Any, predicted: Tensor) -> None:
+        if self.bound is None:
+            raise RuntimeError("no pass has begun")
+        conditions, router = self.bound.conditions, self.bound.router
+        evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, self._marks)
+        prediction = self.step(p, evaluation)
+        evaluation.put(prediction.cond, prediction.uncond)
+        self.infotext.composed()
 
-    def finished(self, p: Any) -> None:
-        """The pictures are there."""
-        for one in self.passes:
-            for warning in one.report.warnings:
-                say(p, warning)
-        self._pass = None
-        webui.say_while_working(None)
+    def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
+        """The call again, with all networks merged by the WebUI; row by row, since memory may lack."""
+        texts: dict[Source, Conditions] = {} if conditions is None else {"merged": conditions}
+        evaluation = DenoiserEvaluation.of(params, predicted, texts, None, self._marks)
 
-    # ------------------------------------------------ what they need
+        def rows(branch: Branch, count: int) -> Tensor:
+            every = [Row("merged", branch, index) for index in range(count)]
+            return torch.cat([evaluation.predict_as_merged([row]) for row in every])
 
-    def _end_pass(self) -> None:
-        """A sampler is done, if one was at work."""
-        ended, self._pass = self._pass, None
-        if ended is not None and ended.run is not None:
-            ended.run.end(stopped=webui.was_stopped())
+        cond = rows("cond", evaluation.rows.cond_rows)
+        evaluation.put(cond, rows("uncond", evaluation.rows.images) if evaluation.guided else None)
 
-    def _begin_pass(self, p: Any, params: Any) -> None:
-        """Bind networks and texts where a pass begins, or where the refiner has come in."""
-        if self._pass is not None and self._pass.belongs_to(params.denoiser):
-            return
-        self._end_pass()
-        begun = SamplingPass(p, params.denoiser, self._settings, self._options(), self._networks, self._store)
-        for problem in begun.problems:
-            say(p, problem)
-        self._pass = begun
-        if begun.run is not None:
-            self.passes.append(pass_record(p, begun.run.report))
+    # ------------------------------------------------ answers
 
-    def _compose(self, params: Any, predicted: Tensor) -> None:
-        if self._pass is not None:
-            self._pass.compose(params, predicted)
-            self._infotext.composed()
+    def obstacle(self, p: Any) -> str | None:
+        """See `Adapter.obstacle`."""
+        if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
+            return webui.THREE_PREDICTIONS
+        return webui.unet_out_of_reach()
 
-    def _fall_back(self, p: Any, params: Any, reason: str) -> Conditions:
-        """Go on with this pass as the WebUI would have done, all networks merged in UNet and text encoder.
+    def loaded(self) -> Sequence[LoadedNetwork]:
+        """See `Adapter.loaded`."""
+        return [
+            LoadedNetwork(one.mentioned_name, one.network_on_disk.filename) for one in webui.loaded_networks()
+        ]
 
-        Returns the conditions for that; from the next model call on the sampler has them.
-        """
-        self._pass = None
-        networks, self._networks = self._networks, ()
-        webui.collect_memory()
+    def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
+        """See `Adapter.networks_of_prompt`."""
+        return networks_of(kept)
+
+    def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
+        """See `Adapter.take_out`: the WebUI merges what is in its list, the next time a layer runs."""
+        take_over(networks)
+        return networks
+
+    def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
+        """See `Adapter.put_back`."""
         give_back(networks)
-        call = f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
-        say(p, f"composing failed at {call} ({reason}); from there on the networks act merged, the usual way")
-        self._infotext.stopped(p, call)
-        self._store.use(p, text_key(()))
-        conditions = Conditions(*webui.encode(p))
-        params.denoiser.sampler.sampler_extra_args.update(cond=conditions.c, uncond=conditions.uc)
-        return conditions
 
+    def text_encoders(
+        self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
+    ) -> AbstractContextManager[None]:
+        """See `Adapter.text_encoders`."""
+        return merged(acting)
 
-def _obstacle(p: Any) -> str | None:
-    """Why nothing can be composed at all."""
-    if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
-        return webui.THREE_PREDICTIONS
-    return webui.unet_out_of_reach()
+    def text_key(
+        self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
+    ) -> Hashable | None:
+        """See `Adapter.text_key`."""
+        if not webui.keeps_conds():
+            return None
+        kept = tuple((one.name, one.mtime, one.te_multiplier, one.dyn_dim) for one in webui.loaded_networks())
+        return (webui.text_options(), kept, tuple(one.identity for one in acting))
 
+    def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
+        """See `Adapter.texts_at`."""
+        return webui.conds_at(conditions.c, step)[1], webui.unconds_at(conditions.uc, step)
 
-def _repeat_merged(params: Any, predicted: Tensor, conditions: Conditions) -> None:
-    """The call again, with all networks merged by the WebUI; row by row, since memory may lack."""
-    evaluation = DenoiserEvaluation.of(params, predicted, {"merged": conditions})
+    def layers_of(self, network: ComposedNetwork) -> UnetLayers:
+        """See `Adapter.layers_of`."""
+        return layers_of(network, webui.layers())
 
-    def predicted_rows(half: Half, count: int) -> Tensor:
-        return torch.cat([evaluation.predict([Row("merged", half, index)]) for index in range(count)])
+    def rows_of_call(self, p: Any) -> int:
+        """See `Adapter.rows_of_call`."""
+        return 0 if webui.batches_cond_and_uncond() else len(p.prompts)
 
-    cond = predicted_rows("cond", evaluation.cond_rows)
-    evaluation.put(cond, predicted_rows("uncond", evaluation.images) if evaluation.guided else None)
+    def put_in_place(self, rows: int, x: Tensor) -> None:
+        """See `Adapter.put_in_place`: the callbacks are there anyway, and memory is not managed."""
+        self._bound_denoiser, self._marks = self._denoiser, TokenMarks()
+
+    def is_in_place(self) -> bool:
+        """See `Adapter.is_in_place`: every sampler has a denoiser of its own."""
+        return self._bound_denoiser is self._denoiser
+
+    def load(self, x: Tensor) -> None:
+        """See `Adapter.load`: the model is loaded."""

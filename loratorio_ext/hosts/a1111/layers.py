@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, is_unet_key, unit_strength
-from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, Dense, FittedLayers, LowRank, OutputSlice
 
 # Parts of a fused projection, in the order in which the WebUI stacks them (networks.py, QkvLinear).
@@ -19,23 +19,23 @@ _FUSED = ("_q_proj", "_k_proj", "_v_proj")
 _GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
 
 
-def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> LayersOfNetwork:
+def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> UnetLayers:
     """What the network adds to the layers among ``modules``; its text encoder part is not among it."""
     deltas = FittedLayers()
-    misfits: list[str] = []
+    unmatched: list[str] = []
     for key, part in one.network.modules.items():
         if not is_unet_key(key):
             continue
         name, output_slice = _place(key, part, modules)
         module = modules.get(name)
         if module is None:
-            misfits.append(f"this model has no layer {name}")
+            unmatched.append(f"this model has no layer {name}")
             continue
         try:
             deltas.add(name, module, [_delta(one, part, module, output_slice)])
         except (RuntimeError, ValueError) as error:
-            misfits.append(f"{name}: {error}")
-    return LayersOfNetwork(deltas, tuple(misfits))
+            unmatched.append(f"{name}: {error}")
+    return UnetLayers(deltas, tuple(unmatched))
 
 
 def _place(key: str, part: Any, modules: Mapping[str, nn.Module]) -> tuple[str, OutputSlice | None]:

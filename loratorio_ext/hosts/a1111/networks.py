@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ class ComposedNetwork:
 
     @property
     def changes_text(self) -> bool:
-        """Whether conditions look different with it."""
+        """Whether it changes the text encoding."""
         return self.te != 0 and any(not is_unet_key(key) for key in self.network.modules)
 
 
@@ -57,45 +57,47 @@ def network_of_pool(name: str, file: str) -> ComposedNetwork:
     return ComposedNetwork(network, name, 1.0, 1.0, in_prompt=False)
 
 
-def files_of_prompt(taken: Sequence[ComposedNetwork]) -> set[str]:
-    """Files of all networks of the prompt, the taken ones and those that stay merged."""
-    networks = (*webui.loaded_networks(), *(one.network for one in taken))
-    return {network.network_on_disk.filename for network in networks}
+def networks_of(kept: Collection[str]) -> list[ComposedNetwork]:
+    """All but the ``kept`` networks of the WebUI's list.
 
-
-def take_over(kept: set[str]) -> list[ComposedNetwork]:
-    """Take all but the ``kept`` networks out of the WebUI's list, so that it does not merge them.
-
-    The WebUI's next activation finds them in memory. One that brought textual inversions leaves an empty
-    stand-in, which that activation needs to forget them (``load_networks``). A network that is named twice
-    would be merged twice, each time with the strengths of its last tag; here it has twice those.
+    A network that is named twice would be merged twice, each time with the strengths of its last tag; here it
+    has twice those.
     """
-    loaded = webui.loaded_networks()
-    taken: dict[int, ComposedNetwork] = {}
-    remaining = []
-    for network in loaded:
-        if network.mentioned_name in kept:
-            remaining.append(network)
+    found: dict[int, ComposedNetwork] = {}
+    for network in webui.loaded_networks():
+        if network.mentioned_name in kept or _NOT_IN_A_TAG in network.name:
             continue
-        before = taken.get(id(network))
+        before = found.get(id(network))
         te, unet = float(network.te_multiplier), float(network.unet_multiplier)
-        taken[id(network)] = ComposedNetwork(
+        found[id(network)] = ComposedNetwork(
             network,
             network.mentioned_name,
             te + (before.te if before else 0.0),
             unet + (before.unet if before else 0.0),
             network.dyn_dim,
         )
-    for one in taken.values():
-        webui.networks_in_memory()[one.network.name] = one.network
-        if one.network.bundle_embeddings:
-            remaining.append(_without_layers(one.network))
+    return list(found.values())
+
+
+def take_over(networks: Sequence[ComposedNetwork]) -> None:
+    """Take the networks out of the WebUI's list, so that it does not merge them.
+
+    The WebUI's next activation finds them in memory. One that brought textual inversions leaves an empty
+    stand-in, which that activation needs to forget them (``load_networks``).
+    """
+    loaded = webui.loaded_networks()
+    taken = [one.network for one in networks if any(one.network is other for other in loaded)]
+    remaining = [network for network in loaded if all(network is not one for one in taken)]
+    for network in taken:
+        webui.networks_in_memory()[network.name] = network
+        if network.bundle_embeddings:
+            remaining.append(_without_layers(network))
     loaded[:] = remaining
-    return list(taken.values())
 
 
 def give_back(networks: Sequence[ComposedNetwork]) -> None:
     """Let the WebUI merge those of the prompt, as if they had not been taken."""
+    take_over(networks)
     loaded = webui.loaded_networks()
     loaded[:] = [network for network in loaded if _NOT_IN_A_TAG not in network.name]
     for one in networks:

@@ -25,8 +25,7 @@ from modules import (
 from torch import nn
 
 from loratorio_ext.hosts.webuis.webui import (
-    api_credentials as api_credentials,
-    api_is_on as api_is_on,
+    api as api,
     encode as encode,
     entries_of_picture as entries_of_picture,
     keeps_conds as keeps_conds,
@@ -47,11 +46,25 @@ THREE_PREDICTIONS = (
     "composed"
 )
 
+_NEEDED = (
+    "loaded_networks",
+    "networks_in_memory",
+    "available_networks",
+    "available_network_aliases",
+    "list_available_networks",
+    "load_network",
+)
+
 _TEXT_OPTIONS = (
     "comma_padding_backtrack",
     "sdxl_refiner_low_aesthetic_score",
     "sdxl_refiner_high_aesthetic_score",
 )
+
+
+def missing_parts() -> list[str]:
+    """What adapters ask of the Lora extension and this one lacks; relatives of the WebUI may differ there."""
+    return [f"networks.{name}" for name in _NEEDED if not hasattr(lora_networks, name)]
 
 
 # ------------------------------------------------ networks (extensions-builtin/Lora/networks.py)

@@ -17,7 +17,8 @@ from torch import Tensor
 from loratorio_ext.hosts.diffusers_host.networks import HostNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run.rows import NetworkUse, Row, Source, Strengths
+from loratorio_ext.run import NetworkUse, Row, Source
+from loratorio_ext.run.rows import Strengths
 
 __all__ = ["Encodings", "Text", "encode"]
 
@@ -52,7 +53,7 @@ class Encodings:
         """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as `rows` need it."""
         texts = self.hidden.shape[1]
         places = [
-            self.sources[row.source] * texts + (row.index if row.half == "cond" else texts - 1)
+            self.sources[row.source] * texts + (row.index if row.branch == "cond" else texts - 1)
             for row in rows
         ]
         index = torch.tensor(places, device=self.hidden.device)

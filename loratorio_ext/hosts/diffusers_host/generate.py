@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings
 from loratorio_ext.hosts.diffusers_host.pipeline import is_xl
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, converter
-from loratorio_ext.run.rows import Row
+from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Row, RowStrengths
 
 __all__ = ["Conditions", "PipelineEvaluation", "decode", "first_latents"]
 
@@ -80,6 +83,7 @@ class PipelineEvaluation:
         prediction: What the UNet was trained to predict.
         guided: Whether unconditional predictions are wanted.
         conditions: The UNet's other arguments.
+        router: Gives each row of the UNet its networks.
     """
 
     index: int
@@ -90,21 +94,12 @@ class PipelineEvaluation:
     prediction: Literal["epsilon", "v_prediction", "sample"]
     guided: bool
     conditions: Conditions
+    router: Router
 
-    @property
-    def subprompts(self) -> None:
-        """None: this host has no AND prompts."""
-        return
-
-    @property
-    def images(self) -> int:
-        """Number of pictures."""
-        return self.model_input.shape[0]
-
-    @property
-    def cond_rows(self) -> int:
-        """One conditional row per picture."""
-        return self.images
+    @cached_property
+    def rows(self) -> RowMap:
+        """One conditional row per picture: this host has no AND prompts."""
+        return RowMap.one_each(self.model_input.shape[0])
 
     @property
     def sigma(self) -> float:
@@ -112,22 +107,21 @@ class PipelineEvaluation:
         return self.level.ratio
 
     @property
-    def base_calls(self) -> int:
-        """Nothing has been predicted yet."""
-        return 0
+    def given(self) -> None:
+        """None: nothing is predicted beforehand."""
+        return
 
     @property
     def noise_scale(self) -> float:
         """See `NoiseLevel.noise_of`."""
         return self.level.noise_of(self.prediction)
 
-    def predict(self, rows: Sequence[Row]) -> Tensor:
-        """The UNet's output for `rows`, [len(rows), C, H, W]."""
+    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+        """(the UNet's output for `rows`, [len(rows), C, H, W]; 1 call)."""
         images, arguments = self.conditions.of(rows)
-        predicted: Tensor = self.conditions.pipeline.unet(
-            self.model_input.index_select(0, images), self.timestep, return_dict=False, **arguments
-        )[0]
-        return predicted
+        unet, x = self.conditions.pipeline.unet, self.model_input.index_select(0, images)
+        with self.router.routing(strengths):
+            return unet(x, self.timestep, return_dict=False, **arguments)[0], 1
 
     def call_group(self, row: Row) -> Hashable:
         """All texts have the same length here, so any rows may share a call."""
@@ -136,6 +130,10 @@ class PipelineEvaluation:
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
         """Predictions into noise or denoised latents; None where they are that already."""
         return converter(space, self.prediction, self.model_input, self.level)
+
+    def release(self) -> None:
+        """Drop the networks' stacked copies."""
+        self.router.release()
 
 
 def first_latents(

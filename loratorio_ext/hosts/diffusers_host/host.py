@@ -127,7 +127,6 @@ class DiffusersHost:
         run = Run(
             request.settings,
             uses,
-            router,
             method=request.method,
             switch_every=request.switch_every,
             host="diffusers",
@@ -152,6 +151,7 @@ class DiffusersHost:
                     prediction=scheduler.config.prediction_type,
                     guided=parsed.guided,
                     conditions=conditions,
+                    router=router,
                 )
                 predicted = run.step(evaluation)
                 output = predicted.cond

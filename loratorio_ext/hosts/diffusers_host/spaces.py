@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor
 
+from loratorio_ext.method import upcast
+
 __all__ = ["PREDICTION_TYPES", "NoiseLevel", "NoiseSchedule", "PredictionType", "converter"]
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
@@ -105,8 +107,8 @@ def converter(
     alpha, sigma = level.alpha, level.sigma
 
     def convert(predicted: Tensor) -> Tensor:
-        wide = torch.promote_types(predicted.dtype, torch.float32)
-        y, x = predicted.to(wide), model_input.to(wide)
+        y = upcast(predicted)
+        x = model_input.to(y)
         if space == "noise":
             if prediction == "v_prediction":
                 return alpha * y + sigma * x

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.forge.host import DenoiserCallbacks, make_host, make_server
-from loratorio_ext.hosts.forge.webui import api_credentials, api_is_on
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.generation import ForgeGeneration
+from loratorio_ext.hosts.forge.networks import network_of_pool
+from loratorio_ext.hosts.forge.webui import missing_parts as missing_parts
+from loratorio_ext.hosts.webuis.host import Webui, webui_of
 
-__all__ = ["DenoiserCallbacks", "api_credentials", "api_is_on", "make_host", "make_server"]
+
+def make_webui() -> Webui:
+    """The WebUI that runs here."""
+    return webui_of(webui, ForgeGeneration, network_of_pool, merged_on_top=False, uncond_at_cfg_1=False)

@@ -1,19 +1,18 @@
-"""One evaluation of Forge's denoiser, as the run asks for it."""
+"""One evaluation of Forge's denoiser, as the run asks for it, and its model calls with rows of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.model_calls import RowsOfRun
-from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
-from loratorio_ext.method import Subprompts
-from loratorio_ext.run import Half, Row, Source
+from loratorio_ext.hosts.forge.texts import TEXT, Texts
+from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Branch, Row, RowStrengths, Source
 
 Entry = tuple[Source, int]
 """A source and an image."""
@@ -22,7 +21,6 @@ Pass = tuple[int | None, bool]
 """The number of a conditional dict, if any, and whether the unconditional goes with it."""
 
 
-@dataclass(frozen=True)
 class ForgeEvaluation:
     """What a pre-CFG function is given (see ``run.Evaluation``).
 
@@ -31,98 +29,83 @@ class ForgeEvaluation:
     r % B. Dicts of the unconditional side are evaluated as a whole, as Forge takes their mean.
 
     Attributes:
-        model: Forge's KModel.
-        rows_of_run: knows the strengths of the rows that are asked for, and gives them to the model.
-        x: noisy latents [B, C, H, W].
-        timestep: their sigmas [B].
-        model_options: the UNet patcher's.
-        texts: conditions by source, as far as they act at this sigma; the base's for sources that are not in
-            it.
-        index: see ``run.Evaluation``.
-        total: see ``run.Evaluation``.
+        index: number of the evaluation in this sampling pass.
+        total: how many the sampler announced.
+        sigma: of the first image.
+        rows: image and AND weight of each conditional row.
+        guided: whether there is an unconditional prediction.
+        given: None: Forge has predicted nothing yet.
+        noise_scale: 1/σ, since x = x0 + σ·ε; for a flow model likewise, of its velocity.
     """
 
-    model: Any
-    rows_of_run: RowsOfRun
-    x: Tensor
-    timestep: Tensor
-    model_options: Mapping[str, Any]
-    texts: Mapping[Source, Texts]
-    index: int
-    total: int
+    def __init__(
+        self,
+        evaluation: tuple[Any, ...],
+        texts: Mapping[Source, Texts],
+        router: Router,
+        index: int,
+        total: int,
+    ) -> None:
+        """Read one evaluation.
 
-    @property
-    def sigma(self) -> Tensor:
-        """Sigma of the first image."""
-        return self.timestep[0]
-
-    @property
-    def subprompts(self) -> Subprompts | None:
-        """The image and the weight of each conditional row; None where there is one for each image."""
-        parts = self.texts["base"].cond
-        if len(parts) == 1:
-            return None
-        weights = [float(part.get("strength", 1.0)) for part in parts]
-        return Subprompts(
-            tuple(image for _ in parts for image in range(self.images)),
-            tuple(weight for weight in weights for _ in range(self.images)),
+        Args:
+            evaluation: (model, cond, uncond, x, timestep, model_options) of a pre-CFG function.
+            texts: conditions by source, as far as they act at this sigma; the base's for sources that are not
+                in it.
+            router: gives rows their networks.
+            index: see the attribute.
+            total: see the attribute.
+        """
+        self._model, _, _, self._x, self._timestep, self._options = evaluation
+        self._texts = texts
+        self._router = router
+        base = texts["base"]
+        self._parts = base["cond"] or ()
+        images = range(len(self._x))
+        weights = [float(part.get("strength", 1.0)) for part in self._parts]
+        self.index = index
+        self.total = total
+        self.sigma = self._timestep[0]
+        self.rows = RowMap(
+            tuple(image for _ in weights for image in images), tuple(one for one in weights for _ in images)
         )
-
-    @property
-    def images(self) -> int:
-        """Number of images B."""
-        return len(self.x)
-
-    @property
-    def cond_rows(self) -> int:
-        """One for each conditional dict and image."""
-        return len(self.x) * len(self.texts["base"].cond)
-
-    @property
-    def guided(self) -> bool:
-        """Whether there is an unconditional prediction."""
-        return self.texts["base"].uncond is not None
-
-    @property
-    def base_calls(self) -> int:
-        """Forge has predicted nothing yet."""
-        return 0
-
-    @property
-    def noise_scale(self) -> Tensor:
-        """1/σ, since x = x0 + σ·ε; for a flow model likewise, of its velocity."""
-        return 1.0 / self.sigma
+        self.guided = base["uncond"] is not None
+        self.given = None
+        self.noise_scale = 1.0 / self.sigma
+        # ControlNets; they repeat their hints over whole chunks of all images.
+        every = (*self._parts, *(base["uncond"] or ()))
+        self._controls = [part["control"] for part in every if part.get("control") is not None]
 
     def call_group(self, row: Row) -> Hashable:
         """Texts of different length never share a call."""
-        texts = self._texts(row.source)
-        parts = (*texts.cond, *(texts.uncond or ()))
+        texts = self._texts.get(row.source, self._texts["base"])
+        parts = (*(texts["cond"] or ()), *(texts["uncond"] or ()))
         return tuple(tuple(part["model_conds"][TEXT[0]].cond.shape[1:]) for part in parts)
 
-    def predict(self, rows: Sequence[Row]) -> Tensor:
-        """Predictions [len(rows), C, H, W]; Forge makes more than one model call where memory asks for it."""
-        result = self.x.new_zeros(len(rows), *self.x.shape[1:])
-        strengths = {row.source: self.rows_of_run.table[place] for place, row in enumerate(rows)}
+    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+        """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory asks for it."""
+        of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
+        result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0
         for (part, with_uncond), wanted in self._passes(rows).items():
             for together in self._together(list(wanted)):
-                table = [strengths[source] for source, _ in together]
-                cond, uncond = self._evaluate(together, part, with_uncond, table)
+                model = RoutedModel(self._model, self._router, [of_source[source] for source, _ in together])
+                predicted = self._evaluate(model, together, part, with_uncond)
+                calls += model.calls
                 for number, entry in enumerate(together):
-                    for half, place in wanted.get(entry, {}).items():
-                        result[place] = (cond if half == "cond" else uncond)[number]
-        return result
+                    for branch, place in wanted.get(entry, {}).items():
+                        result[place] = predicted[branch][number]
+        return result, calls
 
     def combined(self, cond: Tensor) -> Tensor:
         """Conditional rows [R, C, H, W] to one for each image, [B, C, H, W], weighted as Forge does it.
 
         Source: calc_cond_uncond_batch (backend/sampling/sampling_function.py).
         """
-        parts = self.texts["base"].cond
-        if len(parts) == 1:
+        if len(self._parts) == 1:
             return cond
-        total, weights = torch.zeros_like(self.x), torch.full_like(self.x, 1e-37)
-        for part, rows in zip(parts, cond.split(self.images), strict=True):
-            place = webui.place_of(part, self.x, self.timestep)
+        total, weights = torch.zeros_like(self._x), torch.full_like(self._x, 1e-37)
+        for part, rows in zip(self._parts, cond.split(len(self._x)), strict=True):
+            place = webui.place_of(part, self._x, self._timestep)
             if place is not None:
                 (height, width, y, x), weight = place
                 cut = (..., slice(y, y + height), slice(x, x + width))
@@ -134,24 +117,28 @@ class ForgeEvaluation:
         """Noise, up to the positive factor sigma; a flow model's velocity."""
         if space == "denoised":
             return None
-        x = self.x.repeat(len(self.texts["base"].cond), 1, 1, 1)
+        x = self._x.repeat(len(self._parts), 1, 1, 1)
         return lambda denoised: x.to(denoised.dtype) - denoised
 
-    def _passes(self, rows: Sequence[Row]) -> dict[Pass, dict[Entry, dict[Half, int]]]:
+    def release(self) -> None:
+        """Drop the networks' stacked copies."""
+        self._router.release()
+
+    def _passes(self, rows: Sequence[Row]) -> dict[Pass, dict[Entry, dict[Branch, int]]]:
         """Which rows Forge evaluates together, with their places: uncond beside a cond."""
         found: dict[Entry, tuple[dict[int, int], list[int]]] = {}
         for place, row in enumerate(rows):
-            part, image = divmod(row.index, self.images)
+            part, image = divmod(row.index, len(self._x))
             conds, unconds = found.setdefault((row.source, image), ({}, []))
-            if row.half == "cond":
+            if row.branch == "cond":
                 conds[part] = place
             else:
                 unconds.append(place)
-        passes: dict[Pass, dict[Entry, dict[Half, int]]] = {}
+        passes: dict[Pass, dict[Entry, dict[Branch, int]]] = {}
         for entry, (conds, unconds) in found.items():
             for number, (part, place) in enumerate(conds.items()):
                 with_uncond = bool(unconds) and number == 0
-                places: dict[Half, int] = {"cond": place}
+                places: dict[Branch, int] = {"cond": place}
                 passes.setdefault((part, with_uncond), {})[entry] = places
                 if with_uncond:
                     places["uncond"] = unconds[0]
@@ -159,34 +146,45 @@ class ForgeEvaluation:
                 passes.setdefault((None, True), {})[entry] = {"uncond": unconds[0]}
         return passes
 
+    def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+        """Entries of one evaluation: what fits into memory, and whole sources where others need them."""
+        controls, images = self._controls, len(self._x)
+        alone = webui.looks_across_rows(self._options) or any(map(webui.weighs_images, controls))
+        unit, for_images = 1, bool(controls) or webui.looks_at_images(self._options)
+        if alone or (for_images and images > 1):
+            sources = dict.fromkeys(source for source, _ in entries)
+            entries = [(source, image) for source in sources for image in range(images)]
+            unit = images
+        one = self._model.memory_required([unit, *self._x.shape[1:]])
+        most = unit if alone else max(int(webui.free_memory(self._x) / max(one, 1.0)), 1) * unit
+        for start in range(0, len(entries), most):
+            yield entries[start : start + most]
+
     def _evaluate(
-        self, entries: Sequence[Entry], part: int | None, with_uncond: bool, table: Sequence[Sequence[float]]
-    ) -> tuple[Tensor, Tensor]:
-        places = [image for _, image in entries]
+        self, model: RoutedModel, entries: Sequence[Entry], part: int | None, with_uncond: bool
+    ) -> dict[Branch, Tensor]:
+        """Denoised predictions of these entries, [len(entries), C, H, W] of each branch that is asked for."""
         cond = [] if part is None else [{**self._joined(entries, "cond", part), "strength": 1.0}]
-        uncond: list[dict[str, Any]] | None = None
-        if with_uncond:
-            every = range(len(self._parts("base", "uncond")))
-            uncond = [self._joined(entries, "uncond", number) for number in every]
-        model = self.rows_of_run.routed(self.model, table)
+        unconds = range(len(self._texts["base"]["uncond"] or ()))
+        uncond = [self._joined(entries, "uncond", number) for number in unconds] if with_uncond else None
+        # Row by row: an index that is a list would be copied to the device, and waited for.
+        x = torch.stack([self._x[image] for _, image in entries])
+        sigma = torch.stack([self._timestep[image] for _, image in entries])
         for control in self._controls:
             webui.forget_features(control)
         try:
-            return webui.evaluate(
-                model, cond, uncond, self.x[places], self.timestep[places], self.model_options
-            )
+            predicted = webui.evaluate(model, cond, uncond, x, sigma, self._options)
         finally:  # calls of others have other rows
             for control in self._controls:
                 webui.forget_features(control)
+        return dict(zip(("cond", "uncond"), predicted, strict=True))
 
-    def _joined(self, entries: Sequence[Entry], half: Half, number: int) -> dict[str, Any]:
+    def _joined(self, entries: Sequence[Entry], branch: Branch, number: int) -> dict[str, Any]:
         """The dicts with this number, as one with a row for each entry."""
-        parts = [self._parts(source, half)[number] for source, _ in entries]
-        return self._dict(parts, [image for _, image in entries])
-
-    def _dict(self, parts: Parts, images: Sequence[int]) -> dict[str, Any]:
-        joined = dict(parts[0])
-        conditions = {}
+        base = self._texts["base"]
+        parts = [(self._texts.get(source, base)[branch] or ())[number] for source, _ in entries]
+        images = [image for _, image in entries]
+        joined, conditions = dict(parts[0]), {}
         for name, first in parts[0]["model_conds"].items():
             if not isinstance(getattr(first, "cond", None), Tensor):
                 conditions[name] = first
@@ -199,32 +197,43 @@ class ForgeEvaluation:
             joined["mask"] = torch.cat([_row(mask, image) for image in images])
         return joined
 
-    def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-        """Entries of one evaluation: what fits into memory, and whole sources where others need them."""
-        controls = self._controls
-        alone = webui.looks_across_rows(self.model_options) or any(map(webui.weighs_images, controls))
-        unit, for_images = 1, bool(controls) or webui.looks_at_images(self.model_options)
-        if alone or (for_images and self.images > 1):
-            sources = dict.fromkeys(source for source, _ in entries)
-            entries = [(source, image) for source in sources for image in range(self.images)]
-            unit = self.images
-        one = self.model.memory_required([unit, *self.x.shape[1:]])
-        most = unit if alone else max(int(webui.free_memory(self.x) / max(one, 1.0)), 1) * unit
-        for start in range(0, len(entries), most):
-            yield entries[start : start + most]
 
-    @property
-    def _controls(self) -> Sequence[Any]:
-        """ControlNets; they repeat their hints over whole chunks of all images."""
-        base = self.texts["base"]
-        every = (part.get("control") for part in (*base.cond, *(base.uncond or ())))
-        return [control for control in every if control is not None]
+class RoutedModel:
+    """Stands for Forge's KModel in one evaluation: every model call goes through the router.
 
-    def _texts(self, source: Source) -> Texts:
-        return self.texts.get(source, self.texts["base"])
+    Forge joins the conditions of an evaluation into calls of whole chunks, and every chunk has the same rows
+    in the same order (calc_cond_uncond_batch); so has every tile where an extension cuts the latent.
 
-    def _parts(self, source: Source, half: Half) -> Parts:
-        return self._texts(source).of(half)
+    Attributes:
+        calls: model calls so far.
+    """
+
+    def __init__(self, model: Any, router: Router, strengths: Sequence[RowStrengths]) -> None:
+        """``strengths``: of the rows of one chunk."""
+        self.calls = 0
+        self._model = model
+        self._router = router
+        self._strengths = list(strengths)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def apply_model(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
+        """Denoised predictions [chunks × rows, C, H, W].
+
+        Raises:
+            ValueError: another extension has made a call of another number of rows.
+        """
+        chunks, surplus = divmod(len(x), len(self._strengths))
+        if surplus:
+            raise ValueError(
+                f"a model call has {len(x)} rows, which is no multiple of the {len(self._strengths)} that "
+                "the evaluation has; another extension has changed them"
+            )
+        with self._router.routing(self._strengths * chunks):
+            denoised: Tensor = self._model.apply_model(x, t, **conditions)
+        self.calls += 1
+        return denoised
 
 
 def _row(tensor: Tensor, image: int) -> Tensor:

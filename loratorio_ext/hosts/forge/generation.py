@@ -1,128 +1,63 @@
-"""LoRAtorio's part of one generation of Forge; lives on ``p`` and goes with it."""
+"""LoRAtorio's part of one generation in Forge.
+
+A pre-CFG function comes before the evaluation of every step: it predicts all rows itself, composes, and puts
+a wrapper around the model that answers the evaluation with what was composed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
 
-from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.answer import OneAnswer
-from loratorio_ext.hosts.forge.conditions import encode_with, text_key
+from loratorio_ext.hosts.forge import networks as forge_networks, webui
+from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation
+from loratorio_ext.hosts.forge.further_calls import ComposedModel
 from loratorio_ext.hosts.forge.hooks import Evaluation, Hooks
-from loratorio_ext.hosts.forge.networks import (
-    ComposedNetwork,
-    clip_of,
-    give_text_encoders_back,
-    networks_of_prompt,
-    take_out_again,
-    unet_with_all,
-    unet_without,
-    with_patches,
+from loratorio_ext.hosts.forge.layers import layers_of
+from loratorio_ext.hosts.forge.memory import announce_memory
+from loratorio_ext.hosts.forge.networks import ComposedNetwork
+from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, texts_at, texts_of_sources, with_texts
+from loratorio_ext.hosts.forge.wrappers import PassthroughWrapper, SubstituteWrapper, hands_on
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, UnetLayers
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
+from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass
+from loratorio_ext.run import FrozenComposition, Source
+
+TEXTS_REPLACED = (
+    "another extension has replaced the prompt's conditions, so the text encoder parts of the networks do "
+    "not act"
 )
-from loratorio_ext.hosts.forge.sampling_pass import TEXTS_REPLACED, SamplingPass
-from loratorio_ext.hosts.forge.texts import Parts, places_of_texts, with_texts
-from loratorio_ext.hosts.forge.wrappers import LaterCalls
-from loratorio_ext.hosts.webuis.afterwards import pass_record
-from loratorio_ext.hosts.webuis.attempt import attempt
-from loratorio_ext.hosts.webuis.comments import say, say_that_there_is_none
-from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
-from loratorio_ext.hosts.webuis.infotext import Infotext
-from loratorio_ext.hosts.webuis.pool import Pool
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
-from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import PassRecord
-from loratorio_ext.settings import Settings
+FURTHER_CALLS = "another extension's own calls of the model could not be composed"
 
 
-class Generation:
-    """Takes networks over, composes, and falls back to what Forge would have done where it cannot.
+class ForgeGeneration(Generation[ComposedNetwork]):
+    """What Forge answers, and what is done at its evaluations."""
 
-    Attributes:
-        passes: one for each sampling pass that composed.
-    """
+    # The UNet that samples is looked up before the first model call, and memory for it is asked for then.
+    binds_before_sampling = True
+    answers_further_calls = True
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: ConditionStore,
-        pool: Pool[ComposedNetwork],
-        options: Callable[[], Options],
-    ) -> None:
-        """Nothing is done yet; ``options`` are asked for at the beginning of every pass."""
-        self._settings = settings
-        self._options = options
-        self._store = store
-        self._pool = pool
-        self._networks: Sequence[ComposedNetwork] = ()
-        self._pass: SamplingPass | None = None
-        self._params: Any = None
-        self._merged: Conditions | None = None
-        self._infotext = Infotext(settings)
-        self._none = False
+    _params: Any = None  # CFGDenoiserParams of the evaluation at hand
+    _others: tuple[webui.Wrapper, bool] | None = None  # a wrapper of others, and whether it hands calls on
+    _further_failed = False
+
+    def __init__(self, *arguments: Any) -> None:
+        """As `Generation`."""
+        super().__init__(*arguments)
         self._hooks = Hooks(self.before_guidance)
-        self.passes: list[PassRecord] = []
 
-    # ------------------------------------------------ Forge's hooks, in their order
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """Forge has made patchers with all networks of the pass to come; nothing is encoded yet."""
-        self._end_pass()
-        self._merged = None
-        self._networks = ()
-        self._infotext.networks_activated(p)
-        kept, problems = kept_names(data)
-        problems += said_of_missing(data, webui.loaded_networks())
-        found = networks_of_prompt(data, kept)
-        taken = [one.network_on_disk.filename for one in webui.loaded_networks()]
-        pool, problems_of_pool = self._pool.networks(self._settings.pool, taken)
-        for problem in (*problems, *problems_of_pool):
-            say(p, problem)
-        self._networks = (*found, *pool)
-        self._none = not self._networks
-        if self._none:
-            self._infotext.will_not_compose(p)
-            return
-        self._store.expect(len(self._networks) + 2)
-        self._infotext.will_compose(p)
-        self.before_encoding(p)
-
-    def before_encoding(self, p: Any) -> None:
-        """Prompts are encoded next: the base sees the kept networks alone."""
-        if self._networks:
-            self._networks = with_patches(self._networks)
-            webui.objects().clip = clip_of(self._networks)
-            self._store.use(p, text_key(self._networks))
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """A sampler begins; Forge has put the patchers with all networks in place again.
-
-        Before a hires pass this comes twice, and only what the second one does lasts.
-        """
-        if self._none:
-            say_that_there_is_none(p)
-        self._end_pass()
-        if self._networks:
-            self._merged = None
-            reason = attempt(lambda: self._begin_pass(p, x))
-            if reason is not None:
-                self._go_on_merged(p, reason, "the beginning")
+    # ------------------------------------------------ at an evaluation
 
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
         self._hooks.begin()
-        self._infotext.sampling()
-        if self._networks and not self._is_in_place():  # the refiner has come in, or a UNet of others'
-            reason = attempt(lambda: self._come_in(p, params.x))
-            if reason is not None:
-                self._go_on_merged(p, reason, _call(params))
-                self._load_merged(p, params.x)
-        if self._merged is not None:
-            merged, self._merged = (self._merged.c, self._merged.uc), None
-            params.denoiser.sampler.sampler_extra_args.update(cond=merged[0], uncond=merged[1])
-            params.text_cond, params.text_uncond = webui.texts_at(merged, params.denoiser.step)
+        super().before_call(p, params)
         self._hooks.stand_in_place(webui.objects().unet)
 
     def before_guidance(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
@@ -132,154 +67,203 @@ class Generation:
             evaluation: (model, cond, uncond, x, sigma, model_options).
             is_own: whether it is the denoiser's own, and not one that another extension makes before.
         """
-        if self._params is None:
+        params, bound = self._params, self.bound
+        if params is None:
             return evaluation
-        if self._pass is None:
+        if bound is None:
             return self._with_merged_texts(evaluation, is_own)
-        if isinstance(evaluation[-1].get(webui.WRAPPER), OneAnswer | LaterCalls):
+        model, cond, uncond, x, timestep, options = evaluation
+        if isinstance(options.get(webui.WRAPPER), SubstituteWrapper | PassthroughWrapper):
             return evaluation  # of others, by the model that has composed
-        p = self._params.denoiser.p
-        answers: list[Any] = []
-        answer = self._compose if is_own else self._answer_others
+        wrappers: list[Any] = []
 
         def compose() -> None:
-            take_out_again(webui.objects().unet, self._networks)
-            answers.append(answer(p, evaluation))
+            forge_networks.take_out_again(webui.objects().unet, self.networks)
+            answer = self._substitute if is_own else self._merged_for_others
+            wrappers.append(answer(params, bound, evaluation))
 
         reason = attempt(compose)
         if reason is not None:
-            return self._evaluation_merged(p, evaluation, reason, is_own)
-        if answers[0] is None:
+            self.fall_back(params.denoiser.p, reason, call_of(params), x)
+            return self._with_merged_texts(evaluation, is_own)
+        if wrappers[0] is None:
             return evaluation
+        return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: wrappers[0]}
+
+    def _substitute(
+        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
+    ) -> SubstituteWrapper | None:
+        """The composed predictions; None where no condition acts at this sigma: nothing is evaluated then."""
         model, cond, uncond, x, timestep, options = evaluation
-        return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: answers[0]}
-
-    def sampled(self, p: Any) -> None:
-        """Latents are there; the VAE needs the memory more than we do.
-
-        Our UNet stays in its place until the next batch: a patcher that nobody holds cannot be moved away.
-        """
-        self._end_pass()
-        self._params = None
-        self._infotext.sampled()
-
-    def finished(self, p: Any) -> None:
-        """The pictures are there."""
-        for one in self.passes:
-            for warning in one.report.warnings:
-                say(p, warning)
-        self._pass = self._params = None
-        self._hooks.take_out(webui.objects().unet)
-        webui.say_while_working(None)
-
-    # ------------------------------------------------ what they need
-
-    def _end_pass(self) -> None:
-        """A sampler is done, if one was at work."""
-        ended, self._pass = self._pass, None
-        if ended is not None and ended.run is not None:
-            ended.run.end(stopped=webui.was_stopped())
-
-    def _begin_pass(self, p: Any, x: Tensor) -> None:
-        """Bind networks and texts, and put a UNet in place that lacks the composed networks."""
-        self._networks = with_patches(self._networks)
-        begun = SamplingPass(p, self._settings, self._options(), self._networks, self._store)
-        for problem in begun.problems:
-            say(p, problem)
-        if begun.run is None:
-            raise ValueError("no network fits this model")
-        objects = webui.objects()
-        unet = unet_without(objects.unet, self._networks)
-        self._hooks.put_into(unet)
-        begun.announce_memory(unet, x)
-        objects.unet = unet
-        give_text_encoders_back()
-        self._pass = begun
-
-    def _come_in(self, p: Any, x: Tensor) -> None:
-        """The same while the sampler is at work."""
-        self._end_pass()
-        self._begin_pass(p, x)
-        webui.load_for_sampling(webui.objects().unet, x)
-
-    def _is_in_place(self) -> bool:
-        return (
-            self._pass is not None
-            and self._pass.model == webui.model_identity()
-            and self._hooks.are_in(webui.objects().unet)
+        p, denoiser = params.denoiser.p, params.denoiser
+        acting = [part for part in cond if webui.area_of(part, x, timestep) is not None]
+        if not acting:
+            return None
+        texts = self._texts(denoiser, bound, {"cond": acting, "uncond": uncond})
+        others = options.get(webui.WRAPPER)
+        around = others if others is not None and self._hands_on(others, evaluation) else None
+        if around is not None:
+            options = {name: value for name, value in options.items() if name != webui.WRAPPER}
+        asked = ForgeEvaluation(
+            (model, cond, uncond, x, timestep, options),
+            texts,
+            bound.router,
+            index=int(denoiser.step),
+            total=max(int(denoiser.total_steps), 1),
         )
+        prediction = self.step(p, asked)
+        frozen = None if self._further_failed else prediction.frozen
+        further = self._further(p, bound, frozen, texts, x, others)
+        composed = {"cond": asked.combined(prediction.cond), "uncond": prediction.uncond}
+        self.infotext.composed()
+        return SubstituteWrapper(composed, evaluation, further, around)  # type: ignore[arg-type]
 
-    def _compose(self, p: Any, evaluation: Evaluation) -> Any:
-        if self._pass is None or self._pass.run is None:
-            raise RuntimeError("no pass has begun")
-        report = self._pass.run.report
-        if all(one.report is not report for one in self.passes):
-            self.passes.append(pass_record(p, report))
-        answer, unchanged = self._pass.compose(self._params.denoiser, evaluation)
-        if not unchanged:
-            say(p, TEXTS_REPLACED)
-        self._infotext.composed()
-        return answer
+    def _merged_for_others(
+        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
+    ) -> PassthroughWrapper:
+        """For an evaluation of another extension before the denoiser's own: there are no weights yet."""
+        _, cond, uncond, x, _, options = evaluation
+        denoiser = params.denoiser
+        texts = self._texts(denoiser, bound, {"cond": cond, "uncond": uncond})
+        return self._further(denoiser.p, bound, None, texts, x, options.get(webui.WRAPPER))
 
-    def _answer_others(self, p: Any, evaluation: Evaluation) -> Any:
-        """An evaluation that another extension makes before the denoiser's own."""
-        if self._pass is None:
-            raise RuntimeError("no pass has begun")
-        return self._pass.merged(self._params.denoiser, evaluation)
+    def _further(
+        self,
+        p: Any,
+        bound: SamplingPass[ComposedNetwork],
+        frozen: FrozenComposition | None,
+        texts: Mapping[Source, Texts],
+        x: Tensor,
+        others: webui.Wrapper | None,
+    ) -> PassthroughWrapper:
+        def failed(reason: str) -> None:
+            self._further_failed = True
+            say(p, f"{FURTHER_CALLS} ({reason}); from there on they get all networks merged")
 
-    def _go_on_merged(self, p: Any, reason: str, when: str) -> None:
-        """From here on as Forge would have done it, all networks of the prompt merged."""
-        networks, self._networks = self._networks, ()
-        self._pass = None
-        webui.collect_memory()
-        say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
-        self._infotext.stopped(p, when)
-        objects = webui.objects()
-        unet = unet_with_all(objects.unet)
-        self._hooks.take_out(unet)
-        objects.unet = unet
-        in_prompt = [one for one in networks if one.in_prompt]
-        encoded: list[Conditions] = []
-        failed = attempt(lambda: encoded.append(encode_with(self._store, p, networks, in_prompt)))
-        if failed is not None:
-            say(p, f"and the prompt could not be encoded ({failed}), so their text encoder parts do not act")
-        self._merged = encoded[0] if encoded else None
-        give_text_encoders_back()
+        composed = ComposedModel(frozen, bound.router, bound.run.strengths, texts, x.shape, failed)
+        return PassthroughWrapper(composed, others)
 
-    def _load_merged(self, p: Any, x: Tensor) -> None:
-        """Load the UNet with all networks, in the middle of sampling."""
-        reason = attempt(lambda: webui.load_for_sampling(webui.objects().unet, x))
-        if reason is not None:
-            say(p, f"and the merged model could not be loaded ({reason}), so the networks may not act at all")
+    def _hands_on(self, others: webui.Wrapper, evaluation: Evaluation) -> bool:
+        """Whether a wrapper of others is to see composed predictions; found out once, by the base's rows."""
+        if self._others is None or self._others[0] is not others:
 
-    def _evaluation_merged(self, p: Any, evaluation: Evaluation, reason: str, is_own: bool) -> Evaluation:
-        """The evaluation at hand with all networks merged."""
-        self._go_on_merged(p, reason, _call(self._params))
-        self._load_merged(p, evaluation[3])
-        return self._with_merged_texts(evaluation, is_own)
+            def evaluate(wrapper: webui.Wrapper) -> None:
+                model, cond, uncond, x, timestep, options = evaluation
+                webui.evaluate(model, cond, uncond, x, timestep, {**options, webui.WRAPPER: wrapper})
+
+            self._others = (others, hands_on(others, evaluate))
+        return self._others[1]
+
+    def _texts(
+        self, denoiser: Any, bound: SamplingPass[ComposedNetwork], base: Texts
+    ) -> Mapping[Source, Texts]:
+        """Conditions by source; the base's alone where another extension has put in texts of its own."""
+        given, step = denoiser.sampler.sampler_extra_args, denoiser.step
+        own = texts_at(Conditions(given["cond"], given["uncond"]), step)
+        texts = texts_of_sources(base, own, bound.conditions, step)
+        if texts is None:
+            say(denoiser.p, TEXTS_REPLACED)
+        return texts or {"base": base}
 
     def _with_merged_texts(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
         """The evaluation with the texts that all networks see, where it does not have them yet."""
-        merged = self._merged
+        merged, denoiser = self._merged, self._params.denoiser
         if merged is None:
             return evaluation
         model, cond, uncond, x, timestep, options = evaluation
-        denoiser = self._params.denoiser
         given, step = denoiser.sampler.sampler_extra_args, denoiser.step
-        cond = _retold(cond, webui.conditions_at(given["cond"], step), webui.conditions_at(merged.c, step))
-        own = webui.unconditions_at(given["uncond"], step)
-        uncond = _retold(uncond, own, webui.unconditions_at(merged.uc, step))
+        texts: Texts = {"cond": cond, "uncond": uncond}
+        own = texts_at(Conditions(given["cond"], given["uncond"]), step)
+        texts = with_texts(texts, texts_at(merged, step), places_of_texts(texts, own))
         if is_own:  # until then it is still to come
-            self._merged = None
-            given.update(cond=merged.c, uncond=merged.uc)
-        return model, cond, uncond, x, timestep, options
+            self.merged_from_here_on(self._params)
+        return model, texts["cond"], texts["uncond"], x, timestep, options
 
+    def sampled(self, p: Any) -> None:
+        """The pass is over.
 
-def _retold(parts: Parts | None, own: Parts | None, texts: Parts | None) -> Parts | None:
-    """The dicts with other texts; as they are where another extension has put in texts of its own."""
-    places = places_of_texts(parts, own)
-    return parts if places is None else with_texts(parts, texts, places)
+        Our UNet stays in its place until the next batch: a patcher that nobody holds cannot be moved away.
+        """
+        super().sampled(p)
+        self._params = None
 
+    def finished(self, p: Any) -> None:
+        """Nothing of ours stays in the UNet's options."""
+        super().finished(p)
+        self._params = None
+        self._hooks.take_out(webui.objects().unet)
 
-def _call(params: Any) -> str:
-    return f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"
+    # ------------------------------------------------ answers
+
+    def obstacle(self, p: Any) -> None:
+        """See `Adapter.obstacle`: which networks fit is known only when they are bound."""
+
+    def loaded(self) -> Sequence[LoadedNetwork]:
+        """See `Adapter.loaded`."""
+        return [
+            LoadedNetwork(one.mentioned_name, one.network_on_disk.filename) for one in webui.loaded_networks()
+        ]
+
+    def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
+        """See `Adapter.networks_of_prompt`."""
+        return forge_networks.networks_of_prompt(data, kept)
+
+    def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
+        """See `Adapter.take_out`: of the text encoders now, of the UNet when a sampler begins."""
+        networks = forge_networks.with_patches(networks)
+        webui.objects().clip = forge_networks.clip_of(networks)
+        return networks
+
+    def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
+        """See `Adapter.put_back`."""
+        objects = webui.objects()
+        unet = forge_networks.unet_with_all(objects.unet)
+        self._hooks.take_out(unet)
+        objects.unet = unet
+        forge_networks.give_text_encoders_back()
+
+    def text_encoders(
+        self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
+    ) -> AbstractContextManager[None]:
+        """See `Adapter.text_encoders`."""
+        return forge_networks.text_encoders(networks, acting)
+
+    def text_key(
+        self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
+    ) -> Hashable | None:
+        """See `Adapter.text_key`."""
+        if not webui.keeps_conds():
+            return None
+        kept = forge_networks.kept_clip_keys(networks)
+        return (webui.text_options(), kept, tuple(one.clip_key for one in acting))
+
+    def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
+        """See `Adapter.texts_at`."""
+        return webui.texts_at((conditions.c, conditions.uc), step)
+
+    def layers_of(self, network: ComposedNetwork) -> UnetLayers:
+        """See `Adapter.layers_of`."""
+        return layers_of(network, webui.objects().unet.model)
+
+    def rows_of_call(self, p: Any) -> int:
+        """See `Adapter.rows_of_call`: Forge splits calls by free memory alone."""
+        return 0
+
+    def put_in_place(self, rows: int, x: Tensor) -> None:
+        """See `Adapter.put_in_place`: a UNet that lacks the composed networks and has our functions."""
+        objects, bound = webui.objects(), self.bound
+        unet = forge_networks.unet_without(objects.unet, self.networks)
+        self._hooks.put_into(unet)
+        if bound is not None:
+            announce_memory(unet, x, rows, bound.layers.values(), self._options().network_bytes)
+        objects.unet = unet
+        forge_networks.give_text_encoders_back()
+        self._others, self._further_failed = None, False
+
+    def is_in_place(self) -> bool:
+        """See `Adapter.is_in_place`."""
+        return self._hooks.are_in(webui.objects().unet)
+
+    def load(self, x: Tensor) -> None:
+        """See `Adapter.load`."""
+        webui.load_for_sampling(webui.objects().unet, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
-from loratorio_ext.hosts.webuis.misfits import LayersOfNetwork
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, Dense, FittedLayers, LowRank, OutputSlice, input_width
 
 
-def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, Mapping[str, nn.Module]]:
-    """(what the network adds to each layer at strength 1, the layers' modules) of a KModel."""
+def layers_of(one: ComposedNetwork, model: nn.Module) -> UnetLayers:
+    """What the network adds to the layers of a KModel."""
     deltas = FittedLayers()
-    misfits: list[str] = []
+    unmatched: list[str] = []
     for parameter, patches in one.unet_patches.items():
         name, _, kind = parameter.rpartition(".")
         try:
@@ -25,8 +25,8 @@ def layers_of(one: ComposedNetwork, model: nn.Module) -> tuple[LayersOfNetwork, 
             found = [_delta(one, patch, kind, module) for patch in patches if _share(one, patch) != 0]
             deltas.add(name, module, found)
         except (AttributeError, RuntimeError, ValueError) as error:
-            misfits.append(f"{parameter}: {error}")
-    return LayersOfNetwork(deltas, tuple(misfits)), deltas.modules
+            unmatched.append(f"{parameter}: {error}")
+    return UnetLayers(deltas, tuple(unmatched))
 
 
 def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:

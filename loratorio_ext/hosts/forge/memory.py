@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, LowRank
 
 # Room that Forge itself wants to be left (sampling_function.py warns below 1.5 GiB).
 _LEFT = 1.5 * 1024**3
 
 
-def announce(unet: Any, x: Tensor, rows: int, tensors: int) -> None:
-    """Ask for room for the networks' tensors, in bytes, and for model calls of so many rows.
+def announce_memory(
+    unet: Any, x: Tensor, rows: int, networks: Iterable[UnetLayers], network_bytes: int
+) -> None:
+    """Ask for room for the networks' tensors, and for model calls of so many rows.
 
     The rows ask for no more than what is left beside the UNet: to split a call into smaller ones is far
     cheaper than to move the UNet's weights in and out.
+
+    Args:
+        unet: the patcher that samples.
+        x: noisy latents [B, C, H, W].
+        rows: of the largest model call.
+        networks: what each adds to the UNet.
+        network_bytes: limit of what is kept of them between calls.
     """
+    width = unet.model.computation_dtype.itemsize
+    sizes = [bytes_of(one.deltas, unet.model, width) for one in networks]
+    tensors = tensors_at_once(sizes, rows, network_bytes)
     required = webui.estimate_of_memory(unet)
     usual = required([2 * len(x), *x.shape[1:]])
     more = required([rows, *x.shape[1:]]) - usual

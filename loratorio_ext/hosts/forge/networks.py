@@ -10,7 +10,8 @@ from typing import Any
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.webui import Patches, PatchKey
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, tags_of_networks
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData
+from loratorio_ext.hosts.webuis.networks import tags_of_networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class ComposedNetwork:
 
     @property
     def changes_text(self) -> bool:
-        """Whether conditions look different with it."""
+        """Whether it changes the text encoding."""
         return self.te != 0 and bool(self.clip_patches)
 
     @property

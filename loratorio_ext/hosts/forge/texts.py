@@ -3,61 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from loratorio_ext.run import Half
+from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.run import Branch, Source
 
 Parts = Sequence[Mapping[str, Any]]
 """Conditions of an evaluation: one dict for each AND sub-prompt, each with a row for every image."""
+
+Texts = Mapping[Branch, Parts | None]
+"""Conditions of one source by branch; "uncond" is None without guidance."""
 
 TEXT = ("c_crossattn", "y")
 """Entries of a dict's model_conds that come from the prompt; the others belong to the picture."""
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Conditions of one source; uncond is None without guidance."""
-
-    cond: Parts
-    uncond: Parts | None
-
-    def of(self, half: Half) -> Parts:
-        """The dicts of one side; none without guidance."""
-        return self.cond if half == "cond" else self.uncond or ()
+def texts_at(conditions: Conditions, step: int) -> Texts:
+    """The prompt's own dicts at an evaluation."""
+    return {
+        "cond": webui.conditions_at(conditions.c, step),
+        "uncond": webui.unconditions_at(conditions.uc, step),
+    }
 
 
-def places_of_texts(parts: Parts | None, own: Parts | None) -> list[int] | None:
+def texts_of_sources(
+    base: Texts, own: Texts, conditions: Mapping[Source, Conditions], step: int
+) -> dict[Source, Texts] | None:
+    """Texts by source, with the masks and hints of the base's; None where others have replaced the texts.
+
+    Args:
+        base: the dicts that are evaluated.
+        own: the prompt's as the base sees them.
+        conditions: of the sources that see others.
+        step: number of the evaluation.
+    """
+    texts: dict[Source, Texts] = {"base": base}
+    if not conditions:
+        return texts
+    places = places_of_texts(base, own)
+    if None in places.values():
+        return None
+    for source, one in conditions.items():
+        texts[source] = with_texts(base, texts_at(one, step), places)
+    return texts
+
+
+def places_of_texts(texts: Texts, own: Texts) -> dict[Branch, list[int] | None]:
     """For each dict the place of the prompt's own dict that it has the text of; None where one has another.
 
-    Extensions multiply dicts, to give each its mask or area; some put texts of their own into them.
+    Extensions multiply dicts, to give each its mask or area; some put texts of their own into them. Waits for
+    the device once.
     """
-    found = [
-        next((place for place, text in enumerate(own or ()) if _same_text(part, text)), None)
-        for part in parts or ()
-    ]
-    known = [place for place in found if place is not None]
-    return known if len(known) == len(found) else None
+    pairs: list[tuple[Branch, int, int]] = []
+    equal: list[Tensor] = []
+    for branch in texts:
+        for number, part in enumerate(texts[branch] or ()):
+            for place, other in enumerate(own[branch] or ()):
+                ours, theirs = text_of(part), text_of(other)
+                if {name: one.cond.shape for name, one in ours.items()} == {
+                    name: one.cond.shape for name, one in theirs.items()
+                }:
+                    pairs.append((branch, number, place))
+                    same = [(ours[name].cond == theirs[name].cond.to(ours[name].cond)).all() for name in ours]
+                    equal.append(torch.stack(same).all() if same else torch.tensor(True))
+    found: dict[tuple[Branch, int], int] = {}
+    flags = torch.stack([one.to(equal[0].device) for one in equal]).tolist() if equal else []
+    for (branch, number, place), same_text in zip(pairs, flags, strict=True):
+        if same_text:
+            found.setdefault((branch, number), place)
+    places: dict[Branch, list[int] | None] = {}
+    for branch in texts:
+        of_branch = [found.get((branch, number)) for number in range(len(texts[branch] or ()))]
+        known = [place for place in of_branch if place is not None]
+        places[branch] = known if len(known) == len(of_branch) else None
+    return places
 
 
-def with_texts(parts: Parts | None, texts: Parts | None, places: Sequence[int]) -> Parts | None:
-    """The dicts of ``parts``, each with the text at its place in ``texts``; masks and hints stay."""
-    if parts is None or texts is None:
-        return parts
-    return [
-        {**part, "model_conds": part["model_conds"] | _text_of(texts[place])}
-        for part, place in zip(parts, places, strict=True)
-    ]
+def with_texts(texts: Texts, others: Texts, places: Mapping[Branch, Sequence[int] | None]) -> Texts:
+    """The dicts, each with the text at its place in ``others``; masks and hints stay.
+
+    A branch without places, or that ``others`` has not, stays as it is.
+    """
+    found: dict[Branch, Parts | None] = {}
+    for branch, parts in texts.items():
+        given, of_branch = others[branch], places[branch]
+        if parts is None or given is None or of_branch is None:
+            found[branch] = parts
+            continue
+        found[branch] = [
+            {**part, "model_conds": part["model_conds"] | text_of(given[place])}
+            for part, place in zip(parts, of_branch, strict=True)
+        ]
+    return found
 
 
-def _text_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: part["model_conds"][name] for name in TEXT if name in part["model_conds"]}
-
-
-def _same_text(part: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    ours, theirs = _text_of(part), _text_of(other)
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(ours[name].cond, theirs[name].cond.to(ours[name].cond)) for name in ours
-    )
+def text_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Forge's Conditions of a dict that come from the prompt, by name."""
+    conds = part["model_conds"]
+    return {name: conds[name] for name in TEXT if name in conds}

@@ -14,14 +14,14 @@ from typing import Any
 
 import networks as lora_networks
 from backend import memory_management, operations, utils
+from backend.patcher.base import ModelPatcher
 from backend.patcher.lora import merge_lora_to_weight
 from backend.sampling import condition, sampling_function
 from modules import prompt_parser, sd_models, shared
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.webuis.webui import (
-    api_credentials as api_credentials,
-    api_is_on as api_is_on,
+    api as api,
     encode as encode,
     entries_of_picture as entries_of_picture,
     keeps_conds as keeps_conds,
@@ -58,6 +58,20 @@ Patches = Mapping[str, Sequence[Sequence[Any]]]
 
 Wrapper = Callable[[Callable[..., Tensor], Mapping[str, Any]], Tensor]
 """(apply_model, call with input, timestep, c and cond_or_uncond) → denoised rows."""
+
+
+def missing_parts() -> list[str]:
+    """What composing rests on and this backend lacks: Forge Neo keeps networks in another form."""
+    needed = (
+        (ModelPatcher, "refresh_loras"),
+        (sampling_function, "get_area_and_mult"),
+        (sampling_function, "calc_cond_uncond_batch"),
+        (sampling_function, "sampling_prepare"),
+        (condition, "compile_weighted_conditions"),
+        (lora_networks, "load_lora_for_models"),
+        (lora_networks, "loaded_networks"),
+    )
+    return [f"{owner.__name__}.{name}" for owner, name in needed if not hasattr(owner, name)]
 
 
 # ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)

@@ -1,4 +1,4 @@
-"""Wrappers around model calls that other extensions have set, beside ours."""
+"""Our wrappers around Forge's model calls, beside those of other extensions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.composed_model import ApplyModel, ComposedModel
+from loratorio_ext.hosts.forge.further_calls import ApplyModel, ComposedModel
+from loratorio_ext.run import Branch
 
 
-class LaterCalls:
+class PassthroughWrapper:
     """A wrapper for calls that no evaluation of ours has foreseen: a composed model answers them.
 
     A wrapper of another extension stands around it, as it would around the model.
@@ -35,6 +36,74 @@ class LaterCalls:
         if self._others is not None:
             return self._others(composed, call)
         return composed(call["input"], call["timestep"], **call["c"])
+
+
+class SubstituteWrapper:
+    """A wrapper that answers one evaluation in the model's place, and leaves further calls to another one.
+
+    After a pre-CFG function Forge evaluates; the chunks of that evaluation get the composed predictions
+    instead of a model call.
+    """
+
+    def __init__(
+        self,
+        predictions: Mapping[Branch, Tensor | None],
+        evaluation: tuple[Any, ...],
+        further: PassthroughWrapper,
+        around: webui.Wrapper | None,
+    ) -> None:
+        """Prepare the answer.
+
+        Args:
+            predictions: composed, [B, C, H, W]; "uncond" is None without guidance.
+            evaluation: (model, cond, uncond, x, timestep, model_options) that Forge will make.
+            further: answers the calls after this evaluation.
+            around: a wrapper of another extension that is to see the composed predictions.
+        """
+        _, cond, uncond, self._x, sigma, _ = evaluation
+        self._predictions = (predictions["cond"], predictions["uncond"])  # as cond_or_uncond numbers them
+        found = [webui.area_of(part, self._x, sigma) for part in (*cond, *(uncond or ()))]
+        areas = [area for area in found if area is not None]
+        self._chunks = len(areas)
+        self._areas = tuple(dict.fromkeys(areas))
+        self._further = further
+        self._around = around
+
+    def __call__(self, apply_model: ApplyModel, call: Mapping[str, Any]) -> Tensor:
+        """Signature of Forge's model_function_wrapper."""
+        answer = self._answer(call)
+        if answer is None:
+            return self._further(apply_model, call)
+        if self._around is None:
+            return answer
+
+        def answered(x: Tensor, sigma: Tensor, **c: Any) -> Tensor:
+            if is_as_given(call, x, sigma, c):
+                return answer
+            return self._further.composed.predict(apply_model, x, sigma, c)
+
+        return self._around(answered, call)
+
+    def _answer(self, call: Mapping[str, Any]) -> Tensor | None:
+        """The composed predictions of the call's chunks; None where they belong to no evaluation of ours."""
+        branches, found = call["cond_or_uncond"], []
+        for branch, chunk in zip(branches, call["input"].chunk(len(branches)), strict=True):
+            area, prediction = self._area(chunk), self._predictions[branch]
+            if self._chunks <= 0 or area is None or prediction is None:
+                return None
+            height, width, y, x = area
+            found.append(prediction[:, :, y : y + height, x : x + width])
+        self._chunks -= len(branches)
+        return torch.cat(found).to(call["input"])
+
+    def _area(self, chunk: Tensor) -> webui.Area | None:
+        """Which part of the latent a chunk is; told by its content where conditions have areas."""
+        if len(self._areas) == 1:
+            return self._areas[0]
+        for height, width, y, x in self._areas:
+            if torch.equal(chunk, self._x[:, :, y : y + height, x : x + width]):
+                return height, width, y, x
+        return None
 
 
 def hands_on(wrapper: webui.Wrapper, evaluate: Callable[[webui.Wrapper], object]) -> bool:

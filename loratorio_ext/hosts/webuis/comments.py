@@ -22,14 +22,6 @@ def say(p: Any, text: str) -> None:
         logger.warning("%s", text)
 
 
-def say_that_there_is_none(p: Any) -> None:
-    """No network takes part in the pass that begins."""
-    where = ""
-    if getattr(p, "enable_hr", False):
-        where = " in the hires pass" if getattr(p, "is_hr_pass", False) else " in the first pass"
-    say(p, f"there is no network to compose{where}")
-
-
 def forget_comments(p: Any) -> None:
     """Drop what an earlier generation said; scripts that copy ``p`` share its comments."""
     for comment in [one for one in p.comments if one.startswith(SPEAKER)]:

@@ -1,118 +1,137 @@
-"""The hooks of a generation, handed on to LoRAtorio's part of it, which lives on ``p`` and goes with it."""
+"""What the script needs of a WebUI: the server, hooks for each tab, callbacks around model calls, the API."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
-
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network, Services
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
-from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_s_caches
-from loratorio_ext.hosts.webuis.infotext import forget_infotext
-from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
-from loratorio_ext.server.record import PassRecord
+from loratorio_ext.hosts.webuis.conditions import ConditionStore
+from loratorio_ext.hosts.webuis.generation import Hooks, begin, forget, generation_of
+from loratorio_ext.hosts.webuis.networks import Pool
+from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
+from loratorio_ext.hosts.webuis.server import server_of
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.server import Server
 from loratorio_ext.settings import Settings
 
-# The attribute of p that holds its generation; scripts that copy p copy it too.
-_ATTRIBUTE = "loratorio"
+
+@dataclass(frozen=True)
+class Webui:
+    """A running WebUI; made once, for its tabs, pages and API share what is in it.
+
+    Attributes:
+        server: for pages and API.
+        begin: makes the part of a generation, with the settings and the tab's encoded prompts.
+        services: of the adapter; None where nothing can be composed.
+    """
+
+    server: Server
+    begin: Callable[[Settings, ConditionStore], Hooks]
+    services: Services | None = None
+
+    def host(self, overlay: Overlay | None = None) -> Host:
+        """What the script calls; one for each tab.
+
+        Args:
+            overlay: draws who spoke where for beside the pictures, where the user wants that.
+        """
+        services = self.services
+        return Host(self.begin, None if services is None else Postprocess(services, self.server, overlay))
 
 
-class GenerationLike(Protocol):
-    """LoRAtorio's part of one generation."""
+def webui_of(
+    services: Services,
+    generation: Callable[[Settings, ConditionStore, Pool[Network], Callable[[], Options], Services], Hooks],
+    network_of_pool: Callable[[str, str], Network],
+    *,
+    merged_on_top: bool,
+    uncond_at_cfg_1: bool,
+) -> Webui:
+    """The WebUI of an adapter.
 
-    @property
-    def passes(self) -> Sequence[PassRecord]:
-        """The sampling passes that composed, in their order."""
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """``after_extra_networks_activate``."""
-
-    def before_encoding(self, p: Any) -> None:
-        """``process_batch``."""
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """``process_before_every_sampling``."""
-
-    def sampled(self, p: Any) -> None:
-        """``post_sample``."""
-
-    def finished(self, p: Any) -> None:
-        """``postprocess``."""
+    Args:
+        services: the adapter's ``webui`` module.
+        generation: the adapter's subclass of `Generation`.
+        network_of_pool: (name, file) → a network at strength 1 that no tag names.
+        merged_on_top: see `Server`.
+        uncond_at_cfg_1: see `Server`.
+    """
+    server = server_of(services, merged_on_top=merged_on_top, uncond_at_cfg_1=uncond_at_cfg_1)
+    pool = Pool(services, network_of_pool)
+    return Webui(
+        server, lambda settings, store: generation(settings, store, pool, server.options, services), services
+    )
 
 
 class Host:
-    """Called by the script; one for each tab."""
+    """One tab's generations. Hooks that are not here are those of `generation_of`."""
 
     def __init__(
-        self,
-        begin: Callable[[Settings, ConditionStore], GenerationLike],
-        afterwards: Callable[[Any, Any, Sequence[PassRecord]], None] | None = None,
+        self, make: Callable[[Settings, ConditionStore], Hooks], postprocess: Postprocess | None
     ) -> None:
-        """Nothing is asked of the WebUI yet.
-
-        Args:
-            begin: makes a generation's part.
-            afterwards: called with p, processed and the passes of a generation that composed.
-        """
-        self._begin = begin
-        self._afterwards = afterwards
+        """See `Webui`; prompts that are encoded here are kept from one generation to the next."""
+        self._make = make
+        self._postprocess = postprocess
         self._store = ConditionStore()
 
     def start(self, p: Any, settings: Settings) -> None:
         """A generation begins (``process``); may be called again for the same ``p``."""
-        self.forget(p)
+        forget_comments(p)
+        forget(p)
         if settings.enabled:
-            setattr(p, _ATTRIBUTE, self._begin(settings, self._store))
+            begin(p, self._make(settings, self._store))
 
     def refuse(self, p: Any, problem: str) -> None:
         """The settings cannot be used: nothing is composed, and the reason is said."""
-        self.forget(p)
+        forget_comments(p)
+        forget(p)
         say(p, f"{problem}; nothing is composed, the networks act merged, the usual way")
 
-    def forget(self, p: Any) -> None:
-        """Leave ``p`` as the WebUI made it."""
-        forget_comments(p)
-        forget_infotext(p)
-        if hasattr(p, _ATTRIBUTE):
-            delattr(p, _ATTRIBUTE)
-            use_the_webui_s_caches(p)
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """``after_extra_networks_activate``."""
-        generation = generation_of(p)
-        if generation is not None:
-            generation.networks_activated(p, data)
-
-    def before_encoding(self, p: Any) -> None:
-        """``process_batch``: the prompts are encoded next."""
-        generation = generation_of(p)
-        if generation is not None:
-            generation.before_encoding(p)
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """``process_before_every_sampling``."""
-        generation = generation_of(p)
-        if generation is not None:
-            generation.before_sampling(p, x)
-
-    def sampled(self, p: Any) -> None:
-        """``post_sample``: latents are there, the VAE comes next."""
-        generation = generation_of(p)
-        if generation is not None:
-            generation.sampled(p)
-
     def finished(self, p: Any, processed: Any) -> None:
-        """``postprocess``: the pictures are there."""
+        """The pictures are there (``postprocess``)."""
         generation = generation_of(p)
-        if generation is not None:
-            generation.finished(p)
-            passes = [one for one in generation.passes if one.report.steps]
-            if passes and self._afterwards is not None:
-                self._afterwards(p, processed, passes)
+        generation.finished(p)
+        passes = [one for one in generation.passes if one.report.steps]
+        if passes and self._postprocess is not None:
+            self._postprocess(p, processed, passes)
         put_into_answer(p, processed)
 
 
-def generation_of(p: Any) -> Any:
-    """LoRAtorio's part of this generation (of the adapter's own class), or None."""
-    return getattr(p, _ATTRIBUTE, None)
+class DenoiserCallbacks:
+    """The pair of callbacks around a model call; the second is not told whose call it was."""
+
+    def __init__(self) -> None:
+        self._p: weakref.ref[Any] | None = None
+
+    def before_call(self, params: Any) -> None:
+        """``on_cfg_denoiser``, with CFGDenoiserParams."""
+        p = params.denoiser.p
+        self._p = weakref.ref(p)
+        generation_of(p).before_call(p, params)
+
+    def after_call(self, params: Any) -> None:
+        """``on_cfg_denoised``, with CFGDenoisedParams; Forge never calls it."""
+        p = None if self._p is None else self._p()
+        self._p = None
+        if p is not None:
+            generation_of(p).after_call(p, params.x)
+
+
+class Unsupported(Hooks):
+    """In the place of a generation's part where nothing can be composed: says so, and leaves it alone."""
+
+    def __init__(self, obstacle: str) -> None:
+        """``obstacle``: what is in the way."""
+        self._obstacle = obstacle
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """Say it once."""
+        say(
+            p,
+            f"{self._obstacle}, so the networks act merged, the usual way; LoRAtorio composes in "
+            "AUTOMATIC1111's WebUI and in Forge",
+        )

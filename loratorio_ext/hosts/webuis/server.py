@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
-from loratorio_ext.hosts.webuis.pool import Files, path_below
+from loratorio_ext.hosts.webuis.adapter import Services
+from loratorio_ext.hosts.webuis.networks import path_below
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
@@ -14,33 +13,7 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words, words_in
 
 
-class Surroundings(Files, Protocol):
-    """What a server asks of a WebUI; the adapters' ``webui`` modules."""
-
-    @property
-    def NAME(self) -> str:  # noqa: N802 - a constant of a module
-        """The WebUI's name."""
-
-    def version(self) -> str:
-        """The WebUI's version in its own words; "" where it has none."""
-
-    def refresh_networks(self) -> None:
-        """Let the WebUI look at its folder of networks again."""
-
-    def option_values(self) -> Mapping[str, object]:
-        """Our options by name, as far as the user has set them."""
-
-    def language(self) -> str:
-        """The WebUI's name for the language of its page."""
-
-    def presets_file(self) -> str:
-        """Where users' own presets are kept."""
-
-    def obstacle(self) -> str | None:
-        """Why nothing, or not everything, can be composed with the model that is loaded now."""
-
-
-def server_of(webui: Surroundings, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
+def server_of(webui: Services, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
     """A server that asks the WebUI anew each time; the last two: see `Server`."""
 
     def options() -> Options:

@@ -6,16 +6,15 @@ commit dfdcbab6, has the same there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modules import images, launch_utils, paths_internal, processing, shared
 from PIL import Image
 
-from loratorio_ext.hosts.webuis.afterwards import Picture
+from loratorio_ext.hosts.webuis.adapter import Api, Picture
 from loratorio_ext.hosts.webuis.conditions import encode_pass
-from loratorio_ext.hosts.webuis.surroundings import credentials_in, values_of_options
+from loratorio_ext.server.options import OPTIONS, option_key
 
 # ------------------------------------------------ conditions
 
@@ -97,7 +96,8 @@ def language() -> str:
 
 def option_values() -> dict[str, object]:
     """Our options by name, as far as the user has set them."""
-    return values_of_options(shared.opts)
+    keys = {one.name: option_key(one.name) for one in OPTIONS}
+    return {name: getattr(shared.opts, key) for name, key in keys.items() if hasattr(shared.opts, key)}
 
 
 def presets_file() -> str:
@@ -105,11 +105,19 @@ def presets_file() -> str:
     return str(Path(paths_internal.data_path).absolute() / "loratorio-presets.json")
 
 
-def api_is_on() -> bool:
-    """Whether the WebUI serves its API (webui.py)."""
-    return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
+def api() -> Api | None:
+    """The API that the WebUI serves (webui.py); None: it serves none.
 
+    Its passwords are read as the WebUI reads ``--api-auth`` (modules/api/api.py).
 
-def api_credentials() -> Mapping[str, str] | None:
-    """User → password of those who may use the API; None: everybody. Raises ValueError as the WebUI does."""
-    return credentials_in(shared.cmd_opts.api_auth)
+    Raises:
+        ValueError: a part is not ``user:password``; the WebUI's own API does not start then.
+    """
+    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
+        return None
+    if not shared.cmd_opts.api_auth:
+        return Api(None)
+    pairs = [part.split(":") for part in shared.cmd_opts.api_auth.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("--api-auth must be user:password, several separated by commas")
+    return Api({pair[0]: pair[1] for pair in pairs})

@@ -153,7 +153,7 @@ def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     compose = _SWITCH.get(text.strip(" ").lower())
     if compose is None:
         return True, Problem(
-            "compose is {value}; it must be on or off, and is taken as on",
+            "compose is {value}; it must be on or off; taken as on",
             {"value": shown(text.strip(" ").lower(), 24)},
         )
     return compose, None

@@ -10,27 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from loratorio_ext.method import Subprompts
+from loratorio_ext.method import RowMap
 from loratorio_ext.run import NetworkUse, Row
-from loratorio_ext.run.choice import Choice, mean_per_image
-from loratorio_ext.run.evaluation import Layout
-from loratorio_ext.run.outputs import Outputs
-from loratorio_ext.run.ranking import Ranking
+from loratorio_ext.run.composer import StepPredictions
+from loratorio_ext.run.ranking import ChosenNetworks, Ranking
 from loratorio_ext.settings import Settings
 
 Score = Literal["history", "step"]
-TWO_IMAGES = Layout((0, 0, 1), ({0: 0.75, 1: 0.25}, {2: 1.0}), True)
+TWO_IMAGES = RowMap((0, 0, 1), (3.0, 1.0, 1.0))
 
 
 def test_mean_over_the_rows_of_an_image() -> None:
     values = torch.tensor([[1.0, 5.0, 7.0], [0.0, 4.0, math.inf]])
     expected = torch.tensor([[2.0, 7.0], [1.0, math.inf]])
-    torch.testing.assert_close(mean_per_image(values, TWO_IMAGES), expected)
+    torch.testing.assert_close(TWO_IMAGES.mean(values), expected)
 
 
 def test_row_without_a_share_does_not_count() -> None:
-    layout = Layout((0, 0), ({0: 1.0, 1: 0.0},), True)
-    assert mean_per_image(torch.tensor([[3.0, math.inf]]), layout).tolist() == [[3.0]]
+    rows = RowMap((0, 0), (1.0, 0.0))
+    assert rows.mean(torch.tensor([[3.0, math.inf]])).tolist() == [[3.0]]
 
 
 @pytest.mark.parametrize("score", ["history", "step"])
@@ -39,27 +37,27 @@ def test_most_divergent_of_each_image(score: Score) -> None:
     finite = torch.ones(3, 3, dtype=torch.bool)
     mask = Ranking(score).most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
     assert mask.tolist() == [[False, True], [True, False], [False, False]]
-    assert Choice.of(mask).networks == ((1,), (0,))
-    assert Choice.of(mask).for_rows(TWO_IMAGES)[1].tolist() == [True, True, False]
+    assert ChosenNetworks.of(mask).of_images == ((1,), (0,))
+    assert TWO_IMAGES.of_rows(mask)[1].tolist() == [True, True, False]
 
 
 def test_history_counts_every_step_the_same() -> None:
     """The second step is a hundred times as loud, and turns the ranks round; the first was clearer."""
-    layout, finite = Layout((0,), ({0: 1.0},), True), torch.ones(2, 1, dtype=torch.bool)
+    rows, finite = RowMap.one_each(1), torch.ones(2, 1, dtype=torch.bool)
     first, second = (torch.tensor(values)[:, None, None, None] for values in ([0.9, 0.1], [40.0, 60.0]))
     history, step = Ranking("history"), Ranking("step")
     for ranking in (history, step):
-        assert ranking.most_divergent(first, finite, layout, 1).flatten().tolist() == [True, False]
-    assert history.most_divergent(second, finite, layout, 1).flatten().tolist() == [True, False]
-    assert step.most_divergent(second, finite, layout, 1).flatten().tolist() == [False, True]
+        assert ranking.most_divergent(first, finite, rows, 1).flatten().tolist() == [True, False]
+    assert history.most_divergent(second, finite, rows, 1).flatten().tolist() == [True, False]
+    assert step.most_divergent(second, finite, rows, 1).flatten().tolist() == [False, True]
     # What is reused counts once: with the second step three times over, the second network would lead.
     for _ in range(5):
-        history.most_divergent(second, finite, layout, 1, fresh=False)
-    assert history.most_divergent(second, finite, layout, 1).flatten().tolist() == [True, False]
+        history.most_divergent(second, finite, rows, 1, fresh=False)
+    assert history.most_divergent(second, finite, rows, 1).flatten().tolist() == [True, False]
 
 
 def test_history_begins_anew_with_another_batch_and_forgives_a_broken_step() -> None:
-    one, two = Layout((0,), ({0: 1.0},), True), Layout((0, 1), ({0: 1.0}, {1: 1.0}), True)
+    one, two = RowMap.one_each(1), RowMap.one_each(2)
     ranking, fine = Ranking("history"), torch.ones(2, 1, dtype=torch.bool)
     loud = torch.tensor([0.9, 0.1])[:, None, None, None]
     assert ranking.most_divergent(loud, fine, one, 1).flatten().tolist() == [True, False]
@@ -100,7 +98,8 @@ def test_scan_reports_the_networks_that_it_did_not_choose(fakes: SimpleNamespace
 def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
     rows = [Row("base", "cond", i) for i in range(3)] + [Row("base", "uncond", i) for i in range(2)]
     rows += [Row(0, "cond", 2), Row(0, "uncond", 1)]
-    outputs = Outputs({row: torch.full((1, 1, 1), float(i)) for i, row in enumerate(rows)}, TWO_IMAGES)
+    of_rows = {row: torch.full((1, 1, 1), float(i)) for i, row in enumerate(rows)}
+    outputs = StepPredictions(of_rows, TWO_IMAGES, guided=True)
     assert outputs.cond(0).flatten().tolist() == [0.0, 1.0, 5.0]
     assert outputs.uncond(0).flatten().tolist() == [3.0, 6.0]
     assert outputs.conds([0, 1]).flatten(1).tolist() == [[0.0, 1.0, 5.0], [0.0, 1.0, 2.0]]
@@ -108,8 +107,7 @@ def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
 
 @pytest.mark.parametrize("rescan", [1, 3])
 def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace, rescan: int) -> None:
-    subprompts = Subprompts((0, 0), (1.0, 0.25))
-    world = fakes.World(fakes.uses(2), subprompts=subprompts)
+    world = fakes.World(fakes.uses(2), rows=RowMap((0, 0), (1.0, 0.25)))
     world.model.deltas["cond"][:] = 0.0
     for row, network in ((0, 0), (1, 1)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]

@@ -12,23 +12,25 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import Subprompts
-from loratorio_ext.run import Again, Prediction
+from loratorio_ext.method import RowMap
+from loratorio_ext.run import FrozenComposition, Prediction
 from loratorio_ext.settings import Settings
 
 fast = settings(deadline=None, max_examples=40)
 EVERY = slice(None)
 
 
-def asked(again: Again, half: str, rows: slice, outputs: Mapping[Any, torch.Tensor]) -> torch.Tensor:
+def asked(
+    frozen: FrozenComposition, branch: str, rows: slice, outputs: Mapping[Any, torch.Tensor]
+) -> torch.Tensor:
     """The host's part: no prediction is there that was not asked for."""
-    sources = again.sources(half, rows)
-    return again.prediction(half, rows, {source: outputs[source] for source in sources})
+    sources = frozen.sources(branch, rows)
+    return frozen.prediction(branch, rows, {source: outputs[source] for source in sources})
 
 
-def outputs_of(world: Any, half: str, rows: slice) -> dict[Any, torch.Tensor]:
+def outputs_of(world: Any, branch: str, rows: slice) -> dict[Any, torch.Tensor]:
     """What each source predicts, as the model is now."""
-    place = ("cond", "uncond").index(half)
+    place = ("cond", "uncond").index(branch)
     composed = range(sum(use.compose for use in world.uses))
     strengths = {"base": world.kept(), "merged": world.merged()} | {i: world.alone(i) for i in composed}
     return {
@@ -61,10 +63,8 @@ def test_the_same_input_gives_the_same_prediction(
     seed: int,
 ) -> None:
     owners = (*range(images), *(image % images for image in more))
-    subprompts = Subprompts(owners, tuple(1.0 + row for row in range(len(owners))))
-    world = fakes.World(
-        fakes.uses(networks, kept=1), images=images, subprompts=subprompts, seed=seed, total=4
-    )
+    rows = RowMap(owners, tuple(1.0 + row for row in range(len(owners))))
+    world = fakes.World(fakes.uses(networks, kept=1), images=images, rows=rows, seed=seed, total=4)
     run = world.run(
         Settings(recenter=recenter, gain=gain, top_k=top_k, rescan=2, reuse=reuse, start=start, patch_size=2)
     )
@@ -72,25 +72,25 @@ def test_the_same_input_gives_the_same_prediction(
         prediction = run.step(world.evaluation(index))
         for row in range(len(owners)):
             rows = slice(row, row + 1)
-            got = asked(prediction.again, "cond", rows, outputs_of(world, "cond", rows))
+            got = asked(prediction.frozen, "cond", rows, outputs_of(world, "cond", rows))
             torch.testing.assert_close(got, prediction.cond[rows], rtol=0, atol=1e-9)
-        got = asked(prediction.again, "uncond", EVERY, outputs_of(world, "uncond", EVERY))
+        got = asked(prediction.frozen, "uncond", EVERY, outputs_of(world, "uncond", EVERY))
         torch.testing.assert_close(got, prediction.uncond, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("half", ["cond", "uncond"])
-def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, half: str) -> None:
+@pytest.mark.parametrize("branch", ["cond", "uncond"])
+def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, branch: str) -> None:
     chosen = Settings(recenter=0.3, gain=0.0, patch_size=1, weighting="difference", temperature=0.3)
     world = fakes.World(fakes.uses(3), images=2)
-    again = world.run(chosen).step(world.evaluation()).again
+    frozen = world.run(chosen).step(world.evaluation()).frozen
     _, _, weights = fakes.reference(world, chosen)
     for part in (world.model.base, world.model.deltas):
-        part[half] = part[half] * 0.7 + 0.1
-    outputs = {source: one.numpy() for source, one in outputs_of(world, half, EVERY).items()}
+        part[branch] = part[branch] * 0.7 + 0.1
+    outputs = {source: one.numpy() for source, one in outputs_of(world, branch, EVERY).items()}
     expected = sum(weights[i][:, None] * outputs[i] for i in range(3))
-    if half == "uncond":
+    if branch == "uncond":
         expected = 0.3 * outputs["base"] + 0.7 * expected
-    got = asked(again, half, EVERY, outputs_of(world, half, EVERY))
+    got = asked(frozen, branch, EVERY, outputs_of(world, branch, EVERY))
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -102,27 +102,27 @@ def test_between_two_evaluations_what_was_added_is_added(fakes: SimpleNamespace)
     prediction = run.step(world.evaluation(1))
     before = outputs_of(world, "cond", EVERY)["base"]
     world.model.base["cond"] = world.model.base["cond"] * 3
-    assert prediction.again.sources("cond", EVERY) == ("base",)
-    got = asked(prediction.again, "cond", EVERY, outputs_of(world, "cond", EVERY))
+    assert prediction.frozen.sources("cond", EVERY) == ("base",)
+    got = asked(prediction.frozen, "cond", EVERY, outputs_of(world, "cond", EVERY))
     torch.testing.assert_close(got - prediction.cond, 2 * before)
 
 
 def test_networks_without_a_say_are_not_asked(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(4), images=2)
-    again = world.run(Settings(top_k=1, recenter=0.5)).step(world.evaluation()).again
+    frozen = world.run(Settings(top_k=1, recenter=0.5)).step(world.evaluation()).frozen
     for row in range(2):
-        assert len(again.sources("cond", slice(row, row + 1))) == 2
-    again = world.run(Settings(recenter=1.0)).step(world.evaluation()).again
-    assert again.sources("uncond", EVERY) == ("base",)
+        assert len(frozen.sources("cond", slice(row, row + 1))) == 2
+    frozen = world.run(Settings(recenter=1.0)).step(world.evaluation()).frozen
+    assert frozen.sources("uncond", EVERY) == ("base",)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_network_that_is_not_finite_says_what_the_base_says(fakes: SimpleNamespace, value: float) -> None:
     world = fakes.World(fakes.uses(2))
-    again = world.run(Settings(temperature=100.0, gain=0.0)).step(world.evaluation()).again
+    frozen = world.run(Settings(temperature=100.0, gain=0.0)).step(world.evaluation()).frozen
     outputs = outputs_of(world, "cond", EVERY)
-    whole = asked(again, "cond", EVERY, outputs | {0: outputs["base"]})
-    broken = asked(again, "cond", EVERY, outputs | {0: torch.full_like(outputs[0], value)})
+    whole = asked(frozen, "cond", EVERY, outputs | {0: outputs["base"]})
+    broken = asked(frozen, "cond", EVERY, outputs | {0: torch.full_like(outputs[0], value)})
     assert torch.equal(whole, broken)
 
 
@@ -130,4 +130,4 @@ def test_a_network_that_is_not_finite_says_what_the_base_says(fakes: SimpleNames
 def test_ways_for_comparison_are_not_asked_again(fakes: SimpleNamespace, method: str) -> None:
     world = fakes.World(fakes.uses(2))
     prediction: Prediction = world.run(method=method).step(world.evaluation())
-    assert prediction.again is None
+    assert prediction.frozen is None

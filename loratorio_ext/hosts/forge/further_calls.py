@@ -10,30 +10,35 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.model_calls import RowsOfRun
-from loratorio_ext.hosts.forge.texts import TEXT, Texts
-from loratorio_ext.hosts.webuis.attempt import attempt
-from loratorio_ext.run import Again, Half, Source
+from loratorio_ext.hosts.forge.texts import TEXT, Texts, text_of
+from loratorio_ext.hosts.webuis.generation import attempt
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Branch, FrozenComposition, RowStrengths, Source
 
 ApplyModel = Callable[..., Tensor]
 """Forge's (x, sigma, **conditions) → denoised predictions, one row each."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ChunkText:
     """Whose text a chunk of a call has.
 
     Attributes:
-        half: the conditional or the unconditional side.
+        branch: the conditional or the unconditional side.
         number: of the dict on that side; None: the chunk has a text of its own.
     """
 
-    half: Half
+    branch: Branch
     number: int | None
+
+    def rows(self, images: int) -> slice:
+        """The step's conditional rows with that text."""
+        number = self.number or 0
+        return slice(number * images, (number + 1) * images)
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """One call of the model.
 
     Attributes:
@@ -41,14 +46,14 @@ class Call:
         x: noisy latents [chunks × B, C, H, W].
         sigma: noise level of each row.
         c: conditions, as Forge's wrappers are given them.
-        places: whose text each chunk has.
+        chunks: whose text each chunk has.
     """
 
     apply_model: ApplyModel
     x: Tensor
     sigma: Tensor
     c: Mapping[str, Any]
-    places: Sequence[Place]
+    chunks: Sequence[ChunkText]
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,17 @@ class ComposedModel:
     a place; so do calls that could not be composed, for want of memory say.
 
     Attributes:
-        again: how the evaluation was made; None: all networks act merged.
-        rows_of_run: gives rows their networks.
-        strengths: the router's strengths of a row, by source.
+        frozen: how the evaluation was made; None: all networks act merged.
+        router: gives rows their networks.
+        strengths: of a row, by source.
         texts: conditions by source; the base's for sources that are not in it.
         shape: of the latents [B, C, H, W].
         failed: is told why the composed answer could not be given.
     """
 
-    again: Again | None
-    rows_of_run: RowsOfRun
-    strengths: Callable[[Source], Sequence[float]]
+    frozen: FrozenComposition | None
+    router: Router
+    strengths: Callable[[Source], RowStrengths]
     texts: Mapping[Source, Texts]
     shape: torch.Size
     failed: Callable[[str], None]
@@ -86,86 +91,82 @@ class ComposedModel:
             sigma: noise level of each row.
             c: conditions of a call, as Forge's wrappers are given them.
         """
-        chunks = len(c["transformer_options"]["cond_or_uncond"])
-        images = self.shape[0]
-        places = [Place("cond", None)] * chunks
-        if len(x) == chunks * images:
-            places = [self._place(c, chunk, chunks) for chunk in range(chunks)]
-        call = Call(apply_model, x, sigma, c, places)
+        count, images = len(c["transformer_options"]["cond_or_uncond"]), self.shape[0]
+        chunks = [ChunkText("cond", None)] * count
+        if len(x) == count * images:
+            chunks = [self._text_of(c, chunk, count) for chunk in range(count)]
+        call = ModelCall(apply_model, x, sigma, c, chunks)
         composed: list[Tensor] = []
-        again = self.again if x.shape == (chunks * images, *self.shape[1:]) else None
-        if again is not None:
-            reason = attempt(lambda: composed.append(self._composed(again, call)), "composing a further call")
+        frozen = self.frozen if x.shape == (count * images, *self.shape[1:]) else None
+        if frozen is not None:
+            reason = attempt(
+                lambda: composed.append(self._composed(frozen, call)), "composing a further call"
+            )
             if reason is None:
                 return composed[0]
-            self.rows_of_run.release()
+            self.router.release()
             self.failed(reason)
         return self._of("merged", call)
 
-    def _composed(self, again: Again, call: Call) -> Tensor:
-        rows = [_rows(place, self.shape[0]) for place in call.places]
-        needed = [again.sources(*asked) for asked in rows]
+    def _composed(self, frozen: FrozenComposition, call: ModelCall) -> Tensor:
+        asked = [(chunk.branch, chunk.rows(self.shape[0])) for chunk in call.chunks]
+        needed = [frozen.sources(*one) for one in asked]
         sources = dict.fromkeys(source for some in needed for source in some)
-        predicted = {source: self._of(source, call).chunk(len(rows)) for source in sources}
+        predicted = {source: self._of(source, call).chunk(len(asked)) for source in sources}
         return torch.cat(
             [
-                again.prediction(*asked, {source: predicted[source][chunk] for source in needed[chunk]})
-                for chunk, asked in enumerate(rows)
+                frozen.prediction(*one, {source: predicted[source][chunk] for source in needed[chunk]})
+                for chunk, one in enumerate(asked)
             ]
         )
 
-    def _of(self, source: Source, call: Call) -> Tensor:
+    def _of(self, source: Source, call: ModelCall) -> Tensor:
         conditions = self._with_texts(source, call)
-        with self.rows_of_run.acting([self.strengths(source)] * len(call.x)):
+        with self.router.routing([self.strengths(source)] * len(call.x)):
             return call.apply_model(call.x, call.sigma, **conditions)
 
-    def _with_texts(self, source: Source, call: Call) -> dict[str, Any]:
+    def _with_texts(self, source: Source, call: ModelCall) -> dict[str, Any]:
         """The conditions with the texts that a source sees, and hints that were made from them."""
-        conditions, places = dict(call.c), call.places
-        if source not in self.texts or source == "base" or all(place.number is None for place in places):
+        conditions, chunks = dict(call.c), call.chunks
+        if source not in self.texts or source == "base" or all(chunk.number is None for chunk in chunks):
             return conditions
         for name in TEXT:
             if name in call.c:
                 first, *others = [
-                    self._text(source, name, place, own)
-                    for place, own in zip(places, call.c[name].chunk(len(places)), strict=True)
+                    self._text(source, name, chunk, own)
+                    for chunk, own in zip(chunks, call.c[name].chunk(len(chunks)), strict=True)
                 ]
                 conditions[name] = first.concat(others)
         control = conditions.pop("control_model", None)
         if control is not None:
             conditions.pop("control", None)
             webui.forget_features(control)
-            conditions["control"] = control.get_control(call.x, call.sigma, dict(conditions), len(places))
+            conditions["control"] = control.get_control(call.x, call.sigma, dict(conditions), len(chunks))
             conditions["control_model"] = control
         return conditions
 
-    def _text(self, source: Source, name: str, place: Place, own: Tensor) -> Any:
+    def _text(self, source: Source, name: str, chunk: ChunkText, own: Tensor) -> Any:
         """Forge's Condition of one chunk."""
-        if place.number is None:
-            return type(self.texts["base"].cond[0]["model_conds"][name])(own)
-        condition = self.texts[source].of(place.half)[place.number]["model_conds"][name]
+        if chunk.number is None:
+            return type((self.texts["base"]["cond"] or ())[0]["model_conds"][name])(own)
+        condition = (self.texts[source][chunk.branch] or ())[chunk.number]["model_conds"][name]
         return condition.process_cond(batch_size=len(own), device=own.device)
 
-    def _place(self, c: Mapping[str, Any], chunk: int, chunks: int) -> Place:
+    def _text_of(self, c: Mapping[str, Any], chunk: int, chunks: int) -> ChunkText:
         given = {name: c[name].chunk(chunks)[chunk] for name in TEXT if name in c}
-        for half in ("cond", "uncond"):
-            for number, part in enumerate(self.texts["base"].of(half)):
+        for branch, parts in self.texts["base"].items():
+            for number, part in enumerate(parts or ()):
                 if _has_text(part, given):
-                    return Place(half, number)
-        return Place("uncond", None)
-
-
-def _rows(place: Place, images: int) -> tuple[Half, slice]:
-    number = place.number or 0
-    return place.half, slice(number * images, (number + 1) * images)
+                    return ChunkText(branch, number)
+        return ChunkText("uncond", None)
 
 
 def _has_text(part: Mapping[str, Any], given: Mapping[str, Tensor]) -> bool:
     """Whether a chunk's text is a dict's, repeated as Forge does it (condition.py)."""
-    conds = part["model_conds"]
-    return given.keys() == {name for name in TEXT if name in conds} and all(
-        _is_repeated(conds[name].process_cond(batch_size=len(text), device=text.device).cond, text)
-        for name, text in given.items()
+    text = text_of(part)
+    return given.keys() == text.keys() and all(
+        _is_repeated(text[name].process_cond(batch_size=len(own), device=own.device).cond, own)
+        for name, own in given.items()
     )
 
 

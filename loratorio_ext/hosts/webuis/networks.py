@@ -1,30 +1,51 @@
-"""Networks of the pool, by the WebUI's own list and loader."""
+"""Which networks take part: what the prompt's tags say, and the pool by the WebUI's own list and loader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, Services
+from loratorio_ext.networks.prompt import KINDS, choose_pool, composes
+
+# A prompt may name thousands of networks that are not there.
+_MOST_NAMES = 10
 
 OneNetwork = TypeVar("OneNetwork")
 
 # File, time of its last change, model that its layers were found in.
-_Version = tuple[str, float, tuple[int, str]]
+_Version = tuple[str, float, Hashable]
 
 
-class Files(Protocol):
-    """What a pool asks of a WebUI; the adapters' ``webui`` modules."""
+def tags_of_networks(data: ExtraNetworkData) -> Iterator[Any]:
+    """The ``ExtraNetworkParams`` of all networks of the prompt (modules/extra_networks.py)."""
+    for kind in KINDS:
+        yield from (params for params in data.get(kind, ()) if params.positional)
 
-    def available_files(self) -> dict[str, str]:
-        """Name or alias → file."""
 
-    def network_folder(self) -> str:
-        """Where the WebUI looks for networks."""
+def kept_names(data: ExtraNetworkData) -> tuple[set[str], list[str]]:
+    """(names of networks whose tag says ``compose=off``, one sentence for each that says it wrongly)."""
+    kept: set[str] = set()
+    problems: list[str] = []
+    for params in tags_of_networks(data):
+        name = params.positional[0]
+        composed, problem = composes(params.named)
+        if not composed:
+            kept.add(name)
+        if problem is not None:
+            problems.append(f"network {name[:80]!r}: {problem}")
+    return kept, problems
 
-    def model_identity(self) -> tuple[int, str]:
-        """Changes when another checkpoint is loaded."""
+
+def missing_networks(data: ExtraNetworkData, loaded: Sequence[LoadedNetwork]) -> list[str]:
+    """What is in a tag and the WebUI has loaded nothing for (unknown, or broken), in a few sentences."""
+    known = {one.name for one in loaded}
+    names = dict.fromkeys(params.positional[0] for params in tags_of_networks(data))
+    missing = [name for name in names if name not in known]
+    said = [f"the WebUI has not loaded {name[:80]!r}, so it takes no part" for name in missing[:_MOST_NAMES]]
+    more = len(missing) - len(said)
+    return [*said, f"nor has it loaded {more} more networks of the prompt"] if more else said
 
 
 class Pool(Generic[OneNetwork]):
@@ -33,8 +54,8 @@ class Pool(Generic[OneNetwork]):
     The WebUI's own memory drops networks that no tag names.
     """
 
-    def __init__(self, webui: Files, read: Callable[[str, str], OneNetwork]) -> None:
-        """``read(name, file)`` gives a network at strength 1; nothing is read yet."""
+    def __init__(self, webui: Services, read: Callable[[str, str], OneNetwork]) -> None:
+        """``read(name, file)`` gives a network at strength 1."""
         self._webui = webui
         self._read_file = read
         self._read: Mapping[_Version, OneNetwork] = {}
@@ -63,7 +84,7 @@ def files_of_pool(
     """The files that take part beside those of the prompt.
 
     Args:
-        pool: names, aliases, or patterns of paths below the folder, parted by commas.
+        pool: names, aliases, or patterns of paths below the folder, separated by commas.
         files: name or alias → file, as the WebUI lists them.
         folder: where the WebUI looks for networks.
         taken: files of networks that the prompt names, composed or kept merged.

@@ -1,16 +1,16 @@
-"""What is done with a generation whose pictures are there: kept for the inspector, shown in the gallery."""
+"""A generation whose pictures are there is kept for the inspector, and shown in the gallery."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
-from loratorio_ext.hosts.webuis.attempt import attempt
+from loratorio_ext.hosts.webuis.adapter import Picture, Services
 from loratorio_ext.hosts.webuis.comments import SPEAKER, say
+from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.run import Report
 from loratorio_ext.server.record import FinishedRun, PassRecord, pictures_in_batches
 from loratorio_ext.server.server import Server
@@ -22,44 +22,10 @@ Overlay = Callable[[Image.Image, Report, int, Words], Image.Image | None]
 _SUFFIX = "-loratorio"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One finished picture.
-
-    Attributes:
-        image: as the WebUI shows it.
-        batch: number of its batch, from 0.
-        place: its place in that batch, from 0.
-        seed: its seed.
-        prompt: as the user wrote it, tags and all.
-        infotext: what the WebUI says of it.
-    """
-
-    image: Image.Image
-    batch: int
-    place: int
-    seed: int
-    prompt: str
-    infotext: str
-
-
-class Gallery(Protocol):
-    """What is asked of a WebUI; the adapters' ``webui`` modules."""
-
-    def entries_of_picture(self, p: Any) -> int:
-        """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
-
-    def marks_pictures(self) -> bool:
-        """Whether the user wants infotexts in pictures."""
-
-    def save_picture(self, p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
-        """Save an image under the name of the picture that ``p`` is at, with a suffix."""
-
-
-class Afterwards:
+class Postprocess:
     """Called once for every generation that composed; whatever fails here, the pictures stay as they are."""
 
-    def __init__(self, webui: Gallery, server: Server, overlay: Overlay | None) -> None:
+    def __init__(self, webui: Services, server: Server, overlay: Overlay | None) -> None:
         """``overlay`` draws who spoke where."""
         self._webui = webui
         self._server = server
@@ -120,7 +86,7 @@ class Afterwards:
             _add(processed, drawn)
 
     def _pictures(self, p: Any, processed: Any) -> tuple[Picture, ...]:
-        """Without the grid in front, without masks between, without what others have put behind."""
+        """Only the pictures: no grid, no masks, nothing that others have appended."""
         first, step, size = processed.index_of_first_image, self._webui.entries_of_picture(p), p.batch_size
         infotexts = processed.infotexts[first:]  # one for each picture, whatever else is in the gallery
         images = processed.images[first : first + step * len(infotexts) : step]
@@ -131,11 +97,6 @@ class Afterwards:
                 zip(images, seeds, prompts, infotexts, strict=False)
             )
         )
-
-
-def pass_record(p: Any, report: Report) -> PassRecord:
-    """The pass that ``p`` is in."""
-    return PassRecord(int(getattr(p, "iteration", 0)), bool(getattr(p, "is_hr_pass", False)), report)
 
 
 def _report_of(picture: Picture, passes: Sequence[PassRecord]) -> Report | None:
@@ -158,7 +119,7 @@ def _runs_in_a_script(p: Any) -> bool:
 
 
 def _add(processed: Any, drawn: Sequence[tuple[Picture, Image.Image]]) -> None:
-    """Behind all others, so that these keep their numbers."""
+    """Append, so that existing indices stay valid."""
     missing = len(processed.images) - len(processed.infotexts)  # masks have none
     # Lists of their own: scripts may hold on to these.
     processed.infotexts = [

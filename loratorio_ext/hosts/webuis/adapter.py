@@ -1,0 +1,252 @@
+"""The questions that LoRAtorio asks of a WebUI. Who adds a WebUI answers these, and no others.
+
+`Services` are plain functions in the adapter's ``webui`` module, the one that names modules of the WebUI;
+most are the same everywhere, and taken over from ``webuis/webui.py``. `Adapter` is answered by the adapter's
+generation, a subclass of ``webuis/generation.Generation``. What runs at a model call is the adapter's own:
+it hears of the call by the WebUI's callbacks, makes a ``run.Evaluation`` of it, asks ``Generation.step``, and
+hands the outcome back.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.networks.router import FittedLayers
+
+ExtraNetworkData = Mapping[str, Iterable[Any]]
+"""Kind → ``ExtraNetworkParams`` of its tags, with ``positional`` and ``named`` (extra_networks.py)."""
+
+
+class ComposedNetwork(Protocol):
+    """A network that takes part, in a class of each adapter's own; its objects are compared by identity."""
+
+    @property
+    def name(self) -> str:
+        """As the prompt names it."""
+
+    @property
+    def unet(self) -> float:
+        """Strength of its UNet part."""
+
+    @property
+    def in_prompt(self) -> bool:
+        """Whether the prompt names it; else it comes from the pool."""
+
+    @property
+    def changes_text(self) -> bool:
+        """Whether it changes the text encoding."""
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """What the WebUI has loaded for the prompt: the name in the tag, and the file."""
+
+    name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class UnetLayers:
+    """The UNet layers that one network changes.
+
+    Attributes:
+        deltas: layer name → what the network adds there at strength 1, checked against the layer.
+        unmatched: one sentence for each layer that has to be left out.
+    """
+
+    deltas: FittedLayers
+    unmatched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture.
+
+    Attributes:
+        image: as the WebUI shows it.
+        batch: number of its batch, from 0.
+        place: its place in that batch, from 0.
+        seed: its seed.
+        prompt: as the user wrote it, tags and all.
+        infotext: what the WebUI says of it.
+    """
+
+    image: Image.Image
+    batch: int
+    place: int
+    seed: int
+    prompt: str
+    infotext: str
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API that the WebUI serves.
+
+    Attributes:
+        credentials: user → password of those who may use it; None: everybody.
+    """
+
+    credentials: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+class Services(Protocol):
+    """The functions of an adapter's ``webui`` module that pages, API and all generations share."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant of a module
+        """The WebUI's name."""
+
+    def version(self) -> str:
+        """The WebUI's version in its own words; "" where it has none. Nothing may be decided by it."""
+
+    def obstacle(self) -> str | None:
+        """Why nothing, or not everything, can be composed with the model that is loaded now; loads none."""
+
+    def available_files(self) -> dict[str, str]:
+        """Name or alias of every network → file."""
+
+    def network_folder(self) -> str:
+        """Where the WebUI looks for networks."""
+
+    def refresh_networks(self) -> None:
+        """Let the WebUI look at its folder of networks again."""
+
+    def model_identity(self) -> Hashable:
+        """Changes when another checkpoint is loaded, also into the same modules."""
+
+    def encode(self, p: Any) -> tuple[Any, Any]:
+        """(c, uc) of the pass that ``p`` is in, by the text encoders as they are now."""
+
+    def say_while_working(self, text: str | None) -> None:
+        """Text beside the progress bar."""
+
+    def was_stopped(self) -> bool:
+        """Whether the user has interrupted the generation or skipped the picture at work."""
+
+    def collect_memory(self) -> None:
+        """Give memory that nothing uses back to the device."""
+
+    def entries_of_picture(self, p: Any) -> int:
+        """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
+
+    def marks_pictures(self) -> bool:
+        """Whether the user wants infotexts in pictures."""
+
+    def save_picture(self, p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
+        """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+
+    def option_values(self) -> Mapping[str, object]:
+        """Our options by name, as far as the user has set them."""
+
+    def language(self) -> str:
+        """The WebUI's name for the language of its page."""
+
+    def presets_file(self) -> str:
+        """Where users' own presets are kept."""
+
+    def api(self) -> Api | None:
+        """The API that the WebUI serves; None: none, so that there is nothing for ours to stand beside.
+
+        Raises ValueError for passwords that cannot be read; the WebUI's own API does not start then.
+        """
+
+
+Network = TypeVar("Network", bound=ComposedNetwork)
+
+
+class Adapter(Protocol[Network]):
+    """One WebUI, during one generation.
+
+    Whatever raises here ends the composing and not the picture: the WebUI goes on with all networks merged.
+
+    Attributes:
+        binds_before_sampling: networks are bound to the model when a sampler begins
+            (``process_before_every_sampling``); else at its first model call.
+        answers_further_calls: calls of other extensions around a step get composed or merged predictions, so
+            conditions of all networks merged are always wanted.
+    """
+
+    binds_before_sampling: bool
+    answers_further_calls: bool
+
+    # ------------------------------------------------ which networks did the prompt load
+
+    @abstractmethod
+    def obstacle(self, p: Any) -> str | None:
+        """Why nothing can be composed in this generation, or None; asked before anything is taken out."""
+
+    @abstractmethod
+    def loaded(self) -> Sequence[LoadedNetwork]:
+        """What the WebUI has loaded for the prompt, networks to be kept merged included."""
+
+    @abstractmethod
+    def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[Network]:
+        """The loaded networks but those with a ``kept`` name; a network that is loaded twice comes once."""
+
+    # ------------------------------------------------ take these out, put them back
+
+    @abstractmethod
+    def take_out(self, networks: Sequence[Network]) -> Sequence[Network]:
+        """From here on neither UNet nor text encoders carry these networks.
+
+        Asked each time before prompts are encoded and before a sampler begins, since others may load networks
+        in between. Returns the networks as the WebUI has them now.
+        """
+
+    @abstractmethod
+    def put_back(self, networks: Sequence[Network]) -> None:
+        """UNet and text encoders carry those of the prompt again, as if they had not been taken out."""
+
+    # ------------------------------------------------ encode as these networks see it
+
+    @abstractmethod
+    def text_encoders(
+        self, networks: Sequence[Network], acting: Sequence[Network]
+    ) -> AbstractContextManager[None]:
+        """While this lasts, text encoders carry the kept networks, and of ``networks`` those ``acting``."""
+
+    @abstractmethod
+    def text_key(self, networks: Sequence[Network], acting: Sequence[Network]) -> Hashable | None:
+        """Equal only where a prompt is encoded alike; None where the user wants no conditions kept."""
+
+    @abstractmethod
+    def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
+        """What ``CFGDenoiserParams`` holds as text_cond and text_uncond at a model call."""
+
+    # ------------------------------------------------ what do networks add to the model
+
+    @abstractmethod
+    def layers_of(self, network: Network) -> UnetLayers:
+        """What a network adds to the layers of the UNet that is loaded, without its text encoder part."""
+
+    @abstractmethod
+    def rows_of_call(self, p: Any) -> int:
+        """How many rows the WebUI lets share a model call; 0: as many as fit."""
+
+    # ------------------------------------------------ the sampler
+
+    @abstractmethod
+    def put_in_place(self, rows: int, x: Tensor) -> None:
+        """The networks are bound: whatever makes the sampler's model calls reach the adapter.
+
+        Args:
+            rows: largest model call that is to come, to ask for memory.
+            x: noisy latents [B, C, H, W].
+        """
+
+    @abstractmethod
+    def is_in_place(self) -> bool:
+        """Whether that is so still; a refiner, or another extension, may have changed the model."""
+
+    @abstractmethod
+    def load(self, x: Tensor) -> None:
+        """Load the model that is in place now, while the sampler is at work."""

@@ -1,0 +1,345 @@
+"""LoRAtorio's part of one generation of a WebUI, the same for all of them; lives on ``p`` and goes with it.
+
+What differs between WebUIs is asked by ``adapter.Adapter``, which the adapters' generations answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from torch import Tensor
+
+from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network, Services
+from loratorio_ext.hosts.webuis.comments import say
+from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore, use_the_webui_s_caches
+from loratorio_ext.hosts.webuis.infotext import Infotext, forget_infotext
+from loratorio_ext.hosts.webuis.networks import Pool, kept_names, missing_networks
+from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass, unmatched_layers
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Evaluation, NetworkUse, Prediction, Run, Source
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.record import PassRecord
+from loratorio_ext.settings import Settings
+
+logger = logging.getLogger("loratorio")
+
+_ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
+_BEGINNING = "the beginning"
+
+Arguments = ParamSpec("Arguments")
+
+
+def attempt(action: Callable[[], object], what: str = "composing") -> str | None:
+    """What went wrong, or None. Afterwards the exception is gone, and with it what its frames held."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
+        # As text: a log record with the exception in it would hold the frames too.
+        logger.warning("%s failed\n%s", what, traceback.format_exc())
+        return str(error) or type(error).__name__
+    return None
+
+
+class Hooks:
+    """What a WebUI's hooks call for one generation; by itself it does nothing.
+
+    Attributes:
+        passes: the sampling passes that composed, in their order.
+    """
+
+    passes: Sequence[PassRecord] = ()
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """``after_extra_networks_activate``: networks of the pass to come are loaded, nothing is encoded."""
+
+    def before_encoding(self, p: Any) -> None:
+        """``process_batch``: the prompts are encoded next."""
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """``process_before_every_sampling``: a sampler begins, with the noisy latents [B, C, H, W]."""
+
+    def before_call(self, p: Any, params: Any) -> None:
+        """``on_cfg_denoiser``: the denoiser is about to evaluate."""
+
+    def after_call(self, p: Any, predicted: Tensor) -> None:
+        """``on_cfg_denoised``: the denoiser has the model's predictions."""
+
+    def sampled(self, p: Any) -> None:
+        """``post_sample``: the latents are there; the VAE needs the memory more than we do."""
+
+    def finished(self, p: Any) -> None:
+        """``postprocess``: the pictures are there."""
+
+
+NO_GENERATION = Hooks()
+
+
+def generation_of(p: Any) -> Hooks:
+    """LoRAtorio's part of this generation; where it has none, hooks that do nothing."""
+    found: Hooks = getattr(p, _ATTRIBUTE, NO_GENERATION)
+    return found
+
+
+def begin(p: Any, generation: Hooks) -> None:
+    """Let the hooks of ``p`` reach this part of its generation."""
+    setattr(p, _ATTRIBUTE, generation)
+
+
+def forget(p: Any) -> None:
+    """Leave ``p`` as the WebUI made it."""
+    forget_infotext(p)
+    if hasattr(p, _ATTRIBUTE):
+        delattr(p, _ATTRIBUTE)
+        use_the_webui_s_caches(p)
+
+
+def guarded(
+    hook: Callable[Concatenate[Generation[Network], Any, Arguments], None],
+) -> Callable[Concatenate[Generation[Network], Any, Arguments], None]:
+    """A hook that never raises: whatever fails, the networks act merged, and a comment says why."""
+
+    @wraps(hook)
+    def guarded_hook(
+        self: Generation[Network], p: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> None:
+        reason = attempt(lambda: hook(self, p, *args, **kwargs))
+        if reason is not None:
+            self.give_up(p, reason)
+
+    return guarded_hook
+
+
+class Generation(Hooks, Adapter[Network]):
+    """Takes networks out of the model, composes, and falls back to what the WebUI would have done.
+
+    Attributes:
+        networks: those that take part in the pass at hand; none once it fell back.
+        bound: the pass at hand; None before its networks are bound, and once it fell back.
+    """
+
+    passes: list[PassRecord]
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ConditionStore,
+        pool: Pool[Network],
+        options: Callable[[], Options],
+        services: Services,
+    ) -> None:
+        """Nothing is asked of the WebUI yet; ``options`` are asked for when a pass begins."""
+        self.settings = settings
+        self.networks: Sequence[Network] = ()
+        self.bound: SamplingPass[Network] | None = None
+        self.passes = []
+        self.infotext = Infotext(settings)
+        self._store = store
+        self._pool = pool
+        self._options = options
+        self._services = services
+        self._none_takes_part = False
+        self._merged: Conditions | None = None
+
+    # ------------------------------------------------ the WebUI's hooks, in their order
+
+    @guarded
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """Find the networks of the prompt and of the pool, and take them out of the model."""
+        self._end_pass()
+        self.networks, self._merged, self._none_takes_part = (), None, False
+        use_the_webui_s_caches(p)
+        self.infotext.networks_activated(p)
+        obstacle = self.obstacle(p)
+        if obstacle is not None:
+            say(p, f"{obstacle}; the networks act merged, the usual way")
+            self.infotext.will_not_compose(p)
+            return
+        kept, problems = kept_names(data)
+        loaded = self.loaded()
+        self.networks = self.networks_of_prompt(data, kept)
+        pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
+        for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
+            say(p, problem)
+        self.networks = (*self.networks, *pool)
+        if not self.networks:
+            self._none_takes_part = True
+            self.infotext.will_not_compose(p)
+            return
+        self._store.expect(len(self.networks) + 2)
+        self.infotext.will_compose(p)
+        self._take_out(p)
+
+    @guarded
+    def before_encoding(self, p: Any) -> None:
+        """The base sees the kept networks alone, whatever others have loaded since."""
+        if self.networks:
+            self._take_out(p)
+
+    @guarded
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """Before a hires pass this may come twice, and only what the second one does lasts."""
+        if self._none_takes_part:
+            where = ""
+            if getattr(p, "enable_hr", False):
+                where = " in the hires pass" if getattr(p, "is_hr_pass", False) else " in the first pass"
+            say(p, f"there is no network to compose{where}")
+        self._end_pass()
+        if self.networks and self.binds_before_sampling:
+            self._merged = None
+            reason = attempt(lambda: self._bind(p, x))
+            if reason is not None:
+                self.fall_back(p, reason, _BEGINNING)
+
+    @guarded
+    def before_call(self, p: Any, params: Any) -> None:
+        """Bind the networks where a sampler begins or the model has changed; give merged texts, if due."""
+        self.infotext.sampling()
+        if self.networks:
+            reason = attempt(lambda: self._bind_where_due(p, params.x))
+            if reason is not None:
+                self.fall_back(p, reason, call_of(params), params.x)
+        merged = self.merged_from_here_on(params)
+        if merged is not None:
+            params.text_cond, params.text_uncond = self.texts_at(merged, params.denoiser.step)
+
+    @guarded
+    def sampled(self, p: Any) -> None:
+        """The pass is over."""
+        self._end_pass()
+        self.infotext.sampled()
+
+    @guarded
+    def finished(self, p: Any) -> None:
+        """Say what the reports have to say."""
+        for one in self.passes:
+            for warning in one.report.warnings:
+                say(p, warning)
+        self.bound = None
+        self._services.say_while_working(None)
+
+    # ------------------------------------------------ for the adapters, at a model call
+
+    def step(self, p: Any, evaluation: Evaluation) -> Prediction:
+        """Compose one evaluation; RuntimeError where no pass has begun."""
+        bound = self.bound
+        if bound is None:
+            raise RuntimeError("no pass has begun")
+        report = bound.run.report
+        if not self.passes or self.passes[-1].report is not report:
+            hires = bool(getattr(p, "is_hr_pass", False))
+            self.passes.append(PassRecord(int(getattr(p, "iteration", 0)), hires, report))
+        self._services.say_while_working(bound.cost_of(evaluation))
+        return bound.run.step(evaluation)
+
+    def fall_back(self, p: Any, reason: str, when: str, x: Tensor | None = None) -> None:
+        """Go on with this pass as the WebUI would have done, all networks of the prompt merged.
+
+        Their texts are those of `merged_from_here_on`.
+
+        Args:
+            p: of the generation.
+            reason: what went wrong.
+            when: where in the generation, for users.
+            x: noisy latents; given while a sampler is at work, so that the model has to be loaded.
+        """
+        networks, self.bound = self.networks, None
+        self._services.collect_memory()
+        say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
+        self.infotext.stopped(p, when)
+        self.networks = ()
+        self.put_back(networks)
+        encoded: list[Conditions] = []
+        failed = attempt(lambda: encoded.append(self._store.encode(p, None, self._services.encode)))
+        if failed is not None:
+            say(p, f"and the prompt could not be encoded ({failed}), so their text encoder parts do not act")
+        self._merged = encoded[0] if encoded else None
+        use_the_webui_s_caches(p)
+        if x is not None:
+            failed = attempt(lambda: self.load(x))
+            if failed is not None:
+                said = f"and the merged model could not be loaded ({failed})"
+                say(p, f"{said}, so the networks may not act at all")
+
+    def merged_from_here_on(self, params: Any) -> Conditions | None:
+        """After a fall back, once: the conditions that all networks see, which the sampler gets too.
+
+        ``params``: CFGDenoiserParams of the call at hand.
+        """
+        merged, self._merged = self._merged, None
+        if merged is not None:
+            params.denoiser.sampler.sampler_extra_args.update(cond=merged.c, uncond=merged.uc)
+        return merged
+
+    def give_up(self, p: Any, reason: str) -> None:
+        """A hook has failed where nothing was foreseen: nothing of ours stays, and the comment says why."""
+        networks, self.networks, self.bound, self._merged = self.networks, (), None, None
+        say(p, f"composing failed ({reason}); the networks act merged, the usual way")
+        attempt(lambda: self.infotext.will_not_compose(p), "taking the infotext back")
+        attempt(lambda: use_the_webui_s_caches(p), "giving the caches back")
+        attempt(lambda: self.put_back(networks), "putting the networks back")
+
+    # ------------------------------------------------ what they need
+
+    def _take_out(self, p: Any) -> None:
+        self.networks = self.take_out(self.networks)
+        self._store.use(p, self.text_key(self.networks, ()))
+
+    def _encode(self, p: Any, acting: Sequence[Network]) -> Conditions:
+        """The prompts of the pass that ``p`` is in, with the text encoder parts of ``acting``."""
+        key = self.text_key(self.networks, acting)
+        with self.text_encoders(self.networks, acting):
+            return self._store.encode(p, key, self._services.encode)
+
+    def _end_pass(self) -> None:
+        """A sampler is done, if one was at work."""
+        ended, self.bound = self.bound, None
+        if ended is not None:
+            ended.run.end(stopped=self._services.was_stopped())
+
+    def _bind(self, p: Any, x: Tensor) -> None:
+        """Bind the networks to the model that is loaded, and encode the prompts for each of them."""
+        self.networks = self.take_out(self.networks)
+        options = self._options()
+        rows = options.rows_of(self.settings.batch_rows or self.rows_of_call(p))
+        settings = replace(self.settings, batch_rows=rows)
+        layers = {one: self.layers_of(one) for one in self.networks}
+        for problem in unmatched_layers(layers):
+            say(p, problem)
+        layers = {one: found for one, found in layers.items() if found.deltas or one.changes_text}
+        if not layers:
+            raise ValueError("no network fits this model")
+        conditions = self._conditions_of(p, tuple(layers))
+        modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
+        deltas = [found.deltas for found in layers.values()]
+        router = Router(modules, deltas, cache_bytes=options.network_bytes)
+        run = Run(settings, [NetworkUse(one.name, one.unet) for one in layers], host=self._services.NAME)
+        self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity(), settings)
+        self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
+
+    def _bind_where_due(self, p: Any, x: Tensor) -> None:
+        """While a sampler is at work: at its first model call, or where the model has changed."""
+        bound = self.bound
+        if bound and bound.model == self._services.model_identity() and self.is_in_place():
+            return
+        self._end_pass()
+        self._bind(p, x)
+        self.load(x)
+
+    def _conditions_of(self, p: Any, networks: Sequence[Network]) -> dict[Source, Conditions]:
+        """Conditions of the sources that see other ones than the base."""
+        changing = [place for place, one in enumerate(networks) if one.changes_text]
+        found: dict[Source, Conditions] = {place: self._encode(p, [networks[place]]) for place in changing}
+        acts_merged = self.settings.start > 0 or self.settings.end < 1 or self.answers_further_calls
+        if acts_merged and changing:
+            found["merged"] = found[0] if len(networks) == 1 else self._encode(p, networks)
+        return found
+
+
+def call_of(params: Any) -> str:
+    """Which model call of the sampler ``CFGDenoiserParams`` are of, for users."""
+    return f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"

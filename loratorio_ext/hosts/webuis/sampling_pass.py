@@ -1,0 +1,78 @@
+"""One sampling pass (the first, hires, one after the refiner): networks bound to the model, and their run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+from loratorio_ext.hosts.webuis.adapter import Network, UnetLayers
+from loratorio_ext.hosts.webuis.conditions import Conditions
+from loratorio_ext.networks.router import Router
+from loratorio_ext.run import Evaluation, Run, Source, cost
+from loratorio_ext.settings import Settings
+
+_MOST_NAMES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingPass(Generic[Network]):
+    """Networks bound to the model that is loaded.
+
+    Attributes:
+        run: the engine's; its networks are those of ``layers``.
+        router: gives each row of a model call its networks.
+        layers: what each network adds to the UNet.
+        conditions: of the sources that see others than the base does.
+        model: what the networks are bound to; see `Services.model_identity`.
+        settings: of the run.
+    """
+
+    run: Run
+    router: Router
+    layers: Mapping[Network, UnetLayers]
+    conditions: Mapping[Source, Conditions]
+    model: Hashable
+    settings: Settings
+    _costs: dict[tuple[bool, int], tuple[int, ...]] = field(default_factory=dict)
+
+    def cost_of(self, evaluation: Evaluation) -> str:
+        """How many predictions this step makes, in words beside the progress bar."""
+        guided, rows = evaluation.guided, evaluation.rows
+        # All else is the same at every step of a pass; conditions of Forge may act at some sigmas only.
+        known = (guided, rows.cond_rows)
+        if known not in self._costs:
+            self._costs[known] = cost(
+                self.settings,
+                len(self.layers),
+                guided,
+                total=evaluation.total,
+                images=rows.images,
+                cond_rows=rows.cond_rows,
+                base_is_given=evaluation.given is not None,
+            )
+        costs = self._costs[known]
+        plain = rows.cond_rows + rows.images * guided
+        now = costs[min(evaluation.index, len(costs) - 1)]
+        return f"LoRAtorio: {now} predictions at this step instead of {plain}"
+
+
+def unmatched_layers(layers: Mapping[Network, UnetLayers]) -> tuple[str, ...]:
+    """Sentences about networks whose layers this model has in part only, or not at all."""
+    partly = [
+        f"network {one.name!r}: {len(found.unmatched)} layers are left out ({found.unmatched[0]})"
+        for one, found in layers.items()
+        if found.unmatched and (found.deltas or one.changes_text)
+    ]
+    never = [one.name for one, found in layers.items() if not found.deltas and not one.changes_text]
+    return (*partly, *([_left_out(never)] if never else []))
+
+
+def _left_out(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_MOST_NAMES])
+    if len(names) > _MOST_NAMES:
+        shown += f" and {len(names) - _MOST_NAMES} more"
+    return (
+        f"no layer of this model is changed by {shown}, so they take no part (made for another architecture, "
+        "or are all their blocks set to 0?)"
+    )

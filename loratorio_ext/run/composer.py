@@ -1,0 +1,225 @@
+"""From the predictions of one step to what the host combines: LoRAtorio and the usual methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loratorio_ext.method import Composition, RowMap, compose, recentre, upcast
+from loratorio_ext.run.evaluation import Evaluation, Prediction
+from loratorio_ext.run.ranking import ChosenNetworks, Ranking
+from loratorio_ext.run.reuse import FrozenComposition
+from loratorio_ext.run.rows import Branch, Row, Source
+from loratorio_ext.run.schedule import StepPlan
+from loratorio_ext.run.step_report import Observed
+from loratorio_ext.settings import Settings
+
+MAP_SIDE = 64
+# All maps of a generation together; small enough for a report that a WebUI keeps for each of its pictures.
+MAP_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class StepPredictions:
+    """The predictions of one step by source, looked up by Python lists alone: no device is waited for.
+
+    Attributes:
+        of_rows: predictions [C, H, W] by row. Where a network was not evaluated the base's stands for it.
+        rows: the conditional rows and their images.
+        guided: whether there are unconditional predictions.
+    """
+
+    of_rows: Mapping[Row, Tensor]
+    rows: RowMap
+    guided: bool
+
+    def of(self, source: Source) -> Prediction:
+        """All rows of one source: cond [R, C, H, W], uncond [B, C, H, W] or None without guidance."""
+        return Prediction(self.cond(source), self.uncond(source) if self.guided else None)
+
+    def cond(self, source: Source) -> Tensor:
+        """Conditional predictions of one source, [R, C, H, W]."""
+        return self._stacked(source, "cond", self.rows.cond_rows)
+
+    def uncond(self, source: Source) -> Tensor:
+        """Unconditional predictions of one source, [B, C, H, W]."""
+        return self._stacked(source, "uncond", self.rows.images)
+
+    def conds(self, networks: Sequence[int]) -> Tensor:
+        """Conditional predictions of several networks, [N, R, C, H, W]."""
+        return torch.stack([self.cond(network) for network in networks])
+
+    def unconds(self, networks: Sequence[int]) -> Tensor:
+        """Unconditional predictions of several networks, [N, B, C, H, W]."""
+        return torch.stack([self.uncond(network) for network in networks])
+
+    def _stacked(self, source: Source, branch: Branch, count: int) -> Tensor:
+        found = []
+        for index in range(count):
+            prediction = self.of_rows.get(Row(source, branch, index))
+            found.append(self.of_rows[Row("base", branch, index)] if prediction is None else prediction)
+        return torch.stack(found)
+
+
+class Composer:
+    """Combines the predictions of the steps of one run, and chooses networks for the steps between scans.
+
+    Attributes:
+        chosen: the networks of each image until the next scan; None: no choice holds.
+    """
+
+    def __init__(self, settings: Settings, networks: int) -> None:
+        """Prepare for the first step.
+
+        Args:
+            settings: d, τ, k, its scope, λ and the space of the cosine.
+            networks: number of composed networks N.
+        """
+        self.chosen: ChosenNetworks | None = None
+        self._settings = settings
+        self._networks = range(networks)
+        self._ranking = Ranking(settings.score)
+
+    def combined(
+        self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
+    ) -> tuple[Prediction, Observed]:
+        """(what the host combines by its own guidance, what was seen; its tensors stay on the device).
+
+        Args:
+            evaluation: what the host handed over.
+            plan: what the step does.
+            predictions: of all sources that the plan asks for.
+        """
+        if plan.mode == "composed":
+            return self._composed(evaluation, plan, predictions)
+        return self._usual(plan, predictions), self._observed_usual(plan, predictions.rows.images)
+
+    def _composed(
+        self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
+    ) -> tuple[Prediction, Observed]:
+        """LoRAtorio's step."""
+        rows, k = predictions.rows, self._settings.top_k
+        evaluated: tuple[tuple[int, ...], ...] | None = None
+        chosen = self.chosen
+        if not plan.choosing:
+            self.chosen = None
+            composition = everything = self._compose(evaluation, predictions, None)
+            if self._chooses_for_images(rows):
+                mask = self._ranking.most_divergent(
+                    everything.divergence, everything.finite, rows, k, fresh=plan.fresh
+                )
+                composition = self._compose(evaluation, predictions, rows.of_rows(mask))
+            acting = rows.mean(composition.selected.flatten(2).any(2).float()) > 0
+        elif plan.scan or chosen is None:
+            everything = self._compose(evaluation, predictions, None)
+            mask = self._ranking.most_divergent(everything.divergence, everything.finite, rows, k)
+            self.chosen, acting = ChosenNetworks.of(mask), mask
+            # Again with the choice, which sub-prompts of one image share: it holds from the scan itself on.
+            composition = self._compose(evaluation, predictions, rows.of_rows(mask))
+        else:
+            acting, evaluated = chosen.mask, chosen.of_images
+            composition = everything = self._compose(evaluation, predictions, rows.of_rows(chosen.mask))
+        cond, uncond = composition.cond, composition.uncond
+        frozen = FrozenComposition(aggregation=composition.aggregation)
+        if not plan.fresh:
+            base_uncond = None if uncond is None else upcast(predictions.uncond("base"))
+            frozen = FrozenComposition(
+                residual=(
+                    upcast(cond) - upcast(predictions.cond("base")),
+                    None if uncond is None or base_uncond is None else upcast(uncond) - base_uncond,
+                )
+            )
+        weights = composition.weights
+        observed = Observed(
+            similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
+            weight=rows.mean(weights.mean(dim=(-2, -1))),
+            acting=acting,
+            finite=rows.of_images(everything.finite),
+            fallback=(weights.sum(0) == 0).any(),
+            maps=small_maps(weights, evaluation.total),
+            evaluated=evaluated,
+        )
+        return Prediction(cond, uncond, frozen), observed
+
+    def _chooses_for_images(self, rows: RowMap) -> bool:
+        """Whether the choice needs more than one row of one step; otherwise ``compose`` makes it."""
+        choosing = 0 < self._settings.top_k < len(self._networks) and self._settings.top_k_scope == "image"
+        return choosing and (self._ranking.remembers or rows.cond_rows > rows.images)
+
+    def _compose(
+        self, evaluation: Evaluation, predictions: StepPredictions, active: Tensor | None
+    ) -> Composition:
+        settings, guided = self._settings, predictions.guided
+        return compose(
+            predictions.cond("base"),
+            predictions.conds(self._networks),
+            predictions.uncond("base") if guided else None,
+            predictions.unconds(self._networks) if guided and settings.recenter < 1 else None,
+            patch_size=settings.patch_size,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_k_scope=settings.top_k_scope,
+            recenter=settings.recenter,
+            weighting=settings.weighting,
+            gain=settings.gain,
+            active=active,
+            compare_as=evaluation.compare_as(settings.compare),
+            rows=predictions.rows,
+        )
+
+    def _usual(self, plan: StepPlan, predictions: StepPredictions) -> Prediction:
+        """Base, Merge and Switch take one source as it is; Composite averages the networks (LoRA Composite).
+
+        Merge re-centred is a control: the merged networks with LoRAtorio's step 7.
+        """
+        if plan.mode == "composite":
+            uncond = predictions.unconds(self._networks).mean(0) if predictions.guided else None
+            return Prediction(predictions.conds(self._networks).mean(0), uncond)
+        if plan.mode == "switch":
+            return predictions.of(plan.network)
+        if plan.recentred:
+            merged = predictions.of("merged")
+            if merged.uncond is None:
+                return merged
+            base = predictions.uncond("base")
+            return Prediction(merged.cond, recentre(base, merged.uncond, self._settings.recenter))
+        source: Source = "merged" if plan.mode == "merged" else "base"
+        taken = predictions.of(source)
+        return Prediction(taken.cond, taken.uncond, FrozenComposition(source=source))
+
+    def _observed_usual(self, plan: StepPlan, images: int) -> Observed:
+        count, alone = len(self._networks), [network == plan.network for network in self._networks]
+        acting = torch.tensor(alone) if plan.mode == "switch" else torch.full((count,), plan.mode != "base")
+        weight = None
+        if plan.mode in ("switch", "composite"):
+            weight = acting.double() / acting.sum()
+        return Observed(
+            acting=acting[:, None].expand(count, images),
+            weight=None if weight is None else weight[:, None].expand(count, images),
+        )
+
+
+def small_maps(weights: Tensor, total: int) -> Tensor:
+    """Weights for drawing: at most 64 × 64 and so small that a whole generation stays within ``MAP_BYTES``.
+
+    Args:
+        weights: [N, R, h, w].
+        total: number of evaluations of the generation.
+
+    Returns:
+        float16 [N, R, h', w'] of the same proportions, the area average where smaller; on the same device.
+    """
+    count, rows, height, width = weights.shape
+    affordable = math.isqrt(MAP_BYTES // (2 * count * rows * total))
+    side = max(1, min(MAP_SIDE, affordable))
+    longest = max(height, width)
+    maps = weights.detach().float()
+    if longest > side:
+        size = (max(1, height * side // longest), max(1, width * side // longest))
+        maps = F.adaptive_avg_pool2d(maps, size)
+    return maps.half()

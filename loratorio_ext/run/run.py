@@ -1,0 +1,193 @@
+"""One generation, for any host: what is evaluated when, the step, and the report of what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from loratorio_ext.run.calls import Caller
+from loratorio_ext.run.composer import Composer, StepPredictions
+from loratorio_ext.run.evaluation import Evaluation, Prediction
+from loratorio_ext.run.report import Report
+from loratorio_ext.run.reuse import ResidualCache
+from loratorio_ext.run.rows import NetworkUse, Row, RowStrengths, Source, Strengths
+from loratorio_ext.run.schedule import Method, Schedule, StepPlan
+from loratorio_ext.run.step_report import StepReport
+from loratorio_ext.run.stopwatch import Stopwatch
+from loratorio_ext.settings import Settings
+
+
+class Run:
+    """One sampling pass.
+
+    The host calls ``step`` for every evaluation of the model and combines the prediction by its own guidance.
+    An exception of the host goes through; the report then holds the steps before it.
+
+    Attributes:
+        report: what happened so far.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        uses: Sequence[NetworkUse],
+        *,
+        method: Method = "loratorio",
+        switch_every: int = 5,
+        host: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Prepare a run; nothing is evaluated yet.
+
+        Args:
+            settings: all settings; ``enabled`` is not read, since whether to run is the host's decision.
+            uses: the networks, in the order in which ``Evaluation.predict`` takes their strengths. One of
+                strength 0 takes part like any other.
+            method: "loratorio", or for comparison "base" (kept networks only), "merge" (all at once),
+                "merge-recentred" (the same with LoRAtorio's unconditional), "switch" (one at a time) or
+                "composite" (the mean of the networks' predictions, each alone).
+            switch_every: evaluations after which Switch moves on; at least 1.
+            host: name of the host, for the report.
+            clock: seconds, for the report.
+
+        Raises:
+            ValueError: a strength is not finite, or ``method`` or ``switch_every`` is out of its range.
+        """
+        networks = sum(use.compose for use in uses)
+        self._schedule = Schedule(settings, method, networks, switch_every)
+        self._strengths = Strengths(uses)
+        self.report = Report(settings, uses, method, switch_every, host)
+        self._caller = Caller(self._strengths, settings.batch_rows, self.report.warn)
+        self._composer = Composer(settings, networks)
+        self._residuals = ResidualCache()
+        self._clock = clock
+        # Where the model runs; known after the first evaluation.
+        self._device: torch.device | None = None
+        self._warn_beforehand(kept=len(uses) - networks)
+
+    def step(self, evaluation: Evaluation) -> Prediction:
+        """Do one evaluation of the sampler.
+
+        Returns:
+            Conditional [R, C, H, W] and unconditional [B, C, H, W] (None without guidance) predictions, in
+            the space and dtype of ``evaluation.predict``.
+
+        Raises:
+            ValueError: what the host says about its evaluation cannot be, or a prediction has a wrong shape.
+            RowTooLargeError: not even one row fits into memory.
+        """
+        self.report.finished = False
+        plan, rows = self._plan(evaluation)
+        stopwatch = Stopwatch(self._clock, self._device)
+        called = self._caller.predict(evaluation, rows)
+        predictions = called.predictions
+        if plan.mode == "composed" and self._schedule.settings.reuse > 1:
+            if plan.fresh:
+                self._residuals.keep(predictions, evaluation.noise_scale)
+            else:
+                every = self._rows(replace(plan, fresh=True), evaluation)
+                predictions = self._residuals.completed(predictions, every, evaluation.noise_scale)
+        of_sources = StepPredictions(predictions, evaluation.rows, evaluation.guided)
+        prediction, observed = self._composer.combined(evaluation, plan, of_sources)
+        self._device = prediction.cond.device
+
+        # What the report reads later; the evaluation and its tensors are let go.
+        index, sigma, row_map, names = (
+            evaluation.index,
+            evaluation.sigma,
+            evaluation.rows,
+            self.report.composed,
+        )
+        plain_rows = row_map.cond_rows + row_map.images * evaluation.guided
+        seconds = stopwatch.stop(prediction.cond.device)
+        finite = prediction.cond.isfinite().all()
+        if prediction.uncond is not None:
+            finite = finite & prediction.uncond.isfinite().all()
+        halvings, calls = called.halvings, called.calls
+
+        def settle() -> StepReport:
+            non_finite = observed.non_finite(names)
+            return StepReport(
+                index=index,
+                sigma=float(sigma),
+                mode=plan.mode,
+                scan=plan.mode == "composed" and plan.scan,
+                reused=not plan.fresh,
+                rows=len(rows),
+                plain_rows=plain_rows,
+                calls=calls,
+                seconds=seconds(),
+                similarity=observed.similarities(),
+                weight=observed.weights(),
+                chosen=observed.chosen(names),
+                non_finite=tuple(
+                    dict.fromkeys(name for name in names if any(name in one for one in non_finite))
+                ),
+                non_finite_in=non_finite,
+                finite=bool(finite),
+                fallback=observed.fallback is not None and bool(observed.fallback),
+                halvings=halvings,
+                maps=None if observed.maps is None else observed.maps.cpu(),
+                image_of=row_map.image_of,
+            )
+
+        self.report.add(settle)
+        if index >= evaluation.total - 1:
+            self.report.finished = True
+        return prediction
+
+    def strengths(self, source: Source) -> RowStrengths:
+        """The strengths of a row with this source, one for each network."""
+        return self._strengths.of(source)
+
+    def end(self, *, stopped: bool) -> None:
+        """No evaluation follows; the report needs nothing of the device any more.
+
+        Some samplers end before the evaluation ``total - 1`` (DDIM, Heun), so the host has to say it.
+
+        Args:
+            stopped: whether the user ended the sampler before it was done.
+        """
+        _ = self.report.steps
+        if not stopped:
+            self.report.finished = True
+
+    def _plan(self, evaluation: Evaluation) -> tuple[StepPlan, tuple[Row, ...]]:
+        """What this evaluation does, and its rows."""
+        for name, value, least in (("index", evaluation.index, 0), ("total", evaluation.total, 1)):
+            if value < least:
+                raise ValueError(f"the host's {name} is {value}; it must be at least {least}")
+        plan, chosen = self._schedule.plan(evaluation.index, evaluation.total), self._composer.chosen
+        if plan.choosing and (chosen is None or len(chosen.of_images) != evaluation.rows.images):
+            plan = replace(plan, fresh=True, scan=True)
+        elif not plan.fresh and not self._residuals.covers(self._rows(replace(plan, fresh=True), evaluation)):
+            plan = replace(plan, fresh=True, scan=not plan.choosing)
+        return plan, self._rows(plan, evaluation)
+
+    def _rows(self, plan: StepPlan, evaluation: Evaluation) -> tuple[Row, ...]:
+        chosen = self._composer.chosen
+        return self._schedule.rows(
+            plan,
+            evaluation.rows,
+            guided=evaluation.guided,
+            base_is_given=evaluation.given is not None,
+            chosen=None if chosen is None else chosen.of_images,
+        )
+
+    def _warn_beforehand(self, kept: int) -> None:
+        settings, method, networks = self.report.settings, self.report.method, len(self.report.composed)
+        if method in ("loratorio", "switch", "composite") and networks == 0:
+            # Without any network nothing is missing: the picture is the plain one.
+            if kept:
+                self.report.warn(
+                    f"there is no network to compose: all {kept} networks are kept merged in every row"
+                )
+        elif method == "loratorio" and settings.rescan > 1 and not self._schedule.choosing:
+            self.report.warn(
+                f"rescan = {settings.rescan} has no effect: it needs top_k between 1 and "
+                f'{networks - 1} (it is {settings.top_k}) and top_k_scope "image" (it is '
+                f'"{settings.top_k_scope}"), so every network is evaluated at every step'
+            )
