@@ -12,6 +12,16 @@ from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
 # The WebUI's switch; here the method says it.
 NOT_OPTIONS: Final = frozenset({"enabled"})
 
+EXIT_CODES: Final = """\
+exit codes:
+  0    done
+  1    a failure while working
+  2    wrong input; nothing was done
+  130  interrupted with Ctrl-C; the message says what was kept
+
+Results go to standard output, progress and messages to standard error."""
+"""For the end of a command line's help."""
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of descriptions and leaves room for long option names."""

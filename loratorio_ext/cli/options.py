@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from loratorio_ext import __version__
-from loratorio_ext.cli.bench_options import add_bench
 from loratorio_ext.cli.option_types import (
+    EXIT_CODES,
     SEED,
     Commands,
     Parser,
@@ -16,38 +16,22 @@ from loratorio_ext.cli.option_types import (
     number,
     whole,
 )
-from loratorio_ext.cli.serve_options import add_serve
-from loratorio_ext.cli.suites import COMPOSLORA, EMBEDDED, POOL, add_composlora, add_pool
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
-# Kept equal to evaluate.arms.ARM_NAMES by a test; importing them would import torch.
-ARMS: Final = (
-    "base",
-    "merge",
-    "switch",
-    "composite",
-    "loratorio",
-    "loratorio-paper",
-    "loratorio-fast",
-    "loratorio-uniform",
-    "loratorio-not-recentred",
-    "loratorio-without-gain",
-    "merge-recentred",
-    "composite-recentred",
-)
+MOVED: Final = ("evaluate", "bench", "train-demo")
+"""Commands that have moved to the laboratory's command line."""
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 7865
 
 DESCRIPTION: Final = """\
 Compose several LoRA networks in one picture, by the method of LoRAtorio
 (arXiv 2508.11624)."""
 
-EPILOG: Final = """\
-exit codes:
-  0    done
-  1    a failure while working
-  2    wrong input; nothing was done
-  130  interrupted with Ctrl-C; the message says what was kept
+EPILOG: Final = f"""\
+{EXIT_CODES}
 
-Results go to standard output, progress and messages to standard error."""
+Measuring and training are the laboratory's, `loratorio-lab`: {", ".join(MOVED)}."""
 
 
 def _add_generate(commands: Commands) -> None:
@@ -146,125 +130,36 @@ def _add_demo(commands: Commands) -> None:
     add_common(parser)
 
 
-def _add_evaluate(commands: Commands) -> None:
+def _add_serve(commands: Commands) -> None:
+    """`loratorio serve`."""
     parser = commands.add_parser(
-        "evaluate",
-        help="measure which way of combining networks draws what was asked for",
-        description="Draw many prompts with one to four networks by every method, with the embedded\n"
-        "model; let the judge say what each picture holds; print a table with standard errors\n"
-        "(clustered by combination of networks). Every batch is kept when it is done: after an\n"
-        "interrupt or a kill the same command goes on.",
+        "serve",
+        help="a page for the browser: draw, and look at which network spoke where",
+        description="Serve a page for the browser: a prompt, the panel, the pictures, and the inspector.\n"
+        "Without --model, with the embedded model and its networks. Ctrl-C ends it.\n"
+        "Needs gradio: pip install 'loratorio[page]'.",
     )
     parser.add_argument(
-        "--out", default="outputs/evaluate", metavar="FOLDER", help="default outputs/evaluate"
+        "--host",
+        default=HOST,
+        metavar="ADDRESS",
+        help=f"where browsers may come from: {HOST} is this computer alone, 0.0.0.0 everybody who reaches "
+        f"it; there is no password (default {HOST})",
     )
     parser.add_argument(
-        "--suite",
-        choices=(EMBEDDED, POOL, COMPOSLORA),
-        default=EMBEDDED,
-        help="what is drawn: the embedded model's pictures with networks named by tags, or chosen from a "
-        "pool, or ComposLoRA's with models and networks of your own (default embedded)",
+        "--port", type=whole(0, 65535), default=PORT, metavar="N", help=f"0: any free one (default {PORT})"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--language", default="en", metavar="NAME", help="of the page: en, de_DE (default en)"
     )
     parser.add_argument(
-        "--networks",
-        type=whole(1, 5),
-        nargs="+",
-        metavar="N",
-        help="networks in a picture, one or more numbers (default 1 2 3 4; composlora 2 3 4 5)",
-    )
-    parser.add_argument(
-        "--pictures",
-        type=whole(1, 100_000),
-        metavar="N",
-        help="for each method and number of networks, in each world (default 128; composlora: each "
-        "combination once)",
-    )
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        choices=ARMS,
-        default=list(ARMS[:5]),
-        metavar="NAME",
-        help=f"one or more of: {', '.join(ARMS)} (default: the first five; the others are controls)",
-    )
-    parser.add_argument(
-        "--sweep",
-        action="append",
-        default=[],
-        metavar="NAME=A,B,...",
-        help="also with other values of one setting (temperature=0.5,1,2), of cfg, steps or switch-every; "
-        "may be given several times",
-    )
-    parser.add_argument(
-        "--split",
-        choices=("development", "held-out"),
-        default="held-out",
-        help="choose settings on development, report on held-out (default held-out)",
-    )
-    parser.add_argument(
-        "--world",
-        action="append",
+        "--out",
+        default="outputs/serve",
         metavar="FOLDER",
-        help="a world that train-demo made; may be given several times (default: the embedded one)",
+        help="where every picture is kept (default outputs/serve)",
     )
-    parser.add_argument(
-        "--switch-every", type=whole(1, 1000), default=5, metavar="N", help="steps of a network (default 5)"
-    )
-    parser.add_argument(
-        "--steps",
-        type=whole(1, 200),
-        metavar="N",
-        help="steps of the sampler (default 20; composlora: the testbed's 200 for anime, 100 for reality)",
-    )
-    parser.add_argument(
-        "--cfg",
-        type=number(1, 1000),
-        metavar="X",
-        help="guidance scale (default 4; composlora: the testbed's 10 for anime, 7 for reality)",
-    )
-    parser.add_argument(
-        "--batch",
-        type=whole(1, 256),
-        metavar="N",
-        help="pictures of one combination drawn at once (default 8; composlora 1)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole(1, 1024),
-        default=1,
-        metavar="N",
-        help="processes that draw, above 1 by Ray (`pip install 'loratorio[ray]'`): on this machine, one for "
-        "each graphics card say, or on the cluster that RAY_ADDRESS names (default 1)",
-    )
-    add_pool(parser)
-    add_composlora(parser)
-    add_settings(parser)
-    add_common(parser)
-
-
-def _add_train_demo(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "train-demo",
-        help="make the embedded model, its networks and the judge again",
-        description="Draw the training pictures, train the embedded model, its networks and the judge, and\n"
-        "test them. Parts that --out already holds are kept and not made again.",
-    )
-    parser.add_argument("--out", default="outputs/world", metavar="FOLDER", help="default outputs/world")
-    parser.add_argument(
-        "--seed",
-        type=whole(0, 2**31 - 1),
-        default=1,
-        metavar="N",
-        help="of everything that is random (default 1, as in demo/)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole(1, 256),
-        default=2,
-        metavar="N",
-        help="processes side by side, one core each (default 2)",
-    )
-    parser.add_argument("--quick", action="store_true", help="a few steps of each part, to see that it runs")
+    add_model(parser)
     add_common(parser)
 
 
@@ -274,9 +169,6 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"loratorio {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", title="commands")
     _add_generate(commands)
-    add_serve(commands)
+    _add_serve(commands)
     _add_demo(commands)
-    _add_evaluate(commands)
-    add_bench(commands)
-    _add_train_demo(commands)
     return top
