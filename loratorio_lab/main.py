@@ -8,7 +8,7 @@ from typing import Final
 
 from loratorio_ext import __version__
 from loratorio_ext.cli.console import Console, Work, run_command
-from loratorio_ext.cli.option_types import EXIT_CODES, Commands, Parser, add_common, whole
+from loratorio_ext.cli.option_types import EXIT_CODES, Commands, Parser, add_common, add_text, add_whole
 from loratorio_lab.bench.options import add_bench
 from loratorio_lab.evaluate.options import add_evaluate
 from loratorio_lab.tools import LabTools
@@ -65,20 +65,9 @@ def _add_train_demo(commands: Commands) -> None:
         description="Draw the training pictures, train the embedded model, its networks and the judge, and\n"
         "test them. Parts that --out already holds are kept and not made again.",
     )
-    parser.add_argument("--out", default="outputs/world", metavar="FOLDER", help="default outputs/world")
-    parser.add_argument(
-        "--seed",
-        type=whole(0, 2**31 - 1),
-        default=1,
-        metavar="N",
-        help="of everything that is random (default 1, as in demo/)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole(1, 256),
-        default=2,
-        metavar="N",
-        help="processes side by side, one core each (default 2)",
-    )
+    add_text(parser, "--out", "FOLDER", "default outputs/world", default="outputs/world")
+    text = "of everything that is random (default 1, as in demo/)"
+    add_whole(parser, "--seed", 0, 2**31 - 1, text, default=1)
+    add_whole(parser, "--workers", 1, 256, "processes side by side, one core each (default 2)", default=2)
     parser.add_argument("--quick", action="store_true", help="a few steps of each part, to see that it runs")
     add_common(parser)

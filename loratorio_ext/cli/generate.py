@@ -43,7 +43,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     tags = parse_prompt(arguments.prompt).tags
     if tags and networks is None:
         raise InputError(
-            f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder where it lies."
+            f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder that holds it."
         )
     target = _Target(Path(arguments.out), arguments.batch * arguments.count)
     report = None if arguments.report is None else prepare_file(Path(arguments.report))

@@ -7,14 +7,15 @@ from typing import Final
 from loratorio_ext import __version__
 from loratorio_ext.cli.option_types import (
     EXIT_CODES,
-    SEED,
     Commands,
     Parser,
     add_common,
     add_model,
+    add_number,
+    add_seed,
     add_settings,
-    number,
-    whole,
+    add_text,
+    add_whole,
 )
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
@@ -44,94 +45,34 @@ def _add_generate(commands: Commands) -> None:
         "  loratorio generate 'a red plain star on sand with moon <lora:star:1> <lora:moon:1>' --batch 4",
     )
     parser.add_argument("prompt", help="what to draw; a tag <lora:NAME:STRENGTH> names a network")
-    parser.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
-    parser.add_argument(
-        "--method", choices=METHODS, default="loratorio", help="how networks are combined (default loratorio)"
-    )
-    parser.add_argument(
-        "--switch-every",
-        type=whole(1, 1000),
-        default=5,
-        metavar="N",
-        help="steps a network has in a row with --method switch (default 5)",
-    )
+    add_text(parser, "--negative", "TEXT", "what the pictures should not show", default="")
+    text = "how networks are combined (default loratorio)"
+    parser.add_argument("--method", choices=METHODS, default="loratorio", help=text)
+    text = "steps in a row that each network gets with --method switch (default 5)"
+    add_whole(parser, "--switch-every", 1, 1000, text, default=5)
     add_model(parser)
     picture = parser.add_argument_group("pictures")
-    picture.add_argument(
-        "--seed",
-        type=SEED,
-        default=1,
-        metavar="N",
-        help="of the first picture; the next ones count on (default 1)",
-    )
-    picture.add_argument(
-        "--batch", type=whole(1, 256), default=1, metavar="N", help="pictures drawn at once (default 1)"
-    )
-    picture.add_argument(
-        "--count",
-        type=whole(1, 10_000),
-        default=1,
-        metavar="N",
-        help="batches, one after the other (default 1)",
-    )
-    picture.add_argument(
-        "--steps",
-        type=whole(1, 1000),
-        metavar="N",
-        help="steps of the sampler (default 20 for the embedded model, else 30)",
-    )
-    picture.add_argument(
-        "--cfg",
-        type=number(1, 1000),
-        metavar="X",
-        help="guidance scale, 1 for none (default 4 for the embedded model, else 7)",
-    )
-    picture.add_argument(
-        "--sampler",
-        metavar="NAME",
-        help="Euler, Euler a, DPM++ 2M, ... or a scheduler of diffusers (default: the model's)",
-    )
-    picture.add_argument("--width", type=whole(8, 8192), metavar="N", help="pixels (default: the model's)")
-    picture.add_argument("--height", type=whole(8, 8192), metavar="N", help="pixels (default: the model's)")
+    add_seed(picture)
+    add_whole(picture, "--batch", 1, 256, "pictures drawn at once (default 1)", default=1)
+    add_whole(picture, "--count", 1, 10_000, "batches, one after the other (default 1)", default=1)
+    text = "steps of the sampler (default 20 for the embedded model, else 30)"
+    add_whole(picture, "--steps", 1, 1000, text)
+    text = "guidance scale, 1 for none (default 4 for the embedded model, else 7)"
+    add_number(picture, "--cfg", 1, 1000, text)
+    text = "Euler, Euler a, DPM++ 2M, ... or a scheduler of diffusers (default: the model's)"
+    add_text(picture, "--sampler", "NAME", text)
+    for side in ("--width", "--height"):
+        add_whole(picture, side, 8, 8192, "pixels (default: the model's)")
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out",
-        default="outputs/generate",
-        metavar="PATH",
-        help="a folder, or one .png file, which is written over (default outputs/generate)",
-    )
-    output.add_argument(
-        "--report", metavar="FILE", help="write what happened at each step of the last batch, as JSON"
-    )
-    add_settings(parser)
-    add_common(parser)
-
-
-def _add_demo(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="show the method beside the usual ones, with maps, scores and costs",
-        description="Draw one prompt with three networks by every method, with the embedded model; write a\n"
-        "page with the pictures, each network's weight maps, the judge's scores and the costs;\n"
-        "print the table.",
-    )
-    parser.add_argument("--out", default="outputs/demo", metavar="FOLDER", help="default outputs/demo")
-    parser.add_argument("--seed", type=SEED, default=1, metavar="N", help="of the first picture (default 1)")
-    parser.add_argument(
-        "--pictures", type=whole(1, 16), default=5, metavar="N", help="pictures by each method (default 5)"
-    )
-    parser.add_argument(
-        "--steps", type=whole(1, 200), default=20, metavar="N", help="steps of the sampler (default 20)"
-    )
-    parser.add_argument(
-        "--cfg", type=number(1, 1000), default=4.0, metavar="X", help="guidance scale (default 4)"
-    )
+    text = "a folder, or one .png file, which is overwritten (default outputs/generate)"
+    add_text(output, "--out", "PATH", text, default="outputs/generate")
+    text = "write what happened at each step of the last batch, as JSON"
+    add_text(output, "--report", "FILE", text)
     add_settings(parser)
     add_common(parser)
 
 
 def _add_serve(commands: Commands) -> None:
-    """`loratorio serve`."""
     parser = commands.add_parser(
         "serve",
         help="a page for the browser: draw, and look at which network spoke where",
@@ -139,27 +80,34 @@ def _add_serve(commands: Commands) -> None:
         "Without --model, with the embedded model and its networks. Ctrl-C ends it.\n"
         "Needs gradio: pip install 'loratorio[page]'.",
     )
-    parser.add_argument(
-        "--host",
-        default=HOST,
-        metavar="ADDRESS",
-        help=f"where browsers may come from: {HOST} is this computer alone, 0.0.0.0 everybody who reaches "
-        f"it; there is no password (default {HOST})",
+    text = (
+        f"who may connect: {HOST} is this computer alone, 0.0.0.0 anyone who can reach it; there is no "
+        f"password (default {HOST})"
     )
-    parser.add_argument(
-        "--port", type=whole(0, 65535), default=PORT, metavar="N", help=f"0: any free one (default {PORT})"
-    )
+    add_text(parser, "--host", "ADDRESS", text, default=HOST)
+    add_whole(parser, "--port", 0, 65535, f"0 takes any free one (default {PORT})", default=PORT)
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.add_argument(
-        "--language", default="en", metavar="NAME", help="of the page: en, de_DE (default en)"
-    )
-    parser.add_argument(
-        "--out",
-        default="outputs/serve",
-        metavar="FOLDER",
-        help="where every picture is kept (default outputs/serve)",
-    )
+    add_text(parser, "--language", "NAME", "of the page: en, de_DE (default en)", default="en")
+    text = "where every picture is kept (default outputs/serve)"
+    add_text(parser, "--out", "FOLDER", text, default="outputs/serve")
     add_model(parser)
+    add_common(parser)
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="show the method next to the usual ones, with maps, scores and costs",
+        description="Draw one prompt with three networks by every method, with the embedded model; write a\n"
+        "page with the pictures, each network's weight maps, the judge's scores and the costs;\n"
+        "print the table.",
+    )
+    add_text(parser, "--out", "FOLDER", "default outputs/demo", default="outputs/demo")
+    add_seed(parser)
+    add_whole(parser, "--pictures", 1, 16, "pictures by each method (default 5)", default=5)
+    add_whole(parser, "--steps", 1, 200, "steps of the sampler (default 20)", default=20)
+    add_number(parser, "--cfg", 1, 1000, "guidance scale (default 4)", default=4.0)
+    add_settings(parser)
     add_common(parser)
 
 

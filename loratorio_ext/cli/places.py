@@ -51,7 +51,7 @@ def find_demo_data(package: Path = PACKAGE) -> DemoData:
             return DemoData(place)
     looked = " and ".join(str(place) for place in places)
     raise InputError(
-        f"the embedded model is not there (looked in {looked}). Get a whole checkout, make it again with"
+        f"the embedded model was not found (looked in {looked}). Get a complete checkout, make it again with"
         " `loratorio-lab train-demo`, or name a model with --model."
     )
 

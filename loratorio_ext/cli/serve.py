@@ -31,7 +31,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     out = prepare_folder(Path(arguments.out))
     port = _free_port(arguments.host, arguments.port)
     if arguments.host not in LOOPBACK:
-        console.warn(f"everybody who reaches {arguments.host} can draw here; there is no password")
+        console.warn(f"anyone who can reach {arguments.host} can draw here; there is no password")
     console.note(f"opening {model} ...")
     host = tools.open_host(
         model, arguments.device, arguments.dtype, offline=embedded or arguments.offline, config=config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loratorio_ext.cli.option_types import Commands, add_common, whole
+from loratorio_ext.cli.option_types import Commands, add_common, add_text, add_whole
 
 # Kept equal to shapes.SHAPES by a test; importing them would import torch.
 SIZES: Final = ("embedded", "small", "medium", "sd15", "sdxl")
@@ -38,23 +38,10 @@ def add_bench(commands: Commands) -> None:
         help=f"one or more of: {', '.join(SIZES)} (default embedded small); sd15 and sdxl have the shapes of "
         "Stable Diffusion 1.5 and XL",
     )
-    parser.add_argument(
-        "--latent",
-        type=whole(8, 512),
-        metavar="N",
-        help="side of the latent, an eighth of the picture's (default: the size's own)",
-    )
-    parser.add_argument(
-        "--networks", type=whole(1, 32), nargs="+", default=[4], metavar="N", help="how many (default 4)"
-    )
-    parser.add_argument(
-        "--rank",
-        type=whole(1, 256),
-        nargs="+",
-        default=[16],
-        metavar="N",
-        help="of the networks (default 16)",
-    )
+    text = "side of the latent, an eighth of the picture's (default: the size's own)"
+    add_whole(parser, "--latent", 8, 512, text)
+    add_whole(parser, "--networks", 1, 32, "how many (default 4)", nargs="+", default=[4])
+    add_whole(parser, "--rank", 1, 256, "of the networks (default 16)", nargs="+", default=[16])
     parser.add_argument(
         "--layers",
         choices=("linear", "conv"),
@@ -62,12 +49,8 @@ def add_bench(commands: Commands) -> None:
         help="what networks touch: the attention blocks' linear layers and projections, or every linear "
         "layer and convolution (default linear)",
     )
-    parser.add_argument(
-        "--pictures", type=whole(1, 64), default=1, metavar="N", help="pictures in the batch (default 1)"
-    )
-    parser.add_argument(
-        "--rounds", type=whole(2, 1000), default=7, metavar="N", help="rounds that count (default 7)"
-    )
+    add_whole(parser, "--pictures", 1, 64, "pictures in the batch (default 1)", default=1)
+    add_whole(parser, "--rounds", 2, 1000, "measured rounds (default 7)", default=7)
     parser.add_argument(
         "--measure",
         choices=("all", "ways", "steps"),
@@ -82,14 +65,10 @@ def add_bench(commands: Commands) -> None:
         metavar="NAME",
         help=f"beside the plain UNet and our router, none or more of: {', '.join(WAYS)} (default all)",
     )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)"
-    )
+    add_text(parser, "--device", "NAME", "cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
     )
-    parser.add_argument(
-        "--threads", type=whole(1, 1024), metavar="N", help="threads of torch on the CPU (default: torch's)"
-    )
-    parser.add_argument("--out", default="outputs/bench", metavar="FOLDER", help="default outputs/bench")
+    add_whole(parser, "--threads", 1, 1024, "threads of torch on the CPU (default: torch's)")
+    add_text(parser, "--out", "FOLDER", "default outputs/bench", default="outputs/bench")
     add_common(parser)

@@ -6,8 +6,9 @@ Imports no torch, since the options name the arms.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import InputError
@@ -38,13 +39,11 @@ ARM_NAMES: Final = (
 # The highest temperature that the setting allows: weights equal to 1/N to two digits, whatever diverges.
 _UNIFORM: Final = 1000.0
 
-_OF_SAMPLING: Final = ("cfg", "steps")
-_OF_SWITCH: Final = "switch_every"
-SWEEPABLE: Final = (
-    *_OF_SAMPLING,
-    _OF_SWITCH,
-    *(s.name for s in SETTINGS if s.name not in ("enabled", "pool")),
+# Besides settings: kind, lowest and highest value.
+_NUMBERS: Final[Mapping[str, tuple[type[float], int, int]]] = MappingProxyType(
+    {"cfg": (float, 1, 1000), "steps": (int, 1, 200), "switch_every": (int, 1, 1000)}
 )
+SWEEPABLE: Final = (*_NUMBERS, *(s.name for s in SETTINGS if s.name not in ("enabled", "pool")))
 """What may be swept: the sampler's settings, Switch's period, and the composition's settings."""
 
 
@@ -66,18 +65,29 @@ class Arm:
     """One way, with everything that decides its pictures but the task.
 
     Attributes:
-        name: one of ``ARM_NAMES``, or one of these with what was swept: "loratorio temperature=0.5".
+        name: no two arms of an evaluation have the same.
         method: what the run does.
         settings: of the composition; the usual ways do not read them.
-        switch_every: evaluations after which Switch moves on.
         sampling: steps and guidance scale.
     """
 
     name: str
     method: Method
     settings: Settings
-    switch_every: int
     sampling: Sampling
+
+
+@dataclass(frozen=True)
+class MethodArm(Arm):
+    """A method, or a control of one, with networks that tags name.
+
+    Its name is one of ``ARM_NAMES``, or one of these with what was swept: "loratorio temperature=0.5".
+
+    Attributes:
+        switch_every: evaluations after which Switch moves on.
+    """
+
+    switch_every: int
 
 
 def paper(settings: Settings) -> Settings:
@@ -89,7 +99,7 @@ def paper(settings: Settings) -> Settings:
     return replace(published, temperature=0.02)
 
 
-def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) -> Arm:
+def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) -> MethodArm:
     """The arm of a name.
 
     Controls of LoRAtorio differ from it in one thing: "-fast" evaluates networks half as often,
@@ -109,15 +119,15 @@ def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) ->
         "composite-recentred": replace(paper(settings), temperature=_UNIFORM),
     }
     if name in variants:
-        return Arm(name, "loratorio", variants[name], switch_every, sampling)
+        return MethodArm(name, "loratorio", variants[name], sampling, switch_every)
     if name == "merge-recentred":
-        return Arm(name, "merge-recentred", replace(settings, recenter=0.5), switch_every, sampling)
+        return MethodArm(name, "merge-recentred", replace(settings, recenter=0.5), sampling, switch_every)
     if name not in ARM_NAMES:
         raise ValueError(f"no arm {name!r}; give one of: {', '.join(ARM_NAMES)}")
-    return Arm(name, name, settings, switch_every, sampling)  # type: ignore[arg-type]  # the rest are methods
+    return MethodArm(name, name, settings, sampling, switch_every)  # type: ignore[arg-type]  # the rest are methods
 
 
-def swept(arms: Sequence[Arm], name: str, values: Sequence[Value]) -> list[Arm]:
+def swept(arms: Sequence[MethodArm], name: str, values: Sequence[Value]) -> list[MethodArm]:
     """Every arm that ``name`` makes a difference to, once for each value.
 
     Args:
@@ -142,27 +152,23 @@ def values_of(name: str, text: str) -> tuple[Value, ...]:
         ValueError: an unknown name, or a value that is not allowed; says which.
     """
     parts = [part.strip() for part in text.split(",")]
-    if name in _OF_SAMPLING:
-        lowest, highest = (1, 1000) if name == "cfg" else (1, 200)
-        read = float if name == "cfg" else int
+    if name in _NUMBERS:
+        kind, lowest, highest = _NUMBERS[name]
         try:
-            numbers = [read(part) for part in parts]
+            numbers = [kind(part) for part in parts]
         except ValueError:
             numbers = []
         if not numbers or not all(lowest <= number <= highest for number in numbers):
-            raise ValueError(f"{name} is {text!r}; give numbers from {lowest} to {highest}, with commas")
+            kinds = "numbers" if kind is float else "whole numbers"
+            raise ValueError(f"{name} is {text!r}; give {kinds} from {lowest} to {highest}, with commas")
         return tuple(numbers)
-    if name == _OF_SWITCH:
-        if not all(part.isdecimal() and 1 <= int(part) <= 1000 for part in parts):
-            raise ValueError(f"{name} is {text!r}; give whole numbers from 1 to 1000, with commas")
-        return tuple(int(part) for part in parts)
     for setting in SETTINGS:
         if setting.name == name and name in SWEEPABLE:
             return tuple(setting.parse(part) for part in parts)
     raise ValueError(f"{name!r} cannot be swept; give one of: {', '.join(SWEEPABLE)}")
 
 
-def arms_from(arguments: Namespace) -> list[Arm]:
+def arms_from(arguments: Namespace) -> list[MethodArm]:
     """Every method once, then every sweep.
 
     Raises:
@@ -171,7 +177,7 @@ def arms_from(arguments: Namespace) -> list[Arm]:
     settings, sampling = settings_from(arguments), Sampling(arguments.steps, arguments.cfg)
     names = dict.fromkeys(arguments.methods)
     arms = [arm(name, settings, arguments.switch_every, sampling) for name in names]
-    more: list[Arm] = []
+    more: list[MethodArm] = []
     for text in arguments.sweep:
         name, equals, values = text.partition("=")
         if not equals:
@@ -181,21 +187,17 @@ def arms_from(arguments: Namespace) -> list[Arm]:
     return [*arms, *more]
 
 
-def _concerns(one: Arm, name: str) -> bool:
-    if name in _OF_SAMPLING:
+def _concerns(one: MethodArm, name: str) -> bool:
+    if name in ("cfg", "steps") or (name == "recenter" and one.method == "merge-recentred"):
         return True
-    if name == "recenter" and one.method == "merge-recentred":
-        return True
-    return one.method == ("switch" if name == _OF_SWITCH else "loratorio")
+    return one.method == ("switch" if name == "switch_every" else "loratorio")
 
 
-def _with(one: Arm, name: str, value: Value) -> Arm:
+def _with(one: MethodArm, name: str, value: Value) -> MethodArm:
     called = f"{one.name} {name}={value}"
-    if name == "cfg":
-        return replace(one, name=called, sampling=replace(one.sampling, cfg=float(value)))
-    if name == "steps":
-        return replace(one, name=called, sampling=replace(one.sampling, steps=int(value)))
-    if name == _OF_SWITCH:
+    if name in ("cfg", "steps"):
+        return replace(one, name=called, sampling=replace(one.sampling, **{name: value}))  # type: ignore[arg-type]
+    if name == "switch_every":
         return replace(one, name=called, switch_every=int(value))
     changed = {**one.settings.to_dict(), name: value}
     return replace(one, name=called, settings=Settings.from_dict(changed))

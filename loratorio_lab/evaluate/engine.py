@@ -9,37 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from loratorio_ext.cli.console import OK, Console, Interrupted, OnStep, Work
 from loratorio_ext.cli.demo_results import versions
 from loratorio_ext.cli.writing import prepare_folder, write_text
+from loratorio_lab.evaluate.arms import Arm
 from loratorio_lab.evaluate.lines import Lines
 from loratorio_lab.evaluate.spread import Each, Open, alone
-from loratorio_lab.evaluate.summary import Counted, Group, grouped, table
+from loratorio_lab.evaluate.summary import Cell, Counted, Figure, cells_of, grouped, table
 from loratorio_lab.evaluate.tasks import Task
 from loratorio_lab.tools import LabTools
 
-
-class Arm(Protocol):
-    """A dataclass of everything that decides its pictures but the task."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def name(self) -> str:
-        """No two arms of an evaluation have the same."""
-
-
-class Record(Counted, Protocol):
-    """A dataclass of what is kept of a picture; see `lines.Record`."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
 A = TypeVar("A", bound=Arm)
 T = TypeVar("T", bound=Task)
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Counted)
 D = TypeVar("D")
 
 
@@ -70,8 +54,8 @@ class Suite(ABC, Generic[A, T, R, D]):
     """Name of the format of its lines, whose version is 1."""
     REFERENCE: ClassVar[str]
     """Name of the arm that the others are compared with."""
-    COLUMNS: ClassVar[Sequence[tuple[str, Callable[[Any], str]]]]
-    """Of the table: title, and what it says of a cell."""
+    HEAD: ClassVar[tuple[str, str]] = ("networks", "method")
+    """What networks and arms are called in the table."""
 
     def __init__(
         self,
@@ -108,8 +92,8 @@ class Suite(ABC, Generic[A, T, R, D]):
         """Put what a batch gave on disk."""
 
     @abstractmethod
-    def cells(self, groups: Sequence[Group[T, R]], console: Console) -> list[Any]:
-        """A dataclass of figures for each group: a line of the table."""
+    def figures(self, console: Console) -> Sequence[Figure[T, R]]:
+        """What the results say of each arm with each number of networks, when everything is drawn."""
 
     def prepare(self, console: Console) -> None:
         """Before the first batch, when the folder is there."""
@@ -127,9 +111,9 @@ class Suite(ABC, Generic[A, T, R, D]):
         """What else than `about` may make another result, such as versions; and the day (UTC)."""
         return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **versions()}
 
-    def page(self, cells: Sequence[Any], made_with: Mapping[str, Any]) -> str:
-        """results.md."""
-        return table(self.COLUMNS, cells)
+    def notes(self, cells: Sequence[Cell[T, R]], made_with: Mapping[str, Any]) -> str:
+        """What stands below the table in results.md."""
+        return ""
 
 
 def run(suite: Suite[A, T, R, D], arguments: Namespace, tools: LabTools, console: Console, work: Work) -> int:
@@ -153,17 +137,22 @@ def run(suite: Suite[A, T, R, D], arguments: Namespace, tools: LabTools, console
     try:
         with console.progress("evaluate", "picture") as bar:
             draw(suite, records, arguments.batch, each, work.watch(bar), console.warn)
-        names = [arm.name for arm in suite.arms]
-        groups = grouped(records, names, suite.worlds, suite.tasks, suite.REFERENCE)
-        cells = suite.cells(groups, console)
+        figures = suite.figures(console)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{len(records)} pictures are kept in {out}; the same command goes on from them"
         ) from None
+    names = [arm.name for arm in suite.arms]
+    cells = cells_of(grouped(records, names, suite.worlds, suite.tasks, suite.REFERENCE), figures)
     made_with = suite.made_with(records)
-    results = {"made_with": made_with, "about": suite.about, "cells": [asdict(cell) for cell in cells]}
-    page = suite.page(cells, made_with)
-    write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    results = {
+        "made_with": made_with,
+        "about": suite.about,
+        "cells": [{"arm": group.arm, "networks": group.networks, **values} for group, values in cells],
+    }
+    page = table(suite.HEAD, figures, cells) + suite.notes(cells, made_with)
+    text = json.dumps(results, indent=2, ensure_ascii=False, default=asdict)
+    write_text(out / "results.json", text + "\n")
     write_text(out / "results.md", page)
     console.result(page)
     console.result(str(out / "results.md"))
@@ -214,8 +203,3 @@ def _plan(suite: Suite[A, T, R, D], records: Lines[R], size: int) -> Iterator[Ba
             for some in together.values():
                 for start in range(0, len(some), size):
                     yield Batch(arm, world, tuple(some[start : start + size]))
-
-
-def about_arms(arms: Sequence[A]) -> list[dict[str, Any]]:
-    """The arms as JSON, for `Suite.about`."""
-    return [asdict(arm) for arm in arms]

@@ -24,7 +24,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 Open = Callable[[], Callable[[B], R]]
-"""Opens what draws, a model say, and gives the function that draws one batch."""
+"""Opens what draws, such as a model, and gives the function that draws one batch."""
 
 Each = Callable[[Sequence[B]], Iterator[R]]
 """Draws batches, and gives each one's results when they are there, in any order."""
@@ -73,7 +73,7 @@ def spread(
     """Draw batches by several workers; the results of each as soon as they are there, in any order.
 
     Every batch gives its results once, whatever dies. A batch is only given to a worker that is ready, so
-    that none waits for one that cannot start, on a machine that is gone, say.
+    that none waits for one that cannot start, for example on a machine that is gone.
 
     Args:
         engine: closed at the end, also after an error.

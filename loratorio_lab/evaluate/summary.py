@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from loratorio_lab.evaluate.lines import Record
 from loratorio_lab.evaluate.tasks import Task
 
 
@@ -58,8 +59,8 @@ def estimate(values: Sequence[float] | npt.NDArray[np.float64], clusters: Sequen
     return Estimate(mean, float(np.sqrt(variance)) / len(numbers), len(numbers), groups)
 
 
-class Counted(Protocol):
-    """A record of a picture; see `lines.Record`."""
+class Counted(Record, Protocol):
+    """A record of a picture."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -94,7 +95,6 @@ class Group(Generic[T, R]):
     pictures: Sequence[tuple[T, R]]
     reference: Mapping[tuple[str, str], R]
 
-    @property
     def ratio(self) -> float:
         """Predictions, as a multiple of what the base alone takes."""
         return sum(r.rows for _, r in self.pictures) / sum(r.plain_rows for _, r in self.pictures)
@@ -153,24 +153,46 @@ def grouped(
     return groups
 
 
-Cell = TypeVar("Cell")
-
-
-def table(columns: Sequence[tuple[str, Callable[[Cell], str]]], cells: Sequence[Cell]) -> str:
-    """A table in Markdown, a line for each cell.
-
-    Args:
-        columns: each one's title, and what it says of a cell.
-        cells: the lines.
-    """
-    lines = [[title for title, _ in columns], *([show(cell) for _, show in columns] for cell in cells)]
-    written = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([written[0], "|" + "---|" * len(columns), *written[1:]]) + "\n"
-
-
 def shown(value: Estimate | None, sign: str = "", digits: int = 3) -> str:
     """An estimate for a table, "0.812 ± 0.016"; nothing for None. ``sign``: "+" to show it always."""
     if value is None:
         return ""
     error = "" if value.error is None else f" ± {value.error:.{digits}f}"
     return f"{value.mean:{sign}.{digits}f}{error}"
+
+
+@dataclass(frozen=True)
+class Figure(Generic[T, R]):
+    """One figure of every group.
+
+    Attributes:
+        name: its field in results.json.
+        of: calculates it: an `Estimate`, or something else that JSON knows.
+        title: its column in the table; empty for none.
+        show: what the column says.
+    """
+
+    name: str
+    of: Callable[[Group[T, R]], Any]
+    title: str = ""
+    show: Callable[[Any], str] = shown
+
+
+Cell = tuple[Group[T, R], Mapping[str, Any]]
+"""A group and its figures by name."""
+
+
+def cells_of(groups: Iterable[Group[T, R]], figures: Sequence[Figure[T, R]]) -> list[Cell[T, R]]:
+    """Every figure of every group."""
+    return [(group, {figure.name: figure.of(group) for figure in figures}) for group in groups]
+
+
+def table(head: tuple[str, str], figures: Sequence[Figure[T, R]], cells: Sequence[Cell[T, R]]) -> str:
+    """A table in Markdown with a line for each cell; `head`: what networks and arms are called in it."""
+    columns = [figure for figure in figures if figure.title]
+    lines = [[*head, *(figure.title for figure in columns), "pictures"]]
+    for group, values in cells:
+        told = (figure.show(values[figure.name]) for figure in columns)
+        lines.append([str(group.networks), group.arm, *told, str(len(group.pictures))])
+    written = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([written[0], "|" + "---|" * len(lines[0]), *written[1:]]) + "\n"

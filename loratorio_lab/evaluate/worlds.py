@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +16,15 @@ from loratorio_ext.cli.console import InputError
 from loratorio_ext.cli.judge import FACTORS
 from loratorio_ext.cli.places import DemoData
 from loratorio_ext.cli.tools import Host, Judge
-from loratorio_lab.evaluate.engine import A, R, Suite, about_arms
+from loratorio_ext.hosts.diffusers_host import Request
+from loratorio_ext.run import Report
+from loratorio_lab.evaluate.arms import Arm
+from loratorio_lab.evaluate.engine import A, R, Suite
 from loratorio_lab.evaluate.lines import Lines
 from loratorio_lab.evaluate.tasks import Split, Task, deal
 from loratorio_lab.tools import LabTools
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT, Scene, caption, random_scene
+from loratorio_lab.world.judge import likeliest
 
 MOST_NETWORKS: Final = sum(bool(factor.concepts) for factor in FACTORS)
 
@@ -113,6 +117,11 @@ def presence(task: SceneTask, answer: Answer) -> float:
     return float(np.mean([seen.get(FACTOR_OF_CONCEPT[one].name) == one for one in task.networks]))
 
 
+def complete(task: SceneTask, answer: Answer) -> float:
+    """1 where all of the task's concepts are among the judge's answers, else 0."""
+    return float(presence(task, answer) == 1.0)
+
+
 @dataclass(frozen=True)
 class World:
     """A model with its networks and its judge.
@@ -130,6 +139,45 @@ class World:
     host: Host
     judge: Judge
     networks: Path
+
+
+def look(
+    world: World,
+    arm: Arm,
+    tasks: Sequence[SceneTask],
+    prompts: Sequence[str],
+    networks: Path,
+    switch_every: int = 5,
+) -> tuple[Report, list[Answer]]:
+    """Draw tasks together and let the judge look: what the run did, and an answer for each task.
+
+    Args:
+        world: who draws and judges.
+        arm: how.
+        tasks: what.
+        prompts: one for each task.
+        networks: folder of the networks.
+        switch_every: see `Request`; only Switch reads it.
+    """
+    drawn = world.host.generate(
+        Request(
+            prompts=prompts,
+            seeds=[task.seed for task in tasks],
+            steps=arm.sampling.steps,
+            cfg=arm.sampling.cfg,
+            settings=arm.settings,
+            method=arm.method,
+            switch_every=switch_every,
+            network_dir=networks,
+        )
+    )
+    totals = drawn.report.totals
+    rows = totals.rows / len(tasks), totals.plain_rows / len(tasks)
+    scores = world.judge.scores(drawn.images)
+    return drawn.report, [
+        Answer(arm.name, world.name, task.key, likeliest(seen), *rows)
+        for task, seen in zip(tasks, scores, strict=True)
+    ]
 
 
 def find_worlds(arguments: Namespace, tools: LabTools) -> dict[str, DemoData]:
@@ -176,7 +224,7 @@ class WorldSuite(Suite[A, SceneTask, R, R]):
         arms: Sequence[A],
         about: Mapping[str, Any],
     ) -> None:
-        """Tasks and worlds as the options say; `about` is what there is to say besides them."""
+        """Tasks and worlds as the options say; `about`: what is to be said besides these and the arms."""
         self.folders = find_worlds(arguments, tools)
         self.tools = tools
         numbers = sorted(set(arguments.networks))
@@ -188,7 +236,7 @@ class WorldSuite(Suite[A, SceneTask, R, R]):
             [task for n in numbers for task in scene_tasks(n, arguments.pictures, arguments.split)],
             {
                 **about,
-                "arms": about_arms(arms),
+                "arms": [asdict(arm) for arm in arms],
                 "worlds": list(self.folders),
                 "networks": numbers,
                 "pictures": arguments.pictures,

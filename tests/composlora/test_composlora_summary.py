@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from loratorio_lab.evaluate.composlora.draw import Picture
 from loratorio_lab.evaluate.composlora.scoring import Score
-from loratorio_lab.evaluate.composlora.suite import (
-    CAUTION,
-    NOT_SCORED,
-    Cell,
-    ComposLoraSuite,
-    cell_of,
-    notes,
-)
+from loratorio_lab.evaluate.composlora.suite import CAUTION, NOT_SCORED, figures_of, notes
 from loratorio_lab.evaluate.composlora.testbed import ComposLoraTask
-from loratorio_lab.evaluate.summary import grouped, table
+from loratorio_lab.evaluate.summary import cells_of, grouped, table
 
 TASKS = [
     ComposLoraTask((f"a_{combination}", f"b_{combination}"), "held-out", number, 7, "a, b", "fine, a, b")
@@ -25,14 +20,14 @@ TASKS = [
 Scores = dict[tuple[str, str], Score]
 
 
-def cells(scores: Scores) -> list[Cell]:
+def cells(scores: Scores) -> Any:
     pictures = [
         Picture(arm, one.key, rows, 40.0, 2.0, "cpu")
         for arm, rows in (("merge", 40.0), ("loratorio", 120.0))
         for one in TASKS
     ]
     groups = grouped(pictures, ["merge", "loratorio"], [""], TASKS, "loratorio")
-    return [cell_of(group, scores) for group in groups]
+    return cells_of(groups, figures_of(scores))
 
 
 def scored(arm: str, some: list[ComposLoraTask], score: float, cut: bool = False) -> Scores:
@@ -40,14 +35,15 @@ def scored(arm: str, some: list[ComposLoraTask], score: float, cut: bool = False
 
 
 def test_what_is_not_scored_does_not_count() -> None:
-    merge, loratorio = cells(scored("merge", TASKS[:5], 30.0) | scored("loratorio", TASKS[4:6], 31.0))
-    assert (merge.pictures, merge.ratio, loratorio.ratio, merge.seconds) == (12, 1.0, 3.0, 2.0)
-    assert merge.score is not None and (merge.score.mean, merge.score.pictures) == (31.2, 5)
-    assert merge.behind is not None and (merge.behind.mean, merge.behind.pictures) == (1.0, 1)
-    assert loratorio.score is not None and loratorio.score.pictures == 2
-    assert loratorio.behind is None
+    scores = scored("merge", TASKS[:5], 30.0) | scored("loratorio", TASKS[4:6], 31.0)
+    found = cells(scores)
+    merge, loratorio = (values for _, values in found)
+    assert list(merge) == ["pictures", "score", "behind", "cut", "ratio", "seconds"]  # as in results.json
+    assert (merge["pictures"], merge["ratio"], loratorio["ratio"], merge["seconds"]) == (12, 1.0, 3.0, 2.0)
+    assert (merge["score"].mean, merge["score"].pictures, loratorio["score"].pictures) == (31.2, 5, 2)
+    assert (merge["behind"].mean, merge["behind"].pictures, loratorio["behind"]) == (1.0, 1, None)
     line = "| 2 | merge | 31.20 ± 0.48 | +1.00 | 1.00 | 2.00 | 12 |"
-    assert line in table(ComposLoraSuite.COLUMNS, [merge])
+    assert line in table(("networks", "method"), figures_of(scores), found)
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -15,8 +15,8 @@ from loratorio_ext.settings import Settings
 from loratorio_lab.evaluate.arms import Sampling
 from loratorio_lab.evaluate.distractors import build_pool, loudness
 from loratorio_lab.evaluate.engine import Batch
-from loratorio_lab.evaluate.pool import NAMED, Choice, PoolSuite, cell_of, draw, pool_arms
-from loratorio_lab.evaluate.summary import grouped, table
+from loratorio_lab.evaluate.pool import FIGURES, NAMED, Choice, draw, pool_arms
+from loratorio_lab.evaluate.summary import cells_of, grouped, table
 from loratorio_lab.evaluate.worlds import World, scene_tasks
 from loratorio_lab.main import main
 from loratorio_lab.world.concepts import CONCEPTS
@@ -88,11 +88,14 @@ def test_the_table_pairs_with_the_networks_named_by_hand() -> None:
     chosen = "pool 8: k=2 per image"
     results = [choice(NAMED, task, 1.0, True) for task in TASKS]
     results += [choice(chosen, task, 0.5, place % 2 == 0) for place, task in enumerate(TASKS)]
-    named, pool = map(cell_of, grouped(results, [NAMED, chosen], ["demo"], TASKS, NAMED))
-    assert (named.presence.mean, named.ahead) == (1.0, None)
-    assert pool.ahead is not None and (pool.presence.mean, pool.ahead.mean) == (0.5, -0.5)
-    assert (pool.right, pool.weight, pool.stable, pool.ratio) == ((0.0, 0.5), (0.1, 0.5), 0.5, 5.0)
-    assert "| 0.00 0.25 0.50 | 0.10 0.30 0.50 | 0.50 | 5.00 | 24 |" in table(PoolSuite.COLUMNS, [pool])
+    cells = cells_of(grouped(results, [NAMED, chosen], ["demo"], TASKS, NAMED), FIGURES)
+    named, pool = (values for _, values in cells)
+    assert list(pool) == ["presence", "ahead", "complete", "right", "weight", "stable", "ratio"]
+    assert (named["presence"].mean, named["ahead"]) == (1.0, None)
+    assert (pool["presence"].mean, pool["ahead"].mean, pool["complete"]) == (0.5, -0.5, 0.5)
+    assert (pool["right"], pool["weight"], pool["stable"]) == ((0.0, 0.5), (0.1, 0.5), 0.5)
+    line = "| 0.500 | 0.00 0.25 0.50 | 0.10 0.30 0.50 | 0.50 | 5.00 | 24 |"
+    assert line in table(("concepts", "way"), FIGURES, cells[1:])
 
 
 @pytest.fixture(scope="module")

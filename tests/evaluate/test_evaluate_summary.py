@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_lab.evaluate.summary import estimate, grouped, shown, table
+from loratorio_lab.evaluate.summary import Figure, Group, cells_of, estimate, grouped, shown, table
 from loratorio_lab.evaluate.tasks import Task
 
 VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=30)
@@ -101,7 +101,7 @@ def test_paired_differences_are_clustered_by_combination_in_each_world() -> None
     ahead = merge.paired(value, lambda reference, mine: mine - reference)
     assert ahead is not None and (ahead.mean, ahead.error) == (-1.0, behind.error)
     assert best.paired(value, sub) is None
-    assert (merge.ratio, best.ratio) == (1.0, 1.5)
+    assert (merge.ratio(), best.ratio()) == (1.0, 1.5)
 
 
 def test_what_is_not_paired_or_not_asked_for_does_not_count() -> None:
@@ -131,8 +131,19 @@ def test_numbers_of_networks_are_kept_apart_and_arms_in_order() -> None:
 
 
 def test_the_table() -> None:
-    columns = [("name", str), ("mean", lambda values: shown(estimate(values, values), "+", 2))]
-    assert table(columns, [(1.0, 2.0), (3.0,)]) == (
-        "| name | mean |\n|---|---|\n| (1.0, 2.0) | +1.50 ± 0.50 |\n| (3.0,) | +3.00 |\n"
-    )
-    assert shown(None) == ""
+    figures = [
+        Figure("mean", lambda group: group.mean(value), "mean ± error"),
+        Figure("ahead", lambda group: group.paired(value, sub), "ahead", lambda one: shown(one, "+", 1)),
+        Figure("rows", Group.ratio),
+    ]
+    records = [
+        Drawn(arm, "a", one.key, one.number + place) for place, arm in enumerate(ARMS) for one in TASKS
+    ]
+    cells = cells_of(grouped(records, ARMS, "a", TASKS, "best"), figures)
+    assert [values["rows"] for _, values in cells] == [1.0, 1.0]
+    assert table(("networks", "way"), figures, cells).splitlines() == [
+        "| networks | way | mean ± error | ahead | pictures |",
+        "|---|---|---|---|---|",
+        "| 2 | merge | 1.500 ± 0.000 | +1.0 ± 0.0 | 12 |",
+        "| 2 | best | 2.500 ± 0.000 |  | 12 |",
+    ]

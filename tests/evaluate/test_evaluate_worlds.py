@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.cli.judge import FACTORS
 from loratorio_ext.networks.tags import parse_prompt
-from loratorio_lab.evaluate.embedded import EmbeddedSuite, cell_of
-from loratorio_lab.evaluate.summary import grouped, table
+from loratorio_lab.evaluate.embedded import FIGURES
+from loratorio_lab.evaluate.summary import cells_of, grouped, table
 from loratorio_lab.evaluate.worlds import Answer, SceneTask, combinations, presence, scene_tasks
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT
 
@@ -53,13 +51,12 @@ def test_splits_share_nothing() -> None:
     assert len(kept_apart[0]) == 200
 
 
-def test_another_process_has_the_same_tasks() -> None:
-    code = (
-        "from loratorio_lab.evaluate.worlds import scene_tasks;"
-        "print([task.seed for task in scene_tasks(4, 5, 'held-out')])"
-    )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == str([task.seed for task in scene_tasks(4, 5, "held-out")])
+def test_tasks_are_the_same_everywhere() -> None:
+    assert [(task.key, task.seed) for task in scene_tasks(4, 3, "held-out")] == [
+        ("checkered+star+sunset+moon held-out 0", 668128738),
+        ("checkered+star+sunset+flower held-out 0", 3331917687),
+        ("checkered+star+grid+moon held-out 0", 2642158260),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +87,15 @@ def test_shares_of_what_the_judge_finds() -> None:
     answers = [answer("merge", task, 1) for task in TASKS]
     answers += [answer("loratorio", task, 2, rest=place % 4 == 0) for place, task in enumerate(TASKS)]
     groups = grouped(answers, ["merge", "loratorio"], ["demo"], TASKS, "loratorio")
-    merge, loratorio = map(cell_of, groups)
-    assert (merge.arm, merge.networks, merge.ratio) == ("merge", 2, 1.0)
-    assert (merge.presence.mean, merge.complete.mean, merge.right.mean) == (0.5, 0.0, 0.0)
-    assert merge.behind is not None
-    assert (merge.behind.mean, merge.behind.error, merge.behind.clusters) == (0.5, 0.0, 24)
-    assert (loratorio.presence.mean, loratorio.complete.mean, loratorio.right.mean) == (1.0, 1.0, 0.25)
-    assert (loratorio.behind, loratorio.ratio) == (None, 3.0)
+    cells = cells_of(groups, FIGURES)
+    merge, loratorio = (values for _, values in cells)
+    assert list(merge) == ["presence", "complete", "right", "behind", "ratio"]  # as in results.json
+    assert [merge[name].mean for name in ("presence", "complete", "right")] == [0.5, 0.0, 0.0]
+    assert (merge["behind"].mean, merge["behind"].error, merge["behind"].clusters) == (0.5, 0.0, 24)
+    assert [loratorio[name].mean for name in ("presence", "complete", "right")] == [1.0, 1.0, 0.25]
+    assert (merge["ratio"], loratorio["behind"], loratorio["ratio"]) == (1.0, None, 3.0)
     line = "| 2 | merge | 0.500 ± 0.000 | 0.000 | 0.000 | +0.500 ± 0.000 | 1.00 | 48 |"
-    assert line in table(EmbeddedSuite.COLUMNS, [merge])
+    assert line in table(("networks", "method"), FIGURES, cells)
 
 
 def test_another_concept_of_the_factor_is_not_the_one_asked_for() -> None:

@@ -6,7 +6,7 @@ import operator
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from loratorio_ext.cli.console import Console, InputError
 from loratorio_ext.cli.writing import whole_file
 from loratorio_ext.hosts.diffusers_host.autoencoder import check_autoencoder_folder
 from loratorio_ext.hosts.diffusers_host.pipeline import pick_device
-from loratorio_lab.evaluate.arms import REFERENCE, Arm, arms_from
+from loratorio_lab.evaluate.arms import REFERENCE, MethodArm, arms_from
 from loratorio_lab.evaluate.composlora.draw import Drawn, Picture, Recipe
 from loratorio_lab.evaluate.composlora.files import check_base, fingerprint, network_folder
 from loratorio_lab.evaluate.composlora.scoring import Clip, Score, score_pictures
@@ -28,9 +28,9 @@ from loratorio_lab.evaluate.composlora.testbed import (
     read_testbed,
 )
 from loratorio_lab.evaluate.composlora.wording import wording
-from loratorio_lab.evaluate.engine import Suite, about_arms
+from loratorio_lab.evaluate.engine import Suite
 from loratorio_lab.evaluate.lines import Lines
-from loratorio_lab.evaluate.summary import Estimate, Group, shown
+from loratorio_lab.evaluate.summary import Cell, Estimate, Figure, Group, shown
 
 CAUTION: Final = (
     "CLIPScore compares a picture with words; it does not see whether networks were composed. In the "
@@ -41,46 +41,12 @@ NOT_SCORED: Final = "The pictures were not scored: run the same command with --c
 _LONG: Final = frozenset({"arms", "fingerprints", "list"})  # in results.json only
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One arm with one number of networks.
-
-    Attributes:
-        arm: its name.
-        networks: N.
-        pictures: how many were drawn.
-        score: CLIPScore, 0 to 100; None where nothing was scored.
-        behind: score by LoRAtorio less score by this arm, of the same tasks; None without both.
-        cut: share of the scored pictures whose caption was longer than CLIP reads.
-        ratio: predictions, as a multiple of what the base alone takes.
-        seconds: of the model for a picture, the mean.
-    """
-
-    arm: str
-    networks: int
-    pictures: int
-    score: Estimate | None
-    behind: Estimate | None
-    cut: float | None
-    ratio: float
-    seconds: float
-
-
-class ComposLoraSuite(Suite[Arm, ComposLoraTask, Picture, Drawn]):
+class ComposLoraSuite(Suite[MethodArm, ComposLoraTask, Picture, Drawn]):
     """The testbed's combinations by every method, scored with CLIPScore where there is the model."""
 
     FILE = "pictures.jsonl"
     SCHEMA = "loratorio.composlora.pictures"
     REFERENCE = REFERENCE
-    COLUMNS = (
-        ("networks", lambda cell: str(cell.networks)),
-        ("method", lambda cell: cell.arm),
-        ("CLIPScore", lambda cell: shown(cell.score, digits=2)),
-        ("LoRAtorio ahead by", lambda cell: shown(cell.behind, "+", 2)),
-        ("× rows", lambda cell: f"{cell.ratio:.2f}"),
-        ("seconds", lambda cell: f"{cell.seconds:.2f}"),
-        ("pictures", lambda cell: str(cell.pictures)),
-    )
 
     def __init__(self, arguments: Namespace) -> None:
         """Read and check everything that the options name, but open no model that draws.
@@ -124,7 +90,7 @@ class ComposLoraSuite(Suite[Arm, ComposLoraTask, Picture, Drawn]):
             "steps": arguments.steps,
             "cfg": arguments.cfg,
             "dtype": arguments.dtype or "as the device",
-            "arms": about_arms(arms),
+            "arms": [asdict(arm) for arm in arms],
             "networks": numbers,
             "pictures": arguments.pictures or "each combination once",
             "split": arguments.split,
@@ -147,7 +113,7 @@ class ComposLoraSuite(Suite[Arm, ComposLoraTask, Picture, Drawn]):
                 f"the testbed decodes {self.style.name} with {usual}; give it with --vae to do the same"
             )
 
-    def is_there(self, records: Lines[Picture], arm: Arm, world: str, task: ComposLoraTask) -> bool:
+    def is_there(self, records: Lines[Picture], arm: MethodArm, world: str, task: ComposLoraTask) -> bool:
         """Its line and its file; a file that was taken away is drawn again."""
         return super().is_there(records, arm, world, task) and self.path(arm.name, task).is_file()
 
@@ -165,17 +131,14 @@ class ComposLoraSuite(Suite[Arm, ComposLoraTask, Picture, Drawn]):
                 self._told.add(text)
                 warn(text)
 
-    def cells(self, groups: Sequence[Group[ComposLoraTask, Picture]], console: Console) -> list[Cell]:
-        """See `Cell`; pictures that have no score yet are scored, where there is a CLIP model."""
-        scores: Mapping[tuple[str, str], Score] = {}
-        if self.clip is not None:
-            self.clip.to(pick_device(self.recipe.device))
-            pictures = [
-                (arm.name, task, self.path(arm.name, task)) for arm in self.arms for task in self.tasks
-            ]
-            with console.progress("score", "picture") as on_picture:
-                scores = score_pictures(self.out, self.clip, pictures, on_picture)
-        return [cell_of(group, scores) for group in groups]
+    def figures(self, console: Console) -> Sequence[Figure[ComposLoraTask, Picture]]:
+        """See `figures_of`; pictures that have no score yet are scored, where there is a CLIP model."""
+        if self.clip is None:
+            return figures_of({})
+        self.clip.to(pick_device(self.recipe.device))
+        pictures = [(arm.name, task, self.path(arm.name, task)) for arm in self.arms for task in self.tasks]
+        with console.progress("score", "picture") as on_picture:
+            return figures_of(score_pictures(self.out, self.clip, pictures, on_picture))
 
     def made_with(self, records: Lines[Picture]) -> dict[str, Any]:
         """With the devices, the CLIP model and the libraries that draw and score."""
@@ -186,9 +149,9 @@ class ComposLoraSuite(Suite[Arm, ComposLoraTask, Picture, Drawn]):
             **{package: metadata.version(package) for package in ("diffusers", "transformers")},
         }
 
-    def page(self, cells: Sequence[Cell], made_with: Mapping[str, Any]) -> str:
-        """The table, how it was made, and what it cannot say."""
-        return super().page(cells, made_with) + notes(cells, {**self.about, **made_with})
+    def notes(self, cells: Sequence[Cell[ComposLoraTask, Picture]], made_with: Mapping[str, Any]) -> str:
+        """What the scores are worth, and how everything was made."""
+        return notes(cells, {**self.about, **made_with})
 
 
 def _given(arguments: Namespace, name: str) -> Path:
@@ -217,32 +180,49 @@ def write_picture(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def cell_of(group: Group[ComposLoraTask, Picture], scores: Mapping[tuple[str, str], Score]) -> Cell:
-    """The figures of one arm with one number of networks; `scores` by arm and task's key."""
+def figures_of(scores: Mapping[tuple[str, str], Score]) -> Sequence[Figure[ComposLoraTask, Picture]]:
+    """The figures; `scores` by arm and task's key, only of the pictures that were scored."""
 
     def score(task: ComposLoraTask, picture: Picture) -> float:
         return scores[picture.arm, picture.task].score
 
-    scored = group.where(lambda picture: (picture.arm, picture.task) in scores)
-    cuts = [scores[picture.arm, picture.task].cut for _, picture in scored.pictures]
-    count = len(group.pictures)
-    return Cell(
-        group.arm,
-        group.networks,
-        pictures=count,
-        score=scored.mean(score) if scored.pictures else None,
-        behind=scored.paired(score, operator.sub),
-        cut=sum(cuts) / len(cuts) if cuts else None,
-        ratio=group.ratio,
-        seconds=sum(picture.seconds for _, picture in group.pictures) / count,
+    def scored(group: Group[ComposLoraTask, Picture]) -> Group[ComposLoraTask, Picture]:
+        return group.where(lambda picture: (picture.arm, picture.task) in scores)
+
+    def mean(group: Group[ComposLoraTask, Picture]) -> Estimate | None:
+        return scored(group).mean(score) if scored(group).pictures else None
+
+    def cut(group: Group[ComposLoraTask, Picture]) -> float | None:
+        cuts = [scores[picture.arm, picture.task].cut for _, picture in scored(group).pictures]
+        return sum(cuts) / len(cuts) if cuts else None
+
+    def seconds(group: Group[ComposLoraTask, Picture]) -> float:
+        return sum(picture.seconds for _, picture in group.pictures) / len(group.pictures)
+
+    return (
+        Figure("pictures", lambda group: len(group.pictures)),
+        # CLIPScore, 0 to 100; None where nothing was scored.
+        Figure("score", mean, "CLIPScore", lambda value: shown(value, digits=2)),
+        # Score by LoRAtorio less score by this arm, of the same tasks; None without both.
+        Figure(
+            "behind",
+            lambda group: scored(group).paired(score, operator.sub),
+            "LoRAtorio ahead by",
+            lambda value: shown(value, "+", 2),
+        ),
+        # Share of the scored pictures whose caption was longer than CLIP reads.
+        Figure("cut", cut),
+        Figure("ratio", Group.ratio, "× rows", "{:.2f}".format),
+        # Of the model, for a picture.
+        Figure("seconds", seconds, "seconds", "{:.2f}".format),
     )
 
 
-def notes(cells: Sequence[Cell], facts: Mapping[str, Any]) -> str:
+def notes(cells: Sequence[Cell[ComposLoraTask, Picture]], facts: Mapping[str, Any]) -> str:
     """What stands below the table: what the scores are worth, and the facts by name."""
-    scored = any(cell.score is not None for cell in cells)
+    scored = any(values["score"] is not None for _, values in cells)
     lines = ["", "Mean ± standard error, clustered by combination of networks." if scored else NOT_SCORED]
-    cut = [f"{cell.arm} {cell.networks}: {cell.cut:.0%}" for cell in cells if cell.cut]
+    cut = [f"{group.arm} {group.networks}: {values['cut']:.0%}" for group, values in cells if values["cut"]]
     if cut:
         lines += ["", f"Captions longer than CLIP reads, of which it saw the beginning: {', '.join(cut)}."]
     lines += ["", CAUTION, ""]
