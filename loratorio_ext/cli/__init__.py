@@ -1,1 +1,1 @@
-"""The command line: `generate`, `serve`, `demo`, `evaluate`, `bench`, `train-demo`."""
+"""The command line `loratorio`: `generate`, `serve`, `demo`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 OK: Final = 0
 FAILED: Final = 1
@@ -13,6 +16,7 @@ WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
 
 OnStep = Callable[[int, int], None]
+"""Called with (done, in all)."""
 
 
 class InputError(ValueError):
@@ -40,48 +44,37 @@ class Work:
 
 
 class Console:
-    """The terminal, or what stands for it."""
+    """The terminal."""
 
-    def __init__(self, *, quiet: bool, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
-        """`quiet` leaves out progress and notes; results and errors are always written."""
+    def __init__(self, program: str, *, quiet: bool) -> None:
+        """`program` begins warnings and errors; `quiet` leaves out progress and notes, but nothing else."""
+        self.program = program
         self.quiet = quiet
-        self._stdout = stdout
-        self._stderr = stderr
-
-    @property
-    def stdout(self) -> TextIO:
-        """Where results go."""
-        return self._stdout or sys.stdout
-
-    @property
-    def stderr(self) -> TextIO:
-        """Where progress and messages go."""
-        return self._stderr or sys.stderr
 
     def result(self, text: str) -> None:
         """One line or block of what the command is for."""
-        print(text, file=self.stdout, flush=True)
+        print(text, flush=True)
 
     def note(self, text: str) -> None:
         """What is going on; silent with --quiet."""
         if not self.quiet:
-            print(text, file=self.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """What the user should know about the result, also with --quiet."""
-        print(f"loratorio: warning: {text}", file=self.stderr, flush=True)
+        print(f"{self.program}: warning: {text}", file=sys.stderr, flush=True)
 
     def error(self, text: str) -> None:
         """Why the command ends, as one line."""
-        print(f"loratorio: {' '.join(text.split())}", file=self.stderr, flush=True)
+        print(f"{self.program}: {' '.join(text.split())}", file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, label: str, unit: str = "step") -> Iterator[OnStep]:
         """A bar on a terminal, a line for each quarter elsewhere, nothing with --quiet."""
         if self.quiet:
             yield lambda done, total: None
-        elif self.stderr.isatty():
-            with _bar(label, unit, self.stderr) as on_step:
+        elif sys.stderr.isatty():
+            with _bar(label, unit) as on_step:
                 yield on_step
         else:
             yield self._quarters(label, unit)
@@ -100,10 +93,10 @@ class Console:
 
 
 @contextmanager
-def _bar(label: str, unit: str, stream: TextIO) -> Iterator[OnStep]:
+def _bar(label: str, unit: str) -> Iterator[OnStep]:
     from tqdm import tqdm
 
-    bar: Any = tqdm(desc=label, unit=unit, file=stream, leave=True, dynamic_ncols=True)
+    bar: Any = tqdm(desc=label, unit=unit, file=sys.stderr, leave=True, dynamic_ncols=True)
 
     def on_step(done: int, total: int) -> None:
         bar.total = total
@@ -113,3 +106,46 @@ def _bar(label: str, unit: str, stream: TextIO) -> Iterator[OnStep]:
         yield on_step
     finally:
         bar.close()
+
+
+def run_command(
+    parser: ArgumentParser,
+    argv: Sequence[str] | None,
+    command: Callable[[Namespace, Console, Work], int],
+) -> int:
+    """Read the command line, run the command, and turn what goes wrong into one line and an exit code.
+
+    Args:
+        parser: of all commands; its options hold `option_types.add_common`.
+        argv: the arguments without the program's name; None: those of the process.
+        command: does the work and returns the exit code.
+
+    Returns:
+        the exit code: 0, 1 (failure), 2 (wrong input) or 130 (Ctrl-C).
+    """
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has spoken: --help, --version, or a wrong option
+        return end.code if isinstance(end.code, int) else OK
+    console, work = Console(parser.prog, quiet=arguments.quiet), Work()
+
+    def ended(message: str, code: int) -> int:
+        console.error(message)
+        if arguments.traceback:
+            traceback.print_exc()
+        return code
+
+    try:
+        return command(arguments, console, work)
+    except (KeyboardInterrupt, Interrupted) as event:
+        kept = str(event) if isinstance(event, Interrupted) else "nothing was kept"
+        console.error(f"interrupted; {kept}")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except ValueError as error:
+        return ended(f"failed: {error}", FAILED) if work.begun else ended(str(error), WRONG_INPUT)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line and a code instead of a traceback
+        return ended(f"failed: {type(error).__name__}: {error} (--traceback shows where)", FAILED)

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.models import EMBEDDED, USUAL, configuration, model_and_networks
 from loratorio_ext.cli.option_types import settings_from
-from loratorio_ext.cli.parameters import picture_parameters
-from loratorio_ext.cli.writing import free_name, prepare_file, prepare_folder, write_picture, write_text
+from loratorio_ext.cli.places import EMBEDDED, USUAL, configuration, model_and_networks
+from loratorio_ext.cli.writing import (
+    free_name,
+    picture_parameters,
+    prepare_file,
+    prepare_folder,
+    write_picture,
+    write_text,
+)
 from loratorio_ext.networks.prompt import parse_prompt
 
 if TYPE_CHECKING:
@@ -33,11 +39,11 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     if last > LARGEST_SEED:
         raise InputError(f"--seed with all its pictures goes up to {last}; the largest is {LARGEST_SEED}.")
     _check_prompt(arguments.prompt)
-    model, networks, embedded = model_and_networks(arguments, tools)
+    model, networks, embedded = model_and_networks(arguments, tools.find_demo_data)
     tags = parse_prompt(arguments.prompt).tags
     if tags and networks is None:
         raise InputError(
-            f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder where it lies."
+            f"The prompt names the network {tags[0].name!r}: give --lora-dir, the folder that holds it."
         )
     target = _Target(Path(arguments.out), arguments.batch * arguments.count)
     report = None if arguments.report is None else prepare_file(Path(arguments.report))

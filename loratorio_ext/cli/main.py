@@ -1,55 +1,35 @@
-"""`loratorio`: reads the command line, runs the command, turns what went wrong into a message and a code."""
+"""`loratorio`: draw pictures, look at them in a page, see the method beside the usual ones."""
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 
 from loratorio_ext.cli import options
-from loratorio_ext.cli.console import FAILED, INTERRUPTED, OK, WRONG_INPUT, Console, Interrupted, Work
+from loratorio_ext.cli.console import WRONG_INPUT, Console, Work, run_command
 from loratorio_ext.cli.tools import Tools
 
 
 def main(argv: Sequence[str] | None = None, tools: Tools | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 (failure), 2 (wrong input) or 130 (Ctrl-C).
+    """Run one command and return its exit code; see `console.run_command`.
 
     Args:
         argv: the arguments without the program's name; None: those of the process.
         tools: what the commands work with; None: the real ones.
     """
-    try:
-        arguments = options.parser().parse_args(argv)
-    except SystemExit as end:  # argparse has spoken: --help, --version, or a wrong option
-        return end.code if isinstance(end.code, int) else OK
-    console = Console(quiet=arguments.quiet)
-    work = Work()
-    try:
-        return _run(arguments, tools or Tools(), console, work)
-    except (KeyboardInterrupt, Interrupted) as event:
-        console.error(
-            f"interrupted; {event}" if isinstance(event, Interrupted) else "interrupted; nothing was kept"
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in options.MOVED:
+        Console("loratorio", quiet=False).error(
+            f"`{argv[0]}` is now `loratorio-lab {argv[0]}` "
+            f"(without an installation: python -m loratorio_lab {argv[0]})"
         )
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except ValueError as error:
-        wrong_input = not work.begun
-        console.error(str(error) if wrong_input else f"failed: {error}")
-        return _after(arguments, WRONG_INPUT if wrong_input else FAILED)
-    except Exception as error:  # noqa: BLE001 - the last resort: one line and a code instead of a traceback
-        console.error(f"failed: {type(error).__name__}: {error} (--traceback shows where)")
-        return _after(arguments, FAILED)
+        return WRONG_INPUT
 
+    def command(arguments: Namespace, console: Console, work: Work) -> int:
+        return _run(arguments, tools or Tools(), console, work)
 
-def _after(arguments: Namespace, code: int) -> int:
-    if arguments.traceback:
-        traceback.print_exc()
-    return code
+    return run_command(options.parser(), argv, command)
 
 
 def _run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
@@ -62,22 +42,6 @@ def _run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> in
         from loratorio_ext.cli import serve
 
         return serve.run(arguments, tools, console, work)
-    if arguments.command == "demo":
-        from loratorio_ext.cli import demo
+    from loratorio_ext.cli import demo
 
-        return demo.run(arguments, tools, console, work)
-    if arguments.command == "evaluate":
-        from loratorio_ext.cli import evaluate
-
-        return evaluate.run(arguments, tools, console, work)
-    if arguments.command == "bench":
-        from loratorio_ext.cli import bench
-
-        return bench.run(arguments, tools, console, work)
-    from loratorio_ext.cli import train_demo
-
-    return train_demo.run(arguments, tools, console, work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return demo.run(arguments, tools, console, work)

@@ -12,6 +12,16 @@ from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
 # The WebUI's switch; here the method says it.
 NOT_OPTIONS: Final = frozenset({"enabled"})
 
+EXIT_CODES: Final = """\
+exit codes:
+  0    done
+  1    a failure while working
+  2    wrong input; nothing was done
+  130  interrupted with Ctrl-C; the message says what was kept
+
+Results go to standard output, progress and messages to standard error."""
+"""For the end of a command line's help."""
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of descriptions and leaves room for long option names."""
@@ -67,7 +77,29 @@ def number(lowest: float, highest: float) -> Callable[[str], float]:
     return parse
 
 
-SEED: Final = whole(0, 2**63 - 1)
+# What options are added to: a parser, or a group of one.
+Options: TypeAlias = argparse._ActionsContainer
+
+
+def add_whole(options: Options, name: str, lowest: int, highest: int, text: str, **more: Any) -> None:
+    """An option for a whole number in a range; `text` is its help, `more` as argparse has it."""
+    options.add_argument(name, type=whole(lowest, highest), metavar="N", help=text, **more)
+
+
+def add_number(options: Options, name: str, lowest: float, highest: float, text: str, **more: Any) -> None:
+    """The same for a finite number."""
+    options.add_argument(name, type=number(lowest, highest), metavar="X", help=text, **more)
+
+
+def add_text(options: Options, name: str, metavar: str, text: str, **more: Any) -> None:
+    """The same for a text, a name or a place, as `metavar` says."""
+    options.add_argument(name, metavar=metavar, help=text, **more)
+
+
+def add_seed(options: Options) -> None:
+    """--seed, of the first picture."""
+    text = "seed of the first picture; those of the others count up from it (default 1)"
+    add_whole(options, "--seed", 0, 2**63 - 1, text, default=1)
 
 
 def _setting_type(setting: Setting) -> Callable[[str], Value]:
@@ -121,33 +153,29 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     return Settings.from_dict({"enabled": True, **given})
 
 
+def add_device(options: Options, dtype: str = "default: float16 on cuda, else float32") -> None:
+    """--device and --dtype; `dtype` is the help of the second."""
+    add_text(options, "--device", "NAME", "cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    options.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help=dtype)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, which networks, and where it runs."""
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model",
-        metavar="PATH",
-        help="a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL",
+    text = "a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL"
+    add_text(model, "--model", "PATH", text)
+    text = (
+        "for a model in a single file: a diffusers folder of the same family, for its configuration and "
+        "tokenizer (default: from diffusers' cache, or the hub)"
     )
-    model.add_argument(
-        "--config",
-        metavar="FOLDER",
-        help="for a model in a single file: a diffusers folder of the same family, for its configuration and "
-        "tokenizer (default: from diffusers' cache, or the hub)",
-    )
-    model.add_argument("--lora-dir", metavar="FOLDER", help="where the tags' networks lie, as .safetensors")
-    model.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)"
-    )
-    model.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: float16 on cuda, else float32"
-    )
-    model.add_argument(
-        "--offline", action="store_true", help="never ask a model hub; a single file then needs --config"
-    )
+    add_text(model, "--config", "FOLDER", text)
+    add_text(model, "--lora-dir", "FOLDER", "the folder of the networks that tags name, .safetensors files")
+    add_device(model)
+    text = "never contact a model hub; a single file then needs --config"
+    model.add_argument("--offline", action="store_true", help=text)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that every command has."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress; results and errors alone")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only results and errors")
     parser.add_argument("--traceback", action="store_true", help="show Python's traceback of a failure")

@@ -1,8 +1,10 @@
-"""Where the embedded model, its networks and the judge lie."""
+"""Where models and networks lie: the embedded ones, or those that options name."""
 
 from __future__ import annotations
 
 import os
+from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,9 @@ from typing import Final
 from loratorio_ext.cli.console import InputError
 
 PACKAGE: Final = Path(__file__).resolve().parents[1]
+# Steps and guidance: what suits the embedded model, and what other models usually get.
+EMBEDDED: Final = (20, 4.0)
+USUAL: Final = (30, 7.0)
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,47 @@ def find_demo_data(package: Path = PACKAGE) -> DemoData:
             return DemoData(place)
     looked = " and ".join(str(place) for place in places)
     raise InputError(
-        f"the embedded model is not there (looked in {looked}). Get a whole checkout, make it again with"
-        " `loratorio train-demo`, or name a model with --model."
+        f"the embedded model was not found (looked in {looked}). Get a complete checkout, make it again with"
+        " `loratorio-lab train-demo`, or name a model with --model."
     )
+
+
+def model_and_networks(
+    arguments: Namespace, find_embedded: Callable[[], DemoData]
+) -> tuple[Path, Path | None, bool]:
+    """(the model, the folder of networks, whether the model is the embedded one).
+
+    Raises:
+        InputError: a place that the options name is not there.
+    """
+    folder = None if arguments.lora_dir is None else Path(arguments.lora_dir)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--lora-dir {folder} is not a folder.")
+    if arguments.model is not None:
+        model = Path(arguments.model)
+        if not model.exists():
+            raise InputError(
+                f"--model {model} does not exist; name a diffusers folder or a .safetensors file."
+            )
+        return model, folder, False
+    data = find_embedded()
+    return data.model, folder or data.networks, True
+
+
+def configuration(arguments: Namespace) -> Path | None:
+    """The folder that a model in a single file takes its configuration from.
+
+    Raises:
+        InputError: the model is no single file.
+    """
+    if arguments.config is None:
+        return None
+    if arguments.model is None or Path(arguments.model).is_dir():
+        raise InputError(
+            f"--config {arguments.config} is for a --model that is one .safetensors file; "
+            "the embedded model and folders have a configuration of their own."
+        )
+    return Path(arguments.config)
 
 
 def own_presets() -> Path:

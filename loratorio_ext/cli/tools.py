@@ -1,4 +1,4 @@
-"""What the commands work with: a host, the judge, the training; imported when needed, as torch is slow."""
+"""What the commands work with: a host, the judge, the page; imported when needed, as torch is slow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loratorio_ext.cli.places import DemoData, find_demo_data
 
@@ -25,13 +25,6 @@ Scores = Mapping[str, Mapping[str, float]]
 class Host(Protocol):
     """A model that draws; see `hosts.diffusers_host.DiffusersHost`."""
 
-    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
-        """Draw one batch of pictures."""
-
-
-class PageHost(Host, Protocol):
-    """A host that also says what can be asked of it."""
-
     @property
     def default_size(self) -> tuple[int, int]:
         """The model's own width and height in pixels."""
@@ -44,21 +37,30 @@ class PageHost(Host, Protocol):
     def samplers(self) -> tuple[str, ...]:
         """Names of samplers, the model's own first."""
 
+    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
+        """Draw one batch of pictures."""
+
 
 class Judge(Protocol):
-    """A classifier of pictures; see `world.judge.Judge`."""
+    """A classifier of pictures; see `cli.judge.Judge`."""
 
     def scores(self, images: Sequence[Image.Image]) -> Sequence[Scores]:
         """For every picture the probability of every value of every factor."""
 
 
-class Train(Protocol):
-    """The recipe of the embedded world; see `world.train.train`."""
+class OpenHost(Protocol):
+    """As `open_host`."""
 
     def __call__(
-        self, out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[str], None]
-    ) -> object:
-        """Train everything into `out`."""
+        self,
+        path: Path,
+        device: str | None,
+        dtype: str | None,
+        *,
+        offline: bool,
+        config: Path | None = None,
+    ) -> Host:
+        """Open a model."""
 
 
 def hush_libraries() -> None:
@@ -77,7 +79,7 @@ def hush_libraries() -> None:
 
 def open_host(
     path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
-) -> PageHost:
+) -> Host:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
     hush_libraries()
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
@@ -86,18 +88,10 @@ def open_host(
 
 
 def load_judge(path: Path) -> Judge:
-    """The judge of the embedded world."""
-    from loratorio_ext.world.judge import Judge as WorldJudge
+    """The judge whose weights lie at `path`; raises ValueError where these are something else."""
+    from loratorio_ext.cli.judge import Judge as EmbeddedJudge
 
-    return WorldJudge.load(path)
-
-
-def train(out: Path, *, seed: int, workers: int, quick: bool, report: Callable[[str], None]) -> object:
-    """Train the embedded world into `out`."""
-    hush_libraries()
-    from loratorio_ext.world.train import train as train_world
-
-    return train_world(out, seed=seed, workers=workers, quick=quick, report=report)
+    return EmbeddedJudge.load(path)
 
 
 def serve_page(server: Server, painter: Painter, address: Address, ready: Callable[[str], None]) -> None:
@@ -107,28 +101,6 @@ def serve_page(server: Server, painter: Painter, address: Address, ready: Callab
     serve(server, painter, address, ready)
 
 
-def over_workers(open_drawing: Any, workers: int, note: Callable[[str], None]) -> Any:
-    """Draw batches by several workers; see `evaluate.ray_engine.over_ray`."""
-    from loratorio_ext.evaluate.ray_engine import over_ray
-
-    return over_ray(open_drawing, workers, note)
-
-
-class OpenHost(Protocol):
-    """As `open_host`."""
-
-    def __call__(
-        self,
-        path: Path,
-        device: str | None,
-        dtype: str | None,
-        *,
-        offline: bool,
-        config: Path | None = None,
-    ) -> PageHost:
-        """Open a model."""
-
-
 @dataclass(frozen=True)
 class Tools:
     """The real tools; tests hand over others."""
@@ -136,6 +108,4 @@ class Tools:
     open_host: OpenHost = open_host
     load_judge: Callable[[Path], Judge] = load_judge
     find_demo_data: Callable[[], DemoData] = find_demo_data
-    train: Train = train
     serve_page: Callable[[Server, Painter, Address, Callable[[str], None]], None] = serve_page
-    over_workers: Callable[[Any, int, Callable[[str], None]], Any] = over_workers

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loratorio_ext.cli.console import InputError
+from loratorio_ext.infotext import quoted
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from loratorio_ext.hosts.diffusers_host import Request, Result
+    from loratorio_ext.run import Report
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -46,14 +53,21 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` whole or not at all."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write to, which becomes `path` at the end; after an error nothing of it is left."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_picture(path: Path, picture: Image.Image, infotext: str) -> None:
@@ -62,9 +76,40 @@ def write_picture(path: Path, picture: Image.Image, infotext: str) -> None:
 
     info = PngInfo()
     info.add_text("parameters", infotext)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path) as part:
         picture.save(part, "PNG", pnginfo=info)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def picture_parameters(
+    request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]
+) -> str:
+    """The parameters of one picture, in the form that the WebUI writes and reads."""
+    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
+    facts = [
+        f"Steps: {request.steps}",
+        f"CFG scale: {request.cfg:g}",
+        f"Seed: {seed}",
+        f"Size: {size[0]}x{size[1]}",
+    ]
+    if result.sampler:
+        facts.append(f"Sampler: {quoted(result.sampler)}")
+    name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
+    facts.append(f"Model: {quoted(name)}")
+    facts += _combination(request, result.report)
+    return f"{request.prompts[0]}{negative}\n" + ", ".join(facts)
+
+
+def _combination(request: Request, report: Report) -> list[str]:
+    """How the networks were combined, by what the steps did and not by what was asked for."""
+    if not report.composed:
+        return []
+    # The report has names of its own for some methods' steps.
+    mode = {"loratorio": "composed", "merge": "merged", "merge-recentred": "merged"}
+    # A window that holds no step leaves every step to the usual way.
+    as_asked = any(step.mode == mode.get(request.method, request.method) for step in report.steps)
+    facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
+    if request.method == "switch":
+        facts.append(f"Switch every: {request.switch_every}")
+    if request.method == "loratorio":
+        facts.append(replace(request.settings, enabled=as_asked).to_infotext())
+    return facts

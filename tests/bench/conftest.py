@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from loratorio_ext.bench.networks import Layers, random_networks
-from loratorio_ext.bench.shapes import Shape, build_unet, random_rows
-from loratorio_ext.bench.ways import Setup
+from loratorio_lab.bench.networks import Layers, random_networks
+from loratorio_lab.bench.shapes import Shape, build_unet, random_rows
+from loratorio_lab.bench.ways import Setup
 
 CPU = torch.device("cpu")
 TINY = Shape(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from loratorio_ext.bench.memory import available_bytes, needed_bytes, peak_bytes
-from loratorio_ext.bench.plan import Part, parts
-from loratorio_ext.bench.shapes import SHAPES
+from loratorio_lab.bench.memory import available_bytes, needed_bytes, peak_bytes
+from loratorio_lab.bench.plan import Part, parts
+from loratorio_lab.bench.shapes import SHAPES
 
 CPU = torch.device("cpu")
 

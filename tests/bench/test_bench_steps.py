@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import torch
 
-from loratorio_ext.bench.arithmetic import compose_way
-from loratorio_ext.bench.steps import PAPER, StepEvaluation, steps_for
-from loratorio_ext.bench.ways import OURS, WAYS
 from loratorio_ext.run import NetworkUse, Run
+from loratorio_lab.bench.arithmetic import compose_way
+from loratorio_lab.bench.steps import PAPER, StepEvaluation, steps_for
+from loratorio_lab.bench.ways import OURS, WAYS
 
 
 def test_rows_of_the_steps() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loratorio_ext.bench.steps import Step, steps_for
+from loratorio_lab.bench.steps import Step, steps_for
 
 # By what a call asks of torch: values for the host, sizes that depend on values, and tensors made of Python's
 # numbers, which are copied to the device and waited for (an index that is a list makes one too).

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from loratorio_ext.bench.agreement import agree, relative_error
-from loratorio_ext.bench.measure import measure, rounds_of
-from loratorio_ext.bench.networks import touched
-from loratorio_ext.bench.shapes import SHAPES, build_unet, twin
-from loratorio_ext.bench.ways import LABELS, OURS, PLAIN, WAYS, Setup, calls
+from loratorio_lab.bench.agreement import agree, relative_error
+from loratorio_lab.bench.measure import measure, rounds_of
+from loratorio_lab.bench.networks import touched
+from loratorio_lab.bench.shapes import SHAPES, build_unet, twin
+from loratorio_lab.bench.ways import LABELS, OURS, PLAIN, WAYS, Setup, calls
 
 
 @pytest.mark.parametrize(

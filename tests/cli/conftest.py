@@ -149,7 +149,6 @@ class Toys:
 
     host: ToyHost
     opened: list[tuple[Any, ...]]
-    trained: list[dict[str, Any]]
     tools: Tools
 
 
@@ -166,7 +165,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def toys(world: Path) -> Toys:
-    host, opened, trained = ToyHost(), [], []
+    host, opened = ToyHost(), []
 
     def open_host(
         path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
@@ -174,17 +173,12 @@ def toys(world: Path) -> Toys:
         opened.append((path, device, dtype, offline, config))
         return host
 
-    def train(out: Path, **options: Any) -> None:
-        trained.append({"out": out, **options})
-        options["report"]("base: step 1")
-
     tools = Tools(
         open_host=open_host,
         load_judge=lambda path: ToyJudge(),
         find_demo_data=lambda: DemoData(world),
-        train=train,
     )
-    return Toys(host, opened, trained, tools)
+    return Toys(host, opened, tools)
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
 from loratorio_ext.cli.main import main
+from loratorio_ext.cli.writing import picture_parameters
+from loratorio_ext.hosts.diffusers_host import Request
+from loratorio_ext.run import Method
 from loratorio_ext.settings import Settings
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -169,6 +172,15 @@ def test_a_usual_way_is_named(method: str, toys: Any) -> None:
     text = parameters(PROMPT, "--method", method, toys=toys)
     assert f"Networks combined by: {method}" in text
     assert "LoRAtorio" not in text
+
+
+@pytest.mark.parametrize("method", [*get_args(Method)])
+def test_every_method_of_the_host_can_be_written_down(method: Any, toys: Any, world: Path) -> None:
+    request = Request(
+        [PROMPT], steps=2, seeds=(1,), settings=Settings(enabled=True), method=method, network_dir=world
+    )
+    text = picture_parameters(request, toys.host.generate(request), world / "model", 1, (64, 64))
+    assert f"Networks combined by: {method}" in text
 
 
 def test_the_report_says_what_happened(toys: Any) -> None:

@@ -30,10 +30,9 @@ def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def test_every_option_has_a_help_text_that_can_be_shown() -> None:
     parser = options.parser()
     assert [action.option_strings for action in actions(parser) if not action.help] == []
-    assert "train-demo" in parser.format_help()
 
 
-@pytest.mark.parametrize("command", ["generate", "serve", "demo", "evaluate", "bench", "train-demo"])
+@pytest.mark.parametrize("command", ["generate", "serve", "demo"])
 def test_help_and_version_end_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"loratorio {command}" in capsys.readouterr().out
@@ -87,7 +86,6 @@ def test_the_module_is_the_command(root_of_checkout: Path) -> None:
         (["generate", PROMPT, "--out", "one.png", "--batch", "2"], "folder"),
         (["generate", PROMPT, "--seed", str(2**63 - 1), "--batch", "2"], "largest"),
         (["generate", "a star <lora:missing:1>"], "near: 'star'"),
-        (["train-demo", "--workers", "0"], "1 to 256"),
         (["demo", "--pictures", "99"], "1 to 16"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
@@ -156,21 +154,15 @@ def test_the_embedded_world_is_found_in_a_checkout_and_in_a_wheel(tmp_path: Path
         assert find_demo_data(package).networks == folder / "networks"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), KeyboardInterrupt("x")])
-def test_train_demo_hands_its_options_over_and_can_be_interrupted(
-    toys: Any, error: BaseException, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["evaluate", "bench", "train-demo"])
+@pytest.mark.parametrize("more", [[], ["--help"], ["--suite", "pool"]], ids=" ".join)
+def test_a_command_that_has_moved_says_where(
+    command: str, more: list[str], toys: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dataclasses import replace
-
-    assert main(["train-demo", "--out", "w", "--seed", "7", "--workers", "3", "--quick"], toys.tools) == 0
+    assert main([command, *more], toys.tools) == 2
     captured = capsys.readouterr()
-    assert captured.out.strip() == "w"
-    assert captured.err.strip() == "base: step 1"
-    asked = {name: value for name, value in toys.trained[0].items() if name != "report"}
-    assert asked == {"out": Path("w"), "seed": 7, "workers": 3, "quick": True}
-
-    def interrupted(out: Path, **asked: Any) -> None:
-        raise error
-
-    assert main(["train-demo", "--out", "w"], replace(toys.tools, train=interrupted)) == 130
-    assert "kept in w" in capsys.readouterr().err
+    assert captured.err.startswith(f"loratorio: `{command}` is now `loratorio-lab {command}`")
+    assert (captured.err.count("\n"), captured.out) == (1, "")
+    assert main(["--help"], toys.tools) == 0
+    told = capsys.readouterr().out
+    assert "loratorio-lab" in told and command in told

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
-from loratorio_ext.cli.main import main
+from loratorio_lab.main import main
 
 COUNTS = {"character": 3, "clothing": 2, "style": 2, "background": 2, "object": 2}
 PROMPTS = """

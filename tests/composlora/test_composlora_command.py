@@ -1,4 +1,4 @@
-"""`loratorio evaluate --suite composlora`: what is drawn is kept, what is kept is not drawn again."""
+"""`loratorio-lab evaluate --suite composlora`: what is drawn is kept, what is kept is not drawn again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from loratorio_ext.cli.tools import Tools
-from loratorio_ext.evaluate.composlora import draw as drawing
-from loratorio_ext.evaluate.composlora.scoring import Clip
-from loratorio_ext.evaluate.lines import Lines
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
+from loratorio_lab.evaluate.composlora import suite
+from loratorio_lab.evaluate.composlora.scoring import Clip
+from loratorio_lab.tools import LabTools
 
 FEW = ("--pictures", "2", "--methods", "merge", "loratorio")
 ARMS = ("base", "merge", "switch", "composite", "loratorio")
@@ -80,7 +79,7 @@ def test_an_interrupt_loses_no_picture_and_draws_none_twice(
 ) -> None:
     assert copy.run(*FEW, "--out", "whole") == 0
     requests.clear()
-    write, calls = drawing.write_picture, iter(range(1, 100))
+    write, calls = suite.write_picture, iter(range(1, 100))
 
     def interrupted(path: Path, content: bytes) -> None:
         now = next(calls) == at
@@ -90,12 +89,12 @@ def test_an_interrupt_loses_no_picture_and_draws_none_twice(
         if now:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(drawing, "write_picture", interrupted)
+    monkeypatch.setattr(suite, "write_picture", interrupted)
     assert copy.run(*FEW) == 130
     assert f"{at - 1} pictures are kept" in capsys.readouterr().err
     assert len(lines("pictures.jsonl")) == at - 1
     assert not [name for name in pictures() if name.endswith(".part")]
-    monkeypatch.setattr(drawing, "write_picture", write)
+    monkeypatch.setattr(suite, "write_picture", write)
     assert copy.run(*FEW) == 0
     assert len(requests) == 4 + 1  # the one that was cut, again
     assert pictures() == pictures("whole")
@@ -179,7 +178,7 @@ def pickled(open_drawing: Any, workers: int, note: Callable[[str], None]) -> Any
 
 def test_workers_give_the_same_pictures(copy: Any) -> None:
     assert copy.run(clip=True) == 0
-    assert copy.run("--out", "spread", "--workers", "2", clip=True, tools=Tools(over_workers=pickled)) == 0
+    assert copy.run("--out", "spread", "--workers", "2", clip=True, tools=LabTools(over_workers=pickled)) == 0
     assert pictures("spread") == pictures()
     assert cells("spread") == cells()
 
@@ -224,9 +223,7 @@ def test_a_network_of_another_model_is_told(copy: Any, capsys: Any) -> None:
     assert "lora_unet_other" in capsys.readouterr().err
 
 
-def test_the_lines_are_no_embedded_evaluation(copy: Any, capsys: Any) -> None:
+def test_other_settings_do_not_mix(copy: Any, capsys: Any) -> None:
     assert copy.run("--methods", "base") == 0
-    with pytest.raises(ValueError, match="something else"):
-        Lines(Path("e/pictures.jsonl"), {}, schema="other", version=1, record=dict)  # type: ignore[type-var]
     assert copy.run("--methods", "base", "--cfg", "3") == 2
     assert "an evaluation with another cfg" in capsys.readouterr().err

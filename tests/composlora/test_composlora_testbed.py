@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.evaluate.composlora import testbed as lists
-from loratorio_ext.evaluate.composlora.tasks import tasks
-from loratorio_ext.evaluate.composlora.testbed import Element, read_testbed
-from loratorio_ext.evaluate.composlora.wording import Wording, wording
 from loratorio_ext.networks.prompt import parse_prompt
+from loratorio_lab.evaluate.composlora import testbed as lists
+from loratorio_lab.evaluate.composlora.testbed import Element, composlora_tasks, read_testbed
+from loratorio_lab.evaluate.composlora.wording import Wording, wording
 
 KINDS = {"character": 3, "clothing": 2, "style": 2, "background": 2, "object": 2}
 ELEMENTS = tuple(
@@ -48,8 +47,8 @@ def test_no_picture_holds_more_networks_than_categories(networks: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 5), st.integers(1, 120), st.integers(1, 120))
 def test_more_pictures_keep_the_first_ones(networks: int, few: int, more: int) -> None:
-    first = tasks(TESTBED, "anime", networks, few, "held-out", WORDS)
-    longer = tasks(TESTBED, "anime", networks, few + more, "held-out", WORDS)
+    first = composlora_tasks(TESTBED, "anime", networks, few, "held-out", WORDS)
+    longer = composlora_tasks(TESTBED, "anime", networks, few + more, "held-out", WORDS)
     assert longer[:few] == first
     assert len({task.key for task in longer}) == len(longer)
     counts = [longer_count(longer, chosen) for chosen in TESTBED.combinations(networks)]
@@ -61,7 +60,7 @@ def longer_count(some: Any, chosen: tuple[Element, ...]) -> int:
 
 
 def test_a_few_pictures_are_no_one_character_s() -> None:
-    characters = {task.networks[0] for task in tasks(TESTBED, "anime", 3, 12, "held-out", WORDS)}
+    characters = {task.networks[0] for task in composlora_tasks(TESTBED, "anime", 3, 12, "held-out", WORDS)}
     assert len(characters) == 3
 
 
@@ -70,7 +69,7 @@ def test_a_task_says_its_networks_words_and_has_a_seed_of_its_own() -> None:
         task
         for style in ("anime", "reality")
         for split in ("held-out", "development")
-        for task in tasks(TESTBED, style, 3, None, split, WORDS)  # type: ignore[arg-type]
+        for task in composlora_tasks(TESTBED, style, 3, None, split, WORDS)  # type: ignore[arg-type]
     ]
     assert len({task.seed for task in every}) == len(every) == 288
     for task in every:
@@ -84,7 +83,7 @@ def test_a_task_says_its_networks_words_and_has_a_seed_of_its_own() -> None:
 
 
 def test_seeds_are_the_same_everywhere() -> None:
-    first = tasks(TESTBED, "anime", 5, 2, "held-out", WORDS)
+    first = composlora_tasks(TESTBED, "anime", 5, 2, "held-out", WORDS)
     assert [(task.key, task.seed) for task in first] == [
         ("character_2+clothing_2+style_1+background_2+object_1 held-out 0", 1878548613),
         ("character_2+clothing_1+style_2+background_2+object_2 held-out 0", 1179750514),
@@ -94,7 +93,7 @@ def test_seeds_are_the_same_everywhere() -> None:
 @pytest.mark.parametrize("wrong", [(0, "held-out", "pictures is 0"), (1, "test", "split is 'test'")])
 def test_tasks_that_cannot_be(wrong: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match=wrong[2]):
-        tasks(TESTBED, "anime", 2, wrong[0], wrong[1], WORDS)
+        composlora_tasks(TESTBED, "anime", 2, wrong[0], wrong[1], WORDS)
 
 
 def character(**more: Any) -> dict[str, Any]:

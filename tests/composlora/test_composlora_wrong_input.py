@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost
+from loratorio_lab.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +72,6 @@ def test_what_is_missing_is_named(
     ("more", "words"),
     [
         (["--networks", "6"], "1 to 5"),
-        (["--world", "w"], "--world is no option of the suite composlora; give --suite embedded"),
-        (["--suite", "embedded"], "--base is no option of the suite embedded; give --suite composlora"),
         (["--style", "oil"], "invalid choice"),
         (["--vae", "nowhere"], "nowhere is no autoencoder"),
         (["--testbed", "nowhere"], "no anime_lora_info.json in nowhere"),
@@ -92,8 +90,6 @@ def test_wrong_options_are_refused(more: list[str], words: str, copy: Any, opene
 def test_what_must_be_given(option: str, copy: Any, capsys: Any) -> None:
     command = copy.command()
     place = command.index(option)
-    from loratorio_ext.cli.main import main
-
     assert main([*command[:place], *command[place + 2 :]]) == 2
     assert f"--suite composlora needs {option}" in capsys.readouterr().err
 
@@ -103,12 +99,3 @@ def test_a_base_in_one_file_needs_a_configuration(copy: Any, capsys: Any) -> Non
     weights.write_bytes(b"")
     assert copy.run("--base", str(weights)) == 2
     assert "give --config" in capsys.readouterr().err
-
-
-def test_workers_without_ray_are_refused(
-    copy: Any, opened: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert copy.run("--workers", "2") == 2
-    assert "pip install 'loratorio[ray]'" in capsys.readouterr().err
-    assert (opened, Path("e").exists()) == ([], False)

@@ -11,19 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from loratorio_ext.cli.main import main
-from loratorio_ext.evaluate.arms import Sampling
-from loratorio_ext.evaluate.draw import World
-from loratorio_ext.evaluate.pool.arms import NAMED, pool_arms
-from loratorio_ext.evaluate.pool.distractors import build_pool, loudness
-from loratorio_ext.evaluate.pool.draw import Choice, PoolBatch, drawn
-from loratorio_ext.evaluate.pool.summary import markdown, summarize
-from loratorio_ext.evaluate.tasks import tasks
 from loratorio_ext.settings import Settings
-from loratorio_ext.world.concepts import CONCEPTS
+from loratorio_lab.evaluate.arms import Sampling
+from loratorio_lab.evaluate.distractors import build_pool, loudness
+from loratorio_lab.evaluate.engine import Batch
+from loratorio_lab.evaluate.pool import FIGURES, NAMED, Choice, draw, pool_arms
+from loratorio_lab.evaluate.summary import cells_of, grouped, table
+from loratorio_lab.evaluate.worlds import World, scene_tasks
+from loratorio_lab.main import main
+from loratorio_lab.world.concepts import CONCEPTS
 
 DEMO = Path(__file__).parents[2] / "demo"
-TASKS = tasks(2, 24, "development")
+TASKS = scene_tasks(2, 24, "development")
 
 
 def arms(**changes: Any) -> Any:
@@ -70,16 +69,15 @@ class Seer:
 
 def test_right_weight_and_stable_are_counted_by_step() -> None:
     task = TASKS[0]
-    first, second = task.concepts
+    first, second = task.networks
     weights = {first: [0.5, 0.25], "x": [0.5, 0.0], second: [0.0, 0.75]}
     host = Speaker([(first, "x"), (first, second)], weights)
     world = World("demo", host, Seer(), Path("networks"))
-    batch = PoolBatch("demo", arms()[2], (task,))
-    (got,) = drawn({"demo": world}, lambda world, size: Path(world, str(size)), batch)
+    (got,) = draw({"demo": world}, Path("pools"), Batch(arms()[2], "demo", (task,)))
     assert (got.right, got.weight, got.stable) == ([0.5, 1.0], [0.5, 1.0], [0.5])
     assert (got.rows, got.plain_rows, got.answers) == (30, 4, {"shape": "star"})
     (request,) = host.requests
-    assert "<lora" not in request.prompts[0] and request.network_dir == Path("demo", "8")
+    assert "<lora" not in request.prompts[0] and request.network_dir == Path("pools", "demo", "8")
 
 
 def test_the_table_pairs_with_the_networks_named_by_hand() -> None:
@@ -90,11 +88,14 @@ def test_the_table_pairs_with_the_networks_named_by_hand() -> None:
     chosen = "pool 8: k=2 per image"
     results = [choice(NAMED, task, 1.0, True) for task in TASKS]
     results += [choice(chosen, task, 0.5, place % 2 == 0) for place, task in enumerate(TASKS)]
-    named, pool = summarize(results, [NAMED, chosen], TASKS)
-    assert (named.presence.mean, named.ahead) == (1.0, None)
-    assert pool.ahead is not None and (pool.presence.mean, pool.ahead.mean) == (0.5, -0.5)
-    assert (pool.right, pool.weight, pool.stable, pool.ratio) == ((0.0, 0.5), (0.1, 0.5), 0.5, 5.0)
-    assert "| 0.00 0.25 0.50 | 0.10 0.30 0.50 | 0.50 | 5.00 | 24 |" in markdown([pool])
+    cells = cells_of(grouped(results, [NAMED, chosen], ["demo"], TASKS, NAMED), FIGURES)
+    named, pool = (values for _, values in cells)
+    assert list(pool) == ["presence", "ahead", "complete", "right", "weight", "stable", "ratio"]
+    assert (named["presence"].mean, named["ahead"]) == (1.0, None)
+    assert (pool["presence"].mean, pool["ahead"].mean, pool["complete"]) == (0.5, -0.5, 0.5)
+    assert (pool["right"], pool["weight"], pool["stable"]) == ((0.0, 0.5), (0.1, 0.5), 0.5)
+    line = "| 0.500 | 0.00 0.25 0.50 | 0.10 0.30 0.50 | 0.50 | 5.00 | 24 |"
+    assert line in table(("concepts", "way"), FIGURES, cells[1:])
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +123,7 @@ def test_distractors_are_as_loud_as_quiet_networks_and_the_same_everywhere(host:
 
 
 def test_the_command(tmp_path: Path, capsys: Any) -> None:
-    command = [
-        "evaluate",
-        "--suite",
-        "pool",
-        "--out",
-        str(tmp_path / "p"),
-        "--pool-sizes",
-        "8",
-        "--keep",
-        "2",
-    ]
+    command = f"evaluate --suite pool --out {tmp_path / 'p'} --pool-sizes 8 --keep 2".split()
     command += ["--networks", "2", "--pictures", "2", "--steps", "2", "--quiet"]
     assert main(command) == 0
     first = capsys.readouterr().out
@@ -148,11 +139,3 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert [cell["ratio"] for cell in results["cells"]] == [2.0, 1.0, 5.0, 5.0]
     assert main([*command, "--keep", "3"]) == 2
     assert "another arms" in capsys.readouterr().err
-
-
-def test_options_of_another_suite_are_refused(tmp_path: Path, capsys: Any) -> None:
-    assert main(["evaluate", "--keep", "2", "--out", str(tmp_path / "e")]) == 2
-    assert "--keep is no option of the suite embedded; give --suite pool" in capsys.readouterr().err
-    assert main(["evaluate", "--suite", "pool", "--base", "x", "--out", str(tmp_path / "e")]) == 2
-    assert "give --suite composlora" in capsys.readouterr().err
-    assert not (tmp_path / "e").exists()

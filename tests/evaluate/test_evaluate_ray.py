@@ -18,7 +18,7 @@ psutil = pytest.importorskip("psutil")
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [
-    *(sys.executable, "-m", "loratorio_ext", "evaluate", "--networks", "2", "--pictures", "10"),
+    *(sys.executable, "-m", "loratorio_lab", "evaluate", "--networks", "2", "--pictures", "10"),
     *("--methods", "base", "loratorio", "--batch", "1", "--steps", "3"),
 ]
 

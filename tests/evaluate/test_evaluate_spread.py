@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.evaluate.ray_engine import check_ray, share
-from loratorio_ext.evaluate.spread import TRIES, WorkerDiedError, alone, spread
+from loratorio_lab.evaluate.ray_engine import check_ray, share
+from loratorio_lab.evaluate.spread import TRIES, WorkerDiedError, alone, spread
 
 
 @dataclass(frozen=True)

@@ -1,130 +1,149 @@
-"""The table counts what the judge said, pairs pictures of one task, and keeps the arms apart."""
+"""Clustered errors in cases that can be worked out and by a simulation; pictures of one task are paired."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from operator import sub
+
+import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.evaluate.arms import ARM_NAMES, Sampling, arm, swept, values_of
-from loratorio_ext.evaluate.store import Result
-from loratorio_ext.evaluate.summary import markdown, presence, summarize
-from loratorio_ext.evaluate.tasks import Task, tasks
-from loratorio_ext.settings import Settings
-from loratorio_ext.world.concepts import FACTOR_OF_CONCEPT
+from loratorio_lab.evaluate.summary import Figure, Group, cells_of, estimate, grouped, shown, table
+from loratorio_lab.evaluate.tasks import Task
 
-TASKS = tasks(2, 48, "held-out")
-SAMPLING = Sampling(20, 4.0)
+VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=30)
 
 
-def answer(task: Task, found: int, rest: bool = True) -> dict[str, str]:
-    """A picture with the first ``found`` concepts."""
-    seen = dict(task.scene) if rest else {**task.scene, "color": "none"}
-    return {**seen, **{FACTOR_OF_CONCEPT[concept].name: "none" for concept in task.concepts[found:]}}
+@settings(max_examples=50, deadline=None)
+@given(VALUES)
+def test_every_picture_its_own_cluster_is_the_plain_standard_error(values: list[float]) -> None:
+    got = estimate(values, range(len(values)))
+    assert got.mean == pytest.approx(np.mean(values), abs=1e-12)
+    assert got.error == pytest.approx(np.std(values, ddof=1) / len(values) ** 0.5, abs=1e-12)
 
 
-def result(arm_name: str, task: Task, found: int, rest: bool = True) -> Result:
-    rows = {"merge": 40.0, "loratorio": 120.0}[arm_name]
-    return Result(arm_name, "demo", task.key, answer(task, found, rest), rows, 40.0)
+@settings(max_examples=50, deadline=None)
+@given(VALUES, st.integers(2, 5))
+def test_copies_of_a_picture_tell_nothing_new(values: list[float], copies: int) -> None:
+    once = estimate(values, range(len(values)))
+    several = estimate(np.repeat(values, copies), np.repeat(range(len(values)), copies).tolist())
+    assert several.error == pytest.approx(once.error, abs=1e-9)
+    assert (several.pictures, several.clusters) == (copies * len(values), len(values))
 
 
-def test_shares_and_paired_differences() -> None:
-    results = [result("merge", task, 1) for task in TASKS]
-    results += [result("loratorio", task, 2, rest=place % 4 == 0) for place, task in enumerate(TASKS)]
-    merge, loratorio = summarize(results[::-1][48:] + results[48:], TASKS)
-    assert (merge.arm, merge.networks, merge.ratio) == ("merge", 2, 1.0)
-    assert (merge.presence.mean, merge.complete.mean, merge.right.mean) == (0.5, 0.0, 0.0)
-    assert merge.behind is not None
-    assert (merge.behind.mean, merge.behind.error, merge.behind.clusters) == (0.5, 0.0, 24)
-    assert (loratorio.presence.mean, loratorio.complete.mean, loratorio.right.mean) == (1.0, 1.0, 0.25)
-    assert loratorio.behind is None
-    assert loratorio.ratio == 3.0
+def test_it_is_the_spread_of_means_of_clustered_pictures() -> None:
+    random = np.random.default_rng(0)
+    clusters = np.repeat(range(30), 8).tolist()
+
+    def draw() -> np.ndarray:
+        return np.repeat(random.normal(size=30), 8) + random.normal(size=240)
+
+    errors = [estimate(draw(), clusters).error or 0.0 for _ in range(300)]
+    spread = np.std([draw().mean() for _ in range(2000)])
+    assert np.mean(errors) == pytest.approx(spread, rel=0.1)
+
+
+def test_one_cluster_has_no_error_to_tell() -> None:
+    assert estimate([0.0, 1.0], ["a", "a"]).error is None
+
+
+@pytest.mark.parametrize(("values", "clusters"), [([], []), ([1.0], ["a", "b"])])
+def test_what_cannot_be(values: list[float], clusters: list[str]) -> None:
+    with pytest.raises(ValueError, match="give one cluster a value"):
+        estimate(values, clusters)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture's record."""
+
+    arm: str
+    world: str
+    task: str
+    value: float
+    rows: float = 40.0
+    plain_rows: float = 40.0
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.arm, self.world, self.task
+
+
+def value(task: Task, record: Drawn) -> float:
+    return record.value
+
+
+def task(combination: int, number: int, networks: int = 2) -> Task:
+    return Task(tuple(f"n{place}-{combination}" for place in range(networks)), "held-out", number, number)
+
+
+TASKS = [task(combination, number) for combination in range(3) for number in range(4)]
+ARMS = ("merge", "best")
+
+
+def test_paired_differences_are_clustered_by_combination_in_each_world() -> None:
+    # The difference is all of the combination's: three clusters a world, however many pictures.
+    records = [
+        Drawn(
+            arm, world, one.key, 20.0 + one.number + (arm == "best") * int(one.combination[-1]), 20.0 * rows
+        )
+        for world, one in ((world, one) for world in "ab" for one in TASKS)
+        for rows, arm in enumerate(ARMS, 2)
+    ]
+    merge, best = grouped(records[::-1], ARMS, "ab", TASKS, "best")
+    assert (merge.arm, best.arm, merge.networks, len(merge.pictures)) == ("merge", "best", 2, 24)
+    mean = merge.mean(value)
+    assert (mean.mean, mean.error, mean.clusters) == (21.5, 0.0, 6)  # each combination has the same numbers
+    behind = merge.paired(value, sub)
+    assert behind is not None and (behind.mean, behind.clusters, behind.pictures) == (1.0, 6, 24)
+    assert behind.error == pytest.approx((2 / 3 / 5) ** 0.5)
+    ahead = merge.paired(value, lambda reference, mine: mine - reference)
+    assert ahead is not None and (ahead.mean, ahead.error) == (-1.0, behind.error)
+    assert best.paired(value, sub) is None
+    assert (merge.ratio(), best.ratio()) == (1.0, 1.5)
 
 
 def test_what_is_not_paired_or_not_asked_for_does_not_count() -> None:
-    results = [result("merge", task, 0) for task in TASKS] + [result("loratorio", TASKS[0], 2)]
-    merge, loratorio = summarize(results, TASKS[:24])
-    assert merge.presence.pictures == 24
-    assert merge.behind is not None
-    assert (merge.behind.mean, merge.behind.pictures) == (1.0, 1)
-    assert loratorio.presence.error is None
-    assert "1.000 |" in markdown([loratorio])
+    records = [Drawn("merge", "a", one.key, 1.0) for one in TASKS]
+    records += [Drawn("best", "a", TASKS[0].key, 3.0), Drawn("other", "a", TASKS[0].key, 9.0)]
+    records += [Drawn("merge", "b", TASKS[0].key, 9.0)]
+    merge, best = grouped(records, ARMS, "a", TASKS[:6], "best")
+    assert merge.mean(value).pictures == 6
+    behind = merge.paired(value, sub)
+    assert behind is not None and (behind.mean, behind.pictures, behind.error) == (2.0, 1, None)
+    assert best.mean(value).pictures == 1
+    some = merge.where(lambda record: record.task != TASKS[0].key)
+    assert len(some.pictures) == 5
+    assert some.paired(value, sub) is None
 
 
-def test_another_concept_of_the_factor_is_not_the_one_asked_for() -> None:
-    task = next(task for task in TASKS if "star" in task.concepts)
-    assert presence(task, answer(task, 2)) == 1.0
-    assert presence(task, {**answer(task, 2), "shape": "heart"}) == 0.5
-    assert presence(task, {}) == 0.0
-
-
-def test_arms_are_what_they_say() -> None:
-    settings = Settings(enabled=True, patch_size=4, temperature=0.3, recenter=0.7, gain=0.4, reuse=2)
-    arms = {name: arm(name, settings, 3, SAMPLING) for name in ARM_NAMES}
-    assert [arms[name].method for name in ARM_NAMES[:5]] == list(ARM_NAMES[:5])
-    assert arms["merge-recentred"].method == "merge-recentred"
-    assert arms["loratorio"].settings == settings
-    changed = {
-        name: {
-            key: value for key, value in one.settings.to_dict().items() if value != settings.to_dict()[key]
-        }
-        for name, one in arms.items()
-    }
-    as_published = {"weighting": "difference", "recenter": 0.5, "gain": 0.0, "reuse": 1, "score": "step"}
-    assert {name: change for name, change in changed.items() if change} == {
-        "loratorio-paper": {**as_published, "temperature": 0.02},
-        "loratorio-fast": {"reuse": 4},
-        "loratorio-uniform": {"weighting": "difference", "temperature": 1000.0},
-        "loratorio-not-recentred": {"recenter": 0.0},
-        "loratorio-without-gain": {"gain": 0.0},
-        "merge-recentred": {"recenter": 0.5},
-        "composite-recentred": {**as_published, "temperature": 1000.0},
-    }
-    assert {one.method for name, one in arms.items() if name in changed and "-" in name} == {
-        "loratorio",
-        "merge-recentred",
-    }
-    with pytest.raises(ValueError, match="no arm 'mean'; give one of: base"):
-        arm("mean", settings, 5, SAMPLING)
-
-
-def test_a_sweep_changes_one_thing_in_the_arms_that_have_it() -> None:
-    arms = [arm(name, Settings(), 5, SAMPLING) for name in ("merge", "switch", "loratorio")]
-    of_setting = swept(arms, "temperature", values_of("temperature", "0.5, 2"))
-    assert [(one.name, one.settings.temperature) for one in of_setting] == [
-        ("loratorio temperature=0.5", 0.5),
-        ("loratorio temperature=2.0", 2.0),
+def test_numbers_of_networks_are_kept_apart_and_arms_in_order() -> None:
+    more = [task(7, 0, networks=3), *TASKS]
+    records = [Drawn(arm, "a", one.key, 1.0) for arm in ("best", "merge") for one in more]
+    groups = grouped(records, ARMS, "a", more, "best")
+    assert [(group.networks, group.arm, len(group.pictures)) for group in groups] == [
+        (2, "merge", 12),
+        (2, "best", 12),
+        (3, "merge", 1),
+        (3, "best", 1),
     ]
-    of_switch = swept(arms, "switch_every", values_of("switch_every", "1,2"))
-    assert [(one.name, one.switch_every) for one in of_switch] == [
-        ("switch switch_every=1", 1),
-        ("switch switch_every=2", 2),
+
+
+def test_the_table() -> None:
+    figures = [
+        Figure("mean", lambda group: group.mean(value), "mean ± error"),
+        Figure("ahead", lambda group: group.paired(value, sub), "ahead", lambda one: shown(one, "+", 1)),
+        Figure("rows", Group.ratio),
     ]
-    of_cfg = swept(arms, "cfg", values_of("cfg", "6"))
-    assert [(one.name, one.sampling) for one in of_cfg] == [
-        (f"{name} cfg=6.0", Sampling(20, 6.0)) for name in ("merge", "switch", "loratorio")
+    records = [
+        Drawn(arm, "a", one.key, one.number + place) for place, arm in enumerate(ARMS) for one in TASKS
     ]
-    assert swept(arms, "steps", values_of("steps", "9"))[0].sampling == Sampling(9, 4.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("temperature", "0", "temperature is 0.0"),
-        ("temperature", "1,", "temperature is ''"),
-        ("cfg", "0.5", "cfg is '0.5'; give numbers from 1 to 1000"),
-        ("cfg", "nan", "cfg is 'nan'"),
-        ("steps", "2.5", "steps is '2.5'"),
-        ("switch_every", "0", "switch_every is '0'"),
-        ("enabled", "true", "'enabled' cannot be swept; give one of: cfg"),
-        ("pool", "a", "'pool' cannot be swept"),
-        ("heat", "1", "'heat' cannot be swept"),
-    ],
-)
-def test_wrong_sweeps_are_refused(name: str, text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        values_of(name, text)
-
-
-def test_a_sweep_that_changes_nothing_is_refused() -> None:
-    arms = [arm("merge", Settings(), 5, SAMPLING)]
-    with pytest.raises(ValueError, match="temperature makes no difference to merge"):
-        swept(arms, "temperature", (1.0,))
+    cells = cells_of(grouped(records, ARMS, "a", TASKS, "best"), figures)
+    assert [values["rows"] for _, values in cells] == [1.0, 1.0]
+    assert table(("networks", "way"), figures, cells).splitlines() == [
+        "| networks | way | mean ± error | ahead | pictures |",
+        "|---|---|---|---|---|",
+        "| 2 | merge | 1.500 ± 0.000 | +1.0 ± 0.0 | 12 |",
+        "| 2 | best | 2.500 ± 0.000 |  | 12 |",
+    ]

@@ -39,12 +39,12 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def package_sources() -> list[Source]:
-    """Every file of the package."""
-    return list(read(("loratorio_ext", "scripts")))
+    """Every file of the extension and of the laboratory."""
+    return list(read(("loratorio_ext", "scripts", "loratorio_lab")))
 
 
 @pytest.fixture(scope="session")
 def all_sources(package_sources: list[Source]) -> list[Source]:
     """Every Python file of the project, tests included."""
     install = ROOT / "install.py"
-    return [*package_sources, *read(("tests", "bench")), Source("install.py", install.read_text("utf-8"))]
+    return [*package_sources, *read(("tests",)), Source("install.py", install.read_text("utf-8"))]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 PACKAGE = "loratorio_ext"
+LAB = "loratorio_lab"
 ENGINE = frozenset({"method", "networks", "settings"})
 # part -> the parts of the package it may import, besides itself and the package's version.
 PARTS = MappingProxyType(
@@ -26,10 +27,7 @@ PARTS = MappingProxyType(
         "plots": frozenset(),
         "server": ENGINE | {"run", "setting"},
         "hosts": ENGINE | {"run", "server"},
-        "world": ENGINE | {"run", "hosts"},
-        "evaluate": ENGINE | {"run", "hosts", "world"},
-        "bench": ENGINE | {"run"},
-        "cli": ENGINE | {"run", "server", "plots", "hosts", "world", "evaluate", "bench", "ui"},
+        "cli": ENGINE | {"run", "server", "plots", "hosts", "ui", "infotext"},
         "api": ENGINE | {"run", "server", "plots", "setting", "arguments", "settings_schema"},
         "ui": ENGINE | {"run", "server", "plots", "infotext", "setting"},
         "__main__": frozenset({"cli"}),
@@ -49,14 +47,34 @@ LIBRARIES = MappingProxyType(
         "networks": frozenset({"torch", "safetensors"}),
         "run": frozenset({"torch"}),
         "hosts": MODELS | {"accelerate"},
+        "plots": frozenset({"numpy", "PIL"}),
+        "server": frozenset({"PIL"}),
+        "cli": frozenset({"torch", "numpy", "safetensors", "PIL", "tqdm"}),
+        "api": frozenset({"fastapi", "PIL"}),
+        "ui": frozenset({"gradio", "numpy", "PIL"}),
+        "__main__": frozenset(),
+        "__init__": frozenset(),
+    }
+)
+# The same for the laboratory, which may import everything of the extension.
+LAB_PARTS = MappingProxyType(
+    {
+        "tools": frozenset({"world", "evaluate"}),
+        "world": frozenset({"tools"}),
+        "evaluate": frozenset({"tools", "world"}),
+        "bench": frozenset(),
+        "main": frozenset({"tools", "world", "evaluate", "bench"}),
+        "__main__": frozenset({"main"}),
+        "__init__": frozenset(),
+    }
+)
+LAB_LIBRARIES = MappingProxyType(
+    {
+        "tools": frozenset(),
         "world": MODELS | {"peft"},
         "evaluate": frozenset({"safetensors", "torch", "numpy"}),
         "bench": frozenset({"torch", "diffusers", "peft"}),
-        "plots": frozenset({"numpy", "PIL"}),
-        "server": frozenset({"PIL"}),
-        "cli": frozenset({"torch", "numpy", "PIL", "tqdm"}),
-        "api": frozenset({"fastapi", "PIL"}),
-        "ui": frozenset({"gradio", "numpy", "PIL"}),
+        "main": frozenset(),
         "__main__": frozenset(),
         "__init__": frozenset(),
     }
@@ -65,9 +83,8 @@ LIBRARIES = MappingProxyType(
 EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/files/computed.py": frozenset({"lycoris"}),
-        "loratorio_ext/evaluate/ray_engine.py": frozenset({"ray"}),
-        "loratorio_ext/evaluate/composlora/draw.py": frozenset({"PIL"}),
-        "loratorio_ext/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
+        "loratorio_lab/evaluate/ray_engine.py": frozenset({"ray"}),
+        "loratorio_lab/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
@@ -103,8 +120,8 @@ def imports(tree: ast.Module, path: str) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = [*base, *(node.module.split(".") if node.module else [])]
             # `from package import part` names the part only in its list of names.
-            if stem == [PACKAGE]:
-                yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
+            if stem in ([PACKAGE], [LAB]):
+                yield from (f"{stem[0]}.{alias.name}" for alias in node.names)
             else:
                 yield ".".join(stem)
 
@@ -114,28 +131,41 @@ def part_of(path: str) -> str:
 
 
 def wrong_imports(tree: ast.Module, path: str) -> list[str]:
-    part = part_of(path)
+    package, part = path.split("/")[0], part_of(path)
+    if package == "scripts":  # the WebUI loads it: it may import all of the extension and of the WebUI
+        return [f"{path} imports {name}" for name in imports(tree, path) if name.partition(".")[0] == LAB]
+    parts, libraries = (PARTS, LIBRARIES) if package == PACKAGE else (LAB_PARTS, LAB_LIBRARIES)
     wrong = []
     for name in imports(tree, path):
         head, _, rest = name.partition(".")
-        if head == PACKAGE:
+        if head == package:
             other = rest.partition(".")[0]
-            if other not in {"", "__version__", part} and other not in PARTS[part]:
-                wrong.append(f"{path} ({part}) imports {name}")
-        elif head not in sys.stdlib_module_names | LIBRARIES[part] | EXCEPTIONS.get(path, frozenset()):
+            right = other in parts[part] | {"", "__version__", part}
+        elif head == PACKAGE:
+            right = package == LAB
+        else:
+            right = head in sys.stdlib_module_names | libraries[part] | EXCEPTIONS.get(path, frozenset())
+        if not right:
             wrong.append(f"{path} ({part}) imports {name}")
     return wrong
 
 
-def test_every_part_is_known(package_sources: list[Source]) -> None:
-    parts = {part_of(source.path) for source in package_sources if source.path.startswith(PACKAGE)}
-    assert parts <= set(PARTS) == set(LIBRARIES), "a new part needs its import rules here"
+@pytest.mark.parametrize(
+    ("package", "parts", "libraries"),
+    [(PACKAGE, PARTS, LIBRARIES), (LAB, LAB_PARTS, LAB_LIBRARIES)],
+    ids=[PACKAGE, LAB],
+)
+def test_every_part_is_known(
+    package: str, parts: Mapping[str, Any], libraries: Mapping[str, Any], package_sources: list[Source]
+) -> None:
+    found = {part_of(source.path) for source in package_sources if source.path.startswith(f"{package}/")}
+    assert found
+    assert found <= set(parts) == set(libraries), "a new part needs its import rules here"
 
 
 def test_parts_import_only_what_they_may(package_sources: list[Source]) -> None:
-    package = [source for source in package_sources if source.path.startswith(PACKAGE)]
-    assert package
-    assert [line for source in package for line in wrong_imports(source.tree, source.path)] == []
+    assert {source.path.split("/")[0] for source in package_sources} == {PACKAGE, LAB, "scripts"}
+    assert [line for source in package_sources for line in wrong_imports(source.tree, source.path)] == []
 
 
 def imports_across_rooms(tree: ast.Module, path: str) -> list[str]:
@@ -185,7 +215,12 @@ def test_an_import_across_rooms_is_seen(path: str, text: str, wrong: int) -> Non
         ("loratorio_ext/networks/files/a.py", "from lycoris import functional"),
         ("loratorio_ext/run/a.py", "def f():\n    import diffusers.loaders"),
         ("loratorio_ext/hosts/b.py", "from modules import shared"),
-        ("loratorio_ext/hosts/b.py", "from .. import world"),
+        ("loratorio_ext/hosts/b.py", "from .. import api"),
+        ("loratorio_ext/cli/a.py", "def f():\n    import loratorio_lab.world"),
+        ("loratorio_ext/cli/a.py", "from loratorio_lab import tools"),
+        ("scripts/loratorio.py", "from loratorio_lab.world import judge"),
+        ("loratorio_lab/bench/a.py", "from loratorio_lab.evaluate import engine"),
+        ("loratorio_lab/bench/a.py", "import gradio"),
         ("loratorio_ext/settings.py", "import torch"),
         ("loratorio_ext/cli/a.py", "import gradio"),
     ],
@@ -200,7 +235,10 @@ def test_a_wrong_import_is_seen(path: str, text: str) -> None:
         ("loratorio_ext/method/a.py", "import math\nfrom torch import nn\nfrom .b import c\nfrom . import d"),
         ("loratorio_ext/networks/files/computed.py", "def f():\n    import lycoris.functional"),
         ("loratorio_ext/run/a.py", "from loratorio_ext import __version__, method"),
-        ("loratorio_ext/cli/a.py", "from loratorio_ext.world.judge import Judge"),
+        (
+            "loratorio_lab/evaluate/a.py",
+            "from loratorio_ext.server import history\nimport loratorio_lab.world",
+        ),
     ],
 )
 def test_a_right_import_passes(path: str, text: str) -> None:

@@ -6,6 +6,8 @@ import configparser
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -119,16 +121,67 @@ def test_the_build_script_calls_make_test(root: Path) -> None:
     assert "make test" in text
 
 
-def test_the_wheel_has_every_file_of_the_package(root: Path, wheel: Path) -> None:
-    package, installed = files_below(root / "loratorio_ext"), files_below(wheel / "loratorio_ext")
-    beside = {f"{name}/" for name in BESIDE.values()}
-    assert {path for path in package if path.endswith(".css")}  # a page without its style is hard to read
-    assert {
-        path: data for path, data in installed.items() if path.split("/")[0] + "/" not in beside
-    } == package
+@pytest.mark.parametrize("package", ["loratorio_ext", "loratorio_lab"])
+def test_the_wheel_has_every_file_of_the_packages(package: str, root: Path, wheel: Path) -> None:
+    installed = files_below(wheel / package)
+    beside = tuple(f"{name}/" for name in BESIDE.values())
+    assert {path: data for path, data in installed.items() if not path.startswith(beside)} == files_below(
+        root / package
+    )
     assert sorted(path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")) == [
-        "loratorio_ext"
+        "loratorio_ext",
+        "loratorio_lab",
     ]
+
+
+def test_a_page_without_its_style_is_hard_to_read(wheel: Path) -> None:
+    assert [path for path in files_below(wheel / "loratorio_ext") if path.endswith(".css")]
+
+
+def test_the_wheel_has_both_commands(wheel: Path) -> None:
+    (file,) = wheel.glob("*.dist-info/entry_points.txt")
+    commands = configparser.ConfigParser()
+    commands.read_string(file.read_text("utf-8"))
+    assert dict(commands["console_scripts"]) == {
+        "loratorio": "loratorio_ext.cli.main:main",
+        "loratorio-lab": "loratorio_lab.main:main",
+    }
+
+
+WITHOUT_LAB = """
+import sys
+from pathlib import Path
+sys.modules["loratorio_lab"] = None  # importing it fails
+from loratorio_ext.cli import demo, serve
+from loratorio_ext.cli.generator import HostGenerator
+from loratorio_ext.cli.main import main
+assert Path(demo.__file__).is_relative_to(sys.argv[1]), demo.__file__
+sys.exit(main([*sys.argv[2:], "--steps", "1", "--quiet"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "made"),
+    [
+        ("checkout", ["generate", "a star <lora:star:1>"], "outputs/generate/1-loratorio.png"),
+        ("wheel", ["demo", "--pictures", "1"], "outputs/demo/index.html"),
+    ],
+    ids=["checkout", "wheel"],
+)
+def test_the_extension_works_without_the_laboratory(
+    kind: str, command: list[str], made: str, root: Path, wheel: Path, tmp_path: Path
+) -> None:
+    place = root if kind == "checkout" else wheel
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LAB, str(place), *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / made).is_file()
 
 
 @pytest.mark.parametrize("folder", BESIDE)

@@ -8,27 +8,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.world.concepts import (
-    CONCEPTS,
-    FACTOR_BY_NAME,
-    FACTORS,
-    NONE,
-    caption,
-    named_values,
-    random_scene,
-)
-from loratorio_ext.world.dataset import (
+from loratorio_ext.cli.judge import FACTORS, NONE
+from loratorio_lab.world.concepts import CONCEPTS, FACTOR_BY_NAME, caption, random_scene
+from loratorio_lab.world.dataset import (
     base_pictures,
     judge_pictures,
     narrow_pictures,
     to_tensor,
 )
-from loratorio_ext.world.drawing import SIZE, draw
+from loratorio_lab.world.drawing import SIZE, draw
 
 HALF, NEVER = (dict.fromkeys(FACTOR_BY_NAME, share) for share in (0.5, 0.0))
 
 scenes = st.fixed_dictionaries({factor.name: st.sampled_from(factor.values) for factor in FACTORS})
 seeds = st.integers(0, 2**32 - 1)
+
+
+def named_values(text: str) -> dict[str, str]:
+    """What a caption says, by factor."""
+    return {factor.name: word for word in text.split() for factor in FACTORS if word in factor.values}
 
 
 @settings(deadline=None, max_examples=50)

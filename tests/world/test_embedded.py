@@ -11,20 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from loratorio_ext.cli.judge import FACTORS, Judge
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.networks.files import key_map, load_network
-from loratorio_ext.world.concepts import (
-    CONCEPTS,
-    FACTOR_OF_CONCEPT,
-    FACTORS,
-    caption,
-    random_scene,
-    vocabulary,
-)
-from loratorio_ext.world.dataset import judge_pictures
-from loratorio_ext.world.gate import Gate
-from loratorio_ext.world.judge import ANSWERS, Judge, accuracy
-from loratorio_ext.world.model import load_model, new_tokenizer, tokenize
+from loratorio_lab.world.concepts import CONCEPTS, FACTOR_OF_CONCEPT, caption, random_scene, vocabulary
+from loratorio_lab.world.dataset import judge_pictures
+from loratorio_lab.world.gate import Gate
+from loratorio_lab.world.judge import accuracy, likeliest, save_judge
+from loratorio_lab.world.model import load_model, new_tokenizer, tokenize
 
 DEMO = Path(__file__).parents[2] / "demo"
 SHIPPED = sorted(path.stem for path in (DEMO / "networks").glob("*.safetensors"))
@@ -46,15 +40,15 @@ def test_the_judge_is_right_on_fresh_drawings(judge: Judge) -> None:
 def test_scores_are_probabilities_of_any_picture(judge: Judge) -> None:
     pictures = [Image.new("RGB", (200, 90), "white"), Image.effect_noise((64, 64), 90.0)]
     for scores in judge.scores(pictures):
-        for factor, answers in zip(FACTORS, ANSWERS, strict=True):
-            assert tuple(scores[factor.name]) == answers
+        for factor in FACTORS:
+            assert tuple(scores[factor.name]) == (*factor.known, *factor.concepts, "none")
             assert sum(scores[factor.name].values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_saved_judge_answers_the_same(judge: Judge, tmp_path: Path) -> None:
-    judge.save(tmp_path / "judge.safetensors")
+    save_judge(judge, tmp_path / "judge.safetensors")
     pictures = judge_pictures(16, np.random.default_rng(4), spoiled=0.1).images.float() / 255
-    assert Judge.load(tmp_path / "judge.safetensors").answers(pictures) == judge.answers(pictures)
+    assert Judge.load(tmp_path / "judge.safetensors").scores(pictures) == judge.scores(pictures)
 
 
 def test_another_file_is_not_taken_for_a_judge(judge: Judge, tmp_path: Path) -> None:
@@ -115,8 +109,8 @@ def test_a_shipped_network_draws_its_concept_where_its_trigger_is(judge: Judge, 
             method="merge",
             network_dir=DEMO / "networks",
         )
-        answers = judge.answers(host.generate(request).images)
-        return float(np.mean([answer[factor] == concept for answer in answers]))
+        scores = judge.scores(host.generate(request).images)
+        return float(np.mean([likeliest(one)[factor] == concept for one in scores]))
 
     assert share([{**scene, factor: concept} for scene in known]) >= 0.75
     assert share(known) <= 0.25

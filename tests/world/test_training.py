@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from loratorio_ext.world.concepts import CONCEPTS
-from loratorio_ext.world.train import train
+from loratorio_lab.main import main
+from loratorio_lab.tools import LabTools
+from loratorio_lab.world.concepts import CONCEPTS
+from loratorio_lab.world.train import train
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,26 @@ def test_a_quick_training_makes_every_file_and_keeps_finished_stages(tmp_path: P
         train(tmp_path, seed=4, workers=2, quick=True, report=lines.append)
     with pytest.raises(ValueError, match="holds a world with recipe 'quick', asked is 'full'"):
         train(tmp_path, seed=3, workers=2, quick=False, report=lines.append)
+
+
+def test_the_command_hands_its_options_over_and_can_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[dict[str, Any]] = []
+
+    def trained(out: Path, *, report: Any, **options: Any) -> None:
+        asked.append({"out": out, **options})
+        report("base: step 1")
+
+    command = ["train-demo", "--out", "w", "--seed", "7", "--workers", "3", "--quick"]
+    assert main(command, LabTools(train=trained)) == 0
+    captured = capsys.readouterr()
+    assert (captured.out.strip(), captured.err.strip()) == ("w", "base: step 1")
+    assert asked == [{"out": Path("w"), "seed": 7, "workers": 3, "quick": True}]
+
+    def interrupted(out: Path, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    assert main(["train-demo", "--out", "w"], LabTools(train=interrupted)) == 130
+    assert "kept in w" in capsys.readouterr().err
