@@ -38,7 +38,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         model, arguments.device, arguments.dtype, offline=embedded or arguments.offline, config=config
     )
     from loratorio_ext.cli.painter import HostPainter, NetworkList, server_of
-    from loratorio_ext.ui.page.launch import Address
+    from loratorio_ext.ui.page.page import Address
 
     painter = HostPainter(
         host, model, networks, EMBEDDED if embedded else USUAL, out, embedded=embedded, words=words

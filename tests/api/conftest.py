@@ -18,10 +18,9 @@ from loratorio_ext.api import add_routes
 from loratorio_ext.run import NetworkUse, Report
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.history import History
+from loratorio_ext.server.history import FinishedRun, History, PassRecord, picture_record
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
-from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
@@ -85,7 +84,7 @@ def observed(index: int, images: int) -> Observed:
 
 
 def runs() -> list[FinishedRun]:
-    pictures = [Image.new("RGB", (80, 40), colour) for colour in ((255, 255, 255), (200, 30, 30))]
+    pictures = [Image.new("RGB", (80, 40), color) for color in ((255, 255, 255), (200, 30, 30))]
     whole = FinishedRun(
         "anna <lora:anna:1> and night <lora:night:0.5>",
         "Steps: 3",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from loratorio_ext.server.record import Record
+from loratorio_ext.server.history import Record
 
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 

@@ -8,7 +8,7 @@ import torch
 from loratorio_ext.run import NetworkUse, Report
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.record import FinishedRun, PassRecord, PictureRecord
+from loratorio_ext.server.history import FinishedRun, PassRecord, PictureRecord
 from loratorio_ext.settings import Settings
 
 MakeRun = Callable[..., FinishedRun]

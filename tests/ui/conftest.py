@@ -19,10 +19,16 @@ from PIL import Image
 from loratorio_ext.run import NetworkUse, Report
 from loratorio_ext.run.step_report import StepCounts
 from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.history import History
+from loratorio_ext.server.history import (
+    FinishedRun,
+    History,
+    PassRecord,
+    Record,
+    picture_record,
+    pictures_in_batches,
+)
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
-from loratorio_ext.server.record import FinishedRun, PassRecord, Record, picture_record, pictures_in_batches
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings

@@ -26,8 +26,8 @@ from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
 from loratorio_ext.run import Half, Row
+from loratorio_ext.server.history import PassRecord
 from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 

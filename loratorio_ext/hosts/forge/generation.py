@@ -31,8 +31,8 @@ from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore
 from loratorio_ext.hosts.webuis.infotext import Infotext
 from loratorio_ext.hosts.webuis.pool import Pool
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData, kept_names, said_of_missing
+from loratorio_ext.server.history import PassRecord
 from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 

@@ -11,7 +11,7 @@ from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer
 from loratorio_ext.hosts.webuis.conditions import ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.infotext import forget_infotext
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
-from loratorio_ext.server.record import PassRecord
+from loratorio_ext.server.history import PassRecord
 from loratorio_ext.settings import Settings
 
 # The attribute of p that holds its generation; scripts that copy p copy it too.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.tags import ExtraNetworkData
-from loratorio_ext.server.record import PassRecord
+from loratorio_ext.server.history import PassRecord
 
 
 class Unsupported:
