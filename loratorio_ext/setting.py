@@ -6,16 +6,22 @@ import json
 import re
 import reprlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 Value = bool | int | float | str
 Limits = tuple[float | None, float | None, float | None]
 Choices = tuple[str, ...]
 
-NO_LIMITS: Limits = (None, None, None)
-INFOTEXT_PREFIX = "LoRAtorio "
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
+NO_LIMITS: Final[Limits] = (None, None, None)
+INFOTEXT_PREFIX: Final = "LoRAtorio "
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
+
+# What a text on one line may not hold or end with. Other characters that cannot be displayed are refused by
+# `Setting.check` alone: their list depends on the version of Unicode and would be longer than all the rest.
+_UNSHOWN: Final = r"\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+# No space at either end. The last part means the end of the text; "$" also matches before a last line break.
+_LINE: Final = rf'^(?! )([^"{_UNSHOWN}]*[^ "{_UNSHOWN}])?(?![\s\S])'
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Setting:
         infotext: key in a picture's infotext.
         minimum: lowest value of a number.
         maximum: highest value of a number.
-        step: a slider's step; values between are allowed.
+        step: a slider's step; values in between are allowed.
         choices: the values of a text; empty: any text of at most ``maximum`` characters.
     """
 
@@ -58,8 +64,9 @@ class Setting:
             return f"a text on one line, without quotes, of at most {self.maximum:g} characters"
         if self.type is str:
             return " or ".join(json.dumps(choice) for choice in self.choices)
-        kind = "whole number" if self.type is int else "number"
-        return f"a {kind} from {self.minimum:g} to {self.maximum:g}"
+        if self.type is int:
+            return f"a whole number from {self.minimum:.0f} to {self.maximum:.0f}"
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     def check(self, value: object) -> Value:
         """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
@@ -73,17 +80,16 @@ class Setting:
             return str(value)
         if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
             lowest, highest = self.minimum, self.maximum
-            inside = (
-                lowest is not None and highest is not None and lowest <= value <= highest
-            )  # False for NaN
+            # False for NaN.
+            inside = lowest is not None and highest is not None and lowest <= value <= highest
             if inside and self.type is float:
                 return float(value) + 0.0  # -0.0 becomes 0.0
             if inside and value == int(value):
                 return int(value)
-        raise self._refusal(value)
+        raise self._error(value)
 
     def parse(self, text: str) -> Value:
-        """The value written in an infotext or on a command line.
+        """The value as it is written in an infotext, in a web address or on a command line.
 
         Raises:
             ValueError: not such a value; names the text and what is allowed.
@@ -97,7 +103,26 @@ class Setting:
             return self.check(float(text))
         if self.type is str:
             return self.check(text)
-        raise self._refusal(text)
+        raise self._error(text)
+
+    def to_schema(self) -> dict[str, object]:
+        """JSON Schema (draft 2020-12) of the value."""
+        schema: dict[str, object] = {
+            "title": self.label,
+            "description": self.help,
+            "default": self.default,
+        }
+        if self.type is bool:
+            return {**schema, "type": "boolean"}
+        if self.choices:
+            return {**schema, "type": "string", "enum": list(self.choices)}
+        if self.type is str:
+            return {**schema, "type": "string", "maxLength": int(self.maximum or 0), "pattern": _LINE}
+        kind = "integer" if self.type is int else "number"
+        lowest, highest = self.minimum, self.maximum
+        if self.type is int and lowest is not None and highest is not None:
+            lowest, highest = int(lowest), int(highest)
+        return {**schema, "type": kind, "minimum": lowest, "maximum": highest}
 
     def _is_allowed(self, text: str) -> bool:
         if self.choices or self.maximum is None:
@@ -105,12 +130,17 @@ class Setting:
         # What an infotext can carry and give back.
         return len(text) <= self.maximum and text == text.strip() and text.isprintable() and '"' not in text
 
-    def _refusal(self, value: object) -> ValueError:
+    def _error(self, value: object) -> ValueError:
         return ValueError(f"{self.name} is {shown(value)}; give {self.allowed} (default {self.default!r})")
 
 
 def declare(
-    default: Value, label: str, explanation: str, key: str, limits: Limits = NO_LIMITS, choices: Choices = ()
+    default: Value,
+    label: str,
+    explanation: str,
+    key: str = "",
+    limits: Limits = NO_LIMITS,
+    choices: Choices = (),
 ) -> Any:
     """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
     lowest, highest, step = limits

@@ -6,17 +6,26 @@ line and the API. To add a setting, add one field to `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Final, Literal
 
 from loratorio_ext.infotext import last_line_fields, quoted
 from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, shown
 
-__all__ = ["INFOTEXT_PREFIX", "LONGEST_JSON", "SETTINGS", "Setting", "Settings", "Value"]
+__all__ = [
+    "INFOTEXT_PREFIX",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "Value",
+    "settings_from_arguments",
+    "settings_from_request",
+    "settings_schema",
+]
 
-LONGEST_JSON = 100_000  # characters of a preset; settings take a few hundred
+_ARGUMENTS_EXAMPLE: Final = '[{"patch_size": 2}]'
 
 
 @dataclass(frozen=True)
@@ -38,77 +47,78 @@ class Settings:
         2,
         "Patch size",
         "Side of the squares in which networks are compared and mixed, in latent pixels (each usually 8 × 8 "
-        "in the picture). Low: fine borders between networks, but noisier decisions. High: calmer, coarser "
-        "decisions; from the latent's size on, one for the whole picture.",
+        "pixels of the picture). Low: fine borders between networks, but noisier decisions. High: calmer, "
+        "coarser decisions; from the latent's size on, a single one for the whole picture.",
         "patch size",
         limits=(1, 64, 1),
     )
     temperature: float = declare(
         0.25,
         "Temperature",
-        "How evenly the networks share a place. Low: the network with most to say there speaks almost alone. "
-        "High: all speak equally everywhere; with weights by difference that is so from about 1 on.",
+        "How evenly the networks share a place. Low: the network with the most to say there speaks almost "
+        "alone. High: all speak equally everywhere; with weights by difference, from about 1 on.",
         "temperature",
         limits=(1e-4, 1000.0, 0.01),
     )
     top_k: int = declare(
         0,
         "Networks kept (top k)",
-        "How many networks may speak at a time: the ones that differ most from the base model. Low: fewer "
-        "networks mix, so less bleeding, but some may never appear. High: more mix. 0, or as many as there "
-        "are: all of them.",
+        "How many networks may speak at a time: those that differ most from the base model. Low: fewer "
+        "networks mix, so they bleed less into each other, but some may never appear. High: more of them "
+        "mix. 0, or as many as there are: all of them.",
         "top k",
         limits=(0, 64, 1),
     )
     top_k_scope: Literal["image", "patch"] = declare(
         "image",
         "Choose top k per",
-        "Where the networks kept are chosen. image: one choice for the whole picture, so that the others "
-        "can be skipped (see Rescan). patch: a choice of its own at every place; all are evaluated.",
+        "Where the networks to keep are chosen. image: one choice for the whole picture, so that the others "
+        "can be skipped (see Rescan every). patch: a separate choice at every place; all networks are "
+        "evaluated.",
         "top k scope",
         choices=("image", "patch"),
     )
     recenter: float = declare(
         1.0,
         "Recenter",
-        "What the guidance pushes away from. Low (0): the networks' own unconditional prediction; their "
-        "effect is weakest. High (1): the base model's; networks act strongest, and their unconditional "
-        "predictions are not calculated, which is much faster. The paper uses 0.5.",
+        "What the guidance pushes away from. Low (0): the networks' own unconditional predictions; their "
+        "effect is weakest. High (1): the base model's; their effect is strongest, and their unconditional "
+        "predictions need not be computed, which is much faster. The paper uses 0.5.",
         "recenter",
         limits=(0.0, 1.0, 0.05),
     )
     compare: Literal["noise", "denoised"] = declare(
         "noise",
         "Compare in",
-        "What networks are compared by. noise: the predicted noise, as in the paper; networks look alike in "
-        "the first steps and differ more towards the end. denoised: the predicted picture; there they differ "
-        "most in the first steps.",
+        "What the networks are compared by. noise: the predicted noise, as in the paper; networks look "
+        "alike in the first steps and differ more towards the end. denoised: the predicted picture, in "
+        "which they differ most in the first steps.",
         "compare",
         choices=("noise", "denoised"),
     )
     start: float = declare(
         0.0,
         "Start",
-        "Part of the steps after which composing begins; before it the networks act merged, the usual way. "
-        "Low (0): composed from the first step, which decides the layout. High: only details are composed, "
-        "and fewer steps cost extra time.",
+        "Fraction of the steps after which composing begins; before that, the networks act merged, the "
+        "usual way. Low (0): composed from the first step, which decides the layout. High: only details are "
+        "composed, and fewer steps cost extra time.",
         "start",
         limits=(0.0, 1.0, 0.05),
     )
     end: float = declare(
         1.0,
         "End",
-        "Part of the steps after which composing ends; from there the networks act merged, the usual way. "
-        "Low: only the layout is composed, and fewer steps cost extra time. High (1): composed to the last "
-        "step. Not below Start.",
+        "Fraction of the steps after which composing ends; from there on, the networks act merged, the "
+        "usual way. Low: only the layout is composed, and fewer steps cost extra time. High (1): composed "
+        "to the last step. Must not be below Start.",
         "end",
         limits=(0.0, 1.0, 0.05),
     )
     rescan: int = declare(
         1,
         "Rescan every",
-        "With top k per image: every how many steps all networks are looked at again; in between only the "
-        "networks kept are evaluated. Low (1): the choice is always fresh, but every step costs the full "
+        "With top k per image: how often, in steps, all networks are compared again; in between, only the "
+        "networks kept are evaluated. Low (1): the choice is always fresh, but every step takes the full "
         "time. High: faster, but a network may come in late.",
         "rescan",
         limits=(1, 1000, 1),
@@ -116,7 +126,7 @@ class Settings:
     batch_rows: int = declare(
         0,
         "Rows per model call",
-        "How many predictions are asked of the model at once. Low: less memory, slower. High: more memory, "
+        "How many predictions the model is asked for at once. Low: less memory, slower. High: more memory, "
         "usually faster. 0: as many as fit.",
         "batch rows",
         limits=(0, 1024, 1),
@@ -124,9 +134,9 @@ class Settings:
     pool: str = declare(
         "",
         "Pool",
-        "Networks that take part without a tag: names or patterns below the folder of networks, parted by "
-        "commas, such as characters/*, night. Empty: only the networks of the prompt. Best with top k, so "
-        "that only those that have something to say are mixed.",
+        "Networks that take part without a tag: names or patterns below the folder of networks, separated "
+        "by commas, such as characters/*, night. Empty: only the networks of the prompt. Best with top k, "
+        "so that only those with something to say are mixed.",
         "pool",
         limits=(None, 2000, None),
     )
@@ -134,27 +144,28 @@ class Settings:
         "relative",
         "Weights by",
         "How differences from the base model become weights. relative: each network's differences as "
-        "multiples of its own mean, so that it speaks where it has more to say than elsewhere; a temperature "
-        "means the same for every step, model and network. difference: as they are, as in the paper; good "
-        "temperatures are then far lower.",
+        "multiples of their own mean, so that it speaks where it has more to say than elsewhere; a "
+        "temperature then means the same for every step, model and network. difference: the differences as "
+        "they are, as in the paper; good temperatures are then far lower.",
         "weights by",
         choices=("relative", "difference"),
     )
     gain: float = declare(
         0.35,
         "Gain",
-        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the networks, "
-        "as in the paper; each is the fainter the more there are. High (1): all that they add, nearly as "
-        "strong as merged; too much can break colors and shapes. With one network it does nothing.",
+        "Makes up for what each network loses by being mixed with others. Low (0): the mean of the "
+        "networks, as in the paper; the more there are, the fainter each of them is. High (1): everything "
+        "that they add, nearly as strong as merged; too much can break colors and shapes. With a single "
+        "network it has no effect.",
         "gain",
         limits=(0.0, 1.0, 0.05),
     )
     reuse: int = declare(
         1,
         "Evaluate networks every",
-        "Every how many steps the networks are evaluated; in between, what each of them added last is added "
+        "How often, in steps, the networks are evaluated; in between, what each of them added last is added "
         "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
-        "react late; with few steps in all, fine detail suffers first.",
+        "react late; with few steps in total, fine detail suffers first.",
         "reuse",
         limits=(1, 100, 1),
     )
@@ -163,8 +174,8 @@ class Settings:
         "history",
         "Top k by",
         "What networks are chosen by, with top k per image. history: how much they have differed from the "
-        "base model whenever all were looked at so far, each time counting the same; a calmer choice. step: "
-        "at this step alone, as in the paper.",
+        "base model, as a mean over all steps so far at which all were compared; a calmer choice. step: how "
+        "much they differ at this step alone, as in the paper.",
         "top k by",
         choices=("history", "step"),
     )
@@ -190,7 +201,7 @@ class Settings:
         """
         if not isinstance(values, Mapping):
             raise ValueError(
-                f'settings are {shown(values)}; give names with values: {{"patch_size": 2}}, say'
+                f'settings are {shown(values)}; give names with values, for example {{"patch_size": 2}}'
             )
         names = [setting.name for setting in SETTINGS]
         _refuse_unknown(values, names)
@@ -224,6 +235,60 @@ class Settings:
 
 
 SETTINGS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Settings))
+
+
+def settings_schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of the named settings, as `Settings.from_dict` takes them.
+
+    What it accepts is accepted there too, except a start above the end, and texts with characters that are
+    not printable; what it refuses is refused there too.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of LoRAtorio",
+        "description": "Missing settings have their defaults. start must not be above end.",
+        "type": "object",
+        "properties": {one.name: one.to_schema() for one in SETTINGS},
+        "additionalProperties": False,
+    }
+
+
+def settings_from_arguments(arguments: Sequence[object]) -> Settings:
+    """Settings from the arguments that a WebUI hands to its script.
+
+    Either the values of all controls in the order of ``SETTINGS`` (what the page sends; the API may leave out
+    the last ones), or, friendlier for the API, one dict of named settings as the first argument. Such a dict
+    means "on" unless it says otherwise. Whatever follows it is not read: the WebUI writes a request's
+    arguments over the defaults of all controls, so the defaults of the others follow (modules/api/api.py,
+    ``init_script_args``).
+
+    Raises:
+        ValueError: more values than settings, an unknown name, or a value that is not allowed; names it and
+            what is allowed.
+    """
+    if arguments and isinstance(arguments[0], dict):
+        return Settings.from_dict({"enabled": True, **arguments[0]})
+    if len(arguments) > len(SETTINGS):
+        raise ValueError(
+            f"there are {len(arguments)} values; give at most {len(SETTINGS)}, one for each setting from "
+            f"{SETTINGS[0].name} to {SETTINGS[-1].name}, or one object with names, for example "
+            f"{_ARGUMENTS_EXAMPLE}"
+        )
+    return Settings.from_dict({one.name: value for one, value in zip(SETTINGS, arguments, strict=False)})
+
+
+def settings_from_request(arguments: Sequence[object]) -> Settings:
+    """The same from arguments as a user has sent them: a dict of named settings must stand alone.
+
+    Raises:
+        ValueError: as `settings_from_arguments`, or something follows the dict.
+    """
+    if len(arguments) > 1 and isinstance(arguments[0], dict):
+        raise ValueError(
+            f"{shown(arguments[1])} stands behind an object with names; give all settings in one object, for "
+            f"example {_ARGUMENTS_EXAMPLE}"
+        )
+    return settings_from_arguments(arguments)
 
 
 def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:

@@ -9,16 +9,15 @@ from modules import script_callbacks, scripts, shared
 from modules.ui_components import InputAccordion
 
 from loratorio_ext.api import add_routes, refuse_wrong_arguments
-from loratorio_ext.arguments import settings_from_arguments
 from loratorio_ext.hosts.find import this_webui
 from loratorio_ext.hosts.webuis.generation import generation_of
 from loratorio_ext.hosts.webuis.host import DenoiserCallbacks, Webui
+from loratorio_ext.settings import settings_from_arguments
 from loratorio_ext.ui import xyz
-from loratorio_ext.ui.inspector.overlay import overlay_with_legend
+from loratorio_ext.ui.inspector.pictures import overlay_with_legend
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.options_page import add_options
-from loratorio_ext.ui.panel import build_panel
-from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
+from loratorio_ext.ui.panel import TabInputs, build_panel
 
 
 def script_of(webui: Webui) -> type[scripts.Script]:
@@ -32,7 +31,7 @@ def script_of(webui: Webui) -> type[scripts.Script]:
         def __init__(self) -> None:
             super().__init__()
             self._host = webui.host(overlay_with_legend)
-            self._around = AroundOfTab()
+            self._inputs = TabInputs()
 
         def title(self) -> str:
             """Name in the API and in other extensions' lists; must not change."""
@@ -44,11 +43,11 @@ def script_of(webui: Webui) -> type[scripts.Script]:
 
         def after_component(self, component: Any, **kwargs: Any) -> None:
             """The WebUI has made a part of the tab."""
-            self._around.notice(component, kwargs.get("elem_id"), self.is_img2img)
+            self._inputs.notice(component, kwargs.get("elem_id"), self.is_img2img)
 
         def ui(self, is_img2img: bool) -> list[Any]:
             """The controls, in the order of the settings."""
-            panel = build_panel(InputAccordion, self.elem_id, self.server, self._around.take())
+            panel = build_panel(InputAccordion, self.elem_id, self.server, self._inputs.take())
             self.infotext_fields = panel.infotext_fields
             self.paste_field_names = panel.paste_fields
             return panel.controls

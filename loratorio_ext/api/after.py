@@ -2,62 +2,100 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+from fastapi import HTTPException, Path, Query
 from PIL import Image
 
-from loratorio_ext.api.question import Question, Refusal
-from loratorio_ext.plots.pictures import Maps, heat, scale_of, territories
+from loratorio_ext.api.exchange import Json, Png, whole
+from loratorio_ext.plots.pictures import Maps, heat, png, scale_of, territories
 from loratorio_ext.run import Report
-from loratorio_ext.server.record import PassRecord, PictureRecord, Record
+from loratorio_ext.server.history import PassRecord, Record
+from loratorio_ext.server.server import Server
 
 LONGEST_PROMPT_SHOWN: Final = 200  # characters
 _MOST_STEPS_SHOWN: Final = 20
 _GREY: Final = (128, 128, 128)
+_HIGHEST: Final = 10**9
+
+_RUN: Final = whole(Path, ..., 1, _HIGHEST, "Number of the run, as in the list of reports.")
+_PASS: Final = whole(Path, ..., 0, _HIGHEST, "Place of the pass in the run, from 0.", alias="pass")
+_IMAGE: Final = whole(Path, ..., 0, _HIGHEST, "Place of the picture in its batch, from 0.")
+_NETWORK: Final = whole(Path, ..., 0, _HIGHEST, "Place of the network in the report's list composed, from 0.")
+_PICTURE: Final = whole(Path, ..., 0, _HIGHEST, "Place of the picture in the run, from 0.")
+_STEP: Final = whole(
+    Query, None, 0, _HIGHEST, "Index of the evaluation. Without it: the last one with a map."
+)
+_SIZE: Final = whole(Query, 512, 16, 1024, "The map's longest side in pixels.")
+_REPORTS: Final = whole(Query, 20, 1, 100, "How many runs at most.")
 
 _One = TypeVar("_One")
 
 
-def reports(question: Question) -> object:
-    """The last runs in short, the newest first."""
-    records = question.server.history.records()
-    return {"total": len(records), "reports": [_short(one) for one in records[: question.number("limit")]]}
+class After:
+    """The answers, each made of the runs that are kept now."""
 
+    def __init__(self, server: Server) -> None:
+        self._history = server.history
 
-def report(question: Question) -> object:
-    """One run."""
-    return _record(question).to_dict()
+    def reports(self, limit: int = _REPORTS) -> Json:
+        """The last runs in short, the newest first."""
+        records = self._history.records()
+        return Json({"total": len(records), "reports": [_short(one) for one in records[:limit]]})
 
+    def report(self, number: int = _RUN) -> Json:
+        """One run."""
+        return Json(self._record(number).to_dict())
 
-def picture(question: Question) -> bytes:
-    """A picture of a run, as PNG."""
-    return _at(_record(question).run.pictures, question.number("index"), "picture").png
+    def picture(self, number: int = _RUN, index: int = _PICTURE) -> Png:
+        """A picture of a run, made smaller."""
+        return Png(_at(self._record(number).run.pictures, index, "picture").png)
 
+    def map_of_network(
+        self,
+        number: int = _RUN,
+        sampling_pass: int = _PASS,
+        image: int = _IMAGE,
+        network: int = _NETWORK,
+        step: int | None = _STEP,
+        size: int = _SIZE,
+    ) -> Png:
+        """Where one network spoke.
 
-def map_of_network(question: Question) -> bytes:
-    """Where one network spoke, as PNG.
+        Dark stands for the lowest weight of all networks at this step, light for the highest.
+        """
+        report = self._pass(number, sampling_pass).report
+        maps = _maps(report, image, step)
+        _at(report.composed, network, "network")
+        return Png(png(heat(maps[network], scale_of(list(maps)), _size(maps, size))))
 
-    Dark stands for the lowest weight of all networks at this step, light for the highest.
-    """
-    one = _pass(question)
-    maps = _maps(question, one.report)
-    place = question.number("network")
-    _at(one.report.composed, place, "network")
-    return _png(heat(maps[place], scale_of(list(maps)), _size(maps, question.number("size"))))
+    def map_of_all(
+        self,
+        number: int = _RUN,
+        sampling_pass: int = _PASS,
+        image: int = _IMAGE,
+        step: int | None = _STEP,
+        size: int = _SIZE,
+    ) -> Png:
+        """Which network spoke loudest where, over the picture."""
+        one = self._pass(number, sampling_pass)
+        maps = _maps(one.report, image, step)
+        pictures = self._record(number).run.pictures
+        drawn = next((each for each in pictures if (each.batch, each.place) == (one.batch, image)), None)
+        # A cancelled run has maps and no picture.
+        ground = Image.new("RGB", _size(maps, size), _GREY) if drawn is None else drawn.image
+        return Png(png(territories(ground, maps, _size(maps, size))))
 
+    def _record(self, number: int) -> Record:
+        record = self._history.record(number)
+        if record is None:
+            kept = ", ".join(str(one.number) for one in self._history.records())
+            raise HTTPException(404, f"run {number} is not kept; those that are: {kept or 'none'}")
+        return record
 
-def map_of_all(question: Question) -> bytes:
-    """Who spoke loudest where, over the picture, as PNG."""
-    one = _pass(question)
-    maps = _maps(question, one.report)
-    size = _size(maps, question.number("size"))
-    pictures = _record(question).run.pictures
-    drawn = next((picture for picture in pictures if _shows(picture, one, question.number("image"))), None)
-    # A cancelled run has maps and no picture.
-    ground = Image.new("RGB", size, _GREY) if drawn is None else drawn.image
-    return _png(territories(ground, maps, size))
+    def _pass(self, number: int, place: int) -> PassRecord:
+        return _at(self._record(number).run.passes, place, "pass")
 
 
 def _short(record: Record) -> dict[str, object]:
@@ -77,46 +115,26 @@ def _short(record: Record) -> dict[str, object]:
     }
 
 
-def _record(question: Question) -> Record:
-    number = question.number("number")
-    record = question.server.history.record(number)
-    if record is None:
-        kept = ", ".join(str(one.number) for one in question.server.history.records())
-        raise Refusal(404, f"run {number} is not kept; those are {kept or 'none'}")
-    return record
-
-
-def _pass(question: Question) -> PassRecord:
-    return _at(_record(question).run.passes, question.number("pass"), "pass")
-
-
 def _at(found: Sequence[_One], place: int, what: str) -> _One:
     if place < len(found):
         return found[place]
     allowed = f"give a number from 0 to {len(found) - 1}" if found else "there is none"
-    raise Refusal(404, f"there is no {what} {place}; {allowed}")
+    raise HTTPException(404, f"there is no {what} {place}; {allowed}")
 
 
-def _maps(question: Question, report: Report) -> Maps:
+def _maps(report: Report, image: int, step: int | None) -> Maps:
     """Weights [N, h, w] of the step that was asked for, else of the last step with maps."""
-    image = question.number("image")
-    maps = {step.index: found for step in report.steps if (found := step.maps_of(image)) is not None}
+    maps = {one.index: found for one in report.steps if (found := one.maps_of(image)) is not None}
     if not maps:
-        images = max((len(step.chosen) for step in report.steps), default=0)
+        images = max((len(one.chosen) for one in report.steps), default=0)
         why = "nothing was composed in it" if image < images else f"it has {images} images"
-        raise Refusal(404, f"the pass has no map of image {image}: {why}")
-    step = int(question.given.get("step", max(maps)))
+        raise HTTPException(404, f"the pass has no map of image {image}: {why}")
+    step = max(maps) if step is None else step
     if step not in maps:
-        steps = [str(index) for index in maps]
-        more = ", ..." if len(steps) > _MOST_STEPS_SHOWN else ""
-        raise Refusal(
-            404, f"step {step} has no map; those with one are {', '.join(steps[:_MOST_STEPS_SHOWN])}{more}"
-        )
+        steps = ", ".join(str(index) for index in list(maps)[:_MOST_STEPS_SHOWN])
+        more = ", ..." if len(maps) > _MOST_STEPS_SHOWN else ""
+        raise HTTPException(404, f"step {step} has no map; those with one are {steps}{more}")
     return maps[step].numpy()
-
-
-def _shows(picture: PictureRecord, one: PassRecord, image: int) -> bool:
-    return (picture.batch, picture.place) == (one.batch, image)
 
 
 def _size(maps: Maps, longest: int) -> tuple[int, int]:
@@ -124,9 +142,3 @@ def _size(maps: Maps, longest: int) -> tuple[int, int]:
     height, width = maps.shape[1:]
     side = max(height, width)
     return max(1, round(longest * width / side)), max(1, round(longest * height / side))
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -5,122 +5,142 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from loratorio_ext import __version__
-from loratorio_ext.api.question import Question, Refusal
-from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.networks.prompt import choose_pool
-from loratorio_ext.server.estimate import Plan, cost_line, estimate
-from loratorio_ext.server.presets import OURS
-from loratorio_ext.setting import Setting, Value, shown
-from loratorio_ext.settings_schema import setting_schema, settings_schema
+from fastapi import Depends, HTTPException, Query
 
-_PLAN: Final = (
+from loratorio_ext import __version__
+from loratorio_ext.api.exchange import Json, read_body, whole
+from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
+from loratorio_ext.server.presets import OURS
+from loratorio_ext.server.server import Server
+from loratorio_ext.setting import Setting, Value, shown
+from loratorio_ext.settings import SETTINGS, settings_from_arguments, settings_schema
+
+_POOL: Final = next(one for one in SETTINGS if one.name == "pool")
+_SAMPLING: Final = (
     Setting("steps", 20, "Steps", "Evaluations of the model.", "", 1, 1000, 1),
-    Setting("batch_size", 1, "Batch size", "Pictures in a batch.", "", 1, 100, 1),
+    Setting("batch_size", 1, "Batch size", "Pictures in a batch; costs are per picture.", "", 1, 100, 1),
     Setting("guided", True, "Guided", "Whether there is an unconditional prediction.", ""),
     Setting(
         "cfg_scale",
         7.0,
         "CFG scale",
-        "In place of guided: at 1 there is no unconditional prediction, but in AUTOMATIC1111's WebUI.",
+        "Instead of guided: at 1 there is no unconditional prediction, except in AUTOMATIC1111's WebUI.",
         "",
         0.0,
         1000.0,
         0.5,
     ),
 )
-_KEYS: Final = ("prompt", "settings", *(one.name for one in _PLAN))
+_KEYS: Final = ("prompt", "settings", *(one.name for one in _SAMPLING))
 
 
-def version(question: Question) -> object:
-    """Who answers here."""
-    server = question.server
-    return {"version": __version__, "host": server.host, "host_version": server.version}
+class Before:
+    """The answers, each made of what the server knows now."""
 
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-def schema(question: Question) -> object:
-    """The settings, as a JSON Schema."""
-    return settings_schema()
+    def version(self) -> Json:
+        """The versions of LoRAtorio and its host."""
+        server = self._server
+        return Json({"version": __version__, "host": server.host, "host_version": server.version})
 
+    def schema(self) -> Json:
+        """The settings as a JSON Schema."""
+        return Json(settings_schema())
 
-def networks(question: Question) -> object:
-    """The names of networks, and which of them a pool means."""
-    known = question.server.networks()
-    chosen, unknown = choose_pool(question.text("pool"), known)
-    pool = frozenset(chosen)
-    offset, limit = question.number("offset"), question.number("limit")
-    names = sorted(known)
-    return {
-        "total": len(names),
-        "offset": offset,
-        "limit": limit,
-        "networks": [
-            {"name": name, "path": known[name], "in_pool": name in pool}
+    def networks(
+        self,
+        pool: str = Query(
+            "",
+            title=_POOL.allowed,
+            max_length=int(_POOL.maximum or 0),
+            description="Names or patterns separated by commas, as in the setting; a text on one line.",
+        ),
+        limit: int = whole(Query, 100, 1, 1000, "How many names at most."),
+        offset: int = whole(Query, 0, 0, 10**6, "How many names to skip at the beginning."),
+    ) -> Json:
+        """The networks, and which of them a pool means."""
+        try:
+            pool = str(_POOL.parse(pool))
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        known = self._server.networks()
+        chosen, unknown = choose_pool(pool, known)
+        in_pool = frozenset(chosen)
+        names = sorted(known)
+        listed = [
+            {"name": name, "path": known[name], "in_pool": name in in_pool}
             for name in names[offset : offset + limit]
-        ],
-        "in_pool": len(pool),
-        "unknown": unknown,
-    }
-
-
-def presets(question: Question) -> object:
-    """The presets, ours first."""
-    found = question.server.presets.all()
-    return {
-        "presets": [
-            {"name": name, "built_in": name in OURS, "settings": dict(values)}
-            for name, values in found.items()
         ]
-    }
+        facts = {"in_pool": len(in_pool), "unknown": unknown}
+        return Json({"total": len(names), "offset": offset, "limit": limit, "networks": listed, **facts})
+
+    def presets(self) -> Json:
+        """Settings under names, ours first."""
+        found = self._server.presets.all().items()
+        listed = [
+            {"name": name, "built_in": name in OURS, "settings": dict(values)} for name, values in found
+        ]
+        return Json({"presets": listed})
+
+    def estimate(self, body: object = Depends(read_body)) -> Json:
+        """What a prompt will cost, and what will not work."""
+        server, words = self._server, self._server.words()
+        try:
+            given = _checked(body)
+            values: dict[str, Value] = {
+                one.name: one.check(given[one.name]) for one in _SAMPLING if one.name in given
+            }
+            settings = settings_from_arguments([given.get("settings", {})])
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        sampling = PlannedSampling(
+            steps=int(values.get("steps", PlannedSampling.steps)),
+            guided=bool(values.get("guided", server.guided(values.get("cfg_scale")))),
+            merged_on_top=server.merged_on_top,
+            splits_at_and=server.splits_at_and,
+        )
+        found = estimate(given["prompt"], settings, server.networks(), sampling, words)
+        more = {"sentence": cost_line(found, words), "obstacle": server.obstacle()}
+        return Json({**found.to_dict(), **more})
 
 
-def cost(question: Question) -> object:
-    """What a prompt costs, and what will not work."""
-    body = question.body
+def _checked(body: object) -> Mapping[str, Any]:
+    """The body of ``estimate``, whose keys fit; numbers and settings are checked by their own declarations.
+
+    Raises:
+        ValueError: says what is wrong and what to give.
+    """
     if not isinstance(body, Mapping):
-        raise Refusal(422, f'the body is {shown(body)}; give an object: {{"prompt": "..."}}, say')
-    for key in body:
-        if key not in _KEYS:
-            raise Refusal(422, f"{shown(key)} is not known here; give {', '.join(_KEYS)}")
-    prompt = body.get("prompt")
+        raise ValueError(f'the body is {shown(body)}; give an object, for example {{"prompt": "..."}}')
+    unknown = next((key for key in body if key not in _KEYS), None)
+    if unknown is not None:
+        raise ValueError(f"{shown(unknown)} is not known here; give {', '.join(_KEYS)}")
+    prompt, named = body.get("prompt"), body.get("settings", {})
     if not isinstance(prompt, str):
-        raise Refusal(422, f"prompt is {shown(prompt)}; give a text")
-    named = body.get("settings", {})
+        raise ValueError(f"prompt is {shown(prompt)}; give a text")
     if not isinstance(named, dict):
-        raise Refusal(422, f'settings are {shown(named)}; give an object: {{"patch_size": 2}}, say')
+        raise ValueError(f'settings are {shown(named)}; give an object, for example {{"patch_size": 2}}')
     if "guided" in body and "cfg_scale" in body:
-        raise Refusal(422, "both guided and cfg_scale are there; give one of them")
-    server = question.server
-    try:
-        given: dict[str, Value] = {one.name: one.check(body[one.name]) for one in _PLAN if one.name in body}
-        settings = settings_from_arguments([named])
-    except ValueError as error:
-        raise Refusal(422, str(error)) from error
-    plan = Plan(
-        steps=int(given.get("steps", 20)),
-        guided=bool(given.get("guided", server.guided(given.get("cfg_scale")))),
-        images=int(given.get("batch_size", 1)),
-        merged_on_top=server.merged_on_top,
-        parted_by_and=server.parted_by_and,
-    )
-    words = server.words()
-    found = estimate(prompt, settings, server.networks(), plan, words)
-    return {**found.to_dict(), "sentence": cost_line(found, words), "obstacle": server.obstacle()}
+        raise ValueError("both guided and cfg_scale are there; give one of them")
+    return body
 
 
-def body_of_cost() -> dict[str, Any]:
-    """JSON Schema of ``estimate``'s body."""
+def body_of_estimate() -> dict[str, Any]:
+    """JSON Schema of the body of ``estimate``."""
     named = {key: value for key, value in settings_schema().items() if key != "$schema"}
-    prompt = {"type": "string", "description": "With tags, as it would be typed."}
     named["description"] = (
         f"As in the script's arguments: on, unless enabled is false. {named['description']}"
     )
+    prompt = {"type": "string", "description": "With tags, as it would be typed."}
     return {
         "type": "object",
         "properties": {
             "prompt": prompt,
             "settings": named,
-            **{one.name: setting_schema(one) for one in _PLAN},
+            **{one.name: one.to_schema() for one in _SAMPLING},
         },
         "required": ["prompt"],
         "not": {"required": ["guided", "cfg_scale"]},

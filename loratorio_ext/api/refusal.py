@@ -13,16 +13,16 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 
-from loratorio_ext.arguments import settings_from_request
 from loratorio_ext.setting import shown
+from loratorio_ext.settings import settings_from_request
 
 ROUTES: Final = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 """The WebUI's routes that draw pictures."""
 
 TITLE: Final = "LoRAtorio"
-"""The script's name in ``alwayson_scripts``; the WebUI reads it with small and capital letters alike."""
+"""The script's name in ``alwayson_scripts``; the WebUI reads it whatever the case of its letters."""
 
-_EXAMPLE: Final = 'give {"args": [{"patch_size": 2}]}, say'
+_EXAMPLE: Final = 'for example {"args": [{"patch_size": 2}]}'
 
 
 def refuse_wrong_arguments(app: FastAPI, routes: Iterable[str] = ROUTES) -> None:
@@ -56,13 +56,13 @@ def problem_of_request(body: object) -> str | None:
 
 def _problem(given: object) -> str | None:
     if not isinstance(given, Mapping):
-        return f"it is {shown(given)}; {_EXAMPLE}"
+        return f"it is {shown(given)}; give an object, {_EXAMPLE}"
     if "args" not in given:
         # The WebUI reads nothing else, so a slip of the pen would silently switch LoRAtorio off.
-        return f"it has {shown(next(iter(given)))} and no args; {_EXAMPLE}" if given else None
+        return f"it has {shown(next(iter(given)))} and no args; give args, {_EXAMPLE}" if given else None
     arguments = given["args"]
     if not isinstance(arguments, list):
-        return f"args is {shown(arguments)}; give a list: {_EXAMPLE}"
+        return f"args is {shown(arguments)}; give a list, {_EXAMPLE}"
     try:
         settings_from_request(arguments)
     except ValueError as error:
@@ -75,7 +75,7 @@ async def _check(request: Request) -> None:
     try:
         body = await request.json()
     except (ValueError, RecursionError):
-        return  # no JSON: the route itself says so
+        return  # not JSON: the route itself says so
     problem = problem_of_request(body)
     if problem is not None:
         raise HTTPException(422, f"alwayson_scripts.{TITLE}: {problem}")

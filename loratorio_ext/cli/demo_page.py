@@ -12,7 +12,7 @@ from PIL import Image
 
 from loratorio_ext.cli.demo_results import Demo, Maps, Outcome, Wanted, versions
 from loratorio_ext.plots.charts import line_chart
-from loratorio_ext.plots.colours import network_colour, ramp
+from loratorio_ext.plots.colors import network_color, ramp
 from loratorio_ext.plots.pictures import Scale, data_uri, heat, overlay, scale_of, territories
 
 NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
@@ -45,20 +45,20 @@ def _word(count: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if count == 1 else "s")
 
 
-def _colour(wanted: Wanted, demo: Demo) -> str:
-    return network_colour(demo.wanted.index(wanted))
+def _color(wanted: Wanted, demo: Demo) -> str:
+    return network_color(demo.wanted.index(wanted))
 
 
 def _head(demo: Demo) -> str:
     marked = {wanted.value: wanted for wanted in demo.wanted}
     words = [
-        f'<b style="--network: {_colour(marked[word], demo)}">{escape(word)}</b>'
+        f'<b style="--network: {_color(marked[word], demo)}">{escape(word)}</b>'
         if word in marked
         else escape(word)
         for word in demo.text.split(" ")
     ]
     key = "".join(
-        f'<li><span class="swatch" style="--network: {_colour(wanted, demo)}"></span>'
+        f'<li><span class="swatch" style="--network: {_color(wanted, demo)}"></span>'
         f"{escape(wanted.network)} knows the {escape(wanted.factor)}</li>"
         for wanted in demo.wanted
     )
@@ -103,7 +103,7 @@ def _judged(demo: Demo, outcome: Outcome, place: int) -> str:
         verdict = "found" if found else "not found"
         text = f"{wanted.value} {verdict}, probability {outcome.probability(place, wanted):.2f}"
         marks.append(
-            f'<li class="{"yes" if found else "no"}" style="--network: {_colour(wanted, demo)}"'
+            f'<li class="{"yes" if found else "no"}" style="--network: {_color(wanted, demo)}"'
             f' title="{escape(text)}" aria-label="{escape(text)}"></li>'
         )
     alt = f"{outcome.method.label}, seed {demo.seeds[place]}"
@@ -151,7 +151,7 @@ def _maps_of(demo: Demo, place: int, steps: list[int], maps: Maps, scales: tuple
     ]
     strips = []
     for index, name in enumerate(names):
-        swatch = f'<span class="swatch" style="--network: {network_colour(index)}"></span>'
+        swatch = f'<span class="swatch" style="--network: {network_color(index)}"></span>'
         laid_over = _img(overlay(picture, mean[index], mean_scale, picture.size), f"mean weight of {name}")
         figures.append(
             f"<figure>{laid_over}<figcaption>{swatch}{escape(name)}, all steps</figcaption></figure>"
@@ -173,17 +173,17 @@ def _legends(demo: Demo, scale: Scale, mean_scale: Scale) -> str:
     return (
         f'<div class="legends">{_legend("mean of all steps", mean_scale, networks)}'
         f"{_legend('single step', scale, networks)}</div>"
-        f'<p class="note below">Colours are weights. The mark is at 1/{networks}, what each network would'
+        f'<p class="note below">Colors are weights. The mark is at 1/{networks}, what each network would'
         " have if none stood out.</p>"
     )
 
 
 def _legend(label: str, scale: Scale, networks: int) -> str:
-    colours = ", ".join("#" + "".join(f"{part:02x}" for part in colour) for colour in ramp(13))
+    colors = ", ".join("#" + "".join(f"{part:02x}" for part in color) for color in ramp(13))
     equal = float(scale.place(np.array(1 / networks)))
     return (
         f'<div class="legend"><span>{label}</span><span>{scale.low:.2f}</span>'
-        f'<div class="ramp" style="background: linear-gradient(to right, {colours})">'
+        f'<div class="ramp" style="background: linear-gradient(to right, {colors})">'
         f'<i style="left: {100 * equal:.1f}%"></i></div><span>{scale.high:.2f}</span></div>'
     )
 

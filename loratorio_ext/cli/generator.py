@@ -16,7 +16,7 @@ from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.page.drawing import Drawn, Facts, Wish
+from loratorio_ext.ui.page.generator import Drawn, Facts, Job
 
 if TYPE_CHECKING:
     from loratorio_ext.cli.tools import Host
@@ -80,28 +80,28 @@ class HostGenerator:
 
     @property
     def facts(self) -> Facts:
-        """See `ui.page.drawing.Painter`."""
+        """See `ui.page.generator.Generator`."""
         return self._facts
 
-    def draw(self, wish: Wish, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
-        """See `ui.page.drawing.Painter`."""
-        if self._networks is None and (parse_prompt(wish.prompt).tags or wish.settings.pool):
+    def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
+        """See `ui.page.generator.Generator`."""
+        if self._networks is None and (parse_prompt(job.prompt).tags or job.settings.pool):
             raise ValueError(
                 self._words(
                     "Networks are asked for, and this page knows no folder of them: start it with --lora-dir."
                 )
             )
         request = Request(
-            prompts=[wish.prompt],
-            negative_prompt=wish.negative,
-            steps=wish.steps,
-            cfg=wish.cfg,
+            prompts=[job.prompt],
+            negative_prompt=job.negative,
+            steps=job.steps,
+            cfg=job.cfg,
             seeds=(seed,),
-            width=wish.width,
-            height=wish.height,
-            sampler=wish.sampler,
-            settings=wish.settings,
-            method="loratorio" if wish.settings.enabled else "merge",
+            width=job.width,
+            height=job.height,
+            sampler=job.sampler,
+            settings=job.settings,
+            method="loratorio" if job.settings.enabled else "merge",
             network_dir=self._networks,
         )
         result = self._host.generate(request, on_step)

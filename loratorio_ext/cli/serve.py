@@ -37,7 +37,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
         model, arguments.device, arguments.dtype, offline=embedded or arguments.offline, config=config
     )
     from loratorio_ext.cli.generator import HostGenerator, NetworkList, server_of
-    from loratorio_ext.ui.page.launch import Address
+    from loratorio_ext.ui.page.page import Address
 
     generator = HostGenerator(
         host, model, networks, EMBEDDED if embedded else USUAL, out, embedded=embedded, words=words

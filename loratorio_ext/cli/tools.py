@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from loratorio_ext.hosts.diffusers_host import Request, Result
     from loratorio_ext.server.server import Server
-    from loratorio_ext.ui.page.drawing import Painter
-    from loratorio_ext.ui.page.launch import Address
+    from loratorio_ext.ui.page.generator import Generator
+    from loratorio_ext.ui.page.page import Address
 
 Scores = Mapping[str, Mapping[str, float]]
 """The judge's opinion of one picture: the probability of every value of every factor."""
@@ -94,11 +94,11 @@ def load_judge(path: Path) -> Judge:
     return EmbeddedJudge.load(path)
 
 
-def serve_page(server: Server, painter: Painter, address: Address, ready: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C; see `ui.page.launch.serve_page`."""
-    from loratorio_ext.ui.page.launch import serve_page as serve
+def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C; see `ui.page.page.serve_page`."""
+    from loratorio_ext.ui.page.page import serve_page as serve
 
-    serve(server, painter, address, ready)
+    serve(server, generator, address, ready)
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,4 @@ class Tools:
     open_host: OpenHost = open_host
     load_judge: Callable[[Path], Judge] = load_judge
     find_demo_data: Callable[[], DemoData] = find_demo_data
-    serve_page: Callable[[Server, Painter, Address, Callable[[str], None]], None] = serve_page
+    serve_page: Callable[[Server, Generator, Address, Callable[[str], None]], None] = serve_page

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from loratorio_ext.plots.colours import network_colour
+from loratorio_ext.plots.colors import network_color
 
 WIDTH: Final = 480
 HEIGHT: Final = 240
 LEFT, RIGHT, TOP, BOTTOM = 62, 124, 14, 34
-# Lines differ in their dashes too, for readers and printers without colours.
+# Lines differ in their dashes too, for readers and printers without colors.
 DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "1 4", "12 4", "3 6")
 LABEL_GAP: Final = 15.0
 
@@ -71,7 +71,7 @@ def line_chart(
     """An SVG of `series` (one value a step, None where there is none), named at the line's end.
 
     `guide` draws a faint level, such as the weight that every network would have if none stood out. `mark`
-    is a step, counted from 0, at which an upright line stands. `slots` says which colour and dash each line
+    is a step, counted from 0, at which an upright line stands. `slots` says which color and dash each line
     has where that is not its place in the list. The axis begins at 0.
     """
     labels = labels or Labels()
@@ -105,14 +105,14 @@ def line_chart(
     heights = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
         slot = index if slots is None else slots[index]
-        colour, dash = network_colour(slot), DASHES[slot % len(DASHES)]
+        color, dash = network_color(slot), DASHES[slot % len(DASHES)]
         parts += [
-            f'<polyline points="{points}" stroke="{colour}" stroke-dasharray="{dash}" class="line"/>'
+            f'<polyline points="{points}" stroke="{color}" stroke-dasharray="{dash}" class="line"/>'
             for points in _runs(line, x, y)
         ]
         parts.append(
             f'<text x="{LEFT + wide + 9}" y="{heights[index] + 4:.1f}" class="name">'
-            f'<tspan fill="{colour}">●</tspan> {escape(name)}</text>'
+            f'<tspan fill="{color}">●</tspan> {escape(name)}</text>'
         )
     if guide is not None:  # above the lines, which cross it
         parts.append(

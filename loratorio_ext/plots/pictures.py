@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
-from loratorio_ext.plots.colours import Bytes, Floats, network_colour, ramp, rgb
+from loratorio_ext.plots.colors import Floats, network_color, ramp, rgb
 
 Maps = npt.NDArray[Any]
 PAPER = (255, 255, 255)
@@ -21,7 +21,7 @@ INK = (32, 34, 40)
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of values that a heat map's colours stand for."""
+    """The range of values that a heat map's colors stand for."""
 
     low: float
     high: float
@@ -52,7 +52,7 @@ def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
 
 
 def overlay(picture: Image.Image, values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
-    """The map [h, w] laid over the picture: colours say the weight, light and dark say the drawing."""
+    """The map [h, w] laid over the picture: colors say the weight, light and dark say the drawing."""
     # Dark and flat pictures are stretched, then all are toned down: the map must win over the drawing.
     grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1).resize(size, Image.Resampling.NEAREST)
     shade = grey.point([175 + 80 * level // 255 for level in range(256)]).convert("RGB")
@@ -62,20 +62,20 @@ def overlay(picture: Image.Image, values: Maps, scale: Scale, size: tuple[int, i
 
 
 def territories(picture: Image.Image, maps: Maps, size: tuple[int, int]) -> Image.Image:
-    """Who speaks loudest where: each patch in its strongest network's colour.
+    """Who speaks loudest where: each patch in its strongest network's color.
 
-    `maps` [N, h, w] are weights. The colour is the stronger the further the weight is above 1/N, which is
+    `maps` [N, h, w] are weights. The color is the stronger the further the weight is above 1/N, which is
     what every network would have if none stood out.
     """
     values = np.nan_to_num(np.asarray(maps, dtype=np.float64))
     count = values.shape[0]
-    colours = np.array([rgb(network_colour(index)) for index in range(count)], dtype=np.float64)
+    colors = np.array([rgb(network_color(index)) for index in range(count)], dtype=np.float64)
     margin = values.max(axis=0) - 1.0 / count
     # Differences too small to matter leave the picture grey instead of being blown up.
     top = max(float(margin.max()), 0.05)
     strength = np.clip(margin / top, 0.0, 1.0)[..., None] * 0.8
     grey = picture.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST)
-    paint = Image.fromarray(colours[values.argmax(axis=0)].astype(np.uint8)).resize(
+    paint = Image.fromarray(colors[values.argmax(axis=0)].astype(np.uint8)).resize(
         size, Image.Resampling.NEAREST
     )
     alpha = Image.fromarray(np.rint(255 * strength[..., 0]).astype(np.uint8)).resize(
@@ -92,12 +92,6 @@ def strip(maps: Maps, scale: Scale, tile: int, gap: int = 2) -> Image.Image:
     for step in range(steps):
         sheet.paste(heat(maps[step], scale, (tile, tall)), (step * (tile + gap), 0))
     return sheet
-
-
-def legend(width: int, height: int) -> Image.Image:
-    """The ramp from low (left) to high (right)."""
-    row: Bytes = ramp(width)[None]
-    return Image.fromarray(np.repeat(row, height, axis=0))
 
 
 def contact_sheet(
@@ -124,8 +118,13 @@ def contact_sheet(
     return sheet
 
 
+def png(picture: Image.Image, *, optimize: bool = False) -> bytes:
+    """The picture as a PNG; optimizing takes longer and saves a little."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=optimize)
+    return buffer.getvalue()
+
+
 def data_uri(picture: Image.Image) -> str:
     """The picture as a PNG inside a `data:` address, for a page that needs no other file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png(picture, optimize=True)).decode("ascii")

@@ -109,8 +109,9 @@ class Run:
         halvings, calls = called.halvings, called.calls
 
         def settle() -> StepReport:
-            non_finite = observed.non_finite(names)
-            return StepReport(
+            return StepReport.of(
+                observed,
+                names,
                 index=index,
                 sigma=float(sigma),
                 mode=plan.mode,
@@ -120,17 +121,8 @@ class Run:
                 plain_rows=plain_rows,
                 calls=calls,
                 seconds=seconds(),
-                similarity=observed.similarities(),
-                weight=observed.weights(),
-                chosen=observed.chosen(names),
-                non_finite=tuple(
-                    dict.fromkeys(name for name in names if any(name in one for one in non_finite))
-                ),
-                non_finite_in=non_finite,
                 finite=bool(finite),
-                fallback=observed.fallback is not None and bool(observed.fallback),
                 halvings=halvings,
-                maps=None if observed.maps is None else observed.maps.cpu(),
                 image_of=row_map.image_of,
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -19,77 +19,6 @@ Names = tuple[str, ...]
 # Bytes in CPython on 64 bits: a tuple without its places, a place in it, a number, and a step with all that
 # is the same for every number of networks and images.
 _TUPLE, _PLACE, _FLOAT, _STEP = 56, 8, 24, 1000
-
-
-@dataclass(frozen=True, eq=False)
-class StepReport:
-    """What one evaluation of the model did; networks are the composed ones, in their order.
-
-    Every figure says itself what it is. Those that are no part of the JSON form:
-
-    Attributes:
-        maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
-            None when nothing was composed.
-        image_of: the image of each of the R rows of ``maps``.
-    """
-
-    index: Annotated[int, Described("number of the evaluation of the model, from 0", minimum=0)]
-    sigma: Annotated[float | None, Described("noise level or timestep as the host counts it")]
-    mode: Annotated[Mode, Described("what was done")]
-    scan: Annotated[bool, Described("whether all networks were evaluated to be compared")]
-    reused: Annotated[
-        bool,
-        Described(
-            "whether no network was evaluated, and what each had added last was added again; similarity and "
-            "weight are then those of that"
-        ),
-    ]
-    rows: Annotated[
-        int, Described("rows through the model, those that the host predicts itself included", minimum=0)
-    ]
-    plain_rows: Annotated[int, Described("rows that a plain generation would have evaluated", minimum=0)]
-    calls: Annotated[int, Described("model calls, those that the host makes itself included", minimum=0)]
-    seconds: Annotated[float, Described("time of the evaluation", minimum=0)]
-    similarity: Annotated[
-        PerImage | None,
-        Described(
-            "mean cosine to the base over the patches, for each composed network and image; null where it "
-            "was not evaluated or not finite, or when nothing was compared"
-        ),
-    ]
-    weight: Annotated[
-        PerImage | None, Described("mean weight likewise, from 0 to 1; null for base and merged")
-    ]
-    chosen: Annotated[
-        tuple[Names, ...], Described("for each image the names of the networks that acted on it")
-    ]
-    non_finite: Annotated[
-        Names, Described("names of networks whose prediction held NaN or infinity in some image")
-    ]
-    non_finite_in: Annotated[tuple[Names, ...], Described("the same for each image")]
-    finite: Annotated[
-        bool, Described("whether the prediction that the sampler got held neither NaN nor infinity")
-    ]
-    fallback: Annotated[bool, Described("whether the base prediction was used where no network was usable")]
-    halvings: Annotated[
-        tuple[int, ...],
-        Described("new largest numbers of rows a call, each time memory did not suffice", minimum=1),
-    ]
-    maps: Tensor | None
-    image_of: tuple[int, ...]
-
-    def maps_of(self, image: int) -> Tensor | None:
-        """The maps of one image, float32 [N, h, w]; the mean over its AND sub-prompts."""
-        rows = [row for row, one in enumerate(self.image_of) if one == image]
-        return None if self.maps is None or not rows else self.maps[:, rows].float().mean(dim=1)
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory that the step takes, about; the names in it belong to the report."""
-        numbers = sum(map(_size_of_numbers, (self.similarity, self.weight)))
-        names = sum(_TUPLE + _PLACE * len(found) for found in (*self.chosen, *self.non_finite_in))
-        maps = 0 if self.maps is None else self.maps.numel() * self.maps.element_size()
-        return _STEP + numbers + names + maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +85,98 @@ class Observed:
     @staticmethod
     def _flags(flags: Tensor | None) -> list[list[bool]] | None:
         return None if flags is None else flags.tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class StepReport:
+    """What one evaluation of the model did; networks are the composed ones, in their order.
+
+    Every figure says itself what it is. Those that are no part of the JSON form:
+
+    Attributes:
+        maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
+            None when nothing was composed.
+        image_of: the image of each of the R rows of ``maps``.
+    """
+
+    index: Annotated[int, Described("number of the evaluation of the model, from 0", minimum=0)]
+    sigma: Annotated[float | None, Described("noise level or timestep as the host counts it")]
+    mode: Annotated[Mode, Described("what was done")]
+    scan: Annotated[bool, Described("whether all networks were evaluated to be compared")]
+    reused: Annotated[
+        bool,
+        Described(
+            "whether no network was evaluated, and what each had added last was added again; similarity and "
+            "weight are then those of that"
+        ),
+    ]
+    rows: Annotated[
+        int, Described("rows through the model, those that the host predicts itself included", minimum=0)
+    ]
+    plain_rows: Annotated[int, Described("rows that a plain generation would have evaluated", minimum=0)]
+    calls: Annotated[int, Described("model calls, those that the host makes itself included", minimum=0)]
+    seconds: Annotated[float, Described("time of the evaluation", minimum=0)]
+    similarity: Annotated[
+        PerImage | None,
+        Described(
+            "mean cosine to the base over the patches, for each composed network and image; null where it "
+            "was not evaluated or not finite, or when nothing was compared"
+        ),
+    ]
+    weight: Annotated[
+        PerImage | None, Described("mean weight likewise, from 0 to 1; null for base and merged")
+    ]
+    chosen: Annotated[
+        tuple[Names, ...], Described("for each image the names of the networks that acted on it")
+    ]
+    non_finite: Annotated[
+        Names, Described("names of networks whose prediction held NaN or infinity in some image")
+    ]
+    non_finite_in: Annotated[tuple[Names, ...], Described("the same for each image")]
+    finite: Annotated[
+        bool, Described("whether the prediction that the sampler got held neither NaN nor infinity")
+    ]
+    fallback: Annotated[bool, Described("whether the base prediction was used where no network was usable")]
+    halvings: Annotated[
+        tuple[int, ...],
+        Described("new largest numbers of rows a call, each time memory did not suffice", minimum=1),
+    ]
+    maps: Tensor | None
+    image_of: tuple[int, ...]
+
+    @classmethod
+    def of(cls, observed: Observed, names: Sequence[str], **figures: Any) -> StepReport:
+        """A step in plain numbers; waits for the device.
+
+        Args:
+            observed: what the step showed.
+            names: of the composed networks.
+            figures: the fields that are known without it.
+        """
+        non_finite = observed.non_finite(names)
+        return cls(
+            similarity=observed.similarities(),
+            weight=observed.weights(),
+            chosen=observed.chosen(names),
+            non_finite=tuple(dict.fromkeys(name for name in names if any(name in one for one in non_finite))),
+            non_finite_in=non_finite,
+            fallback=observed.fallback is not None and bool(observed.fallback),
+            maps=None if observed.maps is None else observed.maps.cpu(),
+            **figures,
+        )
+
+    def maps_of(self, image: int) -> Tensor | None:
+        """The maps of one image, float32 [N, h, w]; the mean over its AND sub-prompts."""
+        rows = [row for row, one in enumerate(self.image_of) if one == image]
+        return None if self.maps is None or not rows else self.maps[:, rows].float().mean(dim=1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the step takes, about; the names in it belong to the report."""
+        numbers = sum(map(_size_of_numbers, (self.similarity, self.weight)))
+        names = sum(_TUPLE + _PLACE * len(found) for found in (*self.chosen, *self.non_finite_in))
+        maps = 0 if self.maps is None else self.maps.numel() * self.maps.element_size()
+        return _STEP + numbers + names + maps
 
 
 def _size_of_numbers(values: PerImage | None) -> int:

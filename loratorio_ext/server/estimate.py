@@ -1,4 +1,4 @@
-"""What a generation will cost, and what will not work, said before it runs."""
+"""What a generation will cost, and what will not work, known before it runs."""
 
 from __future__ import annotations
 
@@ -19,40 +19,38 @@ LONGEST_PROMPT = 100_000  # characters
 _SMALL_POOL = 8
 # A prompt may name thousands of networks that are not there.
 _MOST_NOTES = 10
-# Where the WebUIs part a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
+# Where the WebUIs split a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
 _AND = re.compile(r"\bAND\b")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a prompt is going to be drawn, as far as that is known before.
+class PlannedSampling:
+    """How a prompt is going to be drawn, as far as that is known beforehand.
 
     Attributes:
         steps: evaluations of the model.
         guided: whether there is an unconditional prediction.
-        images: pictures in a batch; what is said is said for each of them, so it does not change.
         merged_on_top: rows of merged steps come on top of the base's, as in AUTOMATIC1111's WebUI.
-        parted_by_and: AND parts a prompt into sub-prompts that are predicted apart, as in both WebUIs.
+        splits_at_and: AND splits a prompt into sub-prompts that are predicted separately, as in both WebUIs.
     """
 
     steps: int = 20
     guided: bool = True
-    images: int = 1
     merged_on_top: bool = False
-    parted_by_and: bool = False
+    splits_at_and: bool = False
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The answer.
+    """What a generation will cost.
 
     Attributes:
         composed: networks of the prompt and the pool that are composed.
         kept: networks that are kept merged, by ``compose=off``.
         of_pool: how many of ``composed`` the pool brings.
         rows: predictions at each step for each picture of a batch.
-        plain_rows: predictions of a plain generation at a step likewise.
-        notes: one sentence for everything that will not be as the user may think.
+        plain_rows: predictions of a plain generation at each step, for each picture.
+        notes: a sentence for each thing that will not be as the user may expect.
     """
 
     composed: tuple[str, ...]
@@ -72,7 +70,9 @@ class Estimate:
         return {**asdict(self), "ratio": self.ratio}
 
 
-def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Plan, words: Words) -> Estimate:
+def estimate(
+    prompt: str, settings: Settings, known: Mapping[str, str], sampling: PlannedSampling, words: Words
+) -> Estimate:
     """What this prompt costs with these settings.
 
     Args:
@@ -80,14 +80,12 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
         settings: ``enabled`` counts: when off, networks are merged.
         known: name or alias of every network → its path below the folder, without suffix, with ``/``. A
             WebUI finds a network by exactly these; the diffusers host by all names that its folder knows.
-        plan: what is known of the generation.
+        sampling: what is known of the generation.
         words: the language of the notes.
     """
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
-        notes.append(
-            words("only the first {limit} characters of the prompt were looked at", limit=LONGEST_PROMPT)
-        )
+        notes.append(words("only the first {limit} characters of the prompt were read", limit=LONGEST_PROMPT))
     parsed = parse_prompt(prompt[:LONGEST_PROMPT])
     notes.extend(problem.said(words) for problem in parsed.told)
     tags: Sequence[Tag] = parsed.tags
@@ -107,51 +105,57 @@ def estimate(prompt: str, settings: Settings, known: Mapping[str, str], plan: Pl
     kept = [tag.name for tag, path in paths.items() if path is not None and not tag.compose]
     paths_of_tags = set(paths.values())
     chosen, unknown = choose_pool(settings.pool, known)
-    notes += _first([words("{name} in the pool is no network", name=shown(part)) for part in unknown], words)
+    notes += _first(
+        [words("{name} in the pool matches no network", name=shown(part)) for part in unknown], words
+    )
     of_pool = {known[name]: name for name in chosen if known[name] not in paths_of_tags}
     composed += of_pool.values()
-    cond_rows = len(_AND.split(parsed.text)) if plan.parted_by_and else 1
-    plain = cond_rows + plan.guided
-    rows = (plain,) * plan.steps
+    cond_rows = len(_AND.split(parsed.text)) if sampling.splits_at_and else 1
+    plain = cond_rows + sampling.guided
+    rows = (plain,) * sampling.steps
     if settings.enabled:
-        rows = _rows(settings, len(composed), cond_rows, plan)
-        notes += _notes(settings, len(composed), len(of_pool), plan, words)
+        rows = _rows(settings, len(composed), cond_rows, sampling)
+        notes += _notes(settings, len(composed), len(of_pool), sampling, words)
     return Estimate(tuple(composed), tuple(kept), len(of_pool), rows, plain, tuple(notes))
 
 
-def _rows(settings: Settings, networks: int, cond_rows: int, plan: Plan) -> tuple[int, ...]:
+def _rows(settings: Settings, networks: int, cond_rows: int, sampling: PlannedSampling) -> tuple[int, ...]:
     return cost(
         settings,
         networks,
-        plan.guided,
-        total=plan.steps,
+        sampling.guided,
+        total=sampling.steps,
         cond_rows=cond_rows,
-        base_is_given=plan.merged_on_top,
+        base_is_given=sampling.merged_on_top,
     )
 
 
 def _first(notes: Sequence[str], words: Words) -> list[str]:
-    """As many notes of one kind as anybody reads, and how many more there are."""
+    """Only as many notes of one kind as anybody reads, and how many more there are."""
     more = len(notes) - _MOST_NOTES
     if more <= 1:  # that there is one more takes as much room as itself
         return list(notes)
     return [*notes[:_MOST_NOTES], words("and {count} more of this kind", count=more)]
 
 
-def _notes(settings: Settings, networks: int, of_pool: int, plan: Plan, words: Words) -> list[str]:
+def _notes(
+    settings: Settings, networks: int, of_pool: int, sampling: PlannedSampling, words: Words
+) -> list[str]:
     notes = []
     if networks == 0:
         return [words("there is no network to compose: name one with a tag, or give a pool")]
     schedule = Schedule(settings, "loratorio", networks)
-    if all(schedule.plan(index, plan.steps).mode != "composed" for index in range(plan.steps)):
+    if all(schedule.plan(index, sampling.steps).mode != "composed" for index in range(sampling.steps)):
         notes.append(words("no step lies between Start and End, so the networks act merged"))
     if of_pool > _SMALL_POOL and settings.top_k == 0:
         notes.append(
-            words("{count} networks of the pool all speak at once; give Networks kept (top k)", count=of_pool)
+            words("all {count} networks of the pool speak at once; set Networks kept (top k)", count=of_pool)
         )
     if settings.rescan > 1 and not schedule.choosing:
         notes.append(
-            words("Rescan does nothing here: it needs top k per image, and more networks than are kept")
+            words(
+                "Rescan every has no effect here: it needs top k per image, and more networks than are kept"
+            )
         )
     return notes
 
@@ -162,7 +166,7 @@ def cost_line(found: Estimate, words: Words) -> str:
     if len(found.composed) == 1:
         counts = words("1 network composed")
     if found.of_pool:
-        counts += words(" ({count} of the pool)", count=found.of_pool)
+        counts += words(" ({count} from the pool)", count=found.of_pool)
     if found.kept:
         counts += words(", {count} kept merged", count=len(found.kept))
     lowest, highest = min(found.rows), max(found.rows)

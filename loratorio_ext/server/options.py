@@ -1,4 +1,4 @@
-"""Options of a server, which count for all its generations: limits and what is shown."""
+"""Options of a server, which apply to all its generations: limits, and what is shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY_PREFIX = "loratorio_"
 
 @dataclass(frozen=True)
 class Options:
-    """Each is explained by its help text; infotext keys are not used.
+    """Each option is explained by its help text; infotext keys are not used.
 
     Raises:
         ValueError: a value of another type or outside its range; names the value and what is allowed.
@@ -23,23 +23,20 @@ class Options:
     history: int = declare(
         8,
         "Runs kept for the inspector",
-        "How many of the last runs can be looked at. 0: none are kept. More take more memory.",
-        "history",
+        "How many of the last runs can be looked at. 0: none are kept. More runs take more memory.",
         limits=(0, 100, 1),
     )
     history_memory: int = declare(
         256,
         "Memory for runs kept, in MB",
-        "Of the computer, not of the graphics card. Old runs are forgotten first.",
-        "history memory",
+        "The computer's own memory, not the graphics card's. The oldest runs are forgotten first.",
         limits=(1, 8192, 1),
     )
     rows: int = declare(
         0,
         "Most rows per model call",
-        "How many predictions may be asked of the model at once, whatever a generation's own setting says. "
+        "How many predictions the model may be asked for at once, whatever a generation's own setting says. "
         "Low: less memory, slower. 0: no limit.",
-        "most rows",
         limits=(0, 1024, 1),
     )
     network_memory: int = declare(
@@ -47,24 +44,20 @@ class Options:
         "Graphics memory for networks, in MB",
         "Copies of networks that are kept ready on the graphics card between model calls. Low: less memory, "
         "but large pools and networks with dense weights take longer.",
-        "network memory",
         limits=(0, 65536, 1),
     )
     overlay: Literal["off", "gallery", "gallery and file"] = declare(
         "off",
         "Picture of who spoke where",
-        "off: in the inspector alone. gallery: also beside the pictures. gallery and file: it is saved with "
-        "them too.",
-        "overlay",
+        "off: only in the inspector. gallery: also next to the pictures. gallery and file: also saved with "
+        "them.",
         choices=("off", "gallery", "gallery and file"),
     )
-
     in_step: bool = declare(
         False,
         "Keep txt2img and img2img alike",
-        "What you set in one tab's panel, also by a preset or the pool's list, is set in the other's too. "
-        "What comes from an infotext is not. Off: each has its own settings.",
-        "in step",
+        "Whatever you set in one tab's panel, also with a preset or the pool's list, is set in the other's "
+        "too. What comes from an infotext is not. Off: each tab has its own settings.",
     )
 
     def __post_init__(self) -> None:

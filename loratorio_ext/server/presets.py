@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Final
 
 from loratorio_ext.setting import shown
-from loratorio_ext.settings import LONGEST_JSON, SETTINGS, Settings, Value
+from loratorio_ext.settings import SETTINGS, Settings, Value
 
 # A preset says how to compose; whether, and with which pool, stays the user's.
 _LEFT_ALONE: Final = ("enabled", "pool")
 PRESET_SETTINGS: Final = tuple(one for one in SETTINGS if one.name not in _LEFT_ALONE)
 MOST_PRESETS: Final = 100
+LARGEST_FILE: Final = 10_000_000  # characters; a preset takes a few hundred
 LONGEST_NAME: Final = 60
 _MODE: Final = 0o644  # as an editor would write it; temporary files are for their owner alone
 
@@ -45,7 +46,7 @@ OURS: Final[Mapping[str, Preset]] = MappingProxyType(
 class Presets:
     """Ours and users' own; for several threads at once.
 
-    A file that cannot be read is left as it is: ours are there, and nothing can be saved until it is mended.
+    A file that cannot be read is left as it is: ours are there, and nothing is saved until it is repaired.
     Presets in it that mean nothing here (a newer version's) are not shown, and are kept.
     """
 
@@ -93,7 +94,7 @@ class Presets:
             own, kept = self._own(), self._read()
             if name not in own:
                 raise ValueError(
-                    f"{shown(name)} is no preset of your own; those are {', '.join(own) or 'none'}"
+                    f"{shown(name)} is not one of your own presets; those are {', '.join(own) or 'none'}"
                 )
             del kept[name]
             self._write(kept)
@@ -117,13 +118,13 @@ class Presets:
             return {}
         try:
             text = self._file.read_text(encoding="utf-8")
-            found = json.loads(text) if len(text) <= MOST_PRESETS * LONGEST_JSON else None
+            found = json.loads(text) if len(text) <= LARGEST_FILE else None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise ValueError(
                 f"the file of your presets, {self._file.name}, cannot be understood, so it is left as it is; "
-                "mend it, or move it away"
+                "repair it, or move it away"
             )
         return found
 

@@ -24,12 +24,11 @@ class Server:
         refresh: makes the host look at its folder of networks again.
         options: what the user has set for this server.
         words: the language of the page.
-        obstacle: why nothing, or not everything, can be composed with the model that is loaded; None: nothing
-            is in the way.
-        merged_on_top: see `estimate.Plan`.
+        obstacle: why nothing, or not everything, can be composed with the loaded model; None: all can be.
+        merged_on_top: see `estimate.PlannedSampling`.
         uncond_at_cfg_1: whether the unconditional is predicted at a CFG scale of 1 too, as AUTOMATIC1111's
             WebUI does (modules/sd_samplers_cfg_denoiser.py).
-        parted_by_and: see `estimate.Plan`.
+        splits_at_and: see `estimate.PlannedSampling`.
     """
 
     host: str
@@ -43,9 +42,9 @@ class Server:
     obstacle: Callable[[], str | None]
     merged_on_top: bool
     uncond_at_cfg_1: bool = False
-    parted_by_and: bool = False
+    splits_at_and: bool = False
 
     def guided(self, cfg_scale: object) -> bool:
-        """Whether there is an unconditional prediction at this CFG scale; yes for what is no number."""
+        """Whether there is an unconditional prediction at this CFG scale; yes for what is not a number."""
         is_one = isinstance(cfg_scale, int | float) and cfg_scale == 1 and not isinstance(cfg_scale, bool)
         return self.uncond_at_cfg_1 or not is_one

@@ -1,4 +1,4 @@
-"""Every word that people read beside the settings' own: English in the source, other languages in files.
+"""Every text that people read besides the settings' own: English in the source, other languages in files.
 
 A language file is ``localizations/<name>.json``, English text → text, as AUTOMATIC1111's WebUI and Forge read
 them (modules/localization.py): one file translates what the WebUI shows itself and what is said by us.
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loratorio_ext.server.beside import PACKAGE, folder_beside
-
 logger = logging.getLogger("loratorio")
 
 ENGLISH: Final = "None"
 """The WebUI's name for its own language."""
+
+PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ def placeholders(text: str) -> frozenset[str]:
         )
     except ValueError:
         return frozenset()
+
+
+def folder_beside(name: str, package: Path = PACKAGE) -> Path | None:
+    """``localizations`` or ``javascript``, folders that a WebUI wants beside the package.
+
+    Returns:
+        The folder inside an installed package, or beside it in a checkout; None where there is neither.
+        Inside comes first: beside an installed package, a folder of this name would be somebody else's.
+    """
+    places = (package / name, package.parent / name)
+    return next((place for place in places if place.is_dir()), None)
 
 
 def language_files(package: Path = PACKAGE) -> dict[str, Path]:

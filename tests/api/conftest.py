@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +17,10 @@ from PIL import Image
 
 from loratorio_ext.api import add_routes
 from loratorio_ext.run import NetworkUse, Report
-from loratorio_ext.run.step_report import StepCounts
-from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.history import History
+from loratorio_ext.run.step_report import Observed, StepReport
+from loratorio_ext.server.history import FinishedRun, History, PassRecord, picture_record
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
-from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
@@ -45,7 +44,7 @@ def small_report(
     report = Report(Settings(enabled=True), uses(), "loratorio", 5, "a test")
     for index in range(3):
         composed = index in composed_steps
-        counts = StepCounts(
+        figures = dict(
             index=index,
             sigma=float("inf") if index == 0 else 1.0,
             mode="composed" if composed else "merged",
@@ -55,11 +54,12 @@ def small_report(
             plain_rows=2 * images,
             calls=1,
             halvings=(),
-            images=images,
             image_of=tuple(range(images)),
-            seconds=lambda: 0.25,
+            seconds=0.25,
+            finite=True,
         )
-        report.add(counts, torch.tensor(True), observed(index, images) if composed else None)
+        seen = observed(index, images) if composed else Observed(torch.ones(2, images, dtype=torch.bool))
+        report.add(partial(StepReport.of, seen, report.composed, **figures))
     report.finished = finished
     return report
 
@@ -78,14 +78,14 @@ def observed(index: int, images: int) -> Observed:
         weight=torch.full((2, images), 0.5),
         finite=torch.ones(2, images, dtype=torch.bool),
         acting=torch.ones(2, images, dtype=torch.bool),
-        fallback=torch.zeros(images, dtype=torch.bool),
+        fallback=torch.tensor(False),
         maps=torch.stack([left, 1 - left]).half(),
         evaluated=None,
     )
 
 
 def runs() -> list[FinishedRun]:
-    pictures = [Image.new("RGB", (80, 40), colour) for colour in ((255, 255, 255), (200, 30, 30))]
+    pictures = [Image.new("RGB", (80, 40), color) for color in ((255, 255, 255), (200, 30, 30))]
     whole = FinishedRun(
         "anna <lora:anna:1> and night <lora:night:0.5>",
         "Steps: 3",

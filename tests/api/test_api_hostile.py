@@ -10,8 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from loratorio_ext.api.body import LARGEST_BODY
-from loratorio_ext.api.route import to_json
+from loratorio_ext.api.exchange import LARGEST_BODY, Json
 
 Refused = Callable[..., None]
 MAPS = "reports/1/maps/0/0/0.png"
@@ -157,4 +156,4 @@ def test_every_answer_is_json(value: Any) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    json.loads(to_json(value), parse_constant=refuse)
+    json.loads(Json(value).body, parse_constant=refuse)

@@ -140,7 +140,7 @@ def test_territories(client: TestClient, picture_of: Callable[[Any], Image.Image
     picture = picture_of(client.get(path, params={"size": 64}))
     assert picture.size == (64, 32)
     red, _, blue = picture.getpixel((5, 5))  # type: ignore[misc]
-    assert blue > red  # the first network's colour
+    assert blue > red  # the first network's color
     red, _, blue = picture.getpixel((60, 5))  # type: ignore[misc]
     assert red > blue
     assert client.get(path, params={"step": 0}).content != client.get(path, params={"step": 2}).content

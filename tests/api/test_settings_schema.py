@@ -10,8 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.server.presets import OURS
 from loratorio_ext.setting import Setting
-from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.settings_schema import settings_schema
+from loratorio_ext.settings import SETTINGS, Settings, settings_schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
 VALIDATOR = jsonschema.Draft202012Validator(settings_schema())

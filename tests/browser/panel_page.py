@@ -16,15 +16,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageDraw
 
-from loratorio_ext.server.history import History
+from loratorio_ext.server.history import FinishedRun, History, PassRecord, picture_record
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
-from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.page.boxed import boxed_accordion
-from loratorio_ext.ui.panel import Around, build_panel
+from loratorio_ext.ui.page.controls import accordion_with_box
+from loratorio_ext.ui.panel import PageInputs, build_panel
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = MappingProxyType({"cat": "animals/cat", "fox": "animals/fox", "night": "night"})
@@ -80,13 +79,13 @@ def build(one: Server, **look: Any) -> gr.Blocks:
                 steps = gr.Slider(1, 150, value=20, step=1, label=f"Steps of {tab}", elem_id=f"{tab}_steps")
 
                 def accordion(value: bool, *, label: str, elem_id: str) -> Any:
-                    return boxed_accordion(True, label=label, elem_id=elem_id, words=Words())
+                    return accordion_with_box(True, label=label, elem_id=elem_id, words=Words())
 
                 build_panel(
                     accordion,
                     lambda item, tab=tab: f"script_{tab}_loratorio_{item}",  # type: ignore[misc]
                     one,
-                    Around(prompt=prompt, steps=steps),
+                    PageInputs(prompt=prompt, steps=steps),
                 )
         with gr.Tab("Inspector"):
             build_inspector(one)

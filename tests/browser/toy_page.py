@@ -18,8 +18,8 @@ from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.page.drawing import Drawn, Facts, Wish
-from loratorio_ext.ui.page.launch import Address, serve_page
+from loratorio_ext.ui.page.generator import Drawn, Facts, Job
+from loratorio_ext.ui.page.page import Address, serve_page
 
 KNOWN = MappingProxyType({"cat": "animals/cat", "night": "night"})
 
@@ -29,18 +29,16 @@ class Toy:
 
     facts = Facts("toy", ("Euler", "DDIM"), 10, 4.0, (64, 64), 8, ("a cat <lora:cat:1>",))
 
-    def draw(self, wish: Wish, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
-        for step in range(wish.steps):
+    def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
+        for step in range(job.steps):
             time.sleep(0.05)
-            on_step(step + 1, wish.steps)
+            on_step(step + 1, job.steps)
         color = (seed * 37 % 256, seed * 91 % 256, seed * 53 % 256)
-        report = Report(wish.settings, [NetworkUse("cat", 1.0)], "loratorio", 5, "toy")
-        infotext = (
-            f"{wish.prompt}\nSteps: {wish.steps}, CFG scale: {wish.cfg:g}, Seed: {seed}, Sampler: Euler"
-        )
-        if wish.settings.enabled:
-            infotext += f", {wish.settings.to_infotext()}"
-        return Drawn(Image.new("RGB", (wish.width, wish.height), color), seed, infotext, report)
+        report = Report(job.settings, [NetworkUse("cat", 1.0)], "loratorio", 5, "toy")
+        infotext = f"{job.prompt}\nSteps: {job.steps}, CFG scale: {job.cfg:g}, Seed: {seed}, Sampler: Euler"
+        if job.settings.enabled:
+            infotext += f", {job.settings.to_infotext()}"
+        return Drawn(Image.new("RGB", (job.width, job.height), color), seed, infotext, report)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from loratorio_ext.cli.main import main
 from loratorio_ext.cli.places import own_presets
 from loratorio_ext.server.history import History
 from loratorio_ext.settings import Settings
-from loratorio_ext.ui.page.drawing import Wish
+from loratorio_ext.ui.page.generator import Job
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -46,8 +46,8 @@ def page(toys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Page:
     return page
 
 
-def wish(**changes: Any) -> Wish:
-    whole = Wish(PROMPT, "", 3, 4.0, "Euler", 64, 64, 5, 1, Settings(enabled=True))
+def job(**changes: Any) -> Job:
+    whole = Job(PROMPT, "", 3, 4.0, "Euler", 64, 64, 5, 1, Settings(enabled=True))
     return dataclasses.replace(whole, **changes)
 
 
@@ -140,13 +140,13 @@ def test_without_a_gradio_that_will_do(
 def test_a_picture_is_drawn_kept_and_described(toys: Any, page: Page) -> None:
     main(["serve", "--port", "0", "--out", "kept"], toys.tools)
     steps: list[tuple[int, int]] = []
-    drawn = page.painter.draw(wish(), 5, lambda done, total: steps.append((done, total)))
+    drawn = page.painter.draw(job(), 5, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert drawn.infotext.startswith(PROMPT)
     assert "Seed: 5" in drawn.infotext and "LoRAtorio enabled: True" in drawn.infotext
     with Image.open(Path("kept") / "5-loratorio.png") as kept:
         assert kept.text["parameters"] == drawn.infotext  # type: ignore[attr-defined]
-    merged = page.painter.draw(wish(settings=Settings()), 5, lambda done, total: None)
+    merged = page.painter.draw(job(settings=Settings()), 5, lambda done, total: None)
     assert "Networks combined by: merge" in merged.infotext
     assert toys.host.requests[-1].method == "merge"
 
@@ -156,7 +156,7 @@ def test_without_a_folder_of_networks_a_tag_is_refused(toys: Any, page: Page) ->
     main(["serve", "--model", "model", "--port", "0"], toys.tools)
     assert page.server.networks() == {}
     with pytest.raises(ValueError, match="--lora-dir"):
-        page.painter.draw(wish(), 5, lambda done, total: None)
+        page.painter.draw(job(), 5, lambda done, total: None)
 
 
 def test_presets_lie_where_the_system_keeps_such_files(
@@ -181,7 +181,7 @@ def test_a_run_goes_from_step_to_step_and_is_remembered(toys: Any, page: Page) -
     assert ticket is not None
     assert runs.ask("me") is None
     assert runs.begin("me", name) is None
-    *news, end = runs.draw(wish(pictures=2), ticket)
+    *news, end = runs.draw(job(pictures=2), ticket)
     assert all(isinstance(one, Progress) for one in news)
     assert isinstance(end, Finished)
     assert [one.seed for one in end.drawn] == [5, 6]
@@ -202,19 +202,19 @@ def test_a_stop_keeps_what_is_finished(toys: Any, page: Page) -> None:
     class Stopping:
         facts = painter.facts
 
-        def draw(self, wish: Wish, seed: int, on_step: Callable[[int, int], None]) -> Any:
+        def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Any:
             def watched(done: int, total: int) -> None:
                 if seed == 6 and done == 2:
                     assert runs.stop("me")
                     gate.set()
                 on_step(done, total)
 
-            return painter.draw(wish, seed, watched)
+            return painter.draw(job, seed, watched)
 
-    runs._painter = Stopping()
+    runs._generator = Stopping()
     ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
-    *_, end = runs.draw(wish(pictures=3), ticket)
+    *_, end = runs.draw(job(pictures=3), ticket)
     assert gate.is_set()
     assert isinstance(end, Finished)
     assert [one.seed for one in end.drawn] == [5]
@@ -229,7 +229,7 @@ def test_a_run_that_is_stopped_while_it_waits_draws_nothing(toys: Any, page: Pag
     runs.stop("me")
     ticket = runs.begin("me", name)
     assert ticket is not None
-    *_, end = runs.draw(wish(), ticket)
+    *_, end = runs.draw(job(), ticket)
     assert isinstance(end, Finished)
     assert end.drawn == ()
     assert history.records() == ()
@@ -243,12 +243,12 @@ def test_a_failure_comes_through_and_the_next_run_works(toys: Any, page: Page) -
     ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(runs.draw(wish(pictures=2), ticket))
+        list(runs.draw(job(pictures=2), ticket))
     assert len(history.records()[0].run.pictures) == 1
     runs.end("me")
     toys.host.error = None
     ticket = runs.begin("me", runs.ask("me"))
     assert ticket is not None
-    *_, end = runs.draw(wish(), ticket)
+    *_, end = runs.draw(job(), ticket)
     assert isinstance(end, Finished)
     assert len(end.drawn) == 1

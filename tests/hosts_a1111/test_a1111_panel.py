@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from loratorio_ext.arguments import settings_from_arguments
-from loratorio_ext.settings import SETTINGS, Settings
+from loratorio_ext.settings import SETTINGS, Settings, settings_from_arguments
 
 
 def test_the_panel_has_a_control_for_every_setting(webui: SimpleNamespace) -> None:

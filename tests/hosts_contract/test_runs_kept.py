@@ -12,7 +12,7 @@ from PIL import Image
 
 from loratorio_ext.hosts.webuis import generation, postprocess
 from loratorio_ext.run import composer
-from loratorio_ext.server.record import Record
+from loratorio_ext.server.history import Record
 
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 

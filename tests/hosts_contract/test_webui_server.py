@@ -23,7 +23,7 @@ def test_name_and_version(running: Any) -> None:
     name, version = versions[running.name]
     assert server.host == name and server.version.startswith(version)
     assert server.merged_on_top is (running.name == "a1111")
-    assert server.parted_by_and
+    assert server.splits_at_and
     assert server.obstacle() is None
 
 

@@ -18,8 +18,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 import loratorio_ext
 from loratorio_ext.cli.places import find_demo_data
-from loratorio_ext.server.beside import folder_beside
-from loratorio_ext.server.words import language_files
+from loratorio_ext.server.words import folder_beside, language_files
 
 # Folders beside the package in a checkout, as they are called in the wheel.
 BESIDE = {"localizations": "localizations", "javascript": "javascript", "demo": "demo_data"}

@@ -1,4 +1,4 @@
-"""Colours that can be told apart, and maps that show what they were given."""
+"""Colors that can be told apart, and maps that show what they were given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from loratorio_ext.plots import charts, pictures
-from loratorio_ext.plots.colours import NETWORKS, from_oklab, network_colour, ramp, rgb, to_oklab
+from loratorio_ext.plots.colors import NETWORKS, from_oklab, network_color, ramp, rgb, to_oklab
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 BLINDNESS = {
@@ -33,8 +33,8 @@ BLINDNESS = {
 }
 
 
-def seen_by(kind: str, colours: np.ndarray) -> np.ndarray:
-    encoded = np.asarray(colours, dtype=np.float64) / 255
+def seen_by(kind: str, colors: np.ndarray) -> np.ndarray:
+    encoded = np.asarray(colors, dtype=np.float64) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.array(BLINDNESS[kind]).T, 0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -47,29 +47,29 @@ def test_the_ramp_only_gets_lighter() -> None:
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_the_ramp_stays_a_ramp_for_the_colour_blind(kind: str) -> None:
-    colours = to_oklab(seen_by(kind, ramp(9)))
-    assert (np.diff(colours[:, 0]) > 0.02).all()
+def test_the_ramp_stays_a_ramp_for_the_color_blind(kind: str) -> None:
+    colors = to_oklab(seen_by(kind, ramp(9)))
+    assert (np.diff(colors[:, 0]) > 0.02).all()
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_the_first_networks_can_be_told_apart_by_the_colour_blind(kind: str) -> None:
-    colours = to_oklab(seen_by(kind, np.array([rgb(colour) for colour in NETWORKS[:4]])))
-    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)) > 0.06
+def test_the_first_networks_can_be_told_apart_by_the_color_blind(kind: str) -> None:
+    colors = to_oklab(seen_by(kind, np.array([rgb(color) for color in NETWORKS[:4]])))
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colors, 2)) > 0.06
 
 
-def test_there_is_a_colour_for_every_network() -> None:
+def test_there_is_a_color_for_every_network() -> None:
     assert len(set(NETWORKS)) == len(NETWORKS)
-    assert network_colour(len(NETWORKS)) == network_colour(0)
+    assert network_color(len(NETWORKS)) == network_color(0)
 
 
-@given(colour=st.tuples(*[st.integers(0, 255)] * 3))
+@given(color=st.tuples(*[st.integers(0, 255)] * 3))
 @settings(max_examples=60, deadline=None)
-def test_oklab_there_and_back(colour: tuple[int, int, int]) -> None:
-    assert np.abs(from_oklab(to_oklab(np.array(colour))).astype(int) - colour).max() <= 1
+def test_oklab_there_and_back(color: tuple[int, int, int]) -> None:
+    assert np.abs(from_oklab(to_oklab(np.array(color))).astype(int) - color).max() <= 1
 
 
-def test_oklab_of_known_colours() -> None:
+def test_oklab_of_known_colors() -> None:
     # From B. Ottosson's table: white, and sRGB red.
     assert np.allclose(to_oklab(np.array([255, 255, 255])), [1, 0, 0], atol=1e-3)
     assert np.allclose(to_oklab(np.array([255, 0, 0])), [0.628, 0.225, 0.126], atol=1e-3)
@@ -96,11 +96,11 @@ def test_a_scale_without_values() -> None:
     assert pictures.scale_of([np.array([np.nan])]) == pictures.Scale(0.0, 1.0)
 
 
-def test_territories_take_the_strongest_network_s_colour() -> None:
+def test_territories_take_the_strongest_network_s_color() -> None:
     maps = np.zeros((2, 1, 2))
     maps[0, 0, 0], maps[1, 0, 1] = 1.0, 1.0
     image = np.asarray(pictures.territories(Image.new("RGB", (4, 4), "white"), maps, (4, 2))).astype(int)
-    left, right = (np.array(rgb(network_colour(index))) for index in (0, 1))
+    left, right = (np.array(rgb(network_color(index))) for index in (0, 1))
     assert np.abs(image[0, 0] - left).sum() < np.abs(image[0, 0] - right).sum()
     assert np.abs(image[0, 3] - right).sum() < np.abs(image[0, 3] - left).sum()
 
@@ -162,7 +162,7 @@ def test_a_chart_marks_a_step_and_speaks_another_language() -> None:
     assert svg.count('class="mark"') == 1
     assert "Schritt 3 &lt;" in svg
     assert "gleich" in svg
-    assert f'stroke="{network_colour(1)}"' in svg
+    assert f'stroke="{network_color(1)}"' in svg
     assert svg.count("<polyline") == 2
     assert all(points.count(",") == 2 for points in re.findall(r'points="([^"]+)"', svg))  # dots
     assert 'class="mark"' not in charts.line_chart(["b"], [[0.5]], title="t", mark=3)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from loratorio_ext.run import NetworkUse, Report
-from loratorio_ext.run.step_report import StepCounts
-from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.record import FinishedRun, PassRecord, PictureRecord
+from loratorio_ext.run.step_report import Observed, StepReport
+from loratorio_ext.server.history import FinishedRun, PassRecord, PictureRecord
 from loratorio_ext.settings import Settings
 
 MakeRun = Callable[..., FinishedRun]
@@ -19,7 +19,7 @@ def report_of(side: int, steps: int = 1, images: int = 1, networks: int = 1) -> 
     uses = [NetworkUse(f"anna {number}" if number else "anna", 1.0) for number in range(networks)]
     report = Report(Settings(enabled=True), uses, "loratorio", 5, "a test")
     for index in range(steps):
-        counts = StepCounts(
+        figures = dict(
             index=index,
             sigma=1.0,
             mode="composed",
@@ -29,9 +29,9 @@ def report_of(side: int, steps: int = 1, images: int = 1, networks: int = 1) -> 
             plain_rows=2,
             calls=1,
             halvings=(),
-            images=images,
             image_of=tuple(range(images)),
-            seconds=lambda: 0.5,
+            seconds=0.5,
+            finite=True,
         )
         one = torch.ones(networks, images)
         observed = Observed(
@@ -39,11 +39,11 @@ def report_of(side: int, steps: int = 1, images: int = 1, networks: int = 1) -> 
             weight=one,
             finite=one.bool(),
             acting=one.bool(),
-            fallback=torch.zeros(images, dtype=torch.bool),
+            fallback=torch.tensor(False),
             maps=torch.ones(networks, images, side, side).half(),
             evaluated=None,
         )
-        report.add(counts, torch.tensor(True), observed)
+        report.add(partial(StepReport.of, observed, report.composed, **figures))
     return report
 
 

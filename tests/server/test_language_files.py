@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loratorio_ext.server.beside import PACKAGE, folder_beside
-from loratorio_ext.server.words import language_files, words_in
+from loratorio_ext.server.words import PACKAGE, folder_beside, language_files, words_in
 
 
 def folder(place: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loratorio_ext.networks.prompt import MAX_PROBLEMS, Problem, parse_prompt
-from loratorio_ext.server.estimate import Plan, estimate
+from loratorio_ext.server.estimate import PlannedSampling, estimate
 from loratorio_ext.server.words import words_in
 from loratorio_ext.settings import Settings
 
@@ -33,7 +33,9 @@ WORDS = words_in("de_DE")
 @pytest.mark.parametrize("prompt", [*BAD, "<lora:a:x>" * (MAX_PROBLEMS + 2)])
 def test_the_cost_s_notes_are_german(prompt: str) -> None:
     known = {"a": "a", "night": "night"}
-    notes = estimate(f"<lora:night:1> {prompt}", Settings(enabled=True), known, Plan(), WORDS).notes
+    notes = estimate(
+        f"<lora:night:1> {prompt}", Settings(enabled=True), known, PlannedSampling(), WORDS
+    ).notes
     english = parse_prompt(prompt).problems
     assert len(notes) == len(english) > 0
     for note, said in zip(notes, english, strict=True):

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
 from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.server.estimate import LONGEST_PROMPT, Plan, cost_line, estimate
+from loratorio_ext.server.estimate import LONGEST_PROMPT, PlannedSampling, cost_line, estimate
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
 
@@ -24,8 +24,8 @@ KNOWN = {
 WORDS = Words()
 
 
-def of(prompt: str, plan: Plan | None = None, **changes: Any) -> Any:
-    return estimate(prompt, Settings(enabled=True, **changes), KNOWN, plan or Plan(), WORDS)
+def of(prompt: str, sampling: PlannedSampling | None = None, **changes: Any) -> Any:
+    return estimate(prompt, Settings(enabled=True, **changes), KNOWN, sampling or PlannedSampling(), WORDS)
 
 
 @settings(max_examples=150, deadline=None)
@@ -56,7 +56,7 @@ def of(prompt: str, plan: Plan | None = None, **changes: Any) -> Any:
     reuse=st.integers(1, 4),
     window=st.sampled_from([(0.0, 1.0), (0.3, 0.8), (1.0, 1.0)]),
     enabled=st.booleans(),
-    plan=st.builds(Plan, st.integers(1, 30), st.booleans(), st.integers(1, 4), st.booleans(), st.booleans()),
+    sampling=st.builds(PlannedSampling, st.integers(1, 30), st.booleans(), st.booleans(), st.booleans()),
 )
 def test_any_prompt(
     prompt: str,
@@ -66,29 +66,28 @@ def test_any_prompt(
     reuse: int,
     window: tuple[float, float],
     enabled: bool,
-    plan: Plan,
+    sampling: PlannedSampling,
 ) -> None:
     start, end = window
     chosen = Settings(
         enabled=enabled, pool=pool, top_k=top_k, rescan=rescan, reuse=reuse, start=start, end=end
     )
-    found = estimate(prompt, chosen, KNOWN, plan, WORDS)
-    assert len(found.rows) == plan.steps and found.plain_rows >= 1 + plan.guided
+    found = estimate(prompt, chosen, KNOWN, sampling, WORDS)
+    assert len(found.rows) == sampling.steps and found.plain_rows >= 1 + sampling.guided
     assert all(rows >= 1 for rows in found.rows)
     assert 0 <= found.of_pool <= len(found.composed)
     paths = [KNOWN[name] for name in found.composed[len(found.composed) - found.of_pool :]]
     assert len(paths) == len(set(paths))  # each network of the pool once, whatever its names
     if not enabled:
         assert found.ratio == 1.0
-    if not plan.parted_by_and:
-        assert found.plain_rows == 1 + plan.guided
+    if not sampling.splits_at_and:
+        assert found.plain_rows == 1 + sampling.guided
     assert len(found.notes) < 60
     assert cost_line(found, WORDS).endswith("×")
     assert found.to_dict()["ratio"] == found.ratio
 
 
 # Rows of real generations, of the base and of two networks; tests/hosts_contract has them of both WebUIs.
-@pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
     ("changes", "guided", "rows"),
     [
@@ -100,10 +99,8 @@ def test_any_prompt(
         ({"recenter": 1.0, "end": 0.5}, True, (4, 4, 2, 2)),
     ],
 )
-def test_rows_for_each_picture(
-    images: int, changes: dict[str, Any], guided: bool, rows: tuple[int, ...]
-) -> None:
-    found = of("<lora:anna:1> <lora:bert:1>", Plan(4, guided, images), **changes)
+def test_rows_for_each_picture(changes: dict[str, Any], guided: bool, rows: tuple[int, ...]) -> None:
+    found = of("<lora:anna:1> <lora:bert:1>", PlannedSampling(4, guided), **changes)
     assert (found.rows, found.plain_rows) == (rows, 1 + guided)
     assert found.ratio == pytest.approx(sum(rows) / (4 * (1 + guided)))
 
@@ -122,9 +119,9 @@ def test_rows_for_each_picture(
 )
 def test_parts_at_and(text: str, parts: int) -> None:
     prompt = f"{text} <lora:anna:1> <lora:bert:1>"
-    apart = of(prompt, Plan(parted_by_and=True), recenter=0.5)
+    apart = of(prompt, PlannedSampling(splits_at_and=True), recenter=0.5)
     assert apart.plain_rows == parts + 1 and set(apart.rows) == {3 * (parts + 1)}
-    together = of(prompt, Plan(), recenter=0.5)
+    together = of(prompt, PlannedSampling(), recenter=0.5)
     assert together.plain_rows == 2 and set(together.rows) == {6}
 
 
@@ -140,8 +137,8 @@ def test_many_names_that_are_not_there_are_counted() -> None:
 
 def test_merged_steps_on_top_of_the_base_s() -> None:
     prompt = "<lora:anna:1> <lora:bert:1>"
-    apart = of(prompt, Plan(steps=4), start=0.5)
-    on_top = of(prompt, Plan(steps=4, merged_on_top=True), start=0.5)
+    apart = of(prompt, PlannedSampling(steps=4), start=0.5)
+    on_top = of(prompt, PlannedSampling(steps=4, merged_on_top=True), start=0.5)
     assert [b - a for a, b in zip(apart.rows, on_top.rows, strict=True)] == [2, 2, 0, 0]
 
 
@@ -151,7 +148,7 @@ def test_tags_and_pool() -> None:
     assert "bert" not in found.composed and "style1" not in found.composed
     assert found.of_pool == 9 and len(found.composed) == 10
     assert [text for text in found.notes if "'nobody' is not among the networks" in text]
-    assert [text for text in found.notes if "'nowhere' in the pool is no network" in text]
+    assert [text for text in found.notes if "'nowhere' in the pool matches no network" in text]
 
 
 @pytest.fixture
@@ -166,16 +163,16 @@ def folder(tmp_path: Path) -> NetworkFolder:
     "name", ["star", "STAR", "star.safetensors", "Bright", "bright", "moon", "sub/Moon", "sub\\moon"]
 )
 def test_a_network_that_the_folder_finds_is_among_them(name: str, folder: NetworkFolder) -> None:
-    found = estimate(f"<lora:{name}:1>", Settings(enabled=True), folder, Plan(), WORDS)
+    found = estimate(f"<lora:{name}:1>", Settings(enabled=True), folder, PlannedSampling(), WORDS)
     assert (found.composed, found.notes) == ((name,), ())
     assert folder.find(name).is_file()
-    found = estimate(f"<lora:{name}:1>", Settings(enabled=True, pool="*"), folder, Plan(), WORDS)
+    found = estimate(f"<lora:{name}:1>", Settings(enabled=True, pool="*"), folder, PlannedSampling(), WORDS)
     assert len(found.composed) == 2 and found.of_pool == 1
 
 
 def test_two_names_of_one_file_are_one_network_as_in_the_picture(folder: NetworkFolder) -> None:
     prompt = "<lora:star:1> <lora:moon:1> <lora:BRIGHT:0.5> <lora:nobody:1>"
-    found = estimate(prompt, Settings(enabled=True), folder, Plan(), WORDS)
+    found = estimate(prompt, Settings(enabled=True), folder, PlannedSampling(), WORDS)
     assert found.composed == ("BRIGHT", "moon")
     assert found.notes == (
         "'star' and 'BRIGHT' are the same network; the last tag counts",
@@ -188,8 +185,8 @@ def test_two_names_of_one_file_are_one_network_as_in_the_picture(folder: Network
     [
         ("a cat", {}, "there is no network to compose"),
         ("<lora:anna:1>", {"start": 1.0}, "no step lies between Start and End"),
-        ("a cat", {"pool": "*"}, "11 networks of the pool all speak at once"),
-        ("<lora:anna:1> <lora:bert:1>", {"rescan": 3}, "Rescan does nothing here"),
+        ("a cat", {"pool": "*"}, "all 11 networks of the pool speak at once"),
+        ("<lora:anna:1> <lora:bert:1>", {"rescan": 3}, "Rescan every has no effect here"),
         ("x" * LONGEST_PROMPT + " <lora:anna:1>", {}, f"only the first {LONGEST_PROMPT} characters"),
     ],
 )
@@ -207,7 +204,7 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
             "1 network composed: 4 predictions a step instead of 2, about 2.0 ×",
         ),
         ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
-        ("<lora:anna:1>", {"pool": "bert"}, "2 networks composed (1 of the pool): "),
+        ("<lora:anna:1>", {"pool": "bert"}, "2 networks composed (1 from the pool): "),
         ("<lora:anna:1> <lora:bert:1>", {"reuse": 2}, " to "),
     ],
 )

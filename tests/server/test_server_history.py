@@ -10,8 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.server.history import History
-from loratorio_ext.server.record import LONGEST_TEXT, FinishedRun, PassRecord, Record
+from loratorio_ext.server.history import LONGEST_TEXT, FinishedRun, History, PassRecord, Record
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=timezone.utc)
 

@@ -138,7 +138,7 @@ def test_ours_are_not_deleted_or_overwritten(tmp_path: Path) -> None:
     for name in OURS:
         with pytest.raises(ValueError, match="built-in"):
             presets.save(name, Settings())
-        with pytest.raises(ValueError, match="no preset of your own"):
+        with pytest.raises(ValueError, match="not one of your own presets"):
             presets.delete(name)
     file.write_text(json.dumps({next(iter(OURS)): {"patch_size": 9}}))
     assert presets.all() == dict(OURS)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from loratorio_ext.server.record import (
+from loratorio_ext.server.history import (
     LARGEST_SIDE,
     FinishedRun,
     PassRecord,

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -17,12 +18,17 @@ import torch
 from PIL import Image
 
 from loratorio_ext.run import NetworkUse, Report
-from loratorio_ext.run.step_report import StepCounts
-from loratorio_ext.run.strategies import Observed
-from loratorio_ext.server.history import History
+from loratorio_ext.run.step_report import Observed, StepReport
+from loratorio_ext.server.history import (
+    FinishedRun,
+    History,
+    PassRecord,
+    Record,
+    picture_record,
+    pictures_in_batches,
+)
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
-from loratorio_ext.server.record import FinishedRun, PassRecord, Record, picture_record, pictures_in_batches
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
@@ -39,25 +45,25 @@ def step(
     image_of: Sequence[int] = (0,),
     mode: str = "composed",
     scan: bool = True,
-) -> tuple[StepCounts, torch.Tensor, Observed | None]:
-    """What a run adds to its report: maps [N, R, h, w]; chosen [N][images]."""
+) -> tuple[dict[str, Any], Observed | None]:
+    """Figures of a step, and what it shows of its networks: maps [N, R, h, w]; chosen [N][images]."""
     images = max(image_of) + 1
-    counts = StepCounts(
+    figures = dict(
         index=index,
         sigma=1.0,
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,
         scan=scan,
         reused=False,
         rows=5,
         plain_rows=2,
         calls=1,
         halvings=(),
-        images=images,
         image_of=tuple(image_of),
-        seconds=lambda: 0.25,
+        seconds=0.25,
+        finite=True,
     )
     if maps is None:
-        return counts, torch.tensor(True), None
+        return figures, None
     weights = torch.as_tensor(np.asarray(maps, dtype=np.float32))
     per_row = weights.mean(dim=(2, 3))
     weight = torch.stack(
@@ -69,11 +75,11 @@ def step(
         weight=weight,
         finite=torch.ones_like(weight, dtype=torch.bool),
         acting=acting,
-        fallback=torch.zeros(len(image_of), dtype=torch.bool),
+        fallback=torch.tensor(False),
         maps=weights.half(),
         evaluated=None,
     )
-    return counts, torch.tensor(True), observed
+    return figures, observed
 
 
 def report_of(
@@ -81,8 +87,9 @@ def report_of(
 ) -> Report:
     uses = [NetworkUse(name, 0.8) for name in names]
     report = Report(settings or Settings(enabled=True), uses, more.get("method", "loratorio"), 5, "test")
-    for one in steps:
-        report.add(*one)
+    for figures, seen in steps:
+        acting = torch.full((len(names), max(figures["image_of"]) + 1), figures["mode"] != "base")
+        report.add(partial(StepReport.of, seen or Observed(acting), names, **figures))
     report.finished = True
     return report
 

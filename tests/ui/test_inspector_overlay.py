@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from loratorio_ext.plots.colours import NETWORKS, network_colour, rgb
+from loratorio_ext.plots.colors import NETWORKS, network_color, rgb
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.lettering import badge, ink_on, text_mask
-from loratorio_ext.ui.inspector.overlay import overlay_with_legend
+from loratorio_ext.ui.inspector.pictures import badge, ink_on, overlay_with_legend, text_mask
 
 GREY = Image.new("RGB", (512, 384), (120, 120, 120))
 
 
-def count_of(image: Image.Image, colour: str) -> int:
-    near = np.abs(np.asarray(image.convert("RGB")).astype(int) - rgb(colour)).sum(-1) < 12
+def count_of(image: Image.Image, color: str) -> int:
+    near = np.abs(np.asarray(image.convert("RGB")).astype(int) - rgb(color)).sum(-1) < 12
     return int(near.sum())
 
 
@@ -29,8 +28,8 @@ def test_the_legend_stands_below_the_picture(make: SimpleNamespace) -> None:
     assert image.width == 512
     assert 384 < image.height < 460
     below = image.crop((0, 384, image.width, image.height))
-    assert count_of(below, network_colour(0)) > 50
-    assert count_of(below, network_colour(1)) > 50
+    assert count_of(below, network_color(0)) > 50
+    assert count_of(below, network_color(1)) > 50
     pixels = np.asarray(image).astype(int)
     assert pixels[5, 5, 2] - pixels[5, 5, 0] > 60  # blue at the left
     assert pixels[5, 506, 0] - pixels[5, 506, 2] > 60  # orange at the right
@@ -52,7 +51,7 @@ def test_who_never_spoke_is_not_named(make: SimpleNamespace) -> None:
     image = overlay_with_legend(GREY, report, 0, Words())
     assert image is not None
     below = image.crop((0, 384, image.width, image.height))
-    assert [count_of(below, network_colour(index)) > 50 for index in range(3)] == [True, True, False]
+    assert [count_of(below, network_color(index)) > 50 for index in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("mode", ["merged", "base"])
@@ -80,14 +79,14 @@ def test_a_large_pool_names_the_others_in_the_language(make: SimpleNamespace) ->
     assert german.size != english.size or (np.asarray(german) != np.asarray(english)).any()
 
 
-@pytest.mark.parametrize("colour", NETWORKS)
-def test_letters_can_be_read_on_every_colour(colour: str) -> None:
+@pytest.mark.parametrize("color", NETWORKS)
+def test_letters_can_be_read_on_every_color(color: str) -> None:
     def luminance(one: tuple[int, int, int]) -> float:
         return float(np.dot((0.2126, 0.7152, 0.0722), (np.array(one) / 255) ** 2.2))
 
-    light, dark = sorted((luminance(ink_on(colour)), luminance(rgb(colour))), reverse=True)
+    light, dark = sorted((luminance(ink_on(color)), luminance(rgb(color))), reverse=True)
     assert (light + 0.05) / (dark + 0.05) > 4
-    assert count_of(badge("A", colour, 32), colour) > 200
+    assert count_of(badge("A", color, 32), color) > 200
 
 
 @pytest.mark.parametrize("has_fonts", [True, False])

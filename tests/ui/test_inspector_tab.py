@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from PIL import Image
 
+from loratorio_ext.server.history import FinishedRun, PassRecord, Record
 from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import FinishedRun, PassRecord, Record
 from loratorio_ext.ui.inspector.answers import Controls, files_of, html_of, page_of
 from loratorio_ext.ui.inspector.downloads import KEPT_FOLDERS, PREFIX, remove_old_folders
 from loratorio_ext.ui.inspector.tab import build_inspector, updates_of

@@ -6,15 +6,16 @@ import re
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from loratorio_ext.plots.colours import network_colour, rgb
-from loratorio_ext.server.record import FinishedRun, PassRecord, Record
+from loratorio_ext.plots.colors import network_color, rgb
+from loratorio_ext.server.history import FinishedRun, PassRecord, Record
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import Settings
-from loratorio_ext.ui.inspector.looked import Choice, look
+from loratorio_ext.ui.inspector.selection import select
 from loratorio_ext.ui.inspector.view import gone, nothing_yet, view
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> ${alert(3)} {{x}}"
@@ -24,8 +25,8 @@ def record_of(run: FinishedRun) -> Record:
     return Record(3, datetime(2026, 1, 2, tzinfo=timezone.utc), run)
 
 
-def page(run: FinishedRun, choice: Choice | None = None, words: Words | None = None) -> str:
-    return view(record_of(run), choice or Choice(), words or Words())
+def page(run: FinishedRun, words: Words | None = None, **choice: Any) -> str:
+    return view(select(record_of(run), **choice), words or Words())
 
 
 class Tags(HTMLParser):
@@ -64,25 +65,26 @@ def test_strangers_texts_stay_texts(make: SimpleNamespace) -> None:
 
 
 def test_nothing_comes_from_elsewhere(real_run: FinishedRun) -> None:
-    for choice in (Choice(), Choice(picture=1, step=4, strength=1.0)):
-        html = page(real_run, choice)
+    choices: tuple[dict[str, Any], ...] = ({}, {"picture": 1, "step": 4, "strength": 1.0})
+    for choice in choices:
+        html = page(real_run, **choice)
         assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]+", "", html))
 
 
 @pytest.mark.parametrize("loud", [0.9, 0.7])
-def test_a_place_has_the_colour_of_its_strongest_network(make: SimpleNamespace, loud: float) -> None:
+def test_a_place_has_the_color_of_its_strongest_network(make: SimpleNamespace, loud: float) -> None:
     run = make.finished(make.report(["left", "right"], [make.step(0, make.halves(loud))]))
-    image = make.images_in(page(run, Choice(strength=1.0)))[0].astype(int)
+    image = make.images_in(page(run, strength=1.0))[0].astype(int)
     height, width, _ = image.shape
     for x, index in ((0.05, 0), (0.95, 1)):
         pixel = image[height // 20, int(width * x)]
-        distances = [np.abs(pixel - rgb(network_colour(other))).sum() for other in range(8)]
+        distances = [np.abs(pixel - rgb(network_color(other))).sum() for other in range(8)]
         assert int(np.argmin(distances)) == index
 
 
 def test_without_strength_the_picture_is_as_it_was(make: SimpleNamespace) -> None:
     run = make.finished(make.report(["left", "right"], [make.step(0, make.halves())]))
-    assert (make.images_in(page(run, Choice(strength=0.0)))[0] == 120).all()
+    assert (make.images_in(page(run, strength=0.0))[0] == 120).all()
 
 
 def test_the_legend_says_how_much_of_the_picture_each_network_has(make: SimpleNamespace) -> None:
@@ -97,7 +99,7 @@ def test_the_mean_is_over_the_steps_that_have_maps(make: SimpleNamespace) -> Non
     steps = [make.step(0, mode="merged"), make.step(1, make.halves()), make.step(2, 1 - make.halves())]
     run = make.finished(make.report(["one", "two"], steps))
     assert "A one 100% 0.50" in text_in(page(run))  # both equal everywhere
-    assert "A one 50% 0.50" in text_in(page(run, Choice(step=2)))
+    assert "A one 50% 0.50" in text_in(page(run, step=2))
     assert "Mean over all 3 steps" in text_in(page(run))
 
 
@@ -111,9 +113,9 @@ def test_and_prompts_are_averaged(make: SimpleNamespace) -> None:
 
 
 def test_each_picture_of_a_batch_has_its_own_maps(real_run: FinishedRun, make: SimpleNamespace) -> None:
-    first, second = (make.images_in(page(real_run, Choice(picture=place)))[0] for place in (0, 1))
+    first, second = (make.images_in(page(real_run, picture=place))[0] for place in (0, 1))
     assert (first != second).any()
-    assert "picture 2 of 2 · seed 2" in text_in(page(real_run, Choice(picture=1)))
+    assert "picture 2 of 2 · seed 2" in text_in(page(real_run, picture=1))
 
 
 def test_every_network_has_a_map_a_letter_and_a_line(real_run: FinishedRun, make: SimpleNamespace) -> None:
@@ -128,17 +130,17 @@ def test_every_network_has_a_map_a_letter_and_a_line(real_run: FinishedRun, make
 
 
 @pytest.mark.parametrize(
-    ("choice", "step"), [(Choice(step=99, picture=99), 6), (Choice(step=-4, picture=-1, strength=7.0), 0)]
+    ("choice", "step"), [({"step": 99, "picture": 99}, 6), ({"step": -4, "picture": -1, "strength": 7.0}, 0)]
 )
-def test_numbers_out_of_range_are_brought_into_it(real_run: FinishedRun, choice: Choice, step: int) -> None:
-    looked = look(record_of(real_run), choice)
-    assert (looked.step, len(looked.steps)) == (step, 6)
-    assert 0 <= looked.strength <= 1
-    assert ("Step 6 of 6" in text_in(page(real_run, choice))) == (step == 6)
+def test_numbers_out_of_range_are_brought_into_it(real_run: FinishedRun, choice: Any, step: int) -> None:
+    selection = select(record_of(real_run), **choice)
+    assert (selection.step, len(selection.steps)) == (step, 6)
+    assert 0 <= selection.strength <= 1
+    assert ("Step 6 of 6" in text_in(page(real_run, **choice))) == (step == 6)
 
 
 def test_the_current_step_is_marked(real_run: FinishedRun) -> None:
-    assert page(real_run, Choice(step=2)).count('class="mark"') == 2
+    assert page(real_run, step=2).count('class="mark"') == 2
     assert 'class="mark"' not in page(real_run)
 
 
@@ -157,9 +159,9 @@ def test_chosen_networks_are_shown(make: SimpleNamespace) -> None:
     assert "all were compared 1, 5 (2 of 6)" in text
     assert "Never chosen: three" in text
     cells = re.findall(r'<g style="fill:([^"]+)">(.*?)</g>', html)
-    assert [(colour, body.count("<rect")) for colour, body in cells] == [
-        (network_colour(0), 4),
-        (network_colour(1), 2),
+    assert [(color, body.count("<rect")) for color, body in cells] == [
+        (network_color(0), 4),
+        (network_color(1), 2),
         ("currentColor", 2),
     ]
 
@@ -190,7 +192,7 @@ def test_a_large_pool_is_cut_to_the_loudest(make: SimpleNamespace) -> None:
 def test_a_run_without_maps_still_shows(make: SimpleNamespace, mode: str) -> None:
     report = make.report(["one", "two"], [make.step(0, mode=mode), make.step(1, mode=mode)])
     for step in (0, 1):
-        html = page(make.finished(report), Choice(step=step))
+        html = page(make.finished(report), step=step)
         assert "there is no map" in text_in(html)
         assert len(make.images_in(html)) == 1
         assert "10 rows" not in html
@@ -198,7 +200,7 @@ def test_a_run_without_maps_still_shows(make: SimpleNamespace, mode: str) -> Non
 
 def test_a_step_without_maps_says_so(make: SimpleNamespace) -> None:
     report = make.report(["one", "two"], [make.step(0, mode="merged"), make.step(1, make.halves())])
-    text = text_in(page(make.finished(report), Choice(step=1)))
+    text = text_in(page(make.finished(report), step=1))
     assert "At this step nothing was composed place by place" in text
     assert "networks merged the usual way" in text
 
@@ -216,7 +218,7 @@ def test_the_pass_can_be_chosen(make: SimpleNamespace) -> None:
     run = make.finished(first)
     run = FinishedRun(run.prompt, "", run.pictures, (*run.passes, PassRecord(0, True, second)))
     assert "A one" in text_in(page(run))
-    assert "A other" in text_in(page(run, Choice(sampling_pass=1)))
+    assert "A other" in text_in(page(run, sampling_pass=1))
 
 
 def test_cost_settings_and_notes(make: SimpleNamespace) -> None:

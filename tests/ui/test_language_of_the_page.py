@@ -17,7 +17,7 @@ import pytest
 
 from loratorio_ext.server.words import language_files, words_in
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.panel import Around, build_panel
+from loratorio_ext.ui.panel import PageInputs, build_panel
 
 TEXTS = json.loads(language_files()["de_DE"].read_text("utf-8"))
 # Our name, and the check box of the accordion, which the WebUI does not show.
@@ -49,7 +49,7 @@ def test_every_text_is_found_or_translated(part: str, bench: Any) -> None:
     german = replace(bench.server, words=lambda: words_in("de_DE"))
     with gr.Blocks() as blocks:
         if part == "panel":
-            build_panel(Accordion, lambda name: name, german, Around())
+            build_panel(Accordion, lambda name: name, german, PageInputs())
         else:
             build_inspector(german)
     english = [text for text in texts_on(blocks) if text not in NAMES and not is_german(text)]

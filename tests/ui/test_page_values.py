@@ -8,10 +8,8 @@ import pytest
 
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.page.drawing import Facts
-from loratorio_ext.ui.page.pasted import read_pasted
-from loratorio_ext.ui.page.tag_list import names_like, with_tag_toggled
-from loratorio_ext.ui.page.wish import wish_of
+from loratorio_ext.ui.page.generator import Facts
+from loratorio_ext.ui.page.jobs import job_of, names_like, read_pasted, with_tag_toggled
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 FACTS = Facts("toy", ("Euler", "DDIM", "DPM++ 2M Karras"), 20, 4.0, (64, 64), 4)
@@ -33,11 +31,11 @@ def values(**changes: object) -> list[object]:
     return list({**given, **changes}.values())
 
 
-def test_values_of_the_page_become_a_wish() -> None:
-    made = wish_of(values(top_k=2, enabled=True), FACTS)
+def test_values_of_the_page_become_a_job() -> None:
+    made = job_of(values(top_k=2, enabled=True), FACTS)
     assert made.settings == Settings(enabled=True, top_k=2)
     assert (made.prompt, made.steps, made.seed) == (PROMPT, 20, 5)
-    assert 0 <= wish_of(values(seed=-1), FACTS).seed < 2**32
+    assert 0 <= job_of(values(seed=-1), FACTS).seed < 2**32
 
 
 @pytest.mark.parametrize(
@@ -63,12 +61,12 @@ def test_values_of_the_page_become_a_wish() -> None:
 )
 def test_wrong_values_are_named(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
-        wish_of(values(**changes), FACTS)
+        job_of(values(**changes), FACTS)
 
 
 def test_too_few_values_are_named() -> None:
     with pytest.raises(ValueError, match="load the page again"):
-        wish_of([1, 2], FACTS)
+        job_of([1, 2], FACTS)
 
 
 def test_a_pasted_infotext_of_this_page() -> None:
@@ -77,15 +75,23 @@ def test_a_pasted_infotext_of_this_page() -> None:
         "Seed: 9, Size: 64x72, Sampler: DPM++ 2M Karras, LoRAtorio enabled: True, LoRAtorio top k: 2"
     )
     found = read_pasted(text, FACTS, Words())
-    assert (found.prompt, found.negative) == ("a star\nof two lines <lora:star:1>", "dark, ugly")
-    assert (found.steps, found.cfg, found.seed, found.width, found.height) == (12, 5.5, 9, 64, 72)
-    assert (found.sampler, found.left_out) == ("DPM++ 2M Karras", ())
+    assert found.values == {
+        "prompt": "a star\nof two lines <lora:star:1>",
+        "negative": "dark, ugly",
+        "steps": 12,
+        "cfg": 5.5,
+        "sampler": "DPM++ 2M Karras",
+        "width": 64,
+        "height": 72,
+        "seed": 9,
+    }
+    assert found.left_out == ()
     assert found.fields["LoRAtorio top k"] == "2"
 
 
 def test_a_pasted_infotext_of_a_webui() -> None:
     found = read_pasted("x\nSteps: 12, Sampler: DPM++ 2M, Schedule type: Karras, Seed: 1", FACTS, Words())
-    assert (found.sampler, found.cfg, found.left_out) == ("DPM++ 2M Karras", None, ())
+    assert (found.values["sampler"], found.values["cfg"], found.left_out) == ("DPM++ 2M Karras", None, ())
     found = read_pasted("x\nSteps: 999, Sampler: Restart, CFG scale: 1e9, Size: 9999x1", FACTS, Words())
     assert found.left_out == ("Steps", "CFG scale", "Sampler", "Size")
 

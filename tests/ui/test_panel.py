@@ -21,10 +21,10 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
 from loratorio_ext.ui.options_page import add_options
-from loratorio_ext.ui.panel import Around, Panel, build_panel
-from loratorio_ext.ui.panel.around_of_tab import AroundOfTab
-from loratorio_ext.ui.panel.cost import cost_of, count_of_pool, preset_of
-from loratorio_ext.ui.panel.pool_choices import picked, pool_choices, with_picked
+from loratorio_ext.ui.panel import PageInputs, Panel, TabInputs, build_panel
+from loratorio_ext.ui.panel.cost import cost_of
+from loratorio_ext.ui.panel.pool import count_of_pool, picked, pool_choices, with_picked
+from loratorio_ext.ui.panel.presets import preset_of
 
 KNOWN = MappingProxyType({"star": "star", "moon": "moon", "night": "styles/night", "tint": "styles/tint"})
 DEFAULTS = tuple(one.default for one in SETTINGS)
@@ -67,8 +67,8 @@ class Accordion:
 def built(server: Server, tab: str = "txt2img") -> tuple[Panel, gr.Blocks]:
     with gr.Blocks() as blocks:
         prompt = gr.Textbox(elem_id=f"{tab}_prompt")
-        around = Around(prompt=prompt, steps=gr.Slider(1, 150, 20, elem_id=f"{tab}_steps"))
-        panel = build_panel(Accordion, lambda name: f"{tab}_{name}", server, around)
+        inputs = PageInputs(prompt=prompt, steps=gr.Slider(1, 150, 20, elem_id=f"{tab}_steps"))
+        panel = build_panel(Accordion, lambda name: f"{tab}_{name}", server, inputs)
     return panel, blocks
 
 
@@ -130,28 +130,28 @@ def test_ids_differ_between_the_tabs(server: Server) -> None:
 
 
 def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> None:
-    around = Around(prompt=object())
+    inputs = PageInputs(prompt=object())
     line = words_of(
-        cost_of(server, around, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True)])
+        cost_of(server, inputs, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True)])
     )
     assert "1 network composed, 1 kept merged: 3 predictions a step instead of 2, about 1.5" in line
     assert "Off." not in line
-    off = words_of(cost_of(server, around, ["<lora:star:1> <lora:no&:1>", *values()]))
-    assert "Off. Switched on: 1 network composed" in off
+    off = words_of(cost_of(server, inputs, ["<lora:star:1> <lora:no&:1>", *values()]))
+    assert "Off. If switched on: 1 network composed" in off
     assert "no&amp;" in off and "no&:" not in off
-    assert "No network to compose yet" in words_of(cost_of(server, around, ["", *values()]))
+    assert "No network to compose yet" in words_of(cost_of(server, inputs, ["", *values()]))
 
 
 def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
-    around = Around(prompt=object(), guidance=object())
+    inputs = PageInputs(prompt=object(), cfg_scale=object())
     sent = ["<lora:star:1>", 1, *values(enabled=True)]
-    assert "2 predictions a step instead of 1" in words_of(cost_of(server, around, sent))
+    assert "2 predictions a step instead of 1" in words_of(cost_of(server, inputs, sent))
     always = replace(server, uncond_at_cfg_1=True)
-    assert "3 predictions a step instead of 2" in words_of(cost_of(always, around, sent))
-    parted = replace(server, parted_by_and=True)
+    assert "3 predictions a step instead of 2" in words_of(cost_of(always, inputs, sent))
+    split = replace(server, splits_at_and=True)
     assert "7 predictions a step instead of 3" in words_of(
         cost_of(
-            parted, Around(prompt=object()), ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True)]
+            split, PageInputs(prompt=object()), ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True)]
         )
     )
     assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
@@ -159,7 +159,7 @@ def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
 
 def test_what_is_in_the_way_is_said_first(server: Server) -> None:
     blocked = replace(server, obstacle=lambda: "the UNet is <replaced>")
-    html = cost_of(blocked, Around(prompt=object()), ["<lora:star:1>", *values()])
+    html = cost_of(blocked, PageInputs(prompt=object()), ["<lora:star:1>", *values()])
     assert "the UNet is &lt;replaced&gt;" in html
     assert "<replaced>" not in html
 
@@ -167,7 +167,7 @@ def test_what_is_in_the_way_is_said_first(server: Server) -> None:
 @pytest.mark.parametrize("changes", [{"start": 0.8, "end": 0.2}, {"temperature": None}, {"pool": "x" * 3000}])
 def test_values_that_do_not_go_together_are_named(server: Server, changes: dict[str, object]) -> None:
     own = [changes.get(one.name, one.default) for one in SETTINGS]
-    said = words_of(cost_of(server, Around(), own))
+    said = words_of(cost_of(server, PageInputs(), own))
     assert any(name in said for name in changes)
     assert preset_of(server, own) is None
 
@@ -186,8 +186,8 @@ def test_whatever_the_page_sends_gets_an_answer(sent: list[object]) -> None:
         lambda: None,
         True,
     )
-    around = Around(prompt=object(), steps=object(), guidance=object(), images=object())
-    assert "loratorio-cost" in cost_of(server, around, sent)
+    inputs = PageInputs(prompt=object(), steps=object(), cfg_scale=object())
+    assert "loratorio-cost" in cost_of(server, inputs, sent)
 
 
 def test_the_preset_is_the_one_whose_values_the_controls_have(server: Server) -> None:
@@ -227,13 +227,13 @@ def test_the_list_gets_its_names_only_when_they_are_others(server: Server) -> No
     _, blocks = built(server)
     answer, changed = answer_to(blocks, "txt2img_estimate", "click")
     place = changed.index("txt2img_preset")
-    around = ("a cat", 20)
-    first = answer(list(OURS), *around, *values())
+    inputs = ("a cat", 20)
+    first = answer(list(OURS), *inputs, *values())
     assert "choices" not in first[place] and first[place + 1] == list(OURS)
     server.presets.save("Of another page", Settings(gain=0.9))
-    second = answer(first[place + 1], *around, *values())
+    second = answer(first[place + 1], *inputs, *values())
     assert second[place]["choices"] == [*OURS, "Of another page"]
-    assert "choices" not in answer(second[place + 1], *around, *values())[place]
+    assert "choices" not in answer(second[place + 1], *inputs, *values())[place]
 
 
 def test_the_picker_writes_the_pool_and_follows_it(server: Server) -> None:
@@ -268,15 +268,13 @@ def test_whatever_is_picked_is_allowed_and_means_at_least_what_it_names(
 
 
 def test_components_of_the_tab_are_used_once() -> None:
-    around = AroundOfTab()
+    inputs = TabInputs()
     for tab in ("txt2img", "img2img"):
         for name in ("prompt", "steps", "cfg_scale", "batch_size", "width"):
-            around.notice(f"{tab} {name}", f"{tab}_{name}", is_img2img=False)
-    around.notice("x", None, is_img2img=False)
-    assert around.take() == Around(
-        "txt2img prompt", "txt2img steps", "txt2img cfg_scale", "txt2img batch_size"
-    )
-    assert around.take() == Around()
+            inputs.notice(f"{tab} {name}", f"{tab}_{name}", is_img2img=False)
+    inputs.notice("x", None, is_img2img=False)
+    assert inputs.take() == PageInputs("txt2img prompt", "txt2img steps", "txt2img cfg_scale")
+    assert inputs.take() == PageInputs()
 
 
 def test_every_option_is_on_the_settings_page() -> None:

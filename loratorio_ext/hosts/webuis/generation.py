@@ -22,8 +22,8 @@ from loratorio_ext.hosts.webuis.networks import Pool, kept_names, missing_networ
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass, unmatched_layers
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Evaluation, NetworkUse, Prediction, Run, Source
+from loratorio_ext.server.history import PassRecord
 from loratorio_ext.server.options import Options
-from loratorio_ext.server.record import PassRecord
 from loratorio_ext.settings import Settings
 
 logger = logging.getLogger("loratorio")

@@ -12,7 +12,7 @@ from loratorio_ext.hosts.webuis.adapter import Picture, Services
 from loratorio_ext.hosts.webuis.comments import SPEAKER, say
 from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.run import Report
-from loratorio_ext.server.record import FinishedRun, PassRecord, pictures_in_batches
+from loratorio_ext.server.history import FinishedRun, PassRecord, pictures_in_batches
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 

@@ -35,7 +35,7 @@ def server_of(webui: Services, *, merged_on_top: bool, uncond_at_cfg_1: bool) ->
         obstacle=webui.obstacle,
         merged_on_top=merged_on_top,
         uncond_at_cfg_1=uncond_at_cfg_1,
-        parted_by_and=True,
+        splits_at_and=True,
     )
 
 

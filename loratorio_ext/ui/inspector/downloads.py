@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import tempfile
@@ -12,13 +11,10 @@ from typing import Final
 
 from PIL import Image
 
-from loratorio_ext.plots.pictures import overlay, scale_of
+from loratorio_ext.plots.pictures import overlay, png, scale_of
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.looked import Looked
-from loratorio_ext.ui.inspector.maps_html import maps_at, picture_of
-from loratorio_ext.ui.inspector.overlay import with_legend
-from loratorio_ext.ui.inspector.paint import page_size, who_spoke
-from loratorio_ext.ui.inspector.weights import shares, shown_networks, with_others
+from loratorio_ext.ui.inspector.pictures import page_size, who_spoke, with_legend
+from loratorio_ext.ui.inspector.selection import Selection, shares, with_others
 
 PREFIX: Final = "loratorio_inspector_"
 KEPT_FOLDERS: Final = 8
@@ -26,7 +22,7 @@ KEPT_FOLDERS: Final = 8
 _SIDE: Final = 768
 
 
-def write_downloads(looked: Looked, words: Words) -> list[str]:
+def write_downloads(selection: Selection, words: Words) -> list[str]:
     """Write what there is of report and pictures into a new temporary folder.
 
     Returns:
@@ -34,40 +30,37 @@ def write_downloads(looked: Looked, words: Words) -> list[str]:
     """
     remove_old_folders(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    stem = f"loratorio-run-{looked.record.number}"
+    stem = f"loratorio-run-{selection.record.number}"
     paths = []
-    if looked.report is not None:
+    if selection.report is not None:
         path = folder / f"{stem}-report.json"
-        path.write_text(looked.report.to_json(), encoding="utf-8")
+        path.write_text(selection.report.to_json(), encoding="utf-8")
         paths.append(path)
-    if looked.picture is not None:
-        step = f"step-{looked.step}" if looked.step else "mean"
+    if selection.picture is not None:
+        step = f"step-{selection.step}" if selection.step else "mean"
         path = folder / f"{stem}-{step}.zip"
         with zipfile.ZipFile(path, "w") as archive:
-            for name, picture in pictures(looked, words).items():
-                buffer = io.BytesIO()
-                picture.save(buffer, "PNG")
-                archive.writestr(name, buffer.getvalue())
+            for name, picture in pictures(selection, words).items():
+                archive.writestr(name, png(picture))
         paths.append(path)
     return [str(path) for path in paths]
 
 
-def pictures(looked: Looked, words: Words) -> dict[str, Image.Image]:
+def pictures(selection: Selection, words: Words) -> dict[str, Image.Image]:
     """File name → picture: the picture itself, who spoke where, and a heat map for each network."""
-    maps = maps_at(looked)
-    picture = picture_of(looked, maps)
+    maps, networks = selection.maps, selection.networks
+    picture = selection.picture_over(maps)
     found = {"picture.png": picture}
-    if looked.report is None or maps is None:
+    if networks is None or maps is None:
         return found
-    shown = shown_networks(looked.report, looked.steps, looked.image)
     ground = page_size(picture, _SIDE)
-    drawn = with_others(maps, shown)
-    painted = who_spoke(ground, drawn, shown, looked.strength)
-    found["who-spoke-where.png"] = with_legend(painted, shown, shares(drawn), words)
-    scale = scale_of([maps[list(shown.places)]])
-    for index in shown.speaking:
-        name = f"weight-{shown.letter(index)}-{_safe(shown.names[index])}.png"
-        found[name] = overlay(ground, maps[shown.places[index]], scale, ground.size)
+    drawn = with_others(maps, networks)
+    painted = who_spoke(ground, drawn, networks, selection.strength)
+    found["who-spoke-where.png"] = with_legend(painted, networks, shares(drawn), words)
+    scale = scale_of([maps[list(networks.places)]])
+    for index in networks.speaking:
+        name = f"weight-{networks.letter(index)}-{_safe(networks.names[index])}.png"
+        found[name] = overlay(ground, maps[networks.places[index]], scale, ground.size)
     return found
 
 

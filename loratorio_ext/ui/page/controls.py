@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import gradio as gr
 
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.page.drawing import Facts
-from loratorio_ext.ui.page.versions import accepted
-from loratorio_ext.ui.page.wish import LARGEST_CFG, MOST_PICTURES, MOST_STEPS
+from loratorio_ext.ui.gradio_tools import QUIET, accepted
+from loratorio_ext.ui.page.generator import Facts
+from loratorio_ext.ui.page.jobs import LARGEST_CFG, MOST_PICTURES, MOST_STEPS
 
 PREFIX: Final = "loratorio_page"
 # The name by which javascript/loratorio.js finds the prompt in every WebUI.
@@ -19,7 +20,7 @@ PROMPT_ID: Final = "txt2img_prompt"
 NEGATIVE_ID: Final = "txt2img_neg_prompt"
 # By it javascript/loratorio.js knows the panel, as in a WebUI.
 PANEL_PREFIX: Final = "script_txt2img_loratorio"
-# Above this number a list is looked through by typing.
+# A longer list can be searched by typing.
 LONG_LIST: Final = 24
 
 
@@ -55,7 +56,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingControls:
     """How a picture is drawn."""
 
     steps: Any
@@ -67,9 +68,14 @@ class Sampling:
     pictures: Any
 
     @property
+    def pasted(self) -> list[Any]:
+        """Those that a pasted infotext fills in, in the order of `jobs.PASTED`."""
+        return [self.steps, self.cfg, self.sampler, self.width, self.height, self.seed]
+
+    @property
     def all(self) -> list[Any]:
-        """In the order of `wish.wish_of`."""
-        return [self.steps, self.cfg, self.sampler, self.width, self.height, self.seed, self.pictures]
+        """In the order of `jobs.job_of`."""
+        return [*self.pasted, self.pictures]
 
 
 def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptControls:
@@ -83,7 +89,7 @@ def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptCont
     )
     find = gr.Textbox(
         label=words("Find a network"),
-        info=words("A part of its name."),
+        info=words("Part of its name."),
         visible=len(names) > LONG_LIST,
         elem_id=f"{PREFIX}_find",
     )
@@ -94,7 +100,7 @@ def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptCont
         samples_per_page=LONG_LIST,
         elem_id=f"{PREFIX}_networks",
     )
-    refresh = gr.Button(words("Look at the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh")
+    refresh = gr.Button(words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh")
     negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
     with gr.Row():
         generate = gr.Button(words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate")
@@ -111,7 +117,7 @@ def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
     examples = gr.Examples(
         examples=[[example] for example in facts.examples],
         inputs=[prompt],
-        label=words("Examples: a click takes one as the prompt"),
+        label=words("Examples: click one to use it as the prompt"),
         elem_id=f"{PREFIX}_examples",
         cache_examples=False,
     )
@@ -134,17 +140,14 @@ def build_results(words: Words) -> Results:
         **accepted(gr.Gallery.__init__, show_share_button=False, buttons=["download", "fullscreen"]),
     )
     infotext = gr.Textbox(
-        label=words("Infotext of the picture"),
-        lines=3,
-        interactive=False,
-        elem_id=f"{PREFIX}_infotext",
+        label=words("Infotext of the picture"), lines=3, interactive=False, elem_id=f"{PREFIX}_infotext"
     )
     # Not the text box's own: that button stands inside the label and takes the text box's name away.
     copy = gr.Button(words("Copy infotext"), size="sm", elem_id=f"{PREFIX}_copy")
     with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
         paste = gr.Textbox(
             label=words("Infotext"),
-            info=words("All lines of a picture's infotext, of this page or of a WebUI."),
+            info=words("All lines of a picture's infotext, from this page or from a WebUI."),
             lines=4,
             elem_id=f"{PREFIX}_paste",
         )
@@ -153,15 +156,18 @@ def build_results(words: Words) -> Results:
     return Results(status, gallery, infotext, copy, paste, fill, paste_status)
 
 
-def build_sampling(facts: Facts, words: Words) -> Sampling:
+def build_sampling(facts: Facts, words: Words) -> SamplingControls:
     """Steps, guidance, sampler, size, seed and number of pictures."""
+
+    def slider(most: float, value: float, step: float, label: str, name: str, **more: Any) -> Any:
+        return gr.Slider(1, most, value=value, step=step, label=label, elem_id=f"{PREFIX}_{name}", **more)
+
+    def number(value: int, label: str, name: str, **more: Any) -> Any:
+        return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
+
     with gr.Row():
-        steps = gr.Slider(
-            1, MOST_STEPS, value=facts.steps, step=1, label=words("Steps"), elem_id=f"{PREFIX}_steps"
-        )
-        cfg = gr.Slider(
-            1, LARGEST_CFG, value=facts.cfg, step=0.1, label=words("CFG scale"), elem_id=f"{PREFIX}_cfg"
-        )
+        steps = slider(MOST_STEPS, facts.steps, 1, words("Steps"), "steps")
+        cfg = slider(LARGEST_CFG, facts.cfg, 0.1, words("CFG scale"), "cfg")
     with gr.Row():
         sampler = gr.Dropdown(
             list(facts.samplers),
@@ -170,31 +176,33 @@ def build_sampling(facts: Facts, words: Words) -> Sampling:
             elem_id=f"{PREFIX}_sampler",
             min_width=180,
         )
-        pictures = gr.Slider(
-            1,
-            MOST_PICTURES,
-            value=1,
-            step=1,
-            label=words("Pictures"),
-            elem_id=f"{PREFIX}_pictures",
-            min_width=180,
-        )
+        pictures = slider(MOST_PICTURES, 1, 1, words("Pictures"), "pictures", min_width=180)
     with gr.Row():
-        seed = gr.Number(
-            value=-1, precision=0, label=words("Seed (-1: random)"), elem_id=f"{PREFIX}_seed", min_width=140
-        )
-        width, height = (
-            gr.Number(
-                value=side,
-                precision=0,
-                # Without bounds: gradio's own message goes away after a while, that of `wish_of` stays.
-                step=facts.multiple,
-                label=label,
-                elem_id=f"{PREFIX}_{name}",
-                min_width=90,
-            )
-            for side, label, name in zip(
-                facts.size, (words("Width"), words("Height")), ("width", "height"), strict=True
-            )
-        )
-    return Sampling(steps, cfg, sampler, width, height, seed, pictures)
+        seed = number(-1, words("Seed (-1: random)"), "seed", min_width=140)
+        # Sides without bounds: gradio's own message goes away after a while, that of `job_of` stays.
+        side: dict[str, Any] = {"step": facts.multiple, "min_width": 90}
+        width = number(facts.size[0], words("Width"), "width", **side)
+        height = number(facts.size[1], words("Height"), "height", **side)
+    return SamplingControls(steps, cfg, sampler, width, height, seed, pictures)
+
+
+@contextmanager
+def accordion_with_box(value: bool, *, label: str, elem_id: str, words: Words) -> Iterator[Any]:
+    """Yields a check box, inside the accordion that it opens and closes, as the WebUI's InputAccordion.
+
+    Args:
+        value: whether it is ticked at first.
+        label: of the box.
+        elem_id: of the box; the accordion's is that with ``_accordion`` behind it.
+        words: the language.
+    """
+    box = gr.Checkbox(
+        value=value,
+        label=label,
+        info=words("On: the networks are composed. Off: they are merged, the usual way."),
+        elem_id=elem_id,
+    )
+    title = words("Settings of {name}", name=label)
+    with gr.Accordion(title, open=value, elem_id=f"{elem_id}_accordion") as folded:
+        yield box
+    box.change(lambda ticked: gr.update(open=bool(ticked)), [box], [folded], **QUIET)

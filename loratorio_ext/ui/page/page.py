@@ -1,47 +1,90 @@
-"""The page as a whole: drawing in one tab, the inspector in the other."""
+"""The page as a whole: drawing in one tab, the inspector in the other; and how it is opened to browsers."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 
 from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import folder_beside
+from loratorio_ext.ui.gradio_tools import accepted
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.page.boxed import boxed_accordion
 from loratorio_ext.ui.page.controls import (
     PREFIX,
+    accordion_with_box,
     build_examples,
     build_prompt,
     build_results,
     build_sampling,
     panel_id,
 )
-from loratorio_ext.ui.page.drawing import Painter
-from loratorio_ext.ui.page.events import Parts, connect
+from loratorio_ext.ui.page.events import BuiltPage, connect
+from loratorio_ext.ui.page.generator import Generator
 from loratorio_ext.ui.page.runs import Runs
-from loratorio_ext.ui.page.versions import accepted
-from loratorio_ext.ui.panel import Around, build_panel
+from loratorio_ext.ui.panel import PageInputs, build_panel
 
-TITLE = "LoRAtorio"
-
-
-def page_css() -> str:
-    """The page's own rules of style."""
-    return resources.files(__package__).joinpath("page.css").read_text("utf-8")
+TITLE: Final = "LoRAtorio"
+# gradio's own theme asks a server of fonts; these are on every machine.
+_FONT: Final = ("ui-sans-serif", "system-ui", "sans-serif")
+_MONOSPACE: Final = ("ui-monospace", "Consolas", "monospace")
 
 
-def build_page(server: Server, painter: Painter, look: dict[str, Any]) -> Any:
+@dataclass(frozen=True)
+class Address:
+    """Where browsers find the page, and whether one is opened."""
+
+    host: str
+    port: int
+    open_browser: bool = False
+
+
+def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        server: as for `build_page`.
+        generator: the model.
+        address: a port that is free.
+        ready: is called with the page's address as soon as a browser can open it.
+    """
+    look: dict[str, Any] = {"theme": _theme(), "css": _css(), "head": _head()}
+    blocks = build_page(server, generator, look)
+    options = accepted(
+        gr.Blocks.launch,
+        **look,
+        server_name=address.host,
+        server_port=address.port,
+        inbrowser=address.open_browser,
+        quiet=True,
+        prevent_thread_lock=True,
+        share=False,
+        ssr_mode=False,
+        show_api=False,
+        footer_links=["settings"],
+    )
+    _, url, _ = blocks.launch(**options)
+    ready(str(url))
+    try:
+        threading.Event().wait()
+    finally:
+        blocks.close(verbose=False)
+
+
+def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> Any:
     """The page, ready to be launched.
 
     Args:
         server: where networks, language and runs are kept.
-        painter: the model.
+        generator: the model.
         look: theme, css and head, for a gradio that takes them here; others take them in ``launch``.
     """
-    words, facts = server.words(), painter.facts
+    words, facts = server.words(), generator.facts
     with gr.Blocks(title=TITLE, **accepted(gr.Blocks.__init__, analytics_enabled=False, **look)) as blocks:
         model = escape(words("Model: {name}", name=facts.name))
         gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{model}</p></header>')
@@ -55,14 +98,41 @@ def build_page(server: Server, painter: Painter, look: dict[str, Any]) -> Any:
                     sampling = build_sampling(facts, words)
 
                     def accordion(value: bool, *, label: str, elem_id: str) -> Any:
-                        # Here the box begins ticked: who opens this page wants to see networks composed.
-                        return boxed_accordion(True, label=label, elem_id=elem_id, words=words)
+                        # Here the box begins ticked: whoever opens this page wants to see networks composed.
+                        return accordion_with_box(True, label=label, elem_id=elem_id, words=words)
 
-                    # Pictures are drawn one at a time, so their number does not change what a step costs.
-                    around = Around(prompt=prompt.prompt, steps=sampling.steps, guidance=sampling.cfg)
-                    panel = build_panel(accordion, panel_id, server, around, words)
+                    page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg)
+                    panel = build_panel(accordion, panel_id, server, page_inputs, words)
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
                 inspector = build_inspector(server, words=words)
-        parts = Parts(prompt, examples, sampling, results, panel, inspector)
-        connect(parts, server, facts, Runs(painter, server.history))
+        built = BuiltPage(prompt, examples, sampling, results, panel, inspector)
+        connect(built, server, facts, Runs(generator, server.history))
     return blocks
+
+
+def _css() -> str:
+    """The page's own rules of style."""
+    return resources.files(__package__).joinpath("page.css").read_text("utf-8")
+
+
+def _head() -> str:
+    """The script that WebUIs load as well, in the page itself."""
+    folder = folder_beside("javascript")
+    return f"<script>{(folder / 'loratorio.js').read_text('utf-8')}</script>" if folder else ""
+
+
+def _theme() -> Any:
+    """Gradio's own, with enough contrast for small letters and for white ones on buttons."""
+    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        button_primary_text_color="white",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )

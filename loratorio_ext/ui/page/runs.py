@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
 
-from loratorio_ext.server.history import History
-from loratorio_ext.server.record import FinishedRun, PassRecord, picture_record
-from loratorio_ext.ui.page.drawing import Drawn, Painter, Wish
+from loratorio_ext.server.history import FinishedRun, History, PassRecord, picture_record
+from loratorio_ext.ui.page.generator import Drawn, Generator, Job
 
 MOST_TICKETS: Final = 1000
 """Runs that may wait at once; whoever can reach the page can ask for any number."""
@@ -58,9 +57,9 @@ class _StoppedError(Exception):
 class Runs:
     """All runs of a page; for several threads at once."""
 
-    def __init__(self, painter: Painter, history: History) -> None:
+    def __init__(self, generator: Generator, history: History) -> None:
         """``history`` is given every run that finished a picture."""
-        self._painter = painter
+        self._generator = generator
         self._history = history
         self._lock = threading.Lock()
         self._one_at_a_time = threading.Lock()
@@ -93,33 +92,35 @@ class Runs:
     def begin(self, session: str, name: object) -> Ticket | None:
         """The run that a session asked for under this name, once; None where there is none to begin."""
         with self._lock:
-            ticket = self._tickets.get(session)
-            if ticket is None or ticket.begun or ticket.name != name:
-                return None
-            ticket.begun = True
+            ticket = self._waiting(session, name)
+            if ticket is not None:
+                ticket.begun = True
             return ticket
 
     def give_up(self, session: str, name: object) -> bool:
         """Forget a run that should have begun by now; False where it has, or is over."""
         with self._lock:
-            ticket = self._tickets.get(session)
-            if ticket is None or ticket.begun or ticket.name != name:
-                return False
-            del self._tickets[session]
-            return True
+            waits = self._waiting(session, name) is not None
+            if waits:
+                del self._tickets[session]
+            return waits
+
+    def _waiting(self, session: str, name: object) -> Ticket | None:
+        ticket = self._tickets.get(session)
+        return ticket if ticket is not None and ticket.name == name and not ticket.begun else None
 
     def end(self, session: str) -> None:
         """A session's run is over."""
         with self._lock:
             self._tickets.pop(session, None)
 
-    def draw(self, wish: Wish, ticket: Ticket) -> Iterator[Progress | Finished]:
-        """Draw; gives the newest state now and then, and the end at last.
+    def draw(self, job: Job, ticket: Ticket) -> Iterator[Progress | Finished]:
+        """Draw; yields the newest state now and then, and the end at last.
 
-        Raises what the painter raises. A caller that stops listening stops the run.
+        Raises what the generator raises. A caller that stops listening stops the run.
         """
         news: SimpleQueue[Progress | Finished | Exception] = SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(wish, ticket, news), name="draw", daemon=True)
+        worker = threading.Thread(target=self._work, args=(job, ticket, news), name="draw", daemon=True)
         worker.start()
         try:
             while True:
@@ -135,43 +136,43 @@ class Runs:
             ticket.stop.set()
             worker.join()
 
-    def _work(self, wish: Wish, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]) -> None:
+    def _work(self, job: Job, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]) -> None:
         try:
             with self._one_at_a_time:
-                news.put(self._pictures(wish, ticket, news))
+                news.put(self._pictures(job, ticket, news))
         except Exception as error:  # noqa: BLE001 - handed to the thread that listens
             news.put(error)
 
     def _pictures(
-        self, wish: Wish, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]
+        self, job: Job, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]
     ) -> Finished:
         drawn: list[Drawn] = []
-        latest = Progress(1, wish.pictures, 0, wish.steps)
+        latest = Progress(1, job.pictures, 0, job.steps)
 
         def tell(step: int, steps: int) -> None:
             nonlocal latest
-            latest = Progress(len(drawn) + 1, wish.pictures, step, steps)
+            latest = Progress(len(drawn) + 1, job.pictures, step, steps)
             if ticket.stop.is_set():
                 raise _StoppedError
             news.put(latest)
 
         stopped = None
         try:
-            for place in range(wish.pictures):
-                tell(0, wish.steps)
-                drawn.append(self._painter.draw(wish, wish.seed + place, tell))
+            for place in range(job.pictures):
+                tell(0, job.steps)
+                drawn.append(self._generator.draw(job, job.seed + place, tell))
         except _StoppedError:
             stopped = latest
         finally:
-            self._keep(wish, drawn)
+            self._keep(job, drawn)
         return Finished(tuple(drawn), stopped, _notes(drawn))
 
-    def _keep(self, wish: Wish, drawn: list[Drawn]) -> None:
+    def _keep(self, job: Job, drawn: list[Drawn]) -> None:
         if not drawn:
             return
         self._history.add(
             FinishedRun(
-                prompt=wish.prompt,
+                prompt=job.prompt,
                 infotext=drawn[0].infotext,
                 pictures=tuple(
                     picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.page.runs import Finished, Progress
 
 
-def waiting(words: Words) -> str:
-    """A run was asked for."""
-    return _said(words("Waiting for the model …"))
-
-
 def said(text: str) -> str:
     """One sentence."""
-    return _said(text)
+    return f'<p role="status">{escape(text)}</p>'
 
 
 def failed(text: str) -> str:
@@ -30,7 +24,7 @@ def progress_html(progress: Progress, words: Words) -> str:
         "Drawing picture {picture} of {pictures}", picture=progress.picture, pictures=progress.pictures
     )
     step = words("step {step} of {steps}", step=progress.step, steps=progress.steps)
-    label = escape(words("Progress of this picture"), quote=True)
+    label = escape(words("Progress of this picture"))
     # Read out once a picture and not once a step: the bar says the steps to whoever asks.
     return (
         f'<p role="status">{escape(where)}<span aria-hidden="true"> · {escape(step)}</span></p>'
@@ -39,7 +33,7 @@ def progress_html(progress: Progress, words: Words) -> str:
 
 
 def finished_html(finished: Finished, seconds: float, words: Words) -> str:
-    """A run is over."""
+    """A run is over: how it ended, and what the user should know."""
     count = len(finished.drawn)
     time = f"{seconds:.1f}"
     text = words("{count} pictures in {seconds} s.", count=count, seconds=time)
@@ -48,23 +42,13 @@ def finished_html(finished: Finished, seconds: float, words: Words) -> str:
     if finished.stopped is not None:
         at = finished.stopped
         text = words(
-            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures that "
-            "were kept: {count}.",
+            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures "
+            "kept: {count}.",
             picture=at.picture,
             pictures=at.pictures,
             step=at.step,
             steps=at.steps,
             count=count,
         )
-    return _said(text) + _notes(finished.notes)
-
-
-def _said(text: str) -> str:
-    return f'<p role="status">{escape(text)}</p>'
-
-
-def _notes(notes: Sequence[str]) -> str:
-    if not notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<ul class="loratorio-status-notes">{items}</ul>'
+    items = "".join(f"<li>{escape(note)}</li>" for note in finished.notes)
+    return said(text) + (f'<ul class="loratorio-status-notes">{items}</ul>' if items else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loratorio_ext.ui.panel.around import Around
 from loratorio_ext.ui.panel.build import Panel, build_panel
+from loratorio_ext.ui.panel.inputs import PageInputs, TabInputs
 
-__all__ = ["Around", "Panel", "build_panel"]
+__all__ = ["PageInputs", "Panel", "TabInputs", "build_panel"]

@@ -1,27 +1,52 @@
-"""The panel's layout and events, for gradio 3.41 to 6: only what all of them have."""
+"""The panel's controls and layout, for gradio 3.41 to 6: only what all of them have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.settings import SETTINGS
-from loratorio_ext.ui.panel.around import Around
-from loratorio_ext.ui.panel.controls import control_for
-from loratorio_ext.ui.panel.cost_row import CostRow
-from loratorio_ext.ui.panel.from_infotext import FromInfotext
-from loratorio_ext.ui.panel.pool_picker import PoolPicker
-from loratorio_ext.ui.panel.preset_row import OwnPresets, PresetRow
+from loratorio_ext.settings import SETTINGS, Setting, Value
+from loratorio_ext.ui.panel.cost import CostRow
+from loratorio_ext.ui.panel.inputs import PageInputs
+from loratorio_ext.ui.panel.pool import PoolPicker
+from loratorio_ext.ui.panel.presets import OwnPresets, PresetRow
 
 # What most people change stands in front; the rest under "Advanced".
-FRONT = ("top_k", "patch_size", "recenter", "temperature")
-_SWITCH = SETTINGS[0]
-_POOL = "pool"
+FRONT: Final = ("top_k", "patch_size", "recenter", "temperature")
+_SWITCH: Final = SETTINGS[0]
+_POOL: Final = "pool"
+# A slider over more than this many orders of magnitude can't be set by hand.
+_WIDEST_SLIDER: Final = 1e4
+# One below the other in a narrow column, since help beside a number is hard to read; four in a wide window.
+_NARROWEST: Final = 320  # pixels
+
+
+@dataclass(frozen=True)
+class FromInfotext:
+    """A setting's value as a pasted infotext means it.
+
+    Equal for the same setting, so that the WebUI finds the fields of one tab in the other.
+    """
+
+    setting: Setting
+
+    def __call__(self, found: Mapping[str, str]) -> Value | None:
+        """The value; None leaves the control as it is.
+
+        A key that is missing means the default, since defaults are not written down; a picture made without
+        LoRAtorio has no key at all, and only switches it off. What cannot be read is taken as missing.
+        """
+        if _SWITCH.infotext not in found:
+            return False if self.setting is _SWITCH else None
+        try:
+            return self.setting.parse(found[self.setting.infotext])
+        except (KeyError, ValueError):
+            return self.setting.default
 
 
 @dataclass(frozen=True)
@@ -31,7 +56,6 @@ class Panel:
     Attributes:
         controls: in the order of ``SETTINGS``, as the script's arguments.
         infotext_fields: (control, its value by all keys of an infotext), as the WebUI takes them.
-        paste_fields: what "Send to" carries along: the second parts of ``infotext_fields``.
     """
 
     controls: list[Any]
@@ -39,7 +63,7 @@ class Panel:
 
     @property
     def paste_fields(self) -> list[FromInfotext]:
-        """See above."""
+        """What "Send to" carries along."""
         return [field for _, field in self.infotext_fields]
 
 
@@ -47,7 +71,7 @@ def build_panel(
     accordion: Callable[..., Any],
     elem_id: Callable[[str], str],
     server: Server,
-    around: Around,
+    page_inputs: PageInputs,
     words: Words | None = None,
 ) -> Panel:
     """Build the controls inside the current gradio block.
@@ -56,7 +80,7 @@ def build_panel(
         accordion: the host's InputAccordion, an accordion with a check box.
         elem_id: makes an element's id, different in txt2img and img2img, from a setting's name.
         server: asked anew at every event.
-        around: components of the page that are there already.
+        page_inputs: inputs of the page that are there already.
         words: the language of labels and help; English in a WebUI, which translates its page itself.
     """
     words = words or Words()
@@ -81,9 +105,28 @@ def build_panel(
         with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
             own = OwnPresets(server, elem_id, words)
     ordered = [controls[one.name] for one in SETTINGS]
-    cost.connect(server, around, ordered, presets, picker)
-    presets.connect(server, ordered)
-    picker.connect(server, controls[_POOL])
-    own.connect(server, ordered, presets)
-    fields = [(control, FromInfotext(one)) for one, control in zip(SETTINGS, ordered, strict=True)]
-    return Panel(ordered, fields)
+    cost.connect(page_inputs, ordered, presets, picker)
+    presets.connect(ordered)
+    picker.connect(controls[_POOL])
+    own.connect(ordered, presets)
+    return Panel(ordered, [(controls[one.name], FromInfotext(one)) for one in SETTINGS])
+
+
+def control_for(setting: Setting, elem_id: str, words: Words) -> Any:
+    """The gradio component that fits the setting's type and range, with its label and help."""
+    common = {
+        "label": words(setting.label),
+        "info": words(setting.help),
+        "value": setting.default,
+        "elem_id": elem_id,
+    }
+    if setting.type is bool:
+        return gr.Checkbox(**common)
+    if setting.choices:
+        return gr.Radio(choices=list(setting.choices), **common)
+    if setting.type is str:
+        return gr.Textbox(**common)
+    lowest, highest = setting.minimum, setting.maximum
+    if lowest is not None and highest is not None and 0 < lowest * _WIDEST_SLIDER < highest:
+        return gr.Number(**common, min_width=_NARROWEST)
+    return gr.Slider(minimum=lowest, maximum=highest, step=setting.step, **common, min_width=_NARROWEST)

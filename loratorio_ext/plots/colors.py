@@ -1,6 +1,6 @@
-"""Colours that colour-blind people can tell apart: a ramp for quantities, a set for networks.
+"""Colors that color-blind people can tell apart: a ramp for quantities, a set for networks.
 
-The ramp runs from deep blue to pale yellow, the pair of hues that all common kinds of colour blindness
+The ramp runs from deep blue to pale yellow, the pair of hues that all common kinds of color blindness
 keep apart, and its lightness only ever rises, so it also reads in grey. It is mixed in OKLab
 (B. Ottosson, 2020), where equal steps look equal.
 """
@@ -32,35 +32,35 @@ _TO_LAB: Final = (
 )
 
 
-def network_colour(index: int) -> str:
-    """The colour of network `index`, counted from 0, as "#rrggbb"; after eight networks they begin again."""
+def network_color(index: int) -> str:
+    """The color of network `index`, counted from 0, as "#rrggbb"; after eight networks they begin again."""
     return NETWORKS[index % len(NETWORKS)]
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """Three numbers in 0..255 from "#rrggbb"."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def to_oklab(colours: npt.NDArray[Any]) -> Floats:
+def to_oklab(colors: npt.NDArray[Any]) -> Floats:
     """Turn sRGB in 0..255, [..., 3], into OKLab (lightness 0..1, green-red, blue-yellow), [..., 3]."""
-    encoded = np.asarray(colours, dtype=np.float64) / 255
+    encoded = np.asarray(colors, dtype=np.float64) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     lab: Floats = np.cbrt(linear @ np.array(_TO_LMS).T) @ np.array(_TO_LAB).T
     return lab
 
 
 def from_oklab(lab: Floats) -> Bytes:
-    """The inverse of `to_oklab`, colours outside sRGB clipped; uint8, [..., 3]."""
+    """The inverse of `to_oklab`, colors outside sRGB clipped; uint8, [..., 3]."""
     linear = (lab @ np.linalg.inv(np.array(_TO_LAB)).T) ** 3 @ np.linalg.inv(np.array(_TO_LMS)).T
     linear = np.clip(linear, 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    colours: Bytes = np.rint(255 * encoded).astype(np.uint8)
-    return colours
+    colors: Bytes = np.rint(255 * encoded).astype(np.uint8)
+    return colors
 
 
 def ramp(steps: int = 256) -> Bytes:
-    """The ramp as `steps` colours, dark (low) to light (high), uint8, [steps, 3]."""
+    """The ramp as `steps` colors, dark (low) to light (high), uint8, [steps, 3]."""
     stops = to_oklab(np.array([rgb(stop) for stop in STOPS]))
     places = np.linspace(0, len(STOPS) - 1, steps)
     lab = np.stack([np.interp(places, np.arange(len(STOPS)), stops[:, axis]) for axis in range(3)], axis=-1)

@@ -11,9 +11,8 @@ import gradio as gr
 from loratorio_ext.server.presets import LONGEST_NAME, PRESET_SETTINGS
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.settings import SETTINGS
-from loratorio_ext.ui.panel.controls import html_block, html_with_id, not_kept
-from loratorio_ext.ui.panel.cost import preset_of, settings_of
+from loratorio_ext.settings import SETTINGS, settings_from_arguments
+from loratorio_ext.ui.gradio_tools import QUIET, html_block, html_with_id, not_saved
 
 
 class PresetRow:
@@ -26,17 +25,18 @@ class PresetRow:
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
+        self._server = server
         names = list(server.presets.all())
         self.listed = gr.State(names)
-        self.name = not_kept(
+        self.name = not_saved(
             gr.Dropdown(
                 choices=names,
                 value=names[0],
                 label=words("Preset"),
                 info=words(
                     "Sets several controls at once. Balanced: the defaults. Fast: networks are evaluated at "
-                    "every second step. Faithful to the paper: its own weights. Large pool: few of many "
-                    "networks are kept. Empty when the controls match none."
+                    "every second step. Faithful to the paper: its own weights. Large pool: only a few of "
+                    "many networks are kept. Empty when the controls match none."
                 ),
                 interactive=True,
                 elem_id=elem_id("preset"),
@@ -48,33 +48,31 @@ class PresetRow:
         """What `following` updates."""
         return [self.name, self.listed]
 
-    def following(self, server: Server, listed: object, values: Sequence[object]) -> list[Any]:
-        """Updates of ``parts``.
+    def following(self, listed: object, values: Sequence[object]) -> list[Any]:
+        """Updates of ``parts``; another page may have saved a preset.
 
         Args:
-            server: asked anew; another page may have saved a preset.
             listed: the value of the attribute of this name; None: the list gets the names in any case.
             values: of the panel's controls, in the order of the settings.
         """
-        names = list(server.presets.all())
+        names = list(self._server.presets.all())
         # gradio 4 leaves only the chosen name in a list that gets names while it is open.
         choices = {} if names == listed else {"choices": names}
-        return [gr.update(value=preset_of(server, values), **choices), names]
+        return [gr.update(value=preset_of(self._server, values), **choices), names]
 
-    def connect(self, server: Server, controls: Sequence[Any]) -> None:
+    def connect(self, controls: Sequence[Any]) -> None:
         """``controls``: the panel's, in the order of the settings."""
-        set_by_preset = {one.name: control for one, control in _settings_and(controls)}
+        all_controls = {one.name: control for one, control in zip(SETTINGS, controls, strict=True)}
+        names = [one.name for one in PRESET_SETTINGS]
 
         def choose(name: object) -> list[Any]:
-            preset = server.presets.all().get(str(name))
+            preset = self._server.presets.all().get(str(name))
             if preset is None:  # deleted in another window
-                return [gr.update() for _ in set_by_preset]
-            return [gr.update(value=preset[one]) for one in set_by_preset]
+                return [gr.update() for _ in names]
+            return [gr.update(value=preset[one]) for one in names]
 
         # What the program sets is no input: only the user's own choice sets controls.
-        self.name.input(
-            choose, [self.name], list(set_by_preset.values()), queue=False, show_progress="hidden"
-        )
+        self.name.input(choose, [self.name], [all_controls[one] for one in names], **QUIET)
 
 
 class OwnPresets:
@@ -82,9 +80,10 @@ class OwnPresets:
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
+        self._server = server
         can_save = server.presets.can_save
         with gr.Row(equal_height=False):
-            self._name = not_kept(
+            self._name = not_saved(
                 gr.Textbox(
                     label=words("Name"),
                     # With its number it is no text that a WebUI's page would find in a language file.
@@ -98,55 +97,55 @@ class OwnPresets:
                     elem_id=elem_id("own_preset_name"),
                 )
             )
-            self._save = gr.Button(
-                words("Save preset"),
-                elem_id=elem_id("save_preset"),
-                interactive=can_save,
-                size="sm",
-                min_width=120,
-            )
-            self._delete = gr.Button(
-                words("Delete preset"),
-                elem_id=elem_id("delete_preset"),
-                interactive=can_save,
-                size="sm",
-                min_width=120,
+            self._save, self._delete = (
+                gr.Button(label, elem_id=elem_id(name), interactive=can_save, size="sm", min_width=120)
+                for label, name in (
+                    (words("Save preset"), "save_preset"),
+                    (words("Delete preset"), "delete_preset"),
+                )
             )
         self._id = elem_id("preset_said")
         self._said = html_block("", self._id)
 
-    def connect(self, server: Server, controls: Sequence[Any], presets: PresetRow) -> None:
+    def connect(self, controls: Sequence[Any], presets: PresetRow) -> None:
         """``controls``: the panel's; ``presets``: the list that follows."""
+        kept = self._server.presets
 
         def save(name: object, *values: object) -> list[Any]:
-            def action() -> str:
-                server.presets.save(str(name or ""), settings_of(values))
-                return server.words()("Saved as {name}.", name=str(name).strip())
+            def action(words: Words) -> str:
+                kept.save(str(name or ""), settings_from_arguments(values))
+                return words("Saved as {name}.", name=str(name).strip())
 
-            return [*self._said_of(server, action), *presets.following(server, None, values)]
+            return [self._said_of(action), *presets.following(None, values)]
 
         def delete(name: object, *values: object) -> list[Any]:
-            def action() -> str:
-                server.presets.delete(str(name or "").strip())
-                return server.words()("{name} is deleted.", name=str(name).strip())
+            def action(words: Words) -> str:
+                kept.delete(str(name or "").strip())
+                return words("{name} is deleted.", name=str(name).strip())
 
-            return [*self._said_of(server, action), *presets.following(server, None, values)]
+            return [self._said_of(action), *presets.following(None, values)]
 
         inputs, outputs = [self._name, *controls], [self._said, *presets.parts]
-        self._save.click(save, inputs, outputs, queue=False, show_progress="hidden")
-        self._delete.click(delete, inputs, outputs, queue=False, show_progress="hidden")
+        self._save.click(save, inputs, outputs, **QUIET)
+        self._delete.click(delete, inputs, outputs, **QUIET)
 
-    def _said_of(self, server: Server, action: Callable[[], str]) -> list[Any]:
+    def _said_of(self, action: Callable[[Words], str]) -> Any:
         """Do it; the update of what is said below the buttons."""
+        words = self._server.words()
         try:
-            said = action()
+            said = action(words)
         except ValueError as error:
             said = str(error)
         except OSError:
-            said = server.words()("The file of presets cannot be written; look at the folder's permissions.")
-        return [gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id))]
+            said = words("The file of presets cannot be written; check the folder's permissions.")
+        return gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id))
 
 
-def _settings_and(controls: Sequence[Any]) -> list[tuple[Any, Any]]:
-    kept = {one.name for one in PRESET_SETTINGS}
-    return [(one, control) for one, control in zip(SETTINGS, controls, strict=True) if one.name in kept]
+def preset_of(server: Server, values: Sequence[object]) -> str | None:
+    """The name of the preset that has the values of the panel's controls, or None."""
+    try:
+        chosen = settings_from_arguments(values).to_dict()
+    except ValueError:
+        return None
+    wanted = {one.name: chosen[one.name] for one in PRESET_SETTINGS}
+    return next((name for name, preset in server.presets.all().items() if dict(preset) == wanted), None)

@@ -23,7 +23,7 @@ class Facts:
         name: of the model, for people.
         samplers: names that can be asked for, the model's own first.
         steps: of the sampler, a good value to begin with.
-        cfg: guidance scale likewise.
+        cfg: guidance scale, a good value to begin with.
         size: the model's own width and height in pixels.
         multiple: widths and heights are multiples of this, in pixels.
         examples: prompts to begin with, for this model's networks; may be empty.
@@ -39,7 +39,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Job:
     """One run: ``pictures`` pictures of one prompt, their seeds counting up from ``seed``.
 
     Attributes are as in `hosts.diffusers_host.Request`; ``settings.enabled`` says whether networks are
@@ -75,16 +75,16 @@ class Drawn:
     report: Report
 
 
-class Painter(Protocol):
+class Generator(Protocol):
     """A model that draws one picture at a time."""
 
     @property
     def facts(self) -> Facts:
         """What does not change while the page is open."""
 
-    def draw(self, wish: Wish, seed: int, on_step: OnStep) -> Drawn:
+    def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; an exception of ``on_step`` ends it and leaves nothing behind.
 
         Raises:
-            ValueError: a value or a network that cannot be; says which, and what is allowed.
+            ValueError: a value or a network that cannot be used; says which, and what is allowed.
         """

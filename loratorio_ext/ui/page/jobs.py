@@ -1,0 +1,190 @@
+"""From the values of the controls to a job, and from an infotext to values of the controls.
+
+Whoever can reach the page can send any values, and paste any text.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loratorio_ext.infotext import last_line_fields
+from loratorio_ext.networks.prompt import parse_prompt
+from loratorio_ext.server.words import Words
+from loratorio_ext.setting import Setting, Value, shown
+from loratorio_ext.settings import SETTINGS, Settings
+from loratorio_ext.ui.page.generator import Facts, Job
+
+MOST_STEPS: Final = 150
+LARGEST_CFG: Final = 30.0
+MOST_PICTURES: Final = 16
+LARGEST_SIDE: Final = 2048
+# Beyond it, a browser's numbers lose their last digits.
+LARGEST_SEED: Final = 2**53 - 1 - MOST_PICTURES
+LONGEST_INFOTEXT: Final = 100_000  # characters
+PASTED: Final = ("prompt", "negative", "steps", "cfg", "sampler", "width", "height", "seed")
+"""The page's own controls that a pasted infotext fills in; the panel has more."""
+_NAMES: Final = (*PASTED, "pictures", *(one.name for one in SETTINGS))
+_RANDOM_SEEDS: Final = 2**32
+_NEGATIVE: Final = "Negative prompt:"
+
+
+def job_of(values: Sequence[object], facts: Facts) -> Job:
+    """A run from the controls' values.
+
+    Args:
+        values: prompt, negative prompt, steps, CFG scale, sampler, width, height, seed (-1: a random one),
+            pictures, then the panel's controls in the order of ``SETTINGS``.
+        facts: of the model.
+
+    Raises:
+        ValueError: names the first value that cannot be used, and what is allowed.
+    """
+    if len(values) != len(_NAMES):
+        raise ValueError(f"{len(values)} values came from the page, not {len(_NAMES)}; load the page again.")
+    given = dict(zip(_NAMES, values, strict=True))
+    settings = Settings.from_dict({one.name: given[one.name] for one in SETTINGS})
+    prompt, negative = _text("Prompt", given["prompt"]), _text("Negative prompt", given["negative"])
+    ignored = parse_prompt(prompt).ignored
+    if ignored:  # a picture without a network that was asked for would pass as one with it
+        raise ValueError(f"The prompt cannot be used: {ignored[0]}.")
+    if given["sampler"] not in facts.samplers:
+        allowed = ", ".join(facts.samplers)
+        raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
+    numbers: dict[str, Any] = {one.name: _checked(one, given[one.name]) for one in _numbers(facts)}
+    _check_multiple("Width", numbers["width"], facts.multiple)
+    _check_multiple("Height", numbers["height"], facts.multiple)
+    if numbers["seed"] < 0:
+        # No secret, and each page may have the same: Python's own random numbers will do.
+        numbers["seed"] = random.randrange(_RANDOM_SEEDS)
+    return Job(prompt=prompt, negative=negative, sampler=str(given["sampler"]), settings=settings, **numbers)
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """What an infotext says.
+
+    Attributes:
+        values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
+        fields: its keys and values, for the panel.
+        left_out: labels of what it says and the page cannot do.
+    """
+
+    values: Mapping[str, Value | None]
+    fields: Mapping[str, str]
+    left_out: tuple[str, ...]
+
+
+def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
+    """Read an infotext, of this page or of a WebUI.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text) > LONGEST_INFOTEXT:
+        raise ValueError(words("An infotext has at most {limit} characters.", limit=LONGEST_INFOTEXT))
+    fields = last_line_fields(text)
+    if "Steps" not in fields:
+        raise ValueError(
+            words("This is not an infotext: its last line has no “Steps:”. Copy all lines below a picture.")
+        )
+    width, _, height = fields.get("Size", "").partition("x")
+    said = {**fields, "Width": width, "Height": height}
+    prompt, negative = _prompts(text)
+    values: dict[str, Value | None] = {
+        "prompt": prompt,
+        "negative": negative,
+        "sampler": _sampler(fields, facts),
+        **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
+    }
+    used = {
+        "Steps": values["steps"],
+        "CFG scale": values["cfg"],
+        "Sampler": values["sampler"],
+        "Size": values["width"] and values["height"],
+        "Seed": values["seed"],
+    }
+    left_out = tuple(key for key, value in used.items() if key in fields and value is None)
+    return Pasted(values, fields, left_out)
+
+
+def with_tag_toggled(prompt: str, name: str) -> str:
+    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1."""
+    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>")
+    without, count = tags.subn("", prompt)
+    return without if count else f"{prompt.rstrip()} <lora:{name}:1>".lstrip()
+
+
+def names_like(names: Iterable[str], wanted: str) -> list[str]:
+    """The names that hold all words of ``wanted``, whatever the case of their letters."""
+    parts = wanted.casefold().split()
+    return [name for name in names if all(part in name.casefold() for part in parts)]
+
+
+def _numbers(facts: Facts) -> tuple[Setting, ...]:
+    """The controls that hold a number, with their ranges for this model."""
+
+    def number(name: str, label: str, lowest: float, highest: float) -> Setting:
+        return Setting(name, lowest, label, "", "", lowest, highest)
+
+    return (
+        number("steps", "Steps", 1, MOST_STEPS),
+        number("cfg", "CFG scale", 1.0, LARGEST_CFG),
+        number("width", "Width", facts.multiple, LARGEST_SIDE),
+        number("height", "Height", facts.multiple, LARGEST_SIDE),
+        number("seed", "Seed", -1, LARGEST_SEED),
+        number("pictures", "Pictures", 1, MOST_PICTURES),
+    )
+
+
+def _checked(setting: Setting, value: object) -> Value:
+    try:
+        return setting.check(value)
+    except ValueError as error:
+        said = "empty" if value is None else shown(value)
+        raise ValueError(f"{setting.label} is {said}; give {setting.allowed}.") from error
+
+
+def _parsed(setting: Setting, text: str) -> Value | None:
+    try:
+        return setting.parse(text)
+    except ValueError:
+        return None
+
+
+def _text(label: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{label} is {shown(value)}; give a text.")
+    return value
+
+
+def _check_multiple(label: str, side: int, multiple: int) -> None:
+    if side % multiple:
+        below = side - side % multiple
+        raise ValueError(
+            f"{label} is {side}; it must be a multiple of {multiple} for this model, "
+            f"such as {below or multiple} or {below + multiple}."
+        )
+
+
+def _prompts(text: str) -> tuple[str, str]:
+    """(prompt, negative prompt): the lines above the last one."""
+    prompt: list[str] = []
+    negative: list[str] | None = None
+    for line in text.strip().splitlines()[:-1]:
+        if negative is None and line.startswith(_NEGATIVE):
+            negative = [line.removeprefix(_NEGATIVE).strip()]
+        else:
+            (prompt if negative is None else negative).append(line)
+    return "\n".join(prompt).strip(), "\n".join(negative or []).strip()
+
+
+def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
+    name = fields.get("Sampler", "")
+    # Newer WebUIs write the spacing of the noise levels on its own.
+    spacing = f" {fields['Schedule type']}" if fields.get("Schedule type") == "Karras" else ""
+    wanted = f"{name}{spacing}".casefold()
+    return next((one for one in facts.samplers if one.casefold() == wanted), None)
