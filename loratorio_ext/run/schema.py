@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_TYPES: Final[Mapping[type, str]] = MappingProxyType(
+    {bool: "boolean", int: "integer", float: "number", str: "string"}
+)
 
 
 class Described:

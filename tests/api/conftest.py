@@ -44,20 +44,20 @@ def small_report(
     report = Report(Settings(enabled=True), uses(), "loratorio", 5, "a test")
     for index in range(3):
         composed = index in composed_steps
-        figures = dict(
-            index=index,
-            sigma=float("inf") if index == 0 else 1.0,
-            mode="composed" if composed else "merged",
-            scan=composed,
-            reused=False,
-            rows=4 * images,
-            plain_rows=2 * images,
-            calls=1,
-            halvings=(),
-            image_of=tuple(range(images)),
-            seconds=0.25,
-            finite=True,
-        )
+        figures = {
+            "index": index,
+            "sigma": float("inf") if index == 0 else 1.0,
+            "mode": "composed" if composed else "merged",
+            "scan": composed,
+            "reused": False,
+            "rows": 4 * images,
+            "plain_rows": 2 * images,
+            "calls": 1,
+            "halvings": (),
+            "image_of": tuple(range(images)),
+            "seconds": 0.25,
+            "finite": True,
+        }
         seen = observed(index, images) if composed else Observed(torch.ones(2, images, dtype=torch.bool))
         report.add(partial(StepReport.of, seen, report.composed, **figures))
     report.finished = finished

@@ -19,20 +19,20 @@ def report_of(side: int, steps: int = 1, images: int = 1, networks: int = 1) -> 
     uses = [NetworkUse(f"anna {number}" if number else "anna", 1.0) for number in range(networks)]
     report = Report(Settings(enabled=True), uses, "loratorio", 5, "a test")
     for index in range(steps):
-        figures = dict(
-            index=index,
-            sigma=1.0,
-            mode="composed",
-            scan=True,
-            reused=False,
-            rows=4,
-            plain_rows=2,
-            calls=1,
-            halvings=(),
-            image_of=tuple(range(images)),
-            seconds=0.5,
-            finite=True,
-        )
+        figures = {
+            "index": index,
+            "sigma": 1.0,
+            "mode": "composed",
+            "scan": True,
+            "reused": False,
+            "rows": 4,
+            "plain_rows": 2,
+            "calls": 1,
+            "halvings": (),
+            "image_of": tuple(range(images)),
+            "seconds": 0.5,
+            "finite": True,
+        }
         one = torch.ones(networks, images)
         observed = Observed(
             similarity=one,

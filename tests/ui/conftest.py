@@ -48,20 +48,20 @@ def step(
 ) -> tuple[dict[str, Any], Observed | None]:
     """Figures of a step, and what it shows of its networks: maps [N, R, h, w]; chosen [N][images]."""
     images = max(image_of) + 1
-    figures = dict(
-        index=index,
-        sigma=1.0,
-        mode=mode,
-        scan=scan,
-        reused=False,
-        rows=5,
-        plain_rows=2,
-        calls=1,
-        halvings=(),
-        image_of=tuple(image_of),
-        seconds=0.25,
-        finite=True,
-    )
+    figures = {
+        "index": index,
+        "sigma": 1.0,
+        "mode": mode,
+        "scan": scan,
+        "reused": False,
+        "rows": 5,
+        "plain_rows": 2,
+        "calls": 1,
+        "halvings": (),
+        "image_of": tuple(image_of),
+        "seconds": 0.25,
+        "finite": True,
+    }
     if maps is None:
         return figures, None
     weights = torch.as_tensor(np.asarray(maps, dtype=np.float32))
