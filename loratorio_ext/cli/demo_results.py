@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, Final
 
 import numpy as np
@@ -151,11 +150,6 @@ def versions() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "machine": platform.machine(),
     }
-
-
-def dated_versions() -> dict[str, str]:
-    """The same, with the day (UTC)."""
-    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **versions()}
 
 
 def table(demo: Demo) -> str:
