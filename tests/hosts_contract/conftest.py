@@ -38,6 +38,11 @@ class Running:
         return sys.modules[f"loratorio_ext.hosts.{self.name}.{name}"]
 
     @property
+    def services(self) -> Any:
+        """The class of what all WebUIs offer under the same names."""
+        return sys.modules["loratorio_ext.hosts.webuis.webui"].WebuiServices
+
+    @property
     def opts(self) -> Any:
         return self.webui.shared.opts
 

@@ -15,7 +15,6 @@ from loratorio_ext.hosts.webuis.generation import Generation
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 QUESTIONS = (
     "obstacle",
-    "loaded",
     "networks_of_prompt",
     "take_out",
     "text_key",
@@ -79,7 +78,7 @@ def test_a_prompt_that_cannot_be_encoded_again_is_said(running: Any, monkeypatch
     def fails(*_: Any) -> Any:
         raise RuntimeError("no encoder")
 
-    monkeypatch.setattr(running.part("webui"), "encode", fails)
+    monkeypatch.setattr(running.services, "encode", fails)
     _, p = running.draw(PROMPT, {})
     assert any("composing failed at" in comment for comment in p.comments)
     assert any("text encoder parts do not act" in comment for comment in p.comments)

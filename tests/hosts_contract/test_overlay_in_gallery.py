@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from loratorio_ext.hosts import find
 from loratorio_ext.hosts.webuis import postprocess
 from loratorio_ext.run import Report
 from loratorio_ext.server.words import Words
@@ -28,7 +29,7 @@ def test_off_by_default_and_then_the_answer_is_as_before(
     running: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(running.part("webui"), "save_picture", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(running.services, "save_picture", lambda *arguments: asked.append(arguments))
     _, p = running.draw([PROMPT] * 2, {})
     assert len(p.processed.images) == len(p.processed.infotexts) == 3
     running.opts.loratorio_history = 0
@@ -119,7 +120,7 @@ def test_a_failure_is_said_and_leaves_the_answer(running: Any, monkeypatch: pyte
         calls.append(arguments)
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(running.part("webui"), "save_picture", failing)
+    monkeypatch.setattr(running.services, "save_picture", failing)
     _, p = running.draw(
         [PROMPT] * 2, {}, do_not_save_samples=False, outpath_samples=str(running.webui.folder)
     )
@@ -154,6 +155,6 @@ def test_it_shows_the_pass_of_the_picture_that_says_most(running: Any) -> None:
         return Image.new("RGB", (1, 1))
 
     running.opts.loratorio_overlay = "gallery"
-    postprocess.Postprocess(running.part("webui"), running.server, overlay)(p, p.processed, passes)
+    postprocess.Postprocess(find.this_webui().services, running.server, overlay)(p, p.processed, passes)
     assert [one is first.report for one in seen] == [True, True]
     assert len(p.processed.images) == 5

@@ -82,7 +82,7 @@ EXCEPTIONS = MappingProxyType(
         "loratorio_lab/evaluate/ray_engine.py": frozenset({"ray"}),
         "loratorio_lab/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
-        "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules"}),
+        "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
     }
 )

@@ -18,7 +18,7 @@ from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
 from loratorio_ext.hosts.a1111.texts import TokenMarks
-from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, UnetLayers
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
@@ -93,12 +93,6 @@ class A1111Generation(Generation[ComposedNetwork]):
         if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
             return webui.THREE_PREDICTIONS
         return webui.unet_out_of_reach()
-
-    def loaded(self) -> Sequence[LoadedNetwork]:
-        """See `Adapter.loaded`."""
-        return [
-            LoadedNetwork(one.mentioned_name, one.network_on_disk.filename) for one in webui.loaded_networks()
-        ]
 
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
         """See `Adapter.networks_of_prompt`."""

@@ -1,6 +1,6 @@
 """Everything that is asked of AUTOMATIC1111's WebUI: the one file here that names its modules.
 
-What Forge offers under the same names is in ``hosts/webuis/webui.py``, and is taken over from there.
+What all WebUIs offer under the same names is in ``hosts/webuis/webui.py``.
 
 File references are to v1.10.1 (commit 82a973c0). ``networks`` is the built-in Lora extension's module; the
 WebUI loads it before the extensions of users (modules/extensions.py), and it stays in ``sys.modules``.
@@ -24,23 +24,8 @@ from modules import (
 )
 from torch import nn
 
-from loratorio_ext.hosts.webuis.webui import (
-    api as api,
-    encode as encode,
-    entries_of_picture as entries_of_picture,
-    keeps_conds as keeps_conds,
-    language as language,
-    marks_pictures as marks_pictures,
-    network_folder as network_folder,
-    option_values as option_values,
-    presets_file as presets_file,
-    save_picture as save_picture,
-    say_while_working as say_while_working,
-    version as version,
-    was_stopped as was_stopped,
-)
+from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds
 
-NAME = "AUTOMATIC1111"
 THREE_PREDICTIONS = (
     "InstructPix2Pix with an image CFG scale other than 1 is guided by three predictions, which cannot be "
     "composed"
@@ -67,6 +52,25 @@ def missing_parts() -> list[str]:
     return [f"networks.{name}" for name in _NEEDED if not hasattr(lora_networks, name)]
 
 
+class A1111Services(WebuiServices):
+    """See `WebuiServices`."""
+
+    name = "AUTOMATIC1111"
+
+    def obstacle(self) -> str | None:
+        """Why nothing, or not everything, can be composed; no model is loaded to find out."""
+        return unet_out_of_reach() or (THREE_PREDICTIONS if is_edit_model() else None)
+
+    def model_identity(self) -> tuple[int, str]:
+        """Changes when another checkpoint is loaded, also into the same modules (modules/sd_models.py)."""
+        info = shared.sd_model.sd_checkpoint_info
+        return id(shared.sd_model), str(getattr(info, "filename", info))
+
+    def collect_memory(self) -> None:
+        """Give memory that nothing uses back to the device."""
+        devices.torch_gc()
+
+
 # ------------------------------------------------ networks (extensions-builtin/Lora/networks.py)
 
 
@@ -82,26 +86,6 @@ def networks_in_memory() -> dict[str, Any]:
     return kept
 
 
-def available_files() -> dict[str, str]:
-    """File stem or alias → file, exactly as a tag finds them (``load_networks``).
-
-    A stem wins over another file's alias; an alias that two files share finds neither.
-    """
-    refused = lora_networks.forbidden_network_aliases
-    listed = {
-        name: one
-        for name, one in lora_networks.available_network_aliases.items()
-        if name.lower() not in refused
-    }
-    listed |= lora_networks.available_networks
-    return {name: one.filename for name, one in listed.items()}
-
-
-def refresh_networks() -> None:
-    """Look at the folder of networks again."""
-    lora_networks.list_available_networks()
-
-
 def load_network(name: str, file: str) -> Any:
     """Read a network by the WebUI's own loader."""
     on_disk = next(one for one in lora_networks.available_networks.values() if one.filename == file)
@@ -111,38 +95,18 @@ def load_network(name: str, file: str) -> Any:
 # ------------------------------------------------ the model
 
 
-def model_identity() -> tuple[int, str]:
-    """Changes when another checkpoint is loaded, also into the same modules (modules/sd_models.py)."""
-    info = shared.sd_model.sd_checkpoint_info
-    return id(shared.sd_model), str(getattr(info, "filename", info))
+def unet_out_of_reach() -> str | None:
+    """Why no layer of the UNet can be reached, or None: something may have taken its place (TensorRT)."""
+    replacement = sd_unet.current_unet
+    if replacement is None:
+        return None
+    return f"the UNet is replaced by {type(replacement).__name__}, whose layers cannot be reached"
 
 
 def layers() -> Mapping[str, nn.Module]:
     """Layer name → module, of text encoders and UNet."""
     mapping: Mapping[str, nn.Module] = shared.sd_model.network_layer_mapping
     return mapping
-
-
-def replaced_unet() -> str | None:
-    """What has taken the UNet's place (TensorRT, say), or None (modules/sd_unet.py)."""
-    replacement = sd_unet.current_unet
-    return None if replacement is None else type(replacement).__name__
-
-
-def obstacle() -> str | None:
-    """Why nothing, or not everything, can be composed with the model that is loaded now.
-
-    No model is loaded to find out.
-    """
-    return unet_out_of_reach() or (THREE_PREDICTIONS if is_edit_model() else None)
-
-
-def unet_out_of_reach() -> str | None:
-    """Why no layer of the model can be reached, or None."""
-    replacement = replaced_unet()
-    if replacement is None:
-        return None
-    return f"the UNet is replaced by {replacement}, whose layers cannot be reached"
 
 
 def is_edit_model() -> bool:
@@ -220,8 +184,3 @@ def autocast() -> AbstractContextManager[None]:
     """The precision in which the WebUI calculates."""
     context: AbstractContextManager[None] = devices.autocast()
     return context
-
-
-def collect_memory() -> None:
-    """Give memory that nothing uses back to the device."""
-    devices.torch_gc()

@@ -21,7 +21,7 @@ from loratorio_ext.hosts.forge.memory import announce_memory
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, texts_at, texts_of_sources, with_texts
 from loratorio_ext.hosts.forge.wrappers import PassthroughWrapper, SubstituteWrapper, hands_on
-from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, UnetLayers
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
@@ -197,12 +197,6 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     def obstacle(self, p: Any) -> None:
         """See `Adapter.obstacle`: which networks fit is known only when they are bound."""
-
-    def loaded(self) -> Sequence[LoadedNetwork]:
-        """See `Adapter.loaded`."""
-        return [
-            LoadedNetwork(one.mentioned_name, one.network_on_disk.filename) for one in webui.loaded_networks()
-        ]
 
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
         """See `Adapter.networks_of_prompt`."""

@@ -1,7 +1,6 @@
 """Everything that is asked of Forge: the one file here that names its modules.
 
-What AUTOMATIC1111's WebUI offers under the same names is in ``hosts/webuis/webui.py``, and is taken over from
-there.
+What all WebUIs offer under the same names is in ``hosts/webuis/webui.py``.
 
 File references are to lllyasviel/stable-diffusion-webui-forge, commit dfdcbab6. ``networks`` is the module of
 its built-in sd_forge_lora extension.
@@ -20,23 +19,7 @@ from backend.sampling import condition, sampling_function
 from modules import prompt_parser, sd_models, shared
 from torch import Tensor, nn
 
-from loratorio_ext.hosts.webuis.webui import (
-    api as api,
-    encode as encode,
-    entries_of_picture as entries_of_picture,
-    keeps_conds as keeps_conds,
-    language as language,
-    marks_pictures as marks_pictures,
-    network_folder as network_folder,
-    option_values as option_values,
-    presets_file as presets_file,
-    save_picture as save_picture,
-    say_while_working as say_while_working,
-    version as version,
-    was_stopped as was_stopped,
-)
-
-NAME = "Forge"
+from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds
 
 PRE_CFG = "sampler_pre_cfg_function"
 """The model option with the list of functions that are called before an evaluation."""
@@ -74,6 +57,23 @@ def missing_parts() -> list[str]:
     return [f"{owner.__name__}.{name}" for owner, name in needed if not hasattr(owner, name)]
 
 
+class ForgeServices(WebuiServices):
+    """See `WebuiServices`."""
+
+    name = "Forge"
+
+    def obstacle(self) -> None:
+        """Every model's layers can be reached; which networks fit is known only when they are bound."""
+
+    def model_identity(self) -> tuple[int, str]:
+        """Changes when another model or text encoder is loaded."""
+        return model_identity()
+
+    def collect_memory(self) -> None:
+        """Give memory that nothing uses back to the device."""
+        memory_management.soft_empty_cache()
+
+
 # ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)
 
 
@@ -81,26 +81,6 @@ def loaded_networks() -> Sequence[Any]:
     """The networks of the last activation; empty where a tag of the prompt names an unknown one."""
     loaded: Sequence[Any] = lora_networks.loaded_networks
     return loaded
-
-
-def available_files() -> dict[str, str]:
-    """File stem or alias → file, exactly as a tag finds them (``load_networks``).
-
-    A stem wins over another file's alias; an alias that two files share finds neither.
-    """
-    refused = lora_networks.forbidden_network_aliases
-    listed = {
-        name: one
-        for name, one in lora_networks.available_network_aliases.items()
-        if name.lower() not in refused
-    }
-    listed |= lora_networks.available_networks
-    return {name: one.filename for name, one in listed.items()}
-
-
-def refresh_networks() -> None:
-    """Look at the folder of networks again."""
-    lora_networks.list_available_networks()
 
 
 def patches_of_file(file: str) -> tuple[Patches, Patches]:
@@ -121,10 +101,6 @@ def model_identity() -> tuple[int, str]:
     """Changes when another model or text encoder is loaded (modules/sd_models.py)."""
     model, loaded = shared.sd_model, sd_models.model_data.forge_hash
     return id(model), f"{model.sd_checkpoint_info.filename} {loaded}"
-
-
-def obstacle() -> None:
-    """Every model's layers can be reached; which networks fit is known only when they are bound."""
 
 
 def objects() -> Any:
@@ -298,8 +274,3 @@ def estimate_of_memory(unet: Any) -> Callable[[Sequence[int]], float]:
 def total_memory(unet: Any) -> float:
     """Bytes of the device that a UNet runs on."""
     return float(memory_management.get_total_memory(unet.load_device))
-
-
-def collect_memory() -> None:
-    """Give memory that nothing uses back to the device."""
-    memory_management.soft_empty_cache()

@@ -1,10 +1,9 @@
 """The questions that LoRAtorio asks of a WebUI. Who adds a WebUI answers these, and no others.
 
-`Services` are plain functions in the adapter's ``webui`` module, the one that names modules of the WebUI;
-most are the same everywhere, and taken over from ``webuis/webui.py``. `Adapter` is answered by the adapter's
-generation, a subclass of ``webuis/generation.Generation``. What runs at a model call is the adapter's own:
-it hears of the call by the WebUI's callbacks, makes a ``run.Evaluation`` of it, asks ``Generation.step``, and
-hands the outcome back.
+`Adapter` is answered by the adapter's generation, a subclass of ``webuis/generation.Generation``; the few
+questions that do not belong to one generation by its subclass of ``webuis/webui.WebuiServices``. What runs at
+a model call is the adapter's own: it hears of the call by the WebUI's callbacks, makes a ``run.Evaluation``
+of it, asks ``Generation.step``, and hands the outcome back.
 """
 
 from __future__ import annotations
@@ -98,68 +97,6 @@ class Api:
     credentials: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-class Services(Protocol):
-    """The functions of an adapter's ``webui`` module that pages, API and all generations share."""
-
-    @property
-    def NAME(self) -> str:  # noqa: N802 - a constant of a module
-        """The WebUI's name."""
-
-    def version(self) -> str:
-        """The WebUI's version in its own words; "" where it has none. Nothing may be decided by it."""
-
-    def obstacle(self) -> str | None:
-        """Why nothing, or not everything, can be composed with the model that is loaded now; loads none."""
-
-    def available_files(self) -> dict[str, str]:
-        """Name or alias of every network → file."""
-
-    def network_folder(self) -> str:
-        """Where the WebUI looks for networks."""
-
-    def refresh_networks(self) -> None:
-        """Let the WebUI look at its folder of networks again."""
-
-    def model_identity(self) -> Hashable:
-        """Changes when another checkpoint is loaded, also into the same modules."""
-
-    def encode(self, p: Any) -> tuple[Any, Any]:
-        """(c, uc) of the pass that ``p`` is in, by the text encoders as they are now."""
-
-    def say_while_working(self, text: str | None) -> None:
-        """Text beside the progress bar."""
-
-    def was_stopped(self) -> bool:
-        """Whether the user has interrupted the generation or skipped the picture at work."""
-
-    def collect_memory(self) -> None:
-        """Give memory that nothing uses back to the device."""
-
-    def entries_of_picture(self, p: Any) -> int:
-        """How many entries of the gallery belong to one picture: itself, and masks where they are shown."""
-
-    def marks_pictures(self) -> bool:
-        """Whether the user wants infotexts in pictures."""
-
-    def save_picture(self, p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
-        """Save an image under the name of the picture that ``p`` is at, with a suffix."""
-
-    def option_values(self) -> Mapping[str, object]:
-        """Our options by name, as far as the user has set them."""
-
-    def language(self) -> str:
-        """The WebUI's name for the language of its page."""
-
-    def presets_file(self) -> str:
-        """Where users' own presets are kept."""
-
-    def api(self) -> Api | None:
-        """The API that the WebUI serves; None: none, so that there is nothing for ours to stand beside.
-
-        Raises ValueError for passwords that cannot be read; the WebUI's own API does not start then.
-        """
-
-
 Network = TypeVar("Network", bound=ComposedNetwork)
 
 
@@ -183,10 +120,6 @@ class Adapter(Protocol[Network]):
     @abstractmethod
     def obstacle(self, p: Any) -> str | None:
         """Why nothing can be composed in this generation, or None; asked before anything is taken out."""
-
-    @abstractmethod
-    def loaded(self) -> Sequence[LoadedNetwork]:
-        """What the WebUI has loaded for the prompt, networks to be kept merged included."""
 
     @abstractmethod
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[Network]:

@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from torch import Tensor
 
-from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network, Services
+from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.infotext import Infotext, forget_infotext
@@ -25,6 +25,9 @@ from loratorio_ext.run import Evaluation, NetworkUse, Prediction, Run, Source
 from loratorio_ext.server.history import PassRecord
 from loratorio_ext.server.options import Options
 from loratorio_ext.settings import Settings
+
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.webuis.webui import WebuiServices
 
 logger = logging.getLogger("loratorio")
 
@@ -130,7 +133,7 @@ class Generation(Hooks, Adapter[Network]):
         store: ConditionStore,
         pool: Pool[Network],
         options: Callable[[], Options],
-        services: Services,
+        services: WebuiServices,
     ) -> None:
         """Nothing is asked of the WebUI yet; ``options`` are asked for when a pass begins."""
         self.settings = settings
@@ -160,7 +163,7 @@ class Generation(Hooks, Adapter[Network]):
             self.infotext.will_not_compose(p)
             return
         kept, problems = kept_names(data)
-        loaded = self.loaded()
+        loaded = self._services.loaded()
         self.networks = self.networks_of_prompt(data, kept)
         pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
         for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
@@ -317,7 +320,7 @@ class Generation(Hooks, Adapter[Network]):
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
         deltas = [found.deltas for found in layers.values()]
         router = Router(modules, deltas, cache_bytes=options.network_bytes)
-        run = Run(settings, [NetworkUse(one.name, one.unet) for one in layers], host=self._services.NAME)
+        run = Run(settings, [NetworkUse(one.name, one.unet) for one in layers], host=self._services.name)
         self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity(), settings)
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
 

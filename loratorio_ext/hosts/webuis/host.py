@@ -5,18 +5,20 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network, Services
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
 from loratorio_ext.hosts.webuis.conditions import ConditionStore
-from loratorio_ext.hosts.webuis.generation import Hooks, begin, forget, generation_of
+from loratorio_ext.hosts.webuis.generation import Generation, Hooks, begin, forget, generation_of
 from loratorio_ext.hosts.webuis.networks import Pool
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
 from loratorio_ext.hosts.webuis.server import server_of
-from loratorio_ext.server.options import Options
 from loratorio_ext.server.server import Server
 from loratorio_ext.settings import Settings
+
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.webuis.webui import WebuiServices
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Webui:
 
     server: Server
     begin: Callable[[Settings, ConditionStore], Hooks]
-    services: Services | None = None
+    services: WebuiServices | None = None
 
     def host(self, overlay: Overlay | None = None) -> Host:
         """What the script calls; one for each tab.
@@ -44,8 +46,8 @@ class Webui:
 
 
 def webui_of(
-    services: Services,
-    generation: Callable[[Settings, ConditionStore, Pool[Network], Callable[[], Options], Services], Hooks],
+    services: WebuiServices,
+    generation: type[Generation[Network]],
     network_of_pool: Callable[[str, str], Network],
     *,
     merged_on_top: bool,

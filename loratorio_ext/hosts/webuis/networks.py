@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork, Services
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork
 from loratorio_ext.networks.prompt import KINDS, choose_pool, composes
+
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.webuis.webui import WebuiServices
 
 # A prompt may name thousands of networks that are not there.
 _MOST_NAMES = 10
@@ -54,7 +57,7 @@ class Pool(Generic[OneNetwork]):
     The WebUI's own memory drops networks that no tag names.
     """
 
-    def __init__(self, webui: Services, read: Callable[[str, str], OneNetwork]) -> None:
+    def __init__(self, webui: WebuiServices, read: Callable[[str, str], OneNetwork]) -> None:
         """``read(name, file)`` gives a network at strength 1."""
         self._webui = webui
         self._read_file = read

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from loratorio_ext.hosts.webuis.adapter import Picture, Services
+from loratorio_ext.hosts.webuis.adapter import Picture
 from loratorio_ext.hosts.webuis.comments import SPEAKER, say
 from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.run import Report
 from loratorio_ext.server.history import FinishedRun, PassRecord, pictures_in_batches
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
+
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.webuis.webui import WebuiServices
 
 Overlay = Callable[[Image.Image, Report, int, Words], Image.Image | None]
 """(picture, the pass that drew it, its place in the batch, language) → who spoke where; None: nobody did."""
@@ -25,7 +28,7 @@ _SUFFIX = "-loratorio"
 class Postprocess:
     """Called once for every generation that composed; whatever fails here, the pictures stay as they are."""
 
-    def __init__(self, webui: Services, server: Server, overlay: Overlay | None) -> None:
+    def __init__(self, webui: WebuiServices, server: Server, overlay: Overlay | None) -> None:
         """``overlay`` draws who spoke where."""
         self._webui = webui
         self._server = server

@@ -24,7 +24,7 @@ class SamplingPass(Generic[Network]):
         router: gives each row of a model call its networks.
         layers: what each network adds to the UNet.
         conditions: of the sources that see others than the base does.
-        model: what the networks are bound to; see `Services.model_identity`.
+        model: what the networks are bound to; see `WebuiServices.model_identity`.
         settings: of the run.
     """
 

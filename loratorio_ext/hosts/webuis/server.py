@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loratorio_ext.hosts.webuis.adapter import Services
 from loratorio_ext.hosts.webuis.networks import path_below
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
@@ -12,8 +12,11 @@ from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words, words_in
 
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.webuis.webui import WebuiServices
 
-def server_of(webui: Services, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
+
+def server_of(webui: WebuiServices, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
     """A server that asks the WebUI anew each time; the last two: see `Server`."""
 
     def options() -> Options:
@@ -24,7 +27,7 @@ def server_of(webui: Services, *, merged_on_top: bool, uncond_at_cfg_1: bool) ->
         return {name: path_below(file, folder) for name, file in webui.available_files().items()}
 
     return Server(
-        host=webui.NAME,
+        host=webui.name,
         version=webui.version(),
         history=History(lambda: options().limits_of_history),
         presets=Presets(Path(webui.presets_file())),
