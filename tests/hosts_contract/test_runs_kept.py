@@ -95,10 +95,11 @@ def test_a_hires_pass(running: Any) -> None:
 
 
 def test_a_refiner_is_a_pass_of_the_same_batch(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = running.part("webui").model_identity
+    services = getattr(running.part("webui"), "A1111Services" if running.name == "a1111" else "ForgeServices")
+    original = services.model_identity
     step = [0]
     running.before_call(lambda params: step.__setitem__(0, params.denoiser.step))
-    monkeypatch.setattr(running.part("webui"), "model_identity", lambda: (*original(), step[0] >= 3))
+    monkeypatch.setattr(services, "model_identity", lambda self: (*original(self), step[0] >= 3))
     _, p = running.draw([PROMPT] * 2, {}, n_iter=2)
     assert p.comments == {}
     assert passes(newest(running)) == [(0, False, 3), (0, False, 1), (1, False, 3), (1, False, 1)]
