@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Final, Literal
+from typing import Literal
 
 from loratorio_ext.infotext import last_line_fields, quoted
 from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, shown
@@ -21,11 +21,8 @@ __all__ = [
     "Settings",
     "Value",
     "settings_from_arguments",
-    "settings_from_request",
     "settings_schema",
 ]
-
-_ARGUMENTS_EXAMPLE: Final = '[{"patch_size": 2}]'
 
 
 @dataclass(frozen=True)
@@ -271,24 +268,10 @@ def settings_from_arguments(arguments: Sequence[object]) -> Settings:
     if len(arguments) > len(SETTINGS):
         raise ValueError(
             f"there are {len(arguments)} values; give at most {len(SETTINGS)}, one for each setting from "
-            f"{SETTINGS[0].name} to {SETTINGS[-1].name}, or one object with names, for example "
-            f"{_ARGUMENTS_EXAMPLE}"
+            f"{SETTINGS[0].name} to {SETTINGS[-1].name}, or one object with names, "
+            'for example [{"patch_size": 2}]'
         )
     return Settings.from_dict({one.name: value for one, value in zip(SETTINGS, arguments, strict=False)})
-
-
-def settings_from_request(arguments: Sequence[object]) -> Settings:
-    """The same from arguments as a user has sent them: a dict of named settings must stand alone.
-
-    Raises:
-        ValueError: as `settings_from_arguments`, or something follows the dict.
-    """
-    if len(arguments) > 1 and isinstance(arguments[0], dict):
-        raise ValueError(
-            f"{shown(arguments[1])} stands behind an object with names; give all settings in one object, for "
-            f"example {_ARGUMENTS_EXAMPLE}"
-        )
-    return settings_from_arguments(arguments)
 
 
 def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 
 from loratorio_ext.setting import shown
-from loratorio_ext.settings import settings_from_request
+from loratorio_ext.settings import settings_from_arguments
 
 ROUTES: Final = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 """The WebUI's routes that draw pictures."""
@@ -63,8 +63,11 @@ def _problem(given: object) -> str | None:
     arguments = given["args"]
     if not isinstance(arguments, list):
         return f"args is {shown(arguments)}; give a list, {_EXAMPLE}"
+    if len(arguments) > 1 and isinstance(arguments[0], dict):
+        # The script leaves unread what the WebUI itself puts there; a request must not hold any.
+        return f"{shown(arguments[1])} stands behind an object with names; give that object alone, {_EXAMPLE}"
     try:
-        settings_from_request(arguments)
+        settings_from_arguments(arguments)
     except ValueError as error:
         return str(error)
     return None

@@ -98,17 +98,6 @@ class Demo:
         stacked = np.stack([step.maps.float().numpy() for step in kept if step.maps is not None])
         return [step.index for step in kept], stacked
 
-    def series(self, name: str) -> list[list[float | None]]:
-        """`name` ("weight" or "similarity") of each network at each step, the mean over the pictures."""
-        networks = self.composed.report.composed
-        found: list[list[float | None]] = [[] for _ in networks]
-        for step in self.composed.report.steps:
-            values = getattr(step, name)
-            for index in range(len(networks)):
-                known = [value for value in values[index] if value is not None] if values else []
-                found[index].append(sum(known) / len(known) if known else None)
-        return found
-
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures and maps, for results.json."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -32,16 +33,8 @@ def nice_top(value: float) -> float:
     """The next of 1, 1.5, 2, 3, 4, 5, 7.5, 10 times a power of ten that is not below `value`."""
     if value <= 0:
         return 1.0
-    power = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 10.0 ** -_zeros(value)
+    power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 7.5, 10) if step * power >= value * 0.999999)
-
-
-def _zeros(value: float) -> int:
-    """How many places a number below 1 must be moved to have a digit before its point."""
-    places = 0
-    while value < 1 and places < 12:
-        value, places = value * 10, places + 1
-    return places
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

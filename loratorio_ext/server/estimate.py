@@ -114,20 +114,16 @@ def estimate(
     plain = cond_rows + sampling.guided
     rows = (plain,) * sampling.steps
     if settings.enabled:
-        rows = _rows(settings, len(composed), cond_rows, sampling)
+        rows = cost(
+            settings,
+            len(composed),
+            sampling.guided,
+            total=sampling.steps,
+            cond_rows=cond_rows,
+            base_is_given=sampling.merged_on_top,
+        )
         notes += _notes(settings, len(composed), len(of_pool), sampling, words)
     return Estimate(tuple(composed), tuple(kept), len(of_pool), rows, plain, tuple(notes))
-
-
-def _rows(settings: Settings, networks: int, cond_rows: int, sampling: PlannedSampling) -> tuple[int, ...]:
-    return cost(
-        settings,
-        networks,
-        sampling.guided,
-        total=sampling.steps,
-        cond_rows=cond_rows,
-        base_is_given=sampling.merged_on_top,
-    )
 
 
 def _first(notes: Sequence[str], words: Words) -> list[str]:

@@ -98,7 +98,7 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (script({"args": {"patch_size": 2}}), ("args is {'patch_size': 2}", "give a list")),
     (script({"args": "True"}), ("args is 'True'", "give a list")),
     (script({"args": None}), ("args is None", "give a list")),
-    (script({"args": [{"top_k": 1}, {"oops": 1}]}), ("{'oops': 1} stands behind", "one object")),
+    (script({"args": [{"top_k": 1}, {"oops": 1}]}), ("{'oops': 1} stands behind", "that object alone")),
     (script({"args": [{"patch_size": 4}, 9, "x"]}), ("9 stands behind",)),
     (script({"args": [{}, None]}), ("None stands behind",)),
     (script({"args": [*DEFAULTS, 1]}), (f"there are {len(SETTINGS) + 1} values", "give at most")),

@@ -119,8 +119,9 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(made: tuple[Path, st
     assert outside == ["results.json"]
     assert "script" not in reader.tags
     assert not re.search(r"https?://|@import|url\(", text)
-    # 5 methods x 2 pictures, and for each picture: itself, who is strongest, 3 maps, 3 x 4 steps.
-    assert reader.tags.count("img") == 10 + 2 * (1 + 1 + 3 + 12)
+    # 5 methods x 2 pictures, and for each picture: who is strongest, 3 maps, 3 strips of all steps.
+    assert reader.tags.count("img") == 10 + 2 * (1 + 3 + 3)
+    assert "weights of star at steps 1, 2, 3, 4" in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -136,8 +137,8 @@ def test_text_cannot_break_out_of_the_page(toys: Any, monkeypatch: pytest.Monkey
 def test_composition_in_a_part_of_the_steps_shows_those_steps(toys: Any) -> None:
     assert main(["demo", "--out", "shown", *FAST, "--start", "0.5"], toys.tools) == 0
     text = Path("shown/index.html").read_text("utf-8")
-    assert "step 3" in text
-    assert 'alt="star, step 2"' not in text
+    assert "weights of star at steps 3, 4" in text
+    assert "weights of star at steps 1" not in text
     assert main(["demo", "--out", "shown", *FAST, "--start", "1"], toys.tools) == 0
     assert "Who speaks where" not in Path("shown/index.html").read_text("utf-8")
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from loratorio_ext.server.history import FinishedRun, PassRecord, Record
 from loratorio_ext.server.options import Options
-from loratorio_ext.ui.inspector.answers import Controls, files_of, html_of, page_of
+from loratorio_ext.ui.inspector.answers import Controls, files_of, page_of
 from loratorio_ext.ui.inspector.downloads import KEPT_FOLDERS, PREFIX, remove_old_folders
 from loratorio_ext.ui.inspector.tab import build_inspector, updates_of
 
@@ -39,7 +39,7 @@ def test_before_the_first_run_there_is_a_friendly_page(bench: Any) -> None:
     assert "There is no run to look at yet" in page.html
     assert files_of(bench.server, Controls()) == []
     bench.options = Options(history=0)
-    assert "keeps no runs" in html_of(bench.server, Controls())
+    assert "keeps no runs" in page_of(bench.server, Controls()).html
 
 
 def test_the_newest_run_comes_first(bench: Any, keep: Keep, make: SimpleNamespace) -> None:
@@ -51,7 +51,7 @@ def test_the_newest_run_comes_first(bench: Any, keep: Keep, make: SimpleNamespac
     assert "a second one word" in page.runs[0]
     assert page.runs[0].endswith("…")
     assert len(page.runs[0]) < 90
-    assert "the first" in html_of(bench.server, Controls(run=page.runs[1]))
+    assert "the first" in page_of(bench.server, Controls(run=page.runs[1])).html
 
 
 def test_a_forgotten_run_is_said_to_be_gone(bench: Any, keep: Keep, make: SimpleNamespace) -> None:

@@ -109,11 +109,6 @@ def page_of(server: Server, controls: Controls) -> Page:
     )
 
 
-def html_of(server: Server, controls: Controls) -> str:
-    """The view alone."""
-    return page_of(server, controls).html
-
-
 def files_of(server: Server, controls: Controls) -> list[str]:
     """Paths of new files with the report and the pictures; none where the run is no longer kept."""
     record = controls.record(server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gradio.context import Context
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import not_saved, on_change
-from loratorio_ext.ui.inspector.answers import Controls, Page, files_of, html_of, page_of
+from loratorio_ext.ui.inspector.answers import Controls, Page, files_of, page_of
 from loratorio_ext.ui.inspector.selection import STRENGTH
 
 
@@ -37,18 +37,33 @@ def build_inspector(
             writes labels into a file of start values. What the server answers is in the server's language.
     """
     words, page = words or Words(), page_of(server, Controls())
-    # Start values of one run mean nothing for the next, so the WebUI does not write them into its file.
+
+    def dropdown(name: str, choices: Sequence[str], value: str | None, **more: Any) -> Any:
+        """A list whose entries mean nothing for the next run."""
+        elem_id = f"{elem_prefix}_{name}"
+        return not_saved(gr.Dropdown(list(choices), value=value, interactive=True, elem_id=elem_id, **more))
+
+    def slider(name: str, most: float, value: float, step: float, label: str, info: str) -> Any:
+        return gr.Slider(
+            0,
+            most,
+            value=value,
+            step=step,
+            label=label,
+            info=info,
+            interactive=True,
+            min_width=260,
+            elem_id=f"{elem_prefix}_{name}",
+        )
+
     with gr.Row():
-        run = not_saved(
-            gr.Dropdown(
-                choices=list(page.runs),
-                value=page.run,
-                label=words("Run"),
-                info=words("Number, time and first words of the prompt; the newest comes first."),
-                interactive=True,
-                scale=4,
-                elem_id=f"{elem_prefix}_run",
-            )
+        run = dropdown(
+            "run",
+            page.runs,
+            page.run,
+            label=words("Run"),
+            info=words("Number, time and first words of the prompt; the newest comes first."),
+            scale=4,
         )
         refresh = gr.Button(
             # A WebUI's page leaves texts with such a sign alone (javascript/localization.js).
@@ -58,54 +73,28 @@ def build_inspector(
             elem_id=f"{elem_prefix}_refresh",
         )
     with gr.Row():
-        picture = not_saved(
-            gr.Dropdown(
-                choices=list(page.pictures),
-                value=page.picture,
-                label=words("Picture"),
-                info=words("Which picture of the run to look at."),
-                interactive=True,
-                elem_id=f"{elem_prefix}_picture",
-            )
+        picture = dropdown(
+            "picture",
+            page.pictures,
+            page.picture,
+            label=words("Picture"),
+            info=words("Which picture of the run to look at."),
         )
-        sampling_pass = not_saved(
-            gr.Dropdown(
-                choices=list(page.passes),
-                value=page.sampling_pass,
-                label=words("Pass"),
-                info=words(
-                    "The picture was drawn in several passes, for example a hires pass. Which one to look at."
-                ),
-                interactive=True,
-                visible=len(page.passes) > 1,
-                elem_id=f"{elem_prefix}_pass",
-            )
+        sampling_pass = dropdown(
+            "pass",
+            page.passes,
+            page.sampling_pass,
+            label=words("Pass"),
+            info=words(
+                "The picture was drawn in several passes, for example a hires pass. Which one to look at."
+            ),
+            visible=len(page.passes) > 1,
         )
     with gr.Row():
-        step = not_saved(
-            gr.Slider(
-                minimum=0,
-                maximum=page.last_step,
-                step=1,
-                value=page.step,
-                label=words("Step"),
-                info=words("Which step to look at. 0: the mean over all steps."),
-                interactive=True,
-                min_width=260,
-                elem_id=f"{elem_prefix}_step",
-            )
-        )
-        strength = gr.Slider(
-            minimum=0,
-            maximum=1,
-            step=0.05,
-            value=STRENGTH,
-            label=words("Strength of colors"),
-            info=words("How strongly the colors cover the picture. 0: the picture alone. 1: colors on grey."),
-            interactive=True,
-            min_width=260,
-            elem_id=f"{elem_prefix}_strength",
-        )
+        about = words("Which step to look at. 0: the mean over all steps.")
+        step = not_saved(slider("step", page.last_step, page.step, 1, words("Step"), about))
+        about = words("How strongly the colors cover the picture. 0: the picture alone. 1: colors on grey.")
+        strength = slider("strength", 1, STRENGTH, 0.05, words("Strength of colors"), about)
     html = gr.HTML(value=page.html, elem_classes=[f"{elem_prefix}_view"])
     make = gr.Button(
         words("Make files to download: the report, and the pictures as shown"),
@@ -128,7 +117,7 @@ def build_inspector(
         return updates_of(page_of(server, Controls(*values)))
 
     def draw(*values: object) -> Any:
-        return gr.update(value=html_of(server, Controls(*values)))
+        return gr.update(value=page_of(server, Controls(*values)).html)
 
     def write(*values: object) -> Any:
         paths = files_of(server, Controls(*values))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import gradio as gr
@@ -29,85 +28,120 @@ def panel_id(item: str) -> str:
     return f"{PANEL_PREFIX}_{item}"
 
 
-@dataclass(frozen=True)
 class PromptControls:
-    """What is typed and clicked first."""
-
-    prompt: Any
-    negative: Any
-    find: Any
-    networks: Any
-    refresh: Any
-    generate: Any
-    stop: Any
-
-
-@dataclass(frozen=True)
-class Results:
-    """What comes back, and the box for what came back another day."""
-
-    status: Any
-    gallery: Any
-    infotext: Any
-    copy: Any
-    paste: Any
-    fill: Any
-    paste_status: Any
-
-
-@dataclass(frozen=True)
-class SamplingControls:
-    """How a picture is drawn."""
-
-    steps: Any
-    cfg: Any
-    sampler: Any
-    width: Any
-    height: Any
-    seed: Any
-    pictures: Any
-
-    @property
-    def pasted(self) -> list[Any]:
-        """Those that a pasted infotext fills in, in the order of `jobs.PASTED`."""
-        return [self.steps, self.cfg, self.sampler, self.width, self.height, self.seed]
-
-    @property
-    def all(self) -> list[Any]:
-        """In the order of `jobs.job_of`."""
-        return [*self.pasted, self.pictures]
-
-
-def build_prompt(facts: Facts, names: Sequence[str], words: Words) -> PromptControls:
     """Prompts, the list of networks, and the two buttons."""
-    prompt = gr.Textbox(
-        label=words("Prompt"),
-        info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
-        lines=3,
-        elem_id=PROMPT_ID,
-        value=facts.examples[0] if facts.examples else "",
-    )
-    find = gr.Textbox(
-        label=words("Find a network"),
-        info=words("Part of its name."),
-        visible=len(names) > LONG_LIST,
-        elem_id=f"{PREFIX}_find",
-    )
-    networks = gr.Dataset(
-        components=[gr.Textbox(visible=False)],
-        samples=[[name] for name in names],
-        label=words("Networks: a click puts the tag into the prompt, or takes it out"),
-        samples_per_page=LONG_LIST,
-        elem_id=f"{PREFIX}_networks",
-    )
-    refresh = gr.Button(words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh")
-    negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
-    with gr.Row():
-        generate = gr.Button(words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate")
-        stop = gr.Button(
-            words("Stop"), variant="stop", scale=1, min_width=90, interactive=False, elem_id=f"{PREFIX}_stop"
+
+    def __init__(self, facts: Facts, names: Sequence[str], words: Words) -> None:
+        """Build them inside the current block; ``names``: of networks."""
+        self.prompt = gr.Textbox(
+            label=words("Prompt"),
+            info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
+            lines=3,
+            elem_id=PROMPT_ID,
+            value=facts.examples[0] if facts.examples else "",
         )
-    return PromptControls(prompt, negative, find, networks, refresh, generate, stop)
+        self.find = gr.Textbox(
+            label=words("Find a network"),
+            info=words("Part of its name."),
+            visible=len(names) > LONG_LIST,
+            elem_id=f"{PREFIX}_find",
+        )
+        self.networks = gr.Dataset(
+            components=[gr.Textbox(visible=False)],
+            samples=[[name] for name in names],
+            label=words("Networks: a click puts the tag into the prompt, or takes it out"),
+            samples_per_page=LONG_LIST,
+            elem_id=f"{PREFIX}_networks",
+        )
+        self.refresh = gr.Button(
+            words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
+        )
+        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
+        with gr.Row():
+            self.generate = gr.Button(
+                words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
+            )
+            self.stop = gr.Button(
+                words("Stop"),
+                variant="stop",
+                scale=1,
+                min_width=90,
+                interactive=False,
+                elem_id=f"{PREFIX}_stop",
+            )
+
+
+class Results:
+    """Status, pictures, the text below them, and the box for what came back another day."""
+
+    def __init__(self, words: Words) -> None:
+        """Build them inside the current block."""
+        self.status = gr.HTML(elem_id=f"{PREFIX}_status", elem_classes=["loratorio-status"])
+        self.gallery = gr.Gallery(
+            label=words("Pictures"),
+            columns=4,
+            height=420,
+            object_fit="contain",
+            format="png",
+            preview=True,
+            interactive=False,
+            elem_id=f"{PREFIX}_gallery",
+            # Sharing would send pictures to somebody else's server.
+            **accepted(gr.Gallery.__init__, show_share_button=False, buttons=["download", "fullscreen"]),
+        )
+        self.infotext = gr.Textbox(
+            label=words("Infotext of the picture"), lines=3, interactive=False, elem_id=f"{PREFIX}_infotext"
+        )
+        # Not the text box's own: that button stands inside the label and takes the text box's name away.
+        self.copy = gr.Button(words("Copy infotext"), size="sm", elem_id=f"{PREFIX}_copy")
+        with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
+            self.paste = gr.Textbox(
+                label=words("Infotext"),
+                info=words("All lines of a picture's infotext, from this page or from a WebUI."),
+                lines=4,
+                elem_id=f"{PREFIX}_paste",
+            )
+            self.fill = gr.Button(words("Fill in all controls"), elem_id=f"{PREFIX}_fill")
+            self.paste_status = gr.HTML(elem_id=f"{PREFIX}_paste_status", elem_classes=["loratorio-status"])
+
+
+class SamplingControls:
+    """Steps, guidance, sampler, size, seed and number of pictures.
+
+    Attributes:
+        pasted: those that a pasted infotext fills in, in the order of `jobs.PASTED`.
+        all: in the order of `jobs.job_of`.
+    """
+
+    def __init__(self, facts: Facts, words: Words) -> None:
+        """Build them inside the current block."""
+
+        def slider(most: float, value: float, step: float, label: str, name: str, **more: Any) -> Any:
+            return gr.Slider(1, most, value=value, step=step, label=label, elem_id=f"{PREFIX}_{name}", **more)
+
+        def number(value: int, label: str, name: str, **more: Any) -> Any:
+            return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
+
+        with gr.Row():
+            self.steps = slider(MOST_STEPS, facts.steps, 1, words("Steps"), "steps")
+            self.cfg = slider(LARGEST_CFG, facts.cfg, 0.1, words("CFG scale"), "cfg")
+        with gr.Row():
+            sampler = gr.Dropdown(
+                list(facts.samplers),
+                value=facts.samplers[0],
+                label=words("Sampler"),
+                elem_id=f"{PREFIX}_sampler",
+                min_width=180,
+            )
+            pictures = slider(MOST_PICTURES, 1, 1, words("Pictures"), "pictures", min_width=180)
+        with gr.Row():
+            seed = number(-1, words("Seed (-1: random)"), "seed", min_width=140)
+            # Sides without bounds: gradio's own message goes away after a while, that of `job_of` stays.
+            side: dict[str, Any] = {"step": facts.multiple, "min_width": 90}
+            width = number(facts.size[0], words("Width"), "width", **side)
+            height = number(facts.size[1], words("Height"), "height", **side)
+        self.pasted = [self.steps, self.cfg, sampler, width, height, seed]
+        self.all = [*self.pasted, pictures]
 
 
 def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
@@ -122,68 +156,6 @@ def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
         cache_examples=False,
     )
     return examples.load_input_event
-
-
-def build_results(words: Words) -> Results:
-    """Status, pictures, and the text below them."""
-    status = gr.HTML(elem_id=f"{PREFIX}_status", elem_classes=["loratorio-status"])
-    gallery = gr.Gallery(
-        label=words("Pictures"),
-        columns=4,
-        height=420,
-        object_fit="contain",
-        format="png",
-        preview=True,
-        interactive=False,
-        elem_id=f"{PREFIX}_gallery",
-        # Sharing would send pictures to somebody else's server.
-        **accepted(gr.Gallery.__init__, show_share_button=False, buttons=["download", "fullscreen"]),
-    )
-    infotext = gr.Textbox(
-        label=words("Infotext of the picture"), lines=3, interactive=False, elem_id=f"{PREFIX}_infotext"
-    )
-    # Not the text box's own: that button stands inside the label and takes the text box's name away.
-    copy = gr.Button(words("Copy infotext"), size="sm", elem_id=f"{PREFIX}_copy")
-    with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
-        paste = gr.Textbox(
-            label=words("Infotext"),
-            info=words("All lines of a picture's infotext, from this page or from a WebUI."),
-            lines=4,
-            elem_id=f"{PREFIX}_paste",
-        )
-        fill = gr.Button(words("Fill in all controls"), elem_id=f"{PREFIX}_fill")
-        paste_status = gr.HTML(elem_id=f"{PREFIX}_paste_status", elem_classes=["loratorio-status"])
-    return Results(status, gallery, infotext, copy, paste, fill, paste_status)
-
-
-def build_sampling(facts: Facts, words: Words) -> SamplingControls:
-    """Steps, guidance, sampler, size, seed and number of pictures."""
-
-    def slider(most: float, value: float, step: float, label: str, name: str, **more: Any) -> Any:
-        return gr.Slider(1, most, value=value, step=step, label=label, elem_id=f"{PREFIX}_{name}", **more)
-
-    def number(value: int, label: str, name: str, **more: Any) -> Any:
-        return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
-
-    with gr.Row():
-        steps = slider(MOST_STEPS, facts.steps, 1, words("Steps"), "steps")
-        cfg = slider(LARGEST_CFG, facts.cfg, 0.1, words("CFG scale"), "cfg")
-    with gr.Row():
-        sampler = gr.Dropdown(
-            list(facts.samplers),
-            value=facts.samplers[0],
-            label=words("Sampler"),
-            elem_id=f"{PREFIX}_sampler",
-            min_width=180,
-        )
-        pictures = slider(MOST_PICTURES, 1, 1, words("Pictures"), "pictures", min_width=180)
-    with gr.Row():
-        seed = number(-1, words("Seed (-1: random)"), "seed", min_width=140)
-        # Sides without bounds: gradio's own message goes away after a while, that of `job_of` stays.
-        side: dict[str, Any] = {"step": facts.multiple, "min_width": 90}
-        width = number(facts.size[0], words("Width"), "width", **side)
-        height = number(facts.size[1], words("Height"), "height", **side)
-    return SamplingControls(steps, cfg, sampler, width, height, seed, pictures)
 
 
 @contextmanager

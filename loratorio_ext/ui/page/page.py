@@ -17,11 +17,11 @@ from loratorio_ext.ui.gradio_tools import accepted
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.page.controls import (
     PREFIX,
+    PromptControls,
+    Results,
+    SamplingControls,
     accordion_with_box,
     build_examples,
-    build_prompt,
-    build_results,
-    build_sampling,
     panel_id,
 )
 from loratorio_ext.ui.page.events import BuiltPage, connect
@@ -91,11 +91,11 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
         with gr.Tabs(selected="draw"):
             with gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"), gr.Row():
                 with gr.Column(scale=6, min_width=320):
-                    prompt = build_prompt(facts, list(server.networks()), words)
-                    results = build_results(words)
+                    prompt = PromptControls(facts, list(server.networks()), words)
+                    results = Results(words)
                 with gr.Column(scale=5, min_width=320):
                     examples = build_examples(facts, prompt.prompt, words)
-                    sampling = build_sampling(facts, words)
+                    sampling = SamplingControls(facts, words)
 
                     def accordion(value: bool, *, label: str, elem_id: str) -> Any:
                         # Here the box begins ticked: whoever opens this page wants to see networks composed.

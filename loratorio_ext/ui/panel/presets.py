@@ -109,36 +109,33 @@ class OwnPresets:
 
     def connect(self, controls: Sequence[Any], presets: PresetRow) -> None:
         """``controls``: the panel's; ``presets``: the list that follows."""
-        kept = self._server.presets
 
-        def save(name: object, *values: object) -> list[Any]:
-            def action(words: Words) -> str:
-                kept.save(str(name or ""), settings_from_arguments(values))
-                return words("Saved as {name}.", name=str(name).strip())
+        def answer(action: Callable[[str, Sequence[object]], str]) -> Callable[..., list[Any]]:
+            def click(name: object, *values: object) -> list[Any]:
+                try:
+                    said = action(str(name or "").strip(), values)
+                except ValueError as error:
+                    said = str(error)
+                except OSError:
+                    said = self._server.words()(
+                        "The file of presets cannot be written; check the folder's permissions."
+                    )
+                html = html_with_id(f'<p role="status">{escape(said)}</p>', self._id)
+                return [gr.update(value=html), *presets.following(None, values)]
 
-            return [self._said_of(action), *presets.following(None, values)]
-
-        def delete(name: object, *values: object) -> list[Any]:
-            def action(words: Words) -> str:
-                kept.delete(str(name or "").strip())
-                return words("{name} is deleted.", name=str(name).strip())
-
-            return [self._said_of(action), *presets.following(None, values)]
+            return click
 
         inputs, outputs = [self._name, *controls], [self._said, *presets.parts]
-        self._save.click(save, inputs, outputs, **QUIET)
-        self._delete.click(delete, inputs, outputs, **QUIET)
+        self._save.click(answer(self._save_as), inputs, outputs, **QUIET)
+        self._delete.click(answer(self._delete_named), inputs, outputs, **QUIET)
 
-    def _said_of(self, action: Callable[[Words], str]) -> Any:
-        """Do it; the update of what is said below the buttons."""
-        words = self._server.words()
-        try:
-            said = action(words)
-        except ValueError as error:
-            said = str(error)
-        except OSError:
-            said = words("The file of presets cannot be written; check the folder's permissions.")
-        return gr.update(value=html_with_id(f'<p role="status">{escape(said)}</p>', self._id))
+    def _save_as(self, name: str, values: Sequence[object]) -> str:
+        self._server.presets.save(name, settings_from_arguments(values))
+        return self._server.words()("Saved as {name}.", name=name)
+
+    def _delete_named(self, name: str, values: Sequence[object]) -> str:
+        self._server.presets.delete(name)
+        return self._server.words()("{name} is deleted.", name=name)
 
 
 def preset_of(server: Server, values: Sequence[object]) -> str | None:
