@@ -87,8 +87,9 @@ def script_of(webui: Webui) -> type[scripts.Script]:
 def register(webui: Webui) -> None:
     """Callbacks belong to this file, so that "Reload UI" removes them with it."""
     server, callbacks = webui.server, DenoiserCallbacks()
-    script_callbacks.on_cfg_denoiser(callbacks.before_call)
-    script_callbacks.on_cfg_denoised(callbacks.after_call)
+    if webui.services is not None:
+        script_callbacks.on_cfg_denoiser(callbacks.before_call)
+        script_callbacks.on_cfg_denoised(callbacks.after_call)
     # By then the WebUI has read every script, whatever their order.
     script_callbacks.on_before_ui(lambda: xyz.register(xyz.find_plot(scripts.scripts_data)))
     script_callbacks.on_ui_settings(lambda: add_options(shared.opts, shared.OptionInfo))

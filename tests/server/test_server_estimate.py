@@ -87,7 +87,7 @@ def test_any_prompt(
     assert found.to_dict()["ratio"] == found.ratio
 
 
-# Rows of real generations, of the base and of two networks; tests/hosts_contract has them of both WebUIs.
+# Rows of real generations, of the base and of two networks; tests/webuis has them of every WebUI.
 @pytest.mark.parametrize(
     ("changes", "guided", "rows"),
     [

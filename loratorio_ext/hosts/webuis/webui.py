@@ -56,9 +56,13 @@ class WebuiServices(ABC):
         ]
 
     def available_files(self) -> dict[str, str]:
-        """File stem or alias → file, as the WebUI lists them; a stem wins over another file's alias."""
-        listed = {**lora_networks.available_network_aliases, **lora_networks.available_networks}
-        return {name: one.filename for name, one in listed.items()}
+        """File stem or alias → file, exactly as a tag finds them (``load_networks``).
+
+        A stem wins over another file's alias; an alias that two files share finds neither.
+        """
+        refused, aliases = lora_networks.forbidden_network_aliases, lora_networks.available_network_aliases
+        listed = {name: one for name, one in aliases.items() if name.lower() not in refused}
+        return {name: one.filename for name, one in (listed | lora_networks.available_networks).items()}
 
     def refresh_networks(self) -> None:
         """Look at the folder of networks again."""

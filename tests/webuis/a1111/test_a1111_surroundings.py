@@ -1,0 +1,145 @@
+"""What a user's WebUI has beside us: other extensions, other files, what cannot be composed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+ALONE = {"recenter": 0.0}
+PROMPT = "a cat <lora:te:1> <lora:lin:1>"
+
+
+def test_what_cannot_be_composed_says_so(webui: Any, draw: Any) -> None:
+    merged, _ = draw(PROMPT)
+    webui.sd_unet.current_unet = object()
+    picture, p = draw(PROMPT, {"recenter": 0.5})
+    assert torch.equal(picture, merged) and "UNet is replaced" in next(iter(p.comments))
+    webui.sd_unet.current_unet = None
+    webui.model.cond_stage_key = "edit"
+    picture, p = draw(PROMPT, {}, image_cfg_scale=1.5)
+    assert torch.equal(picture, merged) and "InstructPix2Pix" in next(iter(p.comments))
+
+
+def test_a_replaced_unet_is_an_obstacle(webui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webui.sd_unet, "current_unet", object())
+    assert "replaced by object" in webui.server.obstacle()
+
+
+def test_a_model_that_not_everything_can_be_composed_with_is_foretold(
+    webui: Any, draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webui.model, "cond_stage_key", "edit")
+    foretold = webui.server.obstacle()
+    assert "image CFG scale other than 1" in foretold
+    _, p = draw(PROMPT, {}, image_cfg_scale=1.5)
+    assert any(foretold in comment for comment in p.comments)
+    for scale in (None, 1.0):  # all else is composed
+        _, p = draw(PROMPT, {}, image_cfg_scale=scale)
+        assert p.comments == {}
+    assert len(webui.server.history.records()) == 2
+
+
+@pytest.mark.parametrize("timesteps", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "together"), [(PROMPT, False), ("a cat with a very long list of words <lora:lin:1>", True)]
+)
+def test_a_model_in_half_precision(
+    webui: Any, draw: Any, prompt: str, together: bool, timesteps: bool
+) -> None:
+    webui.around_calls(lambda original, *arguments, **named: original(*arguments, **named).to(torch.bfloat16))
+    webui.opts.batch_cond_uncond = together
+    _, p = draw(prompt, {}, timesteps=timesteps)
+    assert p.comments == {}
+    assert "LoRAtorio enabled" in p.extra_generation_params
+
+
+def test_files_are_read_once_and_again_when_they_change(webui: Any, draw: Any, close: Any) -> None:
+    draw(PROMPT, {"recenter": 0.5})
+    read = list(webui.standin.read_files())
+    draw(PROMPT, {"recenter": 0.5})
+    draw("a cat <lora:te:1>")
+    assert webui.standin.read_files() == read
+    first, _ = draw("a cat <lora:lin:1>", {})
+    path = webui.folder / "lin.safetensors"
+    path.write_bytes((webui.folder / "sub" / "lin2.safetensors").read_bytes())
+    os.utime(path, (2e9, 2e9))
+    assert not close(draw("a cat <lora:lin:1>", {})[0], first)
+
+
+def test_textual_inversions_of_a_network_come_and_go(webui: Any, draw: Any, close: Any) -> None:
+    tensors = load_file(webui.folder / "lin.safetensors")
+    save_file({**tensors, "bundle_emb.word": torch.zeros(2)}, webui.folder / "bundle.safetensors")
+    webui.networks.list_available_networks()
+    alone, _ = draw("a cat <lora:lin:1>", ALONE)
+    bundled, _ = draw("a cat <lora:bundle:1>", ALONE)
+    assert close(alone, bundled)
+    assert webui.networks.embeddings == {"word"}
+    draw("a cat")
+    assert webui.networks.embeddings == set()
+    again, _ = draw("a cat <lora:bundle:1>")
+    assert close(again, alone)
+
+
+def test_a_changed_textual_inversion_is_encoded_anew(webui: Any, draw: Any, close: Any) -> None:
+    embeddings = webui.sd_hijack.model_hijack.embedding_db.word_embeddings
+    embedding = importlib.import_module("modules.textual_inversion.textual_inversion").Embedding
+    embeddings["cat"] = embedding("cat", "first")
+    first, _ = draw(PROMPT, {"recenter": 0.5})
+    embeddings["cat"] = embedding("cat", "second")
+    draw("another <lora:te:1> <lora:lin:1>", {})
+    second, _ = draw(PROMPT, {"recenter": 0.5})
+    assert not close(first, second)
+    assert close(draw("a cat <lora:te:1>", ALONE)[0], draw("a cat <lora:te:1>", scripts=[])[0])
+
+
+def test_a_kept_network_keeps_its_strength_beside_a_pool(webui: Any, draw: Any) -> None:
+    webui.opts.lora_in_memory_limit = 9
+    draw("a cat <lora:te:0.25:compose=off> <lora:lin:1>", {"pool": "lin2"})
+    (kept,) = webui.networks.loaded_networks
+    assert (kept.mentioned_name, kept.te_multiplier) == ("te", 0.25)
+
+
+def marked(p: Any, sample: Any) -> Any:
+    """As ControlNet does it: a token in front of all conditions, written into the objects that p has."""
+
+    def put(schedules: Any, mark: float) -> None:
+        for place, one in enumerate(schedules):
+            token = torch.full_like(one.cond[:1], mark)
+            schedules[place] = one._replace(cond=torch.cat((token, one.cond)))
+
+    def marking(x: torch.Tensor) -> Any:
+        for parts in p.c.batch:
+            for part in parts:
+                put(part.schedules, 1024.0)
+        for schedules in p.uc:
+            put(schedules, -1024.0)
+        return sample(x)
+
+    return marking
+
+
+def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: Any, draw: Any, close: Any) -> None:
+    wanted, _ = draw(PROMPT, {})
+    seen: list[float] = []
+
+    def unmarking(original: Any, x: torch.Tensor, time: torch.Tensor, cond: Any) -> Any:
+        (text,) = cond["c_crossattn"]
+        seen.extend(text[:, 0].abs().amin(-1).tolist())
+        return original(x, time, {**cond, "c_crossattn": [text[:, 1:]]})
+
+    end = webui.around_calls(unmarking)
+    p = webui.new_p(PROMPT, {})
+    p.sample = marked(p, p.sample)
+    picture = webui.generate(p)
+    assert set(seen) == {1024.0}
+    assert close(picture, wanted) and p.comments == {}
+    end()
+    # ControlNet empties the WebUI's own caches afterwards.
+    webui.processing.StableDiffusionProcessing.cached_c = [None, None]
+    webui.processing.StableDiffusionProcessing.cached_uc = [None, None]
+    assert torch.equal(draw(PROMPT, {})[0], wanted)

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from modules.network_common import Network, NetworkOnDisk  # noqa: F401

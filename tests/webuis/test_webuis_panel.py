@@ -1,0 +1,82 @@
+"""The panel and the script's arguments, with gradio's real components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from loratorio_ext.settings import SETTINGS, Settings, settings_from_arguments
+
+
+def test_the_panel_has_a_control_for_every_setting(webui: Any) -> None:
+    ids: list[str] = []
+    kinds: list[list[object]] = []
+    for is_img2img in (False, True):
+        script = webui.new_script()
+        script.is_img2img = is_img2img
+        with gr.Blocks():
+            controls = script.ui(is_img2img)
+        assert [control.value for control in controls] == [one.default for one in SETTINGS]
+        for control, setting in zip(controls[1:], SETTINGS[1:], strict=True):
+            assert (control.label, control.info) == (setting.label, setting.help)
+            ids.append(control.elem_id)
+        assert [control for control, _ in script.infotext_fields] == controls
+        kinds.append([field for _, field in script.infotext_fields])
+        # "Send to" takes a tab's fields from what it finds by equality in the other tab's.
+        assert script.paste_field_names == kinds[0] == kinds[-1]
+    assert len(set(ids)) == len(ids)
+    assert webui.new_script().title() == "LoRAtorio"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ({}, {"enabled": False}),
+        ({"LoRAtorio patch size": "8"}, {"enabled": False}),
+        ({"LoRAtorio enabled": "True"}, {}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "8"}, {"patch_size": 8}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "abc", "LoRAtorio recenter": "7"}, {}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio compare": "denoised"}, {"compare": "denoised"}),
+    ],
+)
+def test_a_pasted_infotext_sets_every_control(
+    webui: Any, found: dict[str, str], wanted: dict[str, object]
+) -> None:
+    script = webui.new_script()
+    script.is_img2img = False
+    with gr.Blocks():
+        script.ui(False)
+    values = {
+        one.name: field(found) for one, (_, field) in zip(SETTINGS, script.infotext_fields, strict=True)
+    }
+    if "LoRAtorio enabled" not in found:
+        assert values == {one.name: None for one in SETTINGS} | wanted
+    else:
+        assert values == vars(Settings(enabled=True)) | wanted
+
+
+def test_arguments_are_positions_or_one_dict() -> None:
+    assert settings_from_arguments([one.default for one in SETTINGS]) == Settings()
+    assert settings_from_arguments([True, 4]) == Settings(enabled=True, patch_size=4)
+    assert settings_from_arguments([{"patch_size": 4}, 9, "x"]) == Settings(enabled=True, patch_size=4)
+    defaults = [one.default for one in SETTINGS]  # the WebUI writes a request's arguments over these
+    assert settings_from_arguments([{"patch_size": 4}, *defaults[1:]]) == Settings(enabled=True, patch_size=4)
+    assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([{"patchsize": 4}], "did you mean 'patch_size'"),
+        ([{"patch_size": "4"}], "patch_size is '4'"),
+        ([{"patch_size": 65}], "from 1 to 64"),
+        (["yes"], "enabled is 'yes'"),
+        ([True, 2, 0.1, 0, "picture"], "top_k_scope is 'picture'"),
+        ([*(one.default for one in SETTINGS), False], f"at most {len(SETTINGS)}"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        settings_from_arguments(arguments)
