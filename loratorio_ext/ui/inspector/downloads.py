@@ -14,7 +14,7 @@ from PIL import Image
 from loratorio_ext.plots.pictures import overlay, png, scale_of
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.pictures import page_size, who_spoke, with_legend
-from loratorio_ext.ui.inspector.selection import Selection, shares, with_others
+from loratorio_ext.ui.inspector.selection import Selection
 
 PREFIX: Final = "loratorio_inspector_"
 KEPT_FOLDERS: Final = 8
@@ -54,9 +54,8 @@ def pictures(selection: Selection, words: Words) -> dict[str, Image.Image]:
     if networks is None or maps is None:
         return found
     ground = page_size(picture, _SIDE)
-    drawn = with_others(maps, networks)
-    painted = who_spoke(ground, drawn, networks, selection.strength)
-    found["who-spoke-where.png"] = with_legend(painted, networks, shares(drawn), words)
+    painted, parts = who_spoke(ground, maps, networks, selection.strength)
+    found["who-spoke-where.png"] = with_legend(painted, networks, parts, words)
     scale = scale_of([maps[list(networks.places)]])
     for index in networks.speaking:
         name = f"weight-{networks.letter(index)}-{_safe(networks.names[index])}.png"

@@ -13,16 +13,7 @@ from loratorio_ext.plots.colors import ramp
 from loratorio_ext.plots.pictures import Scale, data_uri, overlay, scale_of
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.pictures import page_size, who_spoke
-from loratorio_ext.ui.inspector.selection import (
-    Floats,
-    Networks,
-    Selection,
-    mean_maps,
-    means,
-    series,
-    shares,
-    with_others,
-)
+from loratorio_ext.ui.inspector.selection import Floats, Networks, Selection, mean_maps, means, series
 from loratorio_ext.ui.inspector.steps import named, step_line
 
 MAP_SIDE: Final = 256
@@ -39,9 +30,7 @@ def who_html(selection: Selection, words: Words) -> str:
             why = escape(_why_no_map(selection, words))
             said = f'<p>{escape(step_line(selection, words))}</p><p class="note">{why}</p>'
         return f'<section class="who">{_figure(picture, words("the picture"))}<div>{said}</div></section>'
-    drawn = with_others(maps, networks)
-    painted = who_spoke(picture, drawn, networks, selection.strength)
-    parts = shares(drawn)
+    painted, parts = who_spoke(picture, maps, networks, selection.strength)
     places = ", ".join(
         f"{networks.letter(index)} {networks.names[index]}: {parts[index]:.0%}" for index in networks.speaking
     )
@@ -49,7 +38,7 @@ def who_html(selection: Selection, words: Words) -> str:
     explained = words(
         "Each place has the color of its strongest network; the stronger the color, the more it stands out."
     )
-    if len(drawn) == 1:
+    if len(parts) == 1:
         explained = words("Only one network was composed, so it speaks everywhere and nothing is colored.")
     return (
         f'<section class="who">{_figure(painted, alt)}<div><h3>{escape(words("Who spoke where"))}</h3>'

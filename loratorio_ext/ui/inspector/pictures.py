@@ -17,15 +17,7 @@ from loratorio_ext.plots.colors import network_color, rgb
 from loratorio_ext.plots.pictures import INK, PAPER, territories
 from loratorio_ext.run import Report
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.selection import (
-    STRENGTH,
-    Floats,
-    Networks,
-    mean_maps,
-    networks_in,
-    shares,
-    with_others,
-)
+from loratorio_ext.ui.inspector.selection import STRENGTH, Floats, Networks, mean_maps, networks_in
 
 Color = tuple[int, int, int]
 PAGE_SIDE: Final = 512
@@ -49,18 +41,25 @@ def page_size(picture: Image.Image, side: int = PAGE_SIDE) -> Image.Image:
     return small
 
 
-def who_spoke(picture: Image.Image, maps: Floats, networks: Networks, strength: float) -> Image.Image:
+def who_spoke(
+    picture: Image.Image, maps: Floats, networks: Networks, strength: float
+) -> tuple[Image.Image, list[float]]:
     """The strongest network of each place in its color, with its letter.
 
     Args:
         picture: RGB.
-        maps: weights [N, h, w] of the drawn networks and, if there are others, of the loudest of these.
-        networks: the drawn networks.
+        maps: weights [N, h, w] of all composed networks.
+        networks: those that are drawn; if there are others, the loudest of them stands for all others.
         strength: 0: the picture alone … 1: colors on grey.
 
     Returns:
-        RGB, of the picture's size.
+        RGB, of the picture's size; and the part of it in which each drawn network, and all others together,
+        are the loudest, 0 … 1.
     """
+    others = np.delete(maps, list(networks.places), axis=0)
+    maps = maps[list(networks.places)]
+    if networks.left_out:
+        maps = np.concatenate([maps, others.max(axis=0, keepdims=True)])
     painted = Image.blend(picture, territories(picture, maps, picture.size), strength)
     if strength > 0:
         side = max(16, min(painted.size) // 14)
@@ -71,7 +70,8 @@ def who_spoke(picture: Image.Image, maps: Floats, networks: Networks, strength: 
                 min(max(0, round(y * painted.height) - side // 2), max(0, painted.height - side)),
             )
             painted.paste(disc, place, disc)
-    return painted
+    loudest = maps.argmax(axis=0)
+    return painted, [float((loudest == place).mean()) for place in range(len(maps))]
 
 
 def overlay_with_legend(picture: Image.Image, report: Report, image: int, words: Words) -> Image.Image | None:
@@ -93,8 +93,8 @@ def overlay_with_legend(picture: Image.Image, report: Report, image: int, words:
     ground = picture.convert("RGB")
     if max(ground.size) < SMALLEST_SIDE:
         ground = page_size(ground)
-    drawn = with_others(maps, networks)
-    return with_legend(who_spoke(ground, drawn, networks, STRENGTH), networks, shares(drawn), words)
+    painted, parts = who_spoke(ground, maps, networks, STRENGTH)
+    return with_legend(painted, networks, parts, words)
 
 
 def with_legend(painted: Image.Image, networks: Networks, parts: list[float], words: Words) -> Image.Image:

@@ -191,20 +191,5 @@ def mean_maps(steps: Sequence[StepReport], image: int) -> Floats | None:
     return None if total is None else total / count
 
 
-def with_others(maps: Floats, networks: Networks) -> Floats:
-    """The maps of the drawn networks, and the loudest of all others as the last one if there are others."""
-    drawn: Floats = maps[list(networks.places)]
-    if not networks.left_out:
-        return drawn
-    others = np.delete(maps, list(networks.places), axis=0).max(axis=0, keepdims=True)
-    return np.concatenate([drawn, others])
-
-
-def shares(maps: Floats) -> list[float]:
-    """The part of the picture in which each network is the loudest, 0 … 1; `maps` is [N, h, w]."""
-    loudest = maps.argmax(axis=0)
-    return [float((loudest == place).mean()) for place in range(len(maps))]
-
-
 def _within(place: int, count: int) -> int:
     return min(max(place, 0), count - 1)
