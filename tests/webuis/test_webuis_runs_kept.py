@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from loratorio_ext.server.record import Record
+from loratorio_ext.server.history import Record
 from PIL import Image
 
 from loratorio_ext.networks.router import Router
