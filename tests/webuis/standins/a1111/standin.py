@@ -11,7 +11,11 @@ from modules.sd_hijack import model_hijack
 from tiny_model import WIDTH, TextEncoder, TinyUnet
 from torch import nn
 
-SAID = ("AUTOMATIC1111", "v1.10.1", True)  # name, version, whether networks are predicted on top of the merged
+SAID = (
+    "AUTOMATIC1111",
+    "v1.10.1",
+    True,
+)  # name, version, whether networks are predicted on top of the merged
 KINDS = ("lin", "lin2", "te", "locon", "cp", "loha", "ia3", "full", "norm", "dora")
 
 
