@@ -17,6 +17,8 @@ SERVE_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A process for each core, each with whole groups of tests; PYTEST_FLAGS="-n 0" runs them in one.
+SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The WebUIs' gradios, for the browser's tests; the newest is in .venv.
 GRADIOS := $(patsubst tests/browser/gradio-%.txt,build/gradio-%/.installed,$(wildcard tests/browser/gradio-*.txt))
@@ -35,10 +37,10 @@ serve: $(STAMP)
 	$(BIN)/python -m loratorio_ext serve $(SERVE_FLAGS)
 
 test: $(STAMP) $(GRADIOS)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 lint: $(STAMP)
-	$(BIN)/python -m pytest -m lint $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m lint $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 clean:
 	rm -rf $(VENV) outputs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +25,19 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NEWEST = "newest"
 GRADIOS = ("3.41.2", "4.40.0", NEWEST)
 REQUIRED = os.environ.get("CI") == "true" and os.environ.get("LORATORIO_BROWSER") == "required"
+PANEL = str(HERE / "panel_page.py")
 # A page on a busy machine takes its time; nothing here measures it.
 WAIT = 60_000  # milliseconds
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/?")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with one gradio are together, so that its pages are started once."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "gradio" in parameters:
+            item.add_marker(pytest.mark.xdist_group(f"browser-{parameters['gradio']}"))
 
 
 def missing(reason: str) -> NoReturn:
@@ -50,7 +60,8 @@ class Served:
         return "".join(self.lines)
 
 
-def served(command: list[str], gradio: str, folder: Path) -> Iterator[Served]:
+@contextlib.contextmanager
+def served(command: Sequence[str], gradio: str, folder: Path) -> Iterator[Served]:
     """Run a command that prints its page's address, with a gradio in front of the environment's own."""
     paths = [str(ROOT)]
     if gradio != NEWEST:
@@ -127,12 +138,27 @@ def look() -> SimpleNamespace:
         pale=pale,
         pictures=pictures,
         write=write,
+        show=show,
     )
 
 
 @pytest.fixture(scope="session")
-def run_page() -> Callable[[list[str], str, Path], Iterator[Served]]:
-    return served
+def run_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """run_page(gradio, *command) → its page, which later tests with that gradio get too."""
+    running: dict[tuple[str, ...], Served] = {}
+    with contextlib.ExitStack() as pages:
+
+        def run(gradio: str, *command: str) -> Served:
+            if any(one[0] != gradio for one in running):
+                running.clear()
+                pages.close()
+            key = (gradio, *command)
+            if key not in running:
+                page = served(command, gradio, tmp_path_factory.mktemp("page"))
+                running[key] = pages.enter_context(page)
+            return running[key]
+
+        yield run
 
 
 @pytest.fixture
@@ -168,6 +194,36 @@ def open_page(browser: Any) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert errors == []
+
+
+@pytest.fixture
+def open_panel(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Callable[[], Any]:
+    """Open the panels and the inspector alone, with this gradio."""
+
+    def open_one() -> Any:
+        page = open_page(run_page(gradio, PANEL).url)
+        if gradio.startswith("3."):
+            # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
+            page.add_script_tag(path=ROOT / "javascript" / "loratorio.js")
+        return page
+
+    return open_one
+
+
+@pytest.fixture
+def open_toy(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Callable[[], Any]:
+    """Open the page without a WebUI, over a painter that needs no model, with this gradio."""
+    return lambda: open_page(run_page(gradio, str(HERE / "toy_page.py")).url)
+
+
+def show(page: Any, tab: str, *folded: str) -> None:
+    """Choose a tab of the panels' page, and unfold parts of its panel."""
+    if page.get_by_role("tab").count():
+        page.get_by_role("tab", name=tab, exact=True).click()
+    else:  # gradio 3 has no roles
+        page.locator(".tab-nav button", has_text=tab).first.click()
+    for one in folded:
+        page.locator(f"#script_{tab}_loratorio_enabled_accordion").get_by_text(one).first.click()
 
 
 def settled(page: Any, quiet: int = 500) -> None:

@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 TABS = ("txt2img", "img2img")
 PLACES = {"number": "input[type=number]", "text": "textarea, input", "chosen": "input:checked"}
-
-
-@pytest.fixture(scope="module", params=["3.41.2", "4.40.0"])
-def gradio(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def url(
-    gradio: str,
-    browser: Any,
-    run_page: Callable[..., Iterator[Any]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    command = [str(ROOT / "tests" / "browser" / "panel_page.py")]
-    for page in run_page(command, gradio, tmp_path_factory.mktemp("alike")):
-        yield page.url
+pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0"])
 
 
 @pytest.fixture
-def page(url: str, gradio: str, open_page: Callable[..., Any]) -> Any:
-    opened = open_page(url)
-    if gradio.startswith("3."):
-        # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
-        opened.add_script_tag(path=ROOT / "javascript" / "loratorio.js")
-    return opened
+def page(open_panel: Callable[[], Any]) -> Any:
+    return open_panel()
 
 
 def switch(page: Any, on: bool) -> None:
     page.evaluate("(on) => { window.opts = { loratorio_in_step: on }; }", on)
-
-
-def show(page: Any, tab: str, *folded: str) -> None:
-    if page.get_by_role("tab").count():
-        page.get_by_role("tab", name=tab, exact=True).click()
-    else:  # gradio 3 has no roles
-        page.locator(".tab-nav button", has_text=tab).first.click()
-    for one in folded:
-        page.locator(f"#script_{tab}_loratorio_enabled_accordion").get_by_text(one).first.click()
 
 
 def part(tab: str, item: str, place: str) -> str:
@@ -92,9 +62,9 @@ def all_values(page: Any, tab: str) -> list[object]:
     return values
 
 
-def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any) -> None:
+def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any, look: SimpleNamespace) -> None:
     switch(page, True)
-    show(page, "txt2img", "Advanced")
+    look.show(page, "txt2img", "Advanced")
     write(page, "txt2img", "top_k", "3")
     write(page, "txt2img", "temperature", "0.25")
     page.locator("#script_txt2img_loratorio_compare label", has_text="denoised").click()
@@ -111,9 +81,9 @@ def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any) -> None:
     assert all_values(page, "txt2img") == all_values(page, "img2img")
 
 
-def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any) -> None:
+def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any, look: SimpleNamespace) -> None:
     switch(page, True)
-    show(page, "txt2img", "Pool: networks without a tag")
+    look.show(page, "txt2img", "Pool: networks without a tag")
     pick(page, "txt2img", "preset", "Fast")
     wait_for(page, "img2img", "reuse", "2")
     pick(page, "txt2img", "pool_list", "animals/*")
@@ -121,22 +91,24 @@ def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any) -> None
     page.wait_for_timeout(1000)
     assert value(page, "txt2img", "reuse") == "2"
     assert value(page, "img2img", "preset", "text") == value(page, "txt2img", "preset", "text") == "Fast"
-    show(page, "img2img", "Pool: networks without a tag")
+    look.show(page, "img2img", "Pool: networks without a tag")
     page.locator("#script_img2img_loratorio_pool_list").get_by_text("animals/*").first.wait_for()
 
 
-def test_the_tab_that_is_used_last_leads_and_what_was_not_touched_stays(page: Any) -> None:
+def test_the_tab_that_is_used_last_leads_and_what_was_not_touched_stays(
+    page: Any, look: SimpleNamespace
+) -> None:
     switch(page, False)
-    show(page, "img2img")
+    look.show(page, "img2img")
     write(page, "img2img", "patch_size", "7")
     write(page, "img2img", "top_k", "9")
     page.wait_for_timeout(1000)
     assert value(page, "txt2img", "patch_size") != "7"
     switch(page, True)
-    show(page, "txt2img")
+    look.show(page, "txt2img")
     write(page, "txt2img", "top_k", "2")
     wait_for(page, "img2img", "top_k", "2")
-    show(page, "img2img")
+    look.show(page, "img2img")
     write(page, "img2img", "top_k", "4")
     wait_for(page, "txt2img", "top_k", "4")
     page.wait_for_timeout(2000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +19,18 @@ STATUS = "#loratorio_page_status"
 PANEL = "#script_txt2img_loratorio"
 
 
+pytestmark = pytest.mark.parametrize("gradio", ["newest"])
+
+
+@pytest.fixture
+def page_of_model(gradio: str, run_page: Callable[..., Any], folder: Path) -> Any:
+    return run_page(gradio, "-m", "loratorio_ext", "serve", "--port", "0", "--out", str(folder))
+
+
 @pytest.fixture(scope="module")
-def page_of_model(
-    browser: Any, run_page: Callable[..., Iterator[Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("serve")
-    command = ["-m", "loratorio_ext", "serve", "--port", "0", "--out", str(folder / "pictures")]
-    yield from run_page(command, "newest", folder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page writes its pictures."""
+    return tmp_path_factory.mktemp("serve") / "pictures"
 
 
 @pytest.fixture
@@ -93,6 +98,7 @@ def test_from_a_prompt_to_the_same_picture_again(
     view.get_by_text("Mean over all 8 steps").wait_for()
     page.locator("#loratorio_inspector_step input[type=range]").focus()
     page.keyboard.press("ArrowRight")
+    view.get_by_text("Step 1 of 8").first.wait_for()
     page.keyboard.press("ArrowRight")
     view.get_by_text("Step 2 of 8").first.wait_for()
     page.locator("#loratorio_inspector_make_files").click()

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).resolve().parent / "toy_page.py"
 STATUS = "#loratorio_page_status"
 INFOTEXT = "#loratorio_page_infotext textarea"
 
 
-@pytest.fixture(scope="module")
-def url(
-    browser: Any, run_page: Callable[..., Iterator[Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for page in run_page([str(PAGE), str(port)], "4.40.0", tmp_path_factory.mktemp("toy")):
-        yield page.url
-
-
-def test_draw_stop_and_paste(url: str, open_page: Callable[..., Any], look: SimpleNamespace) -> None:
-    page = open_page(url)
+@pytest.mark.parametrize("gradio", ["4.40.0"])
+def test_draw_stop_and_paste(open_toy: Callable[[], Any], look: SimpleNamespace) -> None:
+    page = open_toy()
     generate, status = page.locator("#loratorio_page_generate"), page.locator(STATUS)
     look.write(page, "txt2img", "a cat <lora:cat:1> <lora:night:1>", "2 networks composed")
     seed = page.locator("#loratorio_page_seed input[type=number]")

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).resolve().parent / "toy_page.py"
 STATUS = "#loratorio_page_status"
 PLACE_OF_WIDTH = 6
-
-
-@pytest.fixture(scope="module", params=["4.40.0", "newest"])
-def url(
-    request: pytest.FixtureRequest,
-    browser: Any,
-    run_page: Callable[..., Iterator[Any]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for page in run_page([str(PAGE), str(port)], str(request.param), tmp_path_factory.mktemp("refused")):
-        yield page.url
+pytestmark = pytest.mark.parametrize("gradio", ["4.40.0", "newest"])
 
 
 @pytest.fixture
-def page(url: str, open_page: Callable[..., Any]) -> Any:
-    return open_page(url)
+def page(open_toy: Callable[[], Any]) -> Any:
+    return open_toy()
 
 
 def set_width(page: Any, value: str) -> None:

@@ -1,11 +1,11 @@
 """The page without a WebUI over a painter that needs no model, for a gradio that no diffusers goes with.
 
-Run by the tests: python tests/browser/toy_page.py PORT; prints the page's address.
+Run by the tests: python tests/browser/toy_page.py; prints the page's address.
 """
 
 from __future__ import annotations
 
-import sys
+import socket
 import time
 from collections.abc import Callable
 from types import MappingProxyType
@@ -54,7 +54,10 @@ def main() -> None:
         obstacle=lambda: None,
         merged_on_top=False,
     )
-    serve_page(server, Toy(), Address("127.0.0.1", int(sys.argv[1])), lambda url: print(url, flush=True))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    serve_page(server, Toy(), Address("127.0.0.1", port), lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import gradio  # noqa: F401 - by the script; here, so that it is not loaded under `compiled`
 import pytest
 import torch
 from fastapi import FastAPI
@@ -187,9 +188,27 @@ def files_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[WebUI], Path
     return find
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where modules that every test loads anew are kept compiled, where Python itself keeps none."""
+    return str(tmp_path_factory.mktemp("bytecode"))
+
+
+@pytest.fixture
+def compiled(bytecode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a test runs, its modules are compiled once for all tests."""
+    if sys.dont_write_bytecode:
+        monkeypatch.setattr(sys, "pycache_prefix", bytecode)
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+
 @pytest.fixture
 def standin(
-    webui_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files_of: Callable[[WebUI], Path]
+    webui_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    files_of: Callable[[WebUI], Path],
+    compiled: None,
 ) -> Iterator[WebUI]:
     """With a model and networks of all kinds, before it has loaded the project's script."""
     with standing_in(webui_name, monkeypatch, tmp_path) as webui:
