@@ -20,8 +20,6 @@ from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, Source
 from loratorio_ext.run.rows import RowStrengths, Strengths
 
-__all__ = ["Encodings", "encode"]
-
 
 @dataclass(frozen=True)
 class Encodings:

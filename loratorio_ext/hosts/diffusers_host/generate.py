@@ -18,9 +18,6 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Row, RowStrengths
 
-__all__ = ["ConditionsOf", "conditions_of", "PipelineEvaluation", "decode", "first_latents"]
-
-
 ConditionsOf = Callable[[tuple[Row, ...]], tuple[Tensor, dict[str, Any]]]
 """(the image of every row, int64 [len(rows)]; keyword arguments for the UNet)."""
 

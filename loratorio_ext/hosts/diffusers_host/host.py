@@ -16,7 +16,13 @@ from loratorio_ext.hosts.diffusers_host.generate import (
     first_latents,
 )
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache, TaggedNetwork, with_pool
-from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
+from loratorio_ext.hosts.diffusers_host.pipeline import (
+    check_pipeline,
+    components,
+    open_pipeline,
+    pick_device,
+    pick_dtype,
+)
 from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
 from loratorio_ext.hosts.diffusers_host.samplers import (
     make_scheduler,
@@ -29,8 +35,6 @@ from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run
-
-__all__ = ["DiffusersHost", "OnStep"]
 
 OnStep = Callable[[int, int], None]
 """Called after every evaluation with (evaluations done, evaluations in all)."""
@@ -59,11 +63,22 @@ class DiffusersHost:
         config: str | Path | None = None,
         offline: bool = False,
     ) -> DiffusersHost:
-        """Open a folder in the format of diffusers or a .safetensors file; arguments as for `open_pipeline`.
+        """Open a model.
 
-        Raises ModelError (a ValueError) that names the path, the reason and the remedy.
+        Args:
+            path: A folder in the format of diffusers, or one .safetensors file.
+            device: None: CUDA where there is one, else the CPU.
+            dtype: float32, float16 or bfloat16; None: float16 on CUDA, else float32.
+            config: For a single file: a folder in the format of diffusers of the same model family, whose
+                configuration and tokenizer are used. None: diffusers takes them from its cache or the hub.
+            offline: Never ask the hub; a single file then needs `config`.
+
+        Raises:
+            ModelError: A ValueError that names the path, the reason and the remedy: no such path, another
+                kind of model, damaged files, a configuration that cannot be had.
         """
-        return cls(open_pipeline(path, device, dtype, config=config, offline=offline))
+        chosen = pick_device(device)
+        return cls(open_pipeline(Path(path), chosen, pick_dtype(dtype, chosen), config, offline))
 
     @property
     def default_size(self) -> tuple[int, int]:

@@ -10,8 +10,6 @@ from loratorio_ext.networks.files import KeyMap, Network, NetworkFolder, Unknown
 from loratorio_ext.networks.prompt import Tag, choose_pool
 from loratorio_ext.networks.router import Delta, LowRank
 
-__all__ = ["NetworkCache", "TaggedNetwork", "with_pool"]
-
 TaggedNetwork = tuple[Tag, Network]
 """A network, and the tag that names it and says its strengths."""
 

@@ -14,8 +14,6 @@ from loratorio_ext.networks.prompt import Tag, parse_prompt
 from loratorio_ext.run import Method, Report
 from loratorio_ext.settings import Settings
 
-__all__ = ["ParsedRequest", "Request", "Result", "parse_request"]
-
 MAX_STEPS: Final = 1000
 MAX_CFG: Final = 1000.0
 MAX_SIDE: Final = 8192
@@ -37,7 +35,7 @@ class Request:
         width: Picture's width in pixels, a multiple of the model's factor (8, as a rule); None: the model's
             own.
         height: As the width.
-        sampler: None (the model's), a name (see `samplers.SAMPLER_NAMES`), or a scheduler of diffusers.
+        sampler: None (the model's), a name (see `sampler_names`), or a scheduler of diffusers.
         settings: Settings of the composition. `enabled` is the WebUI's switch and is not read here.
         method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
         switch_every: Evaluations after which Switch moves on to the next network, at least 1.
