@@ -11,8 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loratorio_ext.cli.places import DemoData
-from loratorio_ext.cli.tools import Tools
+from loratorio_ext.cli.tools import DemoData, Tools
 from loratorio_ext.hosts.diffusers_host import Request, Result
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.prompt import parse_prompt
