@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias
 
 from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
@@ -24,18 +25,13 @@ Results go to standard output, progress and messages to standard error."""
 """For the end of a command line's help."""
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of descriptions and leaves room for long option names."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as scripts like it, and takes no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": _Formatter, "allow_abbrev": False, **options})
+        # Keeps the layout of descriptions and leaves room for long option names.
+        layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100)
+        super().__init__(**{"formatter_class": layout, "allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """End with code 2."""
