@@ -77,19 +77,16 @@ class Console:
             with _bar(label, unit) as on_step:
                 yield on_step
         else:
-            yield self._quarters(label, unit)
+            told = 0
 
-    def _quarters(self, label: str, unit: str) -> OnStep:
-        told = 0
+            def on_quarter(done: int, total: int) -> None:
+                nonlocal told
+                quarter = 4 * done // max(total, 1)
+                if quarter > told:
+                    told = quarter
+                    self.note(f"{label}: {unit} {done} of {total}")
 
-        def on_step(done: int, total: int) -> None:
-            nonlocal told
-            quarter = 4 * done // max(total, 1)
-            if quarter > told:
-                told = quarter
-                self.note(f"{label}: {unit} {done} of {total}")
-
-        return on_step
+            yield on_quarter
 
 
 @contextmanager

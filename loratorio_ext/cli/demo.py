@@ -11,11 +11,11 @@ from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
 from loratorio_ext.cli.demo_results import Demo, Method, Outcome, Wanted, table
 from loratorio_ext.cli.option_types import settings_from
+from loratorio_ext.cli.tools import Tools
 from loratorio_ext.cli.writing import prepare_folder, write_text
 from loratorio_ext.plots.pictures import contact_sheet, overlay, scale_of, strip, territories
 
 if TYPE_CHECKING:
-    from loratorio_ext.cli.tools import Tools
     from loratorio_ext.hosts.diffusers_host import Request
 
 # A shape, what lies behind it, and an object beside it: three places of the picture, three networks.
@@ -36,11 +36,6 @@ SWITCH_EVERY: Final = 5
 TILE: Final = 192
 
 
-def prompt_of(text: str, wanted: tuple[Wanted, ...]) -> str:
-    """The text with one tag of strength 1 for each network."""
-    return " ".join([text, *(f"<lora:{one.network}:1>" for one in wanted)])
-
-
 def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int:
     """`loratorio demo`: writes index.html, pictures and results.json into --out, prints the table."""
     settings = settings_from(arguments)
@@ -50,7 +45,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     judge = tools.load_judge(data.judge)
 
     seeds = tuple(range(arguments.seed, arguments.seed + arguments.pictures))
-    prompt = prompt_of(TEXT, WANTED)
+    prompt = " ".join([TEXT, *(f"<lora:{one.network}:1>" for one in WANTED)])
 
     def request(method: str, steps: int) -> Request:
         from loratorio_ext.hosts.diffusers_host import Request
@@ -77,7 +72,8 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
                 console.warn(f"{method.label}: {warning}")
             scores = tuple(judge.scores(result.images))
             outcomes.append(Outcome(method, tuple(result.images), scores, result.report))
-            _save_pictures(out, outcomes[-1], seeds)
+            for seed, image in zip(seeds, result.images, strict=True):
+                image.save(out / f"{method.name}-{seed}.png")
     except KeyboardInterrupt:
         kept = ", ".join(outcome.method.label for outcome in outcomes)
         raise Interrupted(f"kept in {out}: " + (f"the pictures of {kept}" if kept else "nothing")) from None
@@ -89,11 +85,6 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     console.result(table(demo))
     console.result(f"\n{out / 'index.html'}")
     return OK
-
-
-def _save_pictures(out: Path, outcome: Outcome, seeds: tuple[int, ...]) -> None:
-    for seed, image in zip(seeds, outcome.images, strict=True):
-        image.save(out / f"{outcome.method.name}-{seed}.png")
 
 
 def _save_maps(out: Path, demo: Demo) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from loratorio_ext import __version__
-from loratorio_ext.cli.tools import Scores
 from loratorio_ext.run import Report
 from loratorio_ext.settings import Settings
 
@@ -21,6 +20,9 @@ SCHEMA: Final = "loratorio.demo"
 SCHEMA_VERSION: Final = 1
 
 Maps = npt.NDArray[np.float32]
+
+Scores = Mapping[str, Mapping[str, float]]
+"""The judge's opinion of one picture: the probability of every value of every factor."""
 
 
 @dataclass(frozen=True)

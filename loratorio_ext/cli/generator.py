@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
-from loratorio_ext.hosts.diffusers_host import Request
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.networks.files import NetworkFolder
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
@@ -17,9 +21,6 @@ from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.page.generator import Drawn, Facts, Job
-
-if TYPE_CHECKING:
-    from loratorio_ext.cli.tools import Host
 
 # In the embedded world a network's name is its trigger word (demo/README.md).
 EXAMPLES: Final = (
@@ -30,64 +31,40 @@ EXAMPLES: Final = (
 )
 
 
-class NetworkList:
-    """The networks of a folder, which is walked through once and again when asked to."""
-
-    def __init__(self, folder: Path | None) -> None:
-        """``folder``: None has none."""
-        self._folder = folder
-        self._paths: Mapping[str, str] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Look at the folder again."""
-        self._paths = {} if self._folder is None else NetworkFolder(self._folder)
-
-    def paths(self) -> Mapping[str, str]:
-        """As `Server.networks`."""
-        return self._paths
-
-
+@dataclass(frozen=True)
 class HostGenerator:
-    """Draws with a host, one picture at a time, and keeps every picture in a folder."""
+    """Draws with a host, one picture at a time, and keeps every picture in a folder.
 
-    def __init__(
-        self,
-        host: Host,
-        model: Path,
-        networks: Path | None,
-        defaults: tuple[int, float],
-        out: Path,
-        *,
-        embedded: bool,
-        words: Words,
-    ) -> None:
-        """`networks`: folder of the tags' networks; `defaults`: steps and guidance; `out`: for pictures."""
-        self._host = host
-        self._model = model
-        self._networks = networks
-        self._out = out
-        self._words = words
-        self._facts = Facts(
-            name=words("the embedded model") if embedded else model.name,
-            samplers=host.samplers,
-            steps=defaults[0],
-            cfg=defaults[1],
-            size=host.default_size,
-            multiple=host.side_multiple,
-            examples=EXAMPLES if embedded and networks is not None else (),
+    Attributes:
+        host: the opened model.
+        model: which one it is.
+        out: the folder for pictures.
+        words: the page's language.
+    """
+
+    host: DiffusersHost
+    model: ModelChoice
+    out: Path
+    words: Words
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What does not change while the page is open."""
+        return Facts(
+            name=self.words("the embedded model") if self.model.embedded else self.model.path.name,
+            samplers=self.host.samplers,
+            steps=self.model.steps,
+            cfg=self.model.cfg,
+            size=self.host.default_size,
+            multiple=self.host.side_multiple,
+            examples=EXAMPLES if self.model.embedded else (),
         )
 
-    @property
-    def facts(self) -> Facts:
-        """See `ui.page.generator.Generator`."""
-        return self._facts
-
     def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
-        """See `ui.page.generator.Generator`."""
-        if self._networks is None and (parse_prompt(job.prompt).tags or job.settings.pool):
+        """Draw the picture of ``seed``; see `ui.page.generator.Generator`."""
+        if self.model.networks is None and (parse_prompt(job.prompt).tags or job.settings.pool):
             raise ValueError(
-                self._words(
+                self.words(
                     "Networks are asked for, and this page knows no folder of them: start it with --lora-dir."
                 )
             )
@@ -102,27 +79,46 @@ class HostGenerator:
             sampler=job.sampler,
             settings=job.settings,
             method="loratorio" if job.settings.enabled else "merge",
-            network_dir=self._networks,
+            network_dir=self.model.networks,
         )
-        result = self._host.generate(request, on_step)
+        result = self.host.generate(request, on_step)
         image = result.images[0]
-        infotext = picture_parameters(request, result, self._model, seed, image.size)
-        write_picture(free_name(self._out / f"{seed}-{request.method}.png"), image, infotext)
+        infotext = picture_parameters(request, result, self.model.path, seed, image.size)
+        write_picture(free_name(self.out / f"{seed}-{request.method}.png"), image, infotext)
         return Drawn(image, seed, infotext, result.report)
 
 
-def server_of(networks: NetworkList, words: Words, presets: Path | None) -> Server:
-    """One server for the page: networks, language, and the file of the user's own presets."""
-    options = Options()
+class NetworkList:
+    """The networks of a folder, which is walked through once and again when asked to."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """``folder``: None has none."""
+        self._folder = folder
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the folder again."""
+        self.paths: Mapping[str, str] = {} if self._folder is None else NetworkFolder(self._folder)
+
+
+def page_server(networks: Path | None, words: Words) -> Server:
+    """One server for the page: the networks of a folder, language, and the user's own presets."""
+    options, known = Options(), NetworkList(networks)
     return Server(
         host="diffusers",
         version=metadata.version("diffusers"),
         history=History(lambda: options.limits_of_history),
-        presets=Presets(presets),
-        networks=networks.paths,
-        refresh=networks.refresh,
+        presets=Presets(own_presets()),
+        networks=lambda: known.paths,
+        refresh=known.refresh,
         options=lambda: options,
         words=lambda: words,
         obstacle=lambda: None,
         merged_on_top=False,
     )
+
+
+def own_presets() -> Path:
+    """The file of the user's own presets, where the system keeps such files."""
+    folder = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "loratorio" / "presets.json"

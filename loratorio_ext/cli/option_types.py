@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias
 
 from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
 
-# The WebUI's switch; here the method says it.
-NOT_OPTIONS: Final = frozenset({"enabled"})
+# The settings that are options; "enabled" is the WebUI's switch, and here the method says it.
+COMPOSITION: Final = tuple(setting for setting in SETTINGS if setting.name != "enabled")
 
 EXIT_CODES: Final = """\
 exit codes:
@@ -23,18 +25,13 @@ Results go to standard output, progress and messages to standard error."""
 """For the end of a command line's help."""
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of descriptions and leaves room for long option names."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as scripts like it, and takes no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": _Formatter, "allow_abbrev": False, **options})
+        # Keeps the layout of descriptions and leaves room for long option names.
+        layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100)
+        super().__init__(**{"formatter_class": layout, "allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """End with code 2."""
@@ -48,11 +45,8 @@ def whole(lowest: int, highest: int) -> Callable[[str], int]:
     """A type for argparse: a whole number from `lowest` to `highest`."""
 
     def parse(text: str) -> int:
-        try:
-            # Python would also read "1_000", and texts of any length slowly.
-            value = int(text) if text.lstrip("+-").isdecimal() and len(text) <= 20 else None
-        except ValueError:
-            value = None
+        # Python would also read "1_000", and texts of any length slowly.
+        value = int(text) if re.fullmatch(r"[+-]?\d{1,19}", text) else None
         if value is None or not lowest <= value <= highest:
             raise argparse.ArgumentTypeError(
                 f"{text[:40]!r} must be a whole number from {lowest} to {highest}"
@@ -112,44 +106,27 @@ def _setting_type(setting: Setting) -> Callable[[str], Value]:
     return parse
 
 
-def _metavar(setting: Setting) -> str:
-    if setting.choices:
-        return "{" + ",".join(setting.choices) + "}"
-    if setting.type is str:
-        return "TEXT"
-    return "N" if setting.type is int else "X"
-
-
-def _range(setting: Setting) -> str:
-    """The range of a number, for the help; choices are already in the option's form."""
-    return "" if setting.minimum is None else f"{setting.minimum:g} to {setting.maximum:g}, "
-
-
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """One option for each setting of the composition, as `settings.SETTINGS` describes it."""
     group = parser.add_argument_group("settings of the composition (method loratorio)")
-    for setting in SETTINGS:
-        if setting.name in NOT_OPTIONS:
-            continue
+    for setting in COMPOSITION:
+        metavar = {int: "N", float: "X"}.get(setting.type, "TEXT")
+        if setting.choices:
+            metavar = "{" + ",".join(setting.choices) + "}"
+        allowed = "" if setting.minimum is None else f"{setting.minimum:g} to {setting.maximum:g}, "
         default = "none" if setting.default == "" else setting.default
-        text = f"{setting.help} ({_range(setting)}default {default})"
         group.add_argument(
             "--" + setting.name.replace("_", "-"),
-            dest=setting.name,
             type=_setting_type(setting),
             default=setting.default,
-            metavar=_metavar(setting),
-            help=text.replace("%", "%%"),
+            metavar=metavar,
+            help=f"{setting.help} ({allowed}default {default})".replace("%", "%%"),
         )
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings that the options gave; ValueError where two of them do not go together."""
-    given = {
-        setting.name: getattr(arguments, setting.name)
-        for setting in SETTINGS
-        if setting.name not in NOT_OPTIONS
-    }
+    given = {setting.name: getattr(arguments, setting.name) for setting in COMPOSITION}
     return Settings.from_dict({"enabled": True, **given})
 
 

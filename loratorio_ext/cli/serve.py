@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Work
-from loratorio_ext.cli.places import EMBEDDED, USUAL, configuration, model_and_networks, own_presets
+from loratorio_ext.cli.tools import Tools, choose_model
 from loratorio_ext.cli.writing import prepare_folder
 
 if TYPE_CHECKING:
-    from loratorio_ext.cli.tools import Tools
     from loratorio_ext.server.words import Words
 
 GRADIO_MINIMUM: Final = (4, 40)
@@ -26,23 +25,18 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     """`loratorio serve`: the page's address on stdout; ends with Ctrl-C."""
     _check_gradio()
     words = _spoken(arguments.language)
-    model, networks, embedded = model_and_networks(arguments, tools.find_demo_data)
-    config = configuration(arguments)
+    model = choose_model(arguments, tools)
     out = prepare_folder(Path(arguments.out))
     port = _free_port(arguments.host, arguments.port)
     if arguments.host not in LOOPBACK:
         console.warn(f"anyone who can reach {arguments.host} can draw here; there is no password")
-    console.note(f"opening {model} ...")
-    host = tools.open_host(
-        model, arguments.device, arguments.dtype, offline=embedded or arguments.offline, config=config
-    )
-    from loratorio_ext.cli.generator import HostGenerator, NetworkList, server_of
+    console.note(f"opening {model.path} ...")
+    host = model.open(arguments, tools)
+    from loratorio_ext.cli.generator import HostGenerator, page_server
     from loratorio_ext.ui.page.page import Address
 
-    generator = HostGenerator(
-        host, model, networks, EMBEDDED if embedded else USUAL, out, embedded=embedded, words=words
-    )
-    server = server_of(NetworkList(networks), words, own_presets())
+    generator = HostGenerator(host, model, out, words)
+    server = page_server(model.networks, words)
     work.begun = True
     try:
         tools.serve_page(server, generator, Address(arguments.host, port, arguments.open), console.result)

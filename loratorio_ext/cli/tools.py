@@ -1,66 +1,63 @@
-"""What the commands work with: a host, the judge, the page; imported when needed, as torch is slow."""
+"""What the commands work with: a model, networks, the judge, the page; opened late, because torch is slow."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final
 
-from loratorio_ext.cli.places import DemoData, find_demo_data
+from loratorio_ext.cli.console import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from loratorio_ext.hosts.diffusers_host import Request, Result
+    from loratorio_ext.cli.judge import Judge
+    from loratorio_ext.hosts.diffusers_host import DiffusersHost
     from loratorio_ext.server.server import Server
     from loratorio_ext.ui.page.generator import Generator
     from loratorio_ext.ui.page.page import Address
 
-Scores = Mapping[str, Mapping[str, float]]
-"""The judge's opinion of one picture: the probability of every value of every factor."""
+PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 
-class Host(Protocol):
-    """A model that draws; see `hosts.diffusers_host.DiffusersHost`."""
+@dataclass(frozen=True)
+class DemoData:
+    """The embedded world's files under one folder."""
 
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """The model's own width and height in pixels."""
+    folder: Path
 
     @property
-    def side_multiple(self) -> int:
-        """Widths and heights are multiples of this, in pixels."""
+    def model(self) -> Path:
+        """A diffusers folder."""
+        return self.folder / "model"
 
     @property
-    def samplers(self) -> tuple[str, ...]:
-        """Names of samplers, the model's own first."""
+    def networks(self) -> Path:
+        """LoRA networks as .safetensors files."""
+        return self.folder / "networks"
 
-    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
-        """Draw one batch of pictures."""
-
-
-class Judge(Protocol):
-    """A classifier of pictures; see `cli.judge.Judge`."""
-
-    def scores(self, images: Sequence[Image.Image]) -> Sequence[Scores]:
-        """For every picture the probability of every value of every factor."""
+    @property
+    def judge(self) -> Path:
+        """The judge's weights."""
+        return self.folder / "judge.safetensors"
 
 
-class OpenHost(Protocol):
-    """As `open_host`."""
+def find_demo_data(package: Path = PACKAGE) -> DemoData:
+    """`demo/` beside the package in a checkout, else `demo_data` inside the installed package.
 
-    def __call__(
-        self,
-        path: Path,
-        device: str | None,
-        dtype: str | None,
-        *,
-        offline: bool,
-        config: Path | None = None,
-    ) -> Host:
-        """Open a model."""
+    Raises:
+        InputError: neither holds a model.
+    """
+    places = (package.parent / "demo", package / "demo_data")
+    for place in places:
+        if (place / "model" / "model_index.json").is_file():
+            return DemoData(place)
+    looked = " and ".join(str(place) for place in places)
+    raise InputError(
+        f"the embedded model was not found (looked in {looked}). Get a complete checkout, make it again with"
+        " `loratorio-lab train-demo`, or name a model with --model."
+    )
 
 
 def hush_libraries() -> None:
@@ -79,7 +76,7 @@ def hush_libraries() -> None:
 
 def open_host(
     path: Path, device: str | None, dtype: str | None, *, offline: bool, config: Path | None = None
-) -> Host:
+) -> DiffusersHost:
     """A diffusers model at `path`; raises ValueError for what cannot be opened."""
     hush_libraries()
     from loratorio_ext.hosts.diffusers_host import DiffusersHost
@@ -89,9 +86,9 @@ def open_host(
 
 def load_judge(path: Path) -> Judge:
     """The judge whose weights lie at `path`; raises ValueError where these are something else."""
-    from loratorio_ext.cli.judge import Judge as EmbeddedJudge
+    from loratorio_ext.cli.judge import Judge
 
-    return EmbeddedJudge.load(path)
+    return Judge.load(path)
 
 
 def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
@@ -105,7 +102,59 @@ def serve_page(server: Server, generator: Generator, address: Address, ready: Ca
 class Tools:
     """The real tools; tests hand over others."""
 
-    open_host: OpenHost = open_host
+    open_host: Callable[..., DiffusersHost] = open_host
     load_judge: Callable[[Path], Judge] = load_judge
     find_demo_data: Callable[[], DemoData] = find_demo_data
     serve_page: Callable[[Server, Generator, Address, Callable[[str], None]], None] = serve_page
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model and networks that are there; not opened yet.
+
+    Attributes:
+        path: the model.
+        networks: folder of the networks; None: none is known.
+        embedded: whether it is the embedded model.
+        config: the folder that a model in a single file takes its configuration from.
+        steps: of the sampler, what suits this model.
+        cfg: guidance scale, likewise.
+    """
+
+    path: Path
+    networks: Path | None
+    embedded: bool
+    config: Path | None = None
+    steps: int = 30
+    cfg: float = 7.0
+
+    def open(self, arguments: Namespace, tools: Tools) -> DiffusersHost:
+        """Open it where the options say; nothing is downloaded for the embedded model."""
+        offline = self.embedded or arguments.offline
+        return tools.open_host(
+            self.path, arguments.device, arguments.dtype, offline=offline, config=self.config
+        )
+
+
+def choose_model(arguments: Namespace, tools: Tools) -> ModelChoice:
+    """The model and networks that the options name; by default the embedded ones.
+
+    Raises:
+        InputError: a place that the options name is not there, or --config is for another kind of model.
+    """
+    networks = None if arguments.lora_dir is None else Path(arguments.lora_dir)
+    if networks is not None and not networks.is_dir():
+        raise InputError(f"--lora-dir {networks} is not a folder.")
+    model = None if arguments.model is None else Path(arguments.model)
+    if model is not None and not model.exists():
+        raise InputError(f"--model {model} does not exist; name a diffusers folder or a .safetensors file.")
+    if arguments.config is not None and (model is None or model.is_dir()):
+        raise InputError(
+            f"--config {arguments.config} is for a --model that is one .safetensors file; "
+            "the embedded model and folders have a configuration of their own."
+        )
+    if model is None:
+        data = tools.find_demo_data()
+        return ModelChoice(data.model, networks or data.networks, embedded=True, steps=20, cfg=4.0)
+    config = None if arguments.config is None else Path(arguments.config)
+    return ModelChoice(model, networks, embedded=False, config=config)

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from loratorio_ext.cli.tools import Host
-from loratorio_ext.hosts.diffusers_host import Request
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.settings import Settings
 from loratorio_lab.world.concepts import CONCEPTS, caption, random_scene
 
@@ -22,7 +21,7 @@ _STEPS: Final = 6
 _DISTRACTOR: Final = "other-{:02d}"
 
 
-def build_pool(folder: Path, size: int, networks: Path, host: Host, seed: int) -> None:
+def build_pool(folder: Path, size: int, networks: Path, host: DiffusersHost, seed: int) -> None:
     """Make a folder with ``size`` networks; one that is there already is left as it is.
 
     A distractor is a mixture: its layers' down matrices from one network and the up matrices from another,
@@ -68,7 +67,7 @@ def build_pool(folder: Path, size: int, networks: Path, host: Host, seed: int) -
     unfinished.rename(folder)
 
 
-def loudness(host: Host, folder: Path, seed: int) -> dict[str, float]:
+def loudness(host: DiffusersHost, folder: Path, seed: int) -> dict[str, float]:
     """Mean divergence 1 − s of each network of a folder, over the steps of scenes that name no concept."""
     random = np.random.default_rng(seed)
     scenes = [random_scene(random) for _ in range(_SCENES)]

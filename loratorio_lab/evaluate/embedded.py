@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from loratorio_ext.cli.console import Console
-from loratorio_ext.cli.places import DemoData
+from loratorio_ext.cli.tools import DemoData
 from loratorio_lab.evaluate.arms import REFERENCE, MethodArm, arms_from
 from loratorio_lab.evaluate.engine import Batch
 from loratorio_lab.evaluate.spread import Open

@@ -14,7 +14,7 @@ import numpy as np
 
 from loratorio_ext.cli.console import Console
 from loratorio_ext.cli.option_types import settings_from
-from loratorio_ext.cli.places import DemoData
+from loratorio_ext.cli.tools import DemoData
 from loratorio_ext.settings import Settings
 from loratorio_lab.evaluate.arms import Arm, Sampling
 from loratorio_lab.evaluate.distractors import build_pool

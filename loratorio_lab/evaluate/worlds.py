@@ -13,10 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from loratorio_ext.cli.console import InputError
-from loratorio_ext.cli.judge import FACTORS
-from loratorio_ext.cli.places import DemoData
-from loratorio_ext.cli.tools import Host, Judge
-from loratorio_ext.hosts.diffusers_host import Request
+from loratorio_ext.cli.judge import FACTORS, Judge
+from loratorio_ext.cli.tools import DemoData
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.run import Report
 from loratorio_lab.evaluate.arms import Arm
 from loratorio_lab.evaluate.engine import A, R, Suite
@@ -136,7 +135,7 @@ class World:
     """
 
     name: str
-    host: Host
+    host: DiffusersHost
     judge: Judge
     networks: Path
 

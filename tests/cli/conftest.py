@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from loratorio_ext.cli.places import DemoData
-from loratorio_ext.cli.tools import Tools
+from loratorio_ext.cli.tools import DemoData, Tools
 from loratorio_ext.hosts.diffusers_host import Request, Result
+from loratorio_ext.method import RowMap
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import NetworkUse, Row, Run
 
 SIDE = 16
-
-
-class NoRouter:
-    """Rows know their source; the toy model below needs no router."""
-
-    calls = 0
-
-    @contextlib.contextmanager
-    def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
-        yield
-        self.calls += 1
 
 
 @dataclass
@@ -42,17 +30,16 @@ class ToyEvaluation:
     guided: bool
     seeds: Sequence[int]
     networks: int
-    subprompts: None = None
+    given: None = None
     noise_scale: float = 1.0
-    base_calls: int = 0
 
     @property
     def sigma(self) -> float:
         return 1.0 - self.index / self.total
 
     @property
-    def cond_rows(self) -> int:
-        return self.images
+    def rows(self) -> RowMap:
+        return RowMap.one_each(self.images)
 
     def call_group(self, row: Row) -> int:
         return 0
@@ -60,15 +47,18 @@ class ToyEvaluation:
     def compare_as(self, space: str) -> None:
         return None
 
-    def predict(self, rows: Sequence[Row]) -> torch.Tensor:
-        return torch.stack([self._one(row) for row in rows])
+    def predict(self, rows: Sequence[Row], strengths: Any) -> tuple[torch.Tensor, int]:
+        return torch.stack([self._one(row) for row in rows]), 1
+
+    def release(self) -> None:
+        pass
 
     def _one(self, row: Row) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.seeds[row.index] + 977 * self.index)
         base = torch.randn(4, SIDE, SIDE, generator=generator)
         sources = range(self.networks) if row.source == "merged" else [row.source]
         for source in sources:
-            if isinstance(source, int) and row.half == "cond":
+            if isinstance(source, int) and row.branch == "cond":
                 base = base + 0.9 * self._place(source) * torch.randn(4, SIDE, SIDE, generator=generator)
         return base
 
@@ -109,9 +99,7 @@ class ToyHost:
             if tag.name.startswith("missing"):
                 raise ValueError(f"no network {tag.name!r}; near: 'star'")
         uses = [NetworkUse(tag.name, tag.unet, tag.compose) for tag in tags]
-        run = Run(
-            request.settings, uses, NoRouter(), method=request.method, switch_every=request.switch_every
-        )
+        run = Run(request.settings, uses, method=request.method, switch_every=request.switch_every)
         for index in range(request.steps):
             if self.error is not None and self.fail_at == (len(self.requests), index):
                 raise self.error

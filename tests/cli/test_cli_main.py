@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from loratorio_ext import __version__
-from loratorio_ext.cli import options
-from loratorio_ext.cli.main import main
+from loratorio_ext.cli.main import main, parser as whole_parser
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 
@@ -28,8 +27,7 @@ def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def test_every_option_has_a_help_text_that_can_be_shown() -> None:
-    parser = options.parser()
-    assert [action.option_strings for action in actions(parser) if not action.help] == []
+    assert [action.option_strings for action in actions(whole_parser()) if not action.help] == []
 
 
 @pytest.mark.parametrize("command", ["generate", "serve", "demo"])
@@ -136,7 +134,7 @@ def test_without_the_embedded_world_the_remedy_is_named(
 ) -> None:
     from dataclasses import replace
 
-    from loratorio_ext.cli.places import find_demo_data
+    from loratorio_ext.cli.tools import find_demo_data
 
     tools = replace(toys.tools, find_demo_data=lambda: find_demo_data(tmp_path / "site" / "loratorio_ext"))
     assert main(["demo"], tools) == 2
@@ -144,7 +142,7 @@ def test_without_the_embedded_world_the_remedy_is_named(
 
 
 def test_the_embedded_world_is_found_in_a_checkout_and_in_a_wheel(tmp_path: Path) -> None:
-    from loratorio_ext.cli.places import find_demo_data
+    from loratorio_ext.cli.tools import find_demo_data
 
     package = tmp_path / "loratorio_ext"
     for folder in (package / "demo_data", tmp_path / "demo"):

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.cli import option_types, options
-from loratorio_ext.settings import SETTINGS, Setting, Settings
+from loratorio_ext.cli import option_types
+from loratorio_ext.cli.main import parser
+from loratorio_ext.settings import Setting, Settings
 
-OPTIONS = tuple(setting for setting in SETTINGS if setting.name not in option_types.NOT_OPTIONS)
+OPTIONS = option_types.COMPOSITION
 
 
 def parsed(*arguments: str) -> Settings:
-    return option_types.settings_from(options.parser().parse_args(["generate", "a star", *arguments]))
+    return option_types.settings_from(parser().parse_args(["generate", "a star", *arguments]))
 
 
 def test_without_options_the_defaults_count() -> None:
@@ -26,7 +27,7 @@ def test_without_options_the_defaults_count() -> None:
 def test_every_setting_is_an_option_with_its_help(setting: Setting) -> None:
     action = next(
         action
-        for action in options.parser()._subparsers._group_actions[0].choices["generate"]._actions  # type: ignore[union-attr,index,call-overload]
+        for action in parser()._subparsers._group_actions[0].choices["generate"]._actions  # type: ignore[union-attr,index,call-overload]
         if action.dest == setting.name
     )
     assert action.option_strings == ["--" + setting.name.replace("_", "-")]

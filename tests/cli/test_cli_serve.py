@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from loratorio_ext.cli import serve
+from loratorio_ext.cli.generator import own_presets
 from loratorio_ext.cli.main import main
-from loratorio_ext.cli.places import own_presets
 from loratorio_ext.server.history import History
 from loratorio_ext.settings import Settings
 from loratorio_ext.ui.page.generator import Job

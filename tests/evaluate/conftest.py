@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loratorio_ext.cli.judge import FACTORS
-from loratorio_ext.cli.places import DemoData
+from loratorio_ext.cli.tools import DemoData
 from loratorio_ext.hosts.diffusers_host import Request
 from loratorio_lab.tools import LabTools
 

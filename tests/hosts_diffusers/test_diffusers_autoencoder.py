@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from loratorio_ext.hosts.diffusers_host.autoencoder import replace_autoencoder
-from loratorio_ext.hosts.diffusers_host.model_index import ModelError
+from loratorio_ext.hosts.diffusers_host.model_files import ModelError
+from loratorio_ext.hosts.diffusers_host.pipeline import replace_autoencoder
 
 
 def saved(folder: Path, **more: Any) -> Path:

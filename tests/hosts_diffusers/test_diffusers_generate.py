@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request, Result
-from loratorio_ext.hosts.diffusers_host.samplers import SAMPLER_NAMES
+from loratorio_ext.hosts.diffusers_host.samplers import SAMPLERS
 from loratorio_ext.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
@@ -180,7 +180,7 @@ def test_a_seed_gives_its_picture_at_every_place_of_every_batch(
     torch.testing.assert_close(other_way, three.flip(0), rtol=1e-4, atol=1e-5 * size)
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in SAMPLER_NAMES])
+@pytest.mark.parametrize("name", list(SAMPLERS))
 def test_noise_of_a_sampler_belongs_to_the_picture(name: str, sd_v: Any) -> None:
     for sampler, package in (("LMS", "scipy"), ("DPM++ SDE", "torchsde")):
         if name == sampler:

@@ -11,18 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.hosts.diffusers_host.samplers import SAMPLER_NAMES, make_scheduler, set_steps
+from loratorio_ext.hosts.diffusers_host.samplers import SAMPLERS, make_scheduler, set_steps
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES, NoiseLevel, NoiseSchedule, converter
 
 # diffusers' own arithmetic of numpy with torch tensors.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 
 NEEDS = {"DPM++ SDE": "torchsde", "LMS": "scipy"}
-NAMES = [
-    name
-    for name, _, _ in SAMPLER_NAMES
-    if name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None
-]
+NAMES = [name for name in SAMPLERS if name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None]
 
 
 def predicted(kind: str, x0: torch.Tensor, noise: torch.Tensor, level: NoiseLevel) -> torch.Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.hosts.diffusers_host.encoding import Encodings, Text, encode
-from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache
+from loratorio_ext.hosts.diffusers_host.encoding import Encodings, encode
+from loratorio_ext.hosts.diffusers_host.networks import NetworkCache, TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
@@ -21,9 +21,9 @@ from loratorio_ext.run import Row
 TEXTS = ("a cat", "dog, blue")
 
 
-def hosted(pipeline: Any, folder: Path, *tags: Tag) -> list[HostNetwork]:
+def hosted(pipeline: Any, folder: Path, *tags: Tag) -> list[TaggedNetwork]:
     cache = NetworkCache(key_map(components(pipeline)))
-    return [cache.load(tag, NetworkFolder(folder)) for tag in tags]
+    return [(tag, cache.load(tag, NetworkFolder(folder))) for tag in tags]
 
 
 def rows_of(encodings: Encodings, source: Any) -> tuple[Tensor, Tensor | None]:
@@ -52,7 +52,7 @@ def test_every_source_sees_its_own_text(
     strengths = {"a": 0.8, "b": -0.5, "kept": 0.3}
     tags = [Tag(name, te=strengths[name], unet=9.0, compose=name != "kept") for name in names]
     networks = hosted(pipeline, tmp_path, *tags)
-    encodings = encode(pipeline, Text(TEXTS, "ugly"), networks)
+    encodings = encode(pipeline, TEXTS, "ugly", networks)
 
     for name in names:
         pipeline.load_lora_weights(str(tmp_path / f"{name}.safetensors"), adapter_name=name)
@@ -81,7 +81,7 @@ def test_networks_without_a_text_part_share_the_bases_rows(
 ) -> None:
     save_network(sd, tmp_path / "a.safetensors", seed=1, text=False)
     save_network(sd, tmp_path / "b.safetensors", seed=2)
-    encodings = encode(sd, Text(TEXTS, ""), hosted(sd, tmp_path, Tag("a"), Tag("b")))
+    encodings = encode(sd, TEXTS, "", hosted(sd, tmp_path, Tag("a"), Tag("b")))
     assert encodings.hidden.shape[:2] == (2, 3)
     assert encodings.sources["base"] == encodings.sources[0] != encodings.sources[1]
     assert encodings.sources["merged"] == encodings.sources[1]
@@ -89,14 +89,14 @@ def test_networks_without_a_text_part_share_the_bases_rows(
 
 @torch.no_grad()
 def test_an_empty_negative_prompt_is_zeros_where_the_model_asks_for_it(sdxl: Any, sd: Any) -> None:
-    encodings = encode(sdxl, Text(TEXTS, ""), [])
+    encodings = encode(sdxl, TEXTS, "", [])
     assert encodings.pooled is not None
     assert not encodings.hidden[:, -1].any()
     assert not encodings.pooled[:, -1].any()
     assert encodings.hidden[:, :-1].all(dim=-1).all()
-    assert encode(sdxl, Text(TEXTS, "x"), []).hidden[:, -1].any()
-    assert encode(sdxl, Text(("", "a"), None), []).hidden[:, -1].any()
-    assert encode(sd, Text(TEXTS, ""), []).hidden[:, -1].any()
+    assert encode(sdxl, TEXTS, "x", []).hidden[:, -1].any()
+    assert encode(sdxl, ("", "a"), None, []).hidden[:, -1].any()
+    assert encode(sd, TEXTS, "", []).hidden[:, -1].any()
 
 
 def test_text_is_encoded_once_in_one_call(

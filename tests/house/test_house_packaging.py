@@ -17,7 +17,7 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 import loratorio_ext
-from loratorio_ext.cli.places import find_demo_data
+from loratorio_ext.cli.tools import find_demo_data
 from loratorio_ext.server.words import folder_beside, language_files
 
 # Folders beside the package in a checkout, as they are called in the wheel.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loratorio_ext import __version__
-from loratorio_ext.cli.options import MOVED
+from loratorio_ext.cli.main import MOVED
 from loratorio_lab.main import main, parser
 
 

@@ -14,25 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loratorio_ext.hosts.diffusers_host.networks import HostNetwork
+from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, Source
-from loratorio_ext.run.rows import Strengths
-
-__all__ = ["Encodings", "Text", "encode"]
-
-
-@dataclass(frozen=True)
-class Text:
-    """Every prompt of a batch without its tags, and the one negative prompt; None: no unconditional rows.
-
-    An empty negative prompt is all zeros for models that ask for it (SDXL's force_zeros_for_empty_prompt), as
-    in the WebUI and as diffusers does where no negative prompt is given.
-    """
-
-    prompts: tuple[str, ...]
-    negative: str | None
+from loratorio_ext.run.rows import RowStrengths, Strengths
 
 
 @dataclass(frozen=True)
@@ -61,72 +47,68 @@ class Encodings:
         return self.hidden.flatten(0, 1).index_select(0, index), pooled
 
 
-def encode(pipeline: Any, text: Text, networks: Sequence[HostNetwork]) -> Encodings:
-    """Encode `text` for every source: one call of each text encoder, rows = different sources × texts.
+def encode(
+    pipeline: Any, prompts: Sequence[str], negative: str | None, networks: Sequence[TaggedNetwork]
+) -> Encodings:
+    """Encode the texts for every source: one call of each text encoder, rows = different sources × texts.
 
     Sources whose networks have no text-encoder part share the base's rows.
-    """
-    composed = sum(network.compose for network in networks)
-    sources: list[Source] = ["base", *range(composed), "merged"]
-    speaking = tuple(bool(network.part("text_encoder")) for network in networks)
-    strengths = Strengths([NetworkUse(network.name, network.te, network.compose) for network in networks])
-    patterns: dict[tuple[float, ...], int] = {}
-    place: dict[Source, int] = {}
-    for source in sources:
-        heard = tuple(
-            value if has else 0.0 for value, has in zip(strengths.of(source), speaking, strict=True)
-        )
-        place[source] = patterns.setdefault(heard, len(patterns))
 
-    texts = [*text.prompts, *([] if text.negative is None else [text.negative])]
+    Args:
+        pipeline: The model.
+        prompts: Every prompt of the batch, without its tags.
+        negative: The one negative prompt; None: no unconditional rows. An empty one is all zeros for models
+            that ask for it (SDXL's force_zeros_for_empty_prompt), as in the WebUI and as diffusers does where
+            no negative prompt is given.
+        networks: Networks with the tags that give their strengths.
+    """
+    parts = [network.part("text_encoder") for _, network in networks]
+    strengths = Strengths(
+        [
+            NetworkUse(tag.name, tag.te if part else 0.0, tag.compose)
+            for (tag, _), part in zip(networks, parts, strict=True)
+        ]
+    )
+    composed = range(sum(tag.compose for tag, _ in networks))
+    patterns: dict[RowStrengths, int] = {}
+    sources: dict[Source, int] = {}
+    for source in ("base", *composed, "merged"):
+        sources[source] = patterns.setdefault(strengths.of(source), len(patterns))
+
+    xl = is_xl(pipeline)
+    texts = list(prompts) if negative is None else [*prompts, negative]
     encoders = {name: module for name, module in components(pipeline).items() if name != "unet"}
     modules = {
         f"{component}.{name}": module
         for component, encoder in encoders.items()
         for name, module in encoder.named_modules()
     }
-    parts = [network.part("text_encoder") for network in networks]
-    touched = {layer for part in parts for layer in part}
-    rows = [pattern for pattern in patterns for _ in texts]
-
+    router = Router(modules, parts)
     hidden: list[Tensor] = []
-    pooled: Tensor | None = None
     warnings: list[str] = []
-    for component, encoder in encoders.items():
-        tokenizer = pipeline.tokenizer_2 if component == "text_encoder_2" else pipeline.tokenizer
-        tokens, mask, cut = _tokenize(tokenizer, texts)
-        warnings.extend(message for message in cut if message not in warnings)
-        arguments: dict[str, Any] = {"input_ids": tokens.repeat(len(patterns), 1).to(encoder.device)}
-        if getattr(encoder.config, "use_attention_mask", False):
-            arguments["attention_mask"] = mask.repeat(len(patterns), 1).to(encoder.device)
-        own = [_of_component(part, component) for part in parts]
-        if any(own):
-            router = Router({name: modules[name] for name in touched if name in modules}, own)
-            with router.routing(rows):
-                output = encoder(**arguments, output_hidden_states=is_xl(pipeline))
-            router.release()
-        else:
-            output = encoder(**arguments, output_hidden_states=is_xl(pipeline))
-        # Stable Diffusion XL reads the last layer but one of both encoders, and the second one's pooled text.
-        hidden.append(output.hidden_states[-2] if is_xl(pipeline) else output[0])
-        pooled = output[0] if component == "text_encoder_2" else pooled
+    output: Any = None
+    with router.routing([pattern for pattern in patterns for _ in texts]):
+        for component, encoder in encoders.items():
+            tokenizer = pipeline.tokenizer_2 if component == "text_encoder_2" else pipeline.tokenizer
+            tokens, mask, cut = _tokenize(tokenizer, texts)
+            warnings += cut
+            arguments = {"input_ids": tokens.repeat(len(patterns), 1).to(encoder.device)}
+            if getattr(encoder.config, "use_attention_mask", False):
+                arguments["attention_mask"] = mask.repeat(len(patterns), 1).to(encoder.device)
+            output = encoder(**arguments, output_hidden_states=xl)
+            # Stable Diffusion XL reads the last layer but one of both encoders.
+            hidden.append(output.hidden_states[-2] if xl else output[0])
+    router.release()
 
-    joined = _by_source(torch.cat(hidden, dim=-1), len(patterns), pipeline.unet)
-    joined_pooled = None if pooled is None else _by_source(pooled, len(patterns), pipeline.unet)
-    if text.negative == "" and getattr(pipeline.config, "force_zeros_for_empty_prompt", False):
-        joined[:, -1] = 0
-        if joined_pooled is not None:
-            joined_pooled[:, -1] = 0
-    return Encodings(joined, joined_pooled, place, tuple(warnings))
+    def by_source(rows: Tensor) -> Tensor:
+        rows = rows.to(pipeline.unet.device, pipeline.unet.dtype).unflatten(0, (len(patterns), -1))
+        if negative == "" and getattr(pipeline.config, "force_zeros_for_empty_prompt", False):
+            rows[:, -1] = 0
+        return rows
 
-
-def _of_component(part: Mapping[str, Any], component: str) -> dict[str, Any]:
-    return {name: deltas for name, deltas in part.items() if name.startswith(f"{component}.")}
-
-
-def _by_source(rows: Tensor, sources: int, unet: Any) -> Tensor:
-    by_source: Tensor = rows.to(unet.device, unet.dtype).unflatten(0, (sources, -1))
-    return by_source
+    # Stable Diffusion XL also reads the second encoder's pooled text.
+    pooled = by_source(output[0]) if xl else None
+    return Encodings(by_source(torch.cat(hidden, dim=-1)), pooled, sources, tuple(dict.fromkeys(warnings)))
 
 
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[str]]:

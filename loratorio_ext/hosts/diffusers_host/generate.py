@@ -1,11 +1,11 @@
-"""From a request to pictures: the sampler's loop, with the run's predictions in the place of the UNet's."""
+"""What a generation asks of the model: first latents, one evaluation of the UNet, and the pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -13,59 +13,45 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings
 from loratorio_ext.hosts.diffusers_host.pipeline import is_xl
-from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, converter
+from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, PredictionType, converter
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Row, RowStrengths
 
-__all__ = ["Conditions", "PipelineEvaluation", "decode", "first_latents"]
-
-# Row patterns whose conditions are kept; a choice of networks that changes at every scan makes many.
-_KEPT_PATTERNS: Final = 8
+ConditionsOf = Callable[[tuple[Row, ...]], tuple[Tensor, dict[str, Any]]]
+"""(the image of every row, int64 [len(rows)]; keyword arguments for the UNet)."""
 
 
-@dataclass
-class Conditions:
+def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cfg: float) -> ConditionsOf:
     """The UNet's arguments that depend on the rows alone, gathered once for every pattern of rows.
 
-    Attributes:
+    Args:
         pipeline: The model.
         encodings: The generation's texts.
         size: Width and height in pixels.
         cfg: Guidance scale, for models that take it as an input.
     """
+    unet = pipeline.unet
 
-    pipeline: Any
-    encodings: Encodings
-    size: tuple[int, int]
-    cfg: float
-    _known: dict[tuple[Row, ...], tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
-
-    def of(self, rows: Sequence[Row]) -> tuple[Tensor, dict[str, Any]]:
-        """(the image of every row, int64 [len(rows)]; keyword arguments for the UNet)."""
-        pattern = tuple(rows)
-        if pattern not in self._known:
-            if len(self._known) >= _KEPT_PATTERNS:
-                del self._known[next(iter(self._known))]
-            self._known[pattern] = self._gather(pattern)
-        return self._known[pattern]
-
-    def _gather(self, rows: tuple[Row, ...]) -> tuple[Tensor, dict[str, Any]]:
-        unet = self.pipeline.unet
-        hidden, pooled = self.encodings.select(rows)
+    # A choice of networks that changes at every scan makes many patterns.
+    @lru_cache(maxsize=8)
+    def gathered(rows: tuple[Row, ...]) -> tuple[Tensor, dict[str, Any]]:
+        hidden, pooled = encodings.select(rows)
         arguments: dict[str, Any] = {"encoder_hidden_states": hidden}
-        if is_xl(self.pipeline):
-            width, height = self.size
+        if is_xl(pipeline):
+            width, height = size
             # Original size, upper left corner of the crop, target size (SDXL, arXiv 2307.01952, section 2.2).
             ids = torch.tensor([height, width, 0, 0, height, width], dtype=hidden.dtype, device=hidden.device)
             arguments["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids.repeat(len(rows), 1)}
         if unet.config.time_cond_proj_dim is not None:
-            scale = torch.full((len(rows),), self.cfg - 1.0)
-            embedded = self.pipeline.get_guidance_scale_embedding(
+            scale = torch.full((len(rows),), cfg - 1.0)
+            embedded = pipeline.get_guidance_scale_embedding(
                 scale, embedding_dim=unet.config.time_cond_proj_dim
             )
             arguments["timestep_cond"] = embedded.to(hidden.device, hidden.dtype)
         return torch.tensor([row.index for row in rows], device=hidden.device), arguments
+
+    return gathered
 
 
 @dataclass(frozen=True)
@@ -82,8 +68,10 @@ class PipelineEvaluation:
         level: The evaluation's α and σ.
         prediction: What the UNet was trained to predict.
         guided: Whether unconditional predictions are wanted.
+        unet: The model.
         conditions: The UNet's other arguments.
         router: Gives each row of the UNet its networks.
+        given: Nothing is predicted beforehand.
     """
 
     index: int
@@ -91,10 +79,12 @@ class PipelineEvaluation:
     timestep: Tensor
     model_input: Tensor
     level: NoiseLevel
-    prediction: Literal["epsilon", "v_prediction", "sample"]
+    prediction: PredictionType
     guided: bool
-    conditions: Conditions
+    unet: Any
+    conditions: ConditionsOf
     router: Router
+    given: None = None
 
     @cached_property
     def rows(self) -> RowMap:
@@ -107,21 +97,16 @@ class PipelineEvaluation:
         return self.level.ratio
 
     @property
-    def given(self) -> None:
-        """None: nothing is predicted beforehand."""
-        return
-
-    @property
     def noise_scale(self) -> float:
         """See `NoiseLevel.noise_of`."""
         return self.level.noise_of(self.prediction)
 
     def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
         """(the UNet's output for `rows`, [len(rows), C, H, W]; 1 call)."""
-        images, arguments = self.conditions.of(rows)
-        unet, x = self.conditions.pipeline.unet, self.model_input.index_select(0, images)
+        images, arguments = self.conditions(tuple(rows))
+        x = self.model_input.index_select(0, images)
         with self.router.routing(strengths):
-            return unet(x, self.timestep, return_dict=False, **arguments)[0], 1
+            return self.unet(x, self.timestep, return_dict=False, **arguments)[0], 1
 
     def call_group(self, row: Row) -> Hashable:
         """All texts have the same length here, so any rows may share a call."""

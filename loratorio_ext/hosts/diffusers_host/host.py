@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from loratorio_ext.hosts.diffusers_host.encoding import Text, encode
-from loratorio_ext.hosts.diffusers_host.generate import Conditions, PipelineEvaluation, decode, first_latents
-from loratorio_ext.hosts.diffusers_host.networks import HostNetwork, NetworkCache, with_pool
-from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
+from loratorio_ext.hosts.diffusers_host.encoding import encode
+from loratorio_ext.hosts.diffusers_host.generate import (
+    PipelineEvaluation,
+    conditions_of,
+    decode,
+    first_latents,
+)
+from loratorio_ext.hosts.diffusers_host.networks import NetworkCache, TaggedNetwork, with_pool
+from loratorio_ext.hosts.diffusers_host.pipeline import (
+    check_pipeline,
+    components,
+    open_pipeline,
+    pick_device,
+    pick_dtype,
+)
 from loratorio_ext.hosts.diffusers_host.request import ParsedRequest, Request, Result, parse_request
 from loratorio_ext.hosts.diffusers_host.samplers import (
     make_scheduler,
@@ -26,8 +35,6 @@ from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Run
-
-__all__ = ["DiffusersHost", "OnStep"]
 
 OnStep = Callable[[int, int], None]
 """Called after every evaluation with (evaluations done, evaluations in all)."""
@@ -56,11 +63,22 @@ class DiffusersHost:
         config: str | Path | None = None,
         offline: bool = False,
     ) -> DiffusersHost:
-        """Open a folder in the format of diffusers or a .safetensors file; arguments as for `open_pipeline`.
+        """Open a model.
 
-        Raises ModelError (a ValueError) that names the path, the reason and the remedy.
+        Args:
+            path: A folder in the format of diffusers, or one .safetensors file.
+            device: None: CUDA where there is one, else the CPU.
+            dtype: float32, float16 or bfloat16; None: float16 on CUDA, else float32.
+            config: For a single file: a folder in the format of diffusers of the same model family, whose
+                configuration and tokenizer are used. None: diffusers takes them from its cache or the hub.
+            offline: Never ask the hub; a single file then needs `config`.
+
+        Raises:
+            ModelError: A ValueError that names the path, the reason and the remedy: no such path, another
+                kind of model, damaged files, a configuration that cannot be had.
         """
-        return cls(open_pipeline(path, device, dtype, config=config, offline=offline))
+        chosen = pick_device(device)
+        return cls(open_pipeline(Path(path), chosen, pick_dtype(dtype, chosen), config, offline))
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -80,6 +98,7 @@ class DiffusersHost:
         """Every sampler that can be used here, by its short name; the model's own first."""
         return usable_samplers(self.pipeline.scheduler)
 
+    @torch.no_grad()
     def generate(self, request: Request, on_step: OnStep | None = None) -> Result:
         """Draw the pictures of `request`.
 
@@ -88,56 +107,32 @@ class DiffusersHost:
         Raises:
             ValueError: a value, a sampler or a network that cannot be; before any work is done.
         """
-        pipeline = self.pipeline
+        pipeline, unet = self.pipeline, self.pipeline.unet
         parsed = parse_request(
             request,
-            factor=pipeline.vae_scale_factor,
+            factor=self.side_multiple,
             default_size=self.default_size,
-            guidable=pipeline.unet.config.time_cond_proj_dim is None,
+            guidable=unet.config.time_cond_proj_dim is None,
         )
         scheduler = make_scheduler(request.sampler, pipeline.scheduler)
-        timesteps = set_steps(scheduler, request.steps, pipeline.unet.device)
+        timesteps = set_steps(scheduler, request.steps, unet.device)
         networks, warnings = self._load(parsed, request.settings.pool)
-        parsed = replace(parsed, warnings=(*parsed.warnings, *warnings))
-        with torch.no_grad():
-            return self._sample(request, parsed, networks, scheduler, timesteps, on_step)
-
-    def _load(self, parsed: ParsedRequest, pool: str) -> tuple[list[HostNetwork], list[str]]:
-        """(the networks of the tags and of the pool, a warning for each tag that another one replaces)."""
-        if parsed.folder is None:
-            return [], []
-        folder = NetworkFolder(parsed.folder)
-        tags, repeated = folder.one_per_file(parsed.tags)
-        networks = [self._networks.load(tag, folder) for tag in with_pool(tags, pool, folder)]
-        return networks, [str(problem) for problem in repeated]
-
-    def _sample(
-        self,
-        request: Request,
-        parsed: ParsedRequest,
-        networks: Sequence[HostNetwork],
-        scheduler: Any,
-        timesteps: Tensor,
-        on_step: OnStep | None,
-    ) -> Result:
-        pipeline = self.pipeline
-        size = (parsed.width, parsed.height)
-        router = self._router(networks)
-        uses = [NetworkUse(network.name, network.unet, network.compose) for network in networks]
         run = Run(
             request.settings,
-            uses,
+            [NetworkUse(tag.name, tag.unet, tag.compose) for tag, _ in networks],
             method=request.method,
             switch_every=request.switch_every,
             host="diffusers",
         )
-        encodings = encode(pipeline, Text(parsed.texts, parsed.negative), networks)
-        conditions = Conditions(pipeline, encodings, size, request.cfg)
-        for warning in (*parsed.warnings, *_unmatched(networks), *encodings.warnings):
+        encodings = encode(pipeline, parsed.texts, parsed.negative, networks)
+        conditions = conditions_of(pipeline, encodings, parsed.size, request.cfg)
+        for warning in (*parsed.warnings, *warnings, *encodings.warnings):
             run.report.warn(warning)
 
+        layers = {f"unet.{name}": module for name, module in unet.named_modules()}
+        router = Router(layers, [network.part("unet") for _, network in networks])
         generators = [torch.Generator().manual_seed(seed) for seed in parsed.seeds]
-        latents = first_latents(pipeline, scheduler, size, generators)
+        latents = first_latents(pipeline, scheduler, parsed.size, generators)
         arguments = step_arguments(scheduler, generators, parsed.seeds)
         schedule = NoiseSchedule(scheduler)
         try:
@@ -149,7 +144,8 @@ class DiffusersHost:
                     model_input=scheduler.scale_model_input(latents, timestep),
                     level=schedule.level(index),
                     prediction=scheduler.config.prediction_type,
-                    guided=parsed.guided,
+                    guided=parsed.negative is not None,
+                    unet=unet,
                     conditions=conditions,
                     router=router,
                 )
@@ -168,17 +164,17 @@ class DiffusersHost:
             name = sampler_name(scheduler, pipeline.scheduler)
         return Result(decode(pipeline, latents), latents, run.report, name)
 
-    def _router(self, networks: Sequence[HostNetwork]) -> Router:
-        parts = [network.part("unet") for network in networks]
-        touched = {layer for part in parts for layer in part}
-        modules = {f"unet.{name}": module for name, module in self.pipeline.unet.named_modules()}
-        return Router({name: modules[name] for name in modules if name in touched}, parts)
-
-
-def _unmatched(networks: Sequence[HostNetwork]) -> list[str]:
-    return [
-        f"Network {network.name!r}: {len(network.network.unmatched)} of its keys fit no layer of this model, "
-        f"such as {network.network.unmatched[0]!r}."
-        for network in networks
-        if network.network.unmatched
-    ]
+    def _load(self, parsed: ParsedRequest, pool: str) -> tuple[list[TaggedNetwork], list[str]]:
+        """(the networks of the tags and of the pool, what the user should know of them)."""
+        if parsed.folder is None:
+            return [], []
+        folder = NetworkFolder(parsed.folder)
+        tags, repeated = folder.one_per_file(parsed.tags)
+        networks = [(tag, self._networks.load(tag, folder)) for tag in with_pool(tags, pool, folder)]
+        unmatched = [
+            f"Network {tag.name!r}: {len(network.unmatched)} of its keys fit no layer of this model, "
+            f"such as {network.unmatched[0]!r}."
+            for tag, network in networks
+            if network.unmatched
+        ]
+        return networks, [*map(str, repeated), *unmatched]

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from loratorio_ext.networks.files import (
-    Component,
-    KeyMap,
-    Network,
-    NetworkFolder,
-    UnknownNetworkError,
-    load_network,
-)
+from loratorio_ext.networks.files import KeyMap, Network, NetworkFolder, UnknownNetworkError, load_network
 from loratorio_ext.networks.prompt import Tag, choose_pool
 from loratorio_ext.networks.router import Delta, LowRank
 
-__all__ = ["HostNetwork", "NetworkCache", "with_pool"]
-
-
-@dataclass(frozen=True)
-class HostNetwork:
-    """A network as a tag asks for it: strengths of its two parts; composed, or kept merged in every row."""
-
-    network: Network
-    te: float = 1.0
-    unet: float = 1.0
-    compose: bool = True
-
-    @property
-    def name(self) -> str:
-        """The name that the tag used."""
-        return self.network.name
-
-    def part(self, component: Component) -> Mapping[str, Sequence[Delta]]:
-        """The deltas of the UNet ("unet") or of the text encoders ("text_encoder") by layer name."""
-        return self.network.part(component)
+TaggedNetwork = tuple[Tag, Network]
+"""A network, and the tag that names it and says its strengths."""
 
 
 class NetworkCache:
@@ -48,8 +22,8 @@ class NetworkCache:
         self._keys = keys
         self._loaded: dict[Path, tuple[int, Network]] = {}
 
-    def load(self, tag: Tag, folder: NetworkFolder) -> HostNetwork:
-        """The network that `tag` names, from `folder`.
+    def load(self, tag: Tag, folder: NetworkFolder) -> Network:
+        """The network that `tag` names, from `folder`, cut to the tag's rank.
 
         Raises UnknownNetworkError (a ValueError with near matches) and NetworkFileError (a ValueError that
         says what is wrong with the file).
@@ -58,16 +32,8 @@ class NetworkCache:
         changed = path.stat().st_mtime_ns
         known = self._loaded.get(path)
         if known is None or known[0] != changed:
-            known = (changed, load_network(path, self._keys))
-            self._loaded[path] = known
-        network = dataclasses.replace(known[1], name=tag.name)
-        if tag.dyn is not None:
-            network = with_rank(network, tag.dyn)
-        return HostNetwork(network, tag.te, tag.unet, tag.compose)
-
-    def clear(self) -> None:
-        """Forget every network."""
-        self._loaded.clear()
+            known = self._loaded[path] = changed, load_network(path, self._keys)
+        return known[1] if tag.dyn is None else _with_rank(known[1], tag.dyn)
 
 
 def with_pool(tags: Sequence[Tag], pool: str, folder: NetworkFolder) -> list[Tag]:
@@ -84,7 +50,7 @@ def with_pool(tags: Sequence[Tag], pool: str, folder: NetworkFolder) -> list[Tag
     return [*tags, *(Tag(name) for name in names if folder.find(name) not in named)]
 
 
-def with_rank(network: Network, rank: int) -> Network:
+def _with_rank(network: Network, rank: int) -> Network:
     """`network` with only the first `rank` components of its low-rank deltas, scales kept.
 
     The WebUI's third tag argument, `dyn`; like there, deltas with a Tucker core and dense ones stay whole.

@@ -10,33 +10,26 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_log
 
-from loratorio_ext.hosts.diffusers_host.model_index import ModelError, read_model_index
-from loratorio_ext.hosts.diffusers_host.newer_files import fast_tokenizers, mend_text_encoders
-
-__all__ = [
-    "ModelError",
-    "check_pipeline",
-    "components",
-    "is_xl",
-    "no_progress_bars",
-    "open_pipeline",
-    "pick_device",
-    "pick_dtype",
-]
+from loratorio_ext.hosts.diffusers_host.model_files import (
+    ModelError,
+    fast_tokenizers,
+    mend_text_encoders,
+    read_model_index,
+)
 
 _CLASSES: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "StableDiffusionPipeline": StableDiffusionPipeline,
-        "StableDiffusionXLPipeline": StableDiffusionXLPipeline,
-    }
+    {kind.__name__: kind for kind in (StableDiffusionPipeline, StableDiffusionXLPipeline)}
 )
 _DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+)
+_NO_SAFETY_CHECKER: Final[Mapping[str, Any]] = MappingProxyType(
+    {"safety_checker": None, "requires_safety_checker": False}
 )
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another model.
 _LOADING_ERRORS: Final = (
@@ -85,43 +78,22 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
 
 
 def open_pipeline(
-    path: str | Path,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    *,
-    config: str | Path | None = None,
-    offline: bool = False,
+    path: Path, device: torch.device, dtype: torch.dtype, config: str | Path | None, offline: bool
 ) -> Any:
-    """A StableDiffusionPipeline or StableDiffusionXLPipeline, ready on `device`.
-
-    Args:
-        path: A folder in the format of diffusers, or one .safetensors file.
-        device: See `pick_device`.
-        dtype: See `pick_dtype`.
-        config: For a single file: a folder in the format of diffusers of the same model family, whose
-            configuration and tokenizer are used. None: diffusers takes them from its cache or the hub.
-        offline: Never ask the hub; a single file then needs `config`.
-
-    Raises:
-        ModelError: No such path, another kind of model, damaged files, a configuration that cannot be had.
-    """
-    place = Path(path)
-    target = pick_device(device)
-    kind = pick_dtype(dtype, target)
-    if place.is_dir():
-        pipeline = _open_folder(place, kind)
-    elif place.is_file():
-        pipeline = _open_file(place, kind, config, offline)
+    """A StableDiffusionPipeline or StableDiffusionXLPipeline, ready on `device`; see `DiffusersHost.open`."""
+    if path.is_dir():
+        pipeline = _open_folder(path, dtype)
+    elif path.is_file():
+        pipeline = _open_file(path, dtype, config, offline)
     else:
         raise ModelError(
-            f"No model at {place}. Give a folder in the format of diffusers or a .safetensors file."
+            f"No model at {path}. Give a folder in the format of diffusers or a .safetensors file."
         )
-    check_pipeline(pipeline, str(place))
+    check_pipeline(pipeline, str(path))
     pipeline.set_progress_bar_config(disable=True)
-    parts = (*components(pipeline).values(), pipeline.vae)
-    if any(part.dtype != kind for part in parts):  # a loader may have kept the files' own
-        pipeline.to(kind)
-    return pipeline.to(target)
+    if any(part.dtype != dtype for part in (*components(pipeline).values(), pipeline.vae)):
+        pipeline.to(dtype)  # a loader may have kept the files' own
+    return pipeline.to(device)
 
 
 def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
@@ -136,7 +108,7 @@ def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
         raise ModelError(f"{folder} holds a {name}. This host opens: {', '.join(_CLASSES)}.")
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     if "safety_checker" in parts:
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+        options |= _NO_SAFETY_CHECKER
     try:
         tokenizers = fast_tokenizers(folder, parts)
         options |= dict.fromkeys(tokenizers)
@@ -167,14 +139,14 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
         # Not left to diffusers: its from_single_file asks the hub even with local_files_only where its cache
         # holds nothing (diffusers/loaders/single_file.py).
         raise ModelError(f"{file} cannot be opened offline. {_NEEDS_CONFIGURATION}")
-    name = "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline"
+    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
     options: dict[str, Any] = {"local_files_only": config is not None}
     if config is not None:
         options["config"] = str(config)
     if not xl:
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+        options |= _NO_SAFETY_CHECKER
     try:
-        return _load(_CLASSES[name].from_single_file, file, dtype, options)
+        return _load(kind.from_single_file, file, dtype, options)
     except _LOADING_ERRORS as error:
         remedy = f"Is {config} of the same model family?" if config is not None else _NEEDS_CONFIGURATION
         raise ModelError(f"{file} cannot be opened: {_first_line(error)} {remedy}") from error
@@ -233,3 +205,38 @@ def components(pipeline: Any) -> dict[str, Any]:
     """The parts that networks touch, by the first part of a layer name: unet, text_encoder, ..."""
     names = ("unet", "text_encoder", "text_encoder_2") if is_xl(pipeline) else ("unet", "text_encoder")
     return {name: getattr(pipeline, name) for name in names}
+
+
+def check_autoencoder_folder(folder: Path) -> None:
+    """Raise ModelError unless the folder looks like an autoencoder of diffusers."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} is no autoencoder: it has no config.json with a .safetensors file beside it. Give a "
+            "folder in the format of diffusers."
+        )
+
+
+def replace_autoencoder(pipeline: Any, folder: Path) -> None:
+    """Let `pipeline` decode with the autoencoder in `folder`, on its device and in its dtype.
+
+    Raises:
+        ModelError: no such folder, damaged files, or an autoencoder of other latents.
+    """
+    check_autoencoder_folder(folder)
+    own = pipeline.vae
+    try:
+        with no_progress_bars():
+            other = AutoencoderKL.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+    except _LOADING_ERRORS as error:
+        raise ModelError(f"The autoencoder in {folder} cannot be loaded: {error}") from error
+    # The number of blocks says how many pixels a latent pixel has.
+    mine, theirs = (
+        {"channels": one.config.latent_channels, "blocks": len(one.config.block_out_channels)}
+        for one in (own, other)
+    )
+    if theirs != mine:
+        raise ModelError(
+            f"The autoencoder in {folder} has {theirs}, the model's own has {mine}; take one for the same "
+            "family of models."
+        )
+    pipeline.vae = other.eval().to(own.device, own.dtype)

@@ -14,8 +14,6 @@ from loratorio_ext.networks.prompt import Tag, parse_prompt
 from loratorio_ext.run import Method, Report
 from loratorio_ext.settings import Settings
 
-__all__ = ["ParsedRequest", "Request", "Result", "parse_request"]
-
 MAX_STEPS: Final = 1000
 MAX_CFG: Final = 1000.0
 MAX_SIDE: Final = 8192
@@ -37,7 +35,7 @@ class Request:
         width: Picture's width in pixels, a multiple of the model's factor (8, as a rule); None: the model's
             own.
         height: As the width.
-        sampler: None (the model's), a name (see `samplers.SAMPLER_NAMES`), or a scheduler of diffusers.
+        sampler: None (the model's), a name (see `sampler_names`), or a scheduler of diffusers.
         settings: Settings of the composition. `enabled` is the WebUI's switch and is not read here.
         method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
         switch_every: Evaluations after which Switch moves on to the next network, at least 1.
@@ -78,21 +76,25 @@ class Result:
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request that passed its checks: texts without tags, one per picture, and sizes in pixels."""
+    """A request that passed its checks.
+
+    Attributes:
+        texts: One per picture, without tags.
+        negative: The negative prompt without tags; None: no unconditional predictions.
+        tags: Networks of the first prompt.
+        folder: Where they are looked up; None only without networks.
+        seeds: One per picture.
+        size: Width and height in pixels.
+        warnings: What the user should know.
+    """
 
     texts: tuple[str, ...]
     negative: str | None
     tags: tuple[Tag, ...]
     folder: Path | None
     seeds: tuple[int, ...]
-    width: int
-    height: int
+    size: tuple[int, int]
     warnings: tuple[str, ...]
-
-    @property
-    def guided(self) -> bool:
-        """Whether unconditional predictions are wanted."""
-        return self.negative is not None
 
 
 def parse_request(
@@ -109,26 +111,31 @@ def parse_request(
     Raises:
         ValueError: names the value, the allowed range and the remedy.
     """
-    prompts = _texts(request.prompts)
-    for place, text in (
-        *(("prompts", text) for text in prompts),
-        ("negative_prompt", request.negative_prompt),
-    ):
-        _check_unicode(place, text)
-    seeds = _seeds(request.seeds)
+    prompts, negative_prompt = _texts(request.prompts), request.negative_prompt
+    if not isinstance(negative_prompt, str):
+        raise ValueError(f'negative_prompt is {negative_prompt!r}; it must be a text, "" for none.')
+    for name, text in (*(("prompts", text) for text in prompts), ("negative_prompt", negative_prompt)):
+        # A terminal hands over bytes that are no UTF-8 as lone surrogates, which no tokenizer takes.
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
+    seeds: object = request.seeds
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
+        raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
+    for seed in seeds:
+        _check_whole("seed", seed, 0, MAX_SEED)
     if len(prompts) == 1:
         prompts *= len(seeds)
     if len(prompts) != len(seeds):
         raise ValueError(
             f"{len(prompts)} prompts with {len(seeds)} seeds: give one seed per prompt, or one prompt alone."
         )
-    if not isinstance(request.negative_prompt, str):
-        raise ValueError(f'negative_prompt is {request.negative_prompt!r}; it must be a text, "" for none.')
     _check_whole("steps", request.steps, 1, MAX_STEPS)
     _check_whole("switch_every", request.switch_every, 1, MAX_STEPS)
     if request.method not in get_args(Method):
         raise ValueError(f"method is {request.method!r}; it must be one of: {', '.join(get_args(Method))}.")
-    _check_cfg(request.cfg)
+    cfg: object = request.cfg
+    if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
+        raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
     if not isinstance(request.settings, Settings):
         raise ValueError(
             f"settings is a {type(request.settings).__name__}; it must be a loratorio_ext Settings."
@@ -147,22 +154,20 @@ def parse_request(
             "The first prompt's networks are used for all pictures; the tags of prompt "
             f"{', '.join(map(str, different))} differ and are ignored."
         )
-    negative = parse_prompt(request.negative_prompt)
+    negative = parse_prompt(negative_prompt)
     if negative.tags or negative.others:
         warnings.append("Tags in the negative prompt have no effect.")
     guided = guidable and request.cfg > 1
     if negative.text.strip() and not guided:
         why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
         warnings.append(f"The negative prompt has no effect: {why}.")
-    folder = _folder(request.network_dir, first.tags, request.settings.pool)
     return ParsedRequest(
         texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
         negative=negative.text.strip() if guided else None,
         tags=first.tags,
-        folder=folder,
-        seeds=seeds,
-        width=width,
-        height=height,
+        folder=_folder(request.network_dir, first.tags, request.settings.pool),
+        seeds=tuple(seeds),
+        size=(width, height),
         warnings=tuple(warnings),
     )
 
@@ -175,28 +180,9 @@ def _texts(prompts: object) -> tuple[str, ...]:
     return tuple(prompts)
 
 
-def _check_unicode(name: str, text: object) -> None:
-    """A terminal hands over bytes that are no UTF-8 as lone surrogates, which no tokenizer takes."""
-    if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
-
-
-def _seeds(seeds: object) -> tuple[int, ...]:
-    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
-        raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
-    for seed in seeds:
-        _check_whole("seed", seed, 0, MAX_SEED)
-    return tuple(seeds)
-
-
 def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise ValueError(f"{name} is {value!r}; it must be a whole number from {lowest} to {highest}.")
-
-
-def _check_cfg(cfg: object) -> None:
-    if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
-        raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
 
 
 def _side(name: str, value: int | None, default: int, factor: int) -> int:

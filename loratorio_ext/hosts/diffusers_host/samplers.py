@@ -15,71 +15,60 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES
 
-__all__ = [
-    "SAMPLER_NAMES",
-    "make_scheduler",
-    "sampler_name",
-    "sampler_names",
-    "set_steps",
-    "step_arguments",
-    "usable_samplers",
-]
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-# WebUI's name, diffusers' class, what to set on it.
-SAMPLER_NAMES: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
-    ("DDIM", "DDIMScheduler", _NOTHING),
-    ("DDPM", "DDPMScheduler", _NOTHING),
-    ("Euler", "EulerDiscreteScheduler", _NOTHING),
-    ("Euler a", "EulerAncestralDiscreteScheduler", _NOTHING),
-    ("Heun", "HeunDiscreteScheduler", _NOTHING),
-    ("LMS", "LMSDiscreteScheduler", _NOTHING),
-    ("PLMS", "PNDMScheduler", MappingProxyType({"skip_prk_steps": True})),
-    ("DPM2", "KDPM2DiscreteScheduler", _NOTHING),
-    ("DPM2 a", "KDPM2AncestralDiscreteScheduler", _NOTHING),
-    ("DPM++ 2M", "DPMSolverMultistepScheduler", _NOTHING),
-    ("DPM++ 2M SDE", "DPMSolverMultistepScheduler", MappingProxyType({"algorithm_type": "sde-dpmsolver++"})),
-    ("DPM++ 2S", "DPMSolverSinglestepScheduler", _NOTHING),
-    ("DPM++ SDE", "DPMSolverSDEScheduler", _NOTHING),
-    ("DEIS", "DEISMultistepScheduler", _NOTHING),
-    ("UniPC", "UniPCMultistepScheduler", _NOTHING),
-    ("SA-Solver", "SASolverScheduler", _NOTHING),
-    ("LCM", "LCMScheduler", _NOTHING),
-    ("TCD", "TCDScheduler", _NOTHING),
+# WebUI's name → diffusers' class, what to set on it.
+SAMPLERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = MappingProxyType(
+    {
+        "DDIM": ("DDIMScheduler", {}),
+        "DDPM": ("DDPMScheduler", {}),
+        "Euler": ("EulerDiscreteScheduler", {}),
+        "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+        "Heun": ("HeunDiscreteScheduler", {}),
+        "LMS": ("LMSDiscreteScheduler", {}),
+        "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),
+        "DPM2": ("KDPM2DiscreteScheduler", {}),
+        "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
+        "DPM++ 2M": ("DPMSolverMultistepScheduler", {}),
+        "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        "DPM++ 2S": ("DPMSolverSinglestepScheduler", {}),
+        "DPM++ SDE": ("DPMSolverSDEScheduler", {}),
+        "DEIS": ("DEISMultistepScheduler", {}),
+        "UniPC": ("UniPCMultistepScheduler", {}),
+        "SA-Solver": ("SASolverScheduler", {}),
+        "LCM": ("LCMScheduler", {}),
+        "TCD": ("TCDScheduler", {}),
+    }
 )
 _KARRAS: Final = " karras"
 
 
 def sampler_names() -> tuple[str, ...]:
     """Every short name; " Karras" may follow where the scheduler knows that spacing."""
-    return tuple(name for name, _, _ in SAMPLER_NAMES)
+    return tuple(SAMPLERS)
 
 
 def usable_samplers(default: Any) -> tuple[str, ...]:
-    """The names that :func:`make_scheduler` can make of a model's scheduler; the one that equals it first.
+    """The names that `make_scheduler` can make of a model's scheduler; the one that equals it first.
 
     With " Karras" where the scheduler knows that spacing, without those whose package is missing. A model's
     scheduler that no short name means exactly stands first under its class's name.
     """
-    names = [name for short, _, _ in SAMPLER_NAMES for name in (short, short + _KARRAS.title())]
-    usable = [name for name in names if _made(name, default) is not None]
     own = sampler_name(make_scheduler(None, default), default)
-    return (own, *(name for name in usable if name != own))
+    names = [name for short in SAMPLERS for name in (short, short + _KARRAS.title())]
+    return (own, *(name for name in names if name != own and _made(name, default) is not None))
 
 
 def sampler_name(scheduler: Any, default: Any) -> str:
-    """The name by which :func:`make_scheduler` makes an equal scheduler of the model's.
+    """The name by which `make_scheduler` makes an equal scheduler of the model's.
 
     The short name, where one means exactly this scheduler, else its class's name. Of several the one that
     says most: what the model's scheduler is set to already, another model's need not be.
     """
     kind = type(scheduler).__name__
-    shorts = [short for short, class_name, _ in SAMPLER_NAMES if class_name == kind]
-    for name in (name for short in reversed(shorts) for name in (short + _KARRAS.title(), short)):
-        made = _made(name, default)
-        if made is not None and dict(made.config) == dict(scheduler.config):
-            return name
+    for short in reversed([short for short, (class_name, _) in SAMPLERS.items() if class_name == kind]):
+        for name in (short + _KARRAS.title(), short):
+            made = _made(name, default)
+            if made is not None and dict(made.config) == dict(scheduler.config):
+                return name
     return kind
 
 
@@ -109,25 +98,24 @@ def make_scheduler(sampler: Any, default: Any) -> Any:
         raise ValueError(
             f"The scheduler {type(scheduler).__name__} (prediction type {prediction!r}) does not fit Stable "
             f"Diffusion, whose predictions are one of {', '.join(PREDICTION_TYPES)}. "
-            f"Choose one of: {', '.join(sampler_names())}."
+            f"Choose one of: {', '.join(SAMPLERS)}."
         )
     return scheduler
 
 
 def _named(name: str, default: Any) -> Any:
     wanted = " ".join(name.lower().split())
-    options: dict[str, Any] = {}
-    if wanted.endswith(_KARRAS):
-        wanted, options = wanted.removesuffix(_KARRAS), {"use_karras_sigmas": True}
-    for short, class_name, settings in SAMPLER_NAMES:
+    options: dict[str, Any] = {"use_karras_sigmas": True} if wanted.endswith(_KARRAS) else {}
+    wanted = wanted.removesuffix(_KARRAS)
+    for short, (class_name, settings) in SAMPLERS.items():
         if wanted in (short.lower(), class_name.lower(), class_name.lower().removesuffix("scheduler")):
             # By class name the class's own defaults hold; by short name what that name means.
             options = {**(settings if wanted == short.lower() else {}), **options}
             return _from_config(getattr(diffusers, class_name), name, default, options)
-    close = difflib.get_close_matches(wanted, [known.lower() for known in sampler_names()], n=1)
-    near = [known for known in sampler_names() if known.lower() in close]
+    close = difflib.get_close_matches(wanted, map(str.lower, SAMPLERS), n=1)
+    near = [known for known in SAMPLERS if known.lower() in close]
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(sampler_names())}.")
+    raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(SAMPLERS)}.")
 
 
 def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[str, Any]) -> Any:
@@ -163,7 +151,7 @@ def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
     if first > known - 1:
         raise ValueError(
             f"{type(scheduler).__name__} cannot make {steps} steps: they would begin at timestep {first:g}, "
-            f"and the model's last is {known - 1}; ask for fewer steps, {steps - 1} say"
+            f"and the model's last is {known - 1}; ask for fewer steps, for example {steps - 1}"
         )
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else it looks its place up by comparing timesteps on the device

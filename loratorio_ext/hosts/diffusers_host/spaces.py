@@ -22,8 +22,6 @@ from torch import Tensor
 
 from loratorio_ext.method import upcast
 
-__all__ = ["PREDICTION_TYPES", "NoiseLevel", "NoiseSchedule", "PredictionType", "converter"]
-
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PREDICTION_TYPES: Final[tuple[str, ...]] = get_args(PredictionType)
 
