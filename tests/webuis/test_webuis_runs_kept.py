@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from loratorio_ext.server.history import Record
 from PIL import Image
 
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Run
+from loratorio_ext.server.history import Record
 
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 
