@@ -99,3 +99,16 @@ def test_a_pool_is_read_once_for_both_tabs(webui: Any, draw: Any, monkeypatch: p
     for script in (webui.new_script(), webui.new_script()):
         draw("a cat <lora:te:1>", {"pool": "lin"}, scripts=[script])
     assert read == ["lin"]
+
+
+def test_networks_that_cannot_be_put_back_end_no_generation(
+    webui: Any, draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = draw("a cat")
+    with monkeypatch.context() as broken:
+        for question in ("layers_of", "put_back"):
+            broken.setattr(generation_class(webui), question, fails)
+        _, p = draw(PROMPT, {})
+    assert sum("this backend has no such thing" in comment for comment in p.comments) == 2
+    assert webui.script_callbacks.errors == []
+    assert torch.equal(draw("a cat")[0], plain)

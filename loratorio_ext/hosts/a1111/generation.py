@@ -21,7 +21,7 @@ from loratorio_ext.hosts.a1111.texts import TokenMarks
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
-from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
+from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of, guarded
 from loratorio_ext.run import Branch, Row, Source
 
 
@@ -39,6 +39,7 @@ class A1111Generation(Generation[ComposedNetwork]):
 
     # ------------------------------------------------ at a model call
 
+    @guarded
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
         self._params, self._denoiser = None, params.denoiser
@@ -46,6 +47,7 @@ class A1111Generation(Generation[ComposedNetwork]):
         if self.networks:
             self._params = params
 
+    @guarded
     def after_call(self, p: Any, predicted: Tensor) -> None:
         """The denoiser has them; composed predictions are put in their place.
 

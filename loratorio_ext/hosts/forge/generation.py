@@ -24,7 +24,7 @@ from loratorio_ext.hosts.forge.wrappers import PassthroughWrapper, SubstituteWra
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
-from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of
+from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of, guarded
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass
 from loratorio_ext.run import FrozenComposition, Source
 
@@ -53,6 +53,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     # ------------------------------------------------ at an evaluation
 
+    @guarded
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
@@ -179,6 +180,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             self.merged_from_here_on(self._params)
         return model, texts["cond"], texts["uncond"], x, timestep, options
 
+    @guarded
     def sampled(self, p: Any) -> None:
         """The pass is over.
 
@@ -187,6 +189,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         super().sampled(p)
         self._params = None
 
+    @guarded
     def finished(self, p: Any) -> None:
         """Nothing of ours stays in the UNet's options."""
         super().finished(p)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
@@ -35,6 +35,7 @@ _ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
 _BEGINNING = "the beginning"
 
 Arguments = ParamSpec("Arguments")
+OneGeneration = TypeVar("OneGeneration", bound="Generation[Any]")
 
 
 def attempt(action: Callable[[], object], what: str = "composing") -> str | None:
@@ -102,13 +103,13 @@ def forget(p: Any) -> None:
 
 
 def guarded(
-    hook: Callable[Concatenate[Generation[Network], Any, Arguments], None],
-) -> Callable[Concatenate[Generation[Network], Any, Arguments], None]:
+    hook: Callable[Concatenate[OneGeneration, Any, Arguments], None],
+) -> Callable[Concatenate[OneGeneration, Any, Arguments], None]:
     """A hook that never raises: whatever fails, the networks act merged, and a comment says why."""
 
     @wraps(hook)
     def guarded_hook(
-        self: Generation[Network], p: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+        self: OneGeneration, p: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> None:
         reason = attempt(lambda: hook(self, p, *args, **kwargs))
         if reason is not None:
