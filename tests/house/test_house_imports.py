@@ -80,6 +80,7 @@ EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/files/computed.py": frozenset({"lycoris"}),
         "loratorio_lab/evaluate/ray_engine.py": frozenset({"ray"}),
+        "loratorio_lab/evaluate/composlora/autoencoder.py": frozenset({"diffusers"}),
         "loratorio_lab/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules", "networks"}),

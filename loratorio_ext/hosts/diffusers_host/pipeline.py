@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_log
@@ -205,38 +205,3 @@ def components(pipeline: Any) -> dict[str, Any]:
     """The parts that networks touch, by the first part of a layer name: unet, text_encoder, ..."""
     names = ("unet", "text_encoder", "text_encoder_2") if is_xl(pipeline) else ("unet", "text_encoder")
     return {name: getattr(pipeline, name) for name in names}
-
-
-def check_autoencoder_folder(folder: Path) -> None:
-    """Raise ModelError unless the folder looks like an autoencoder of diffusers."""
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"{folder} is no autoencoder: it has no config.json with a .safetensors file beside it. Give a "
-            "folder in the format of diffusers."
-        )
-
-
-def replace_autoencoder(pipeline: Any, folder: Path) -> None:
-    """Let `pipeline` decode with the autoencoder in `folder`, on its device and in its dtype.
-
-    Raises:
-        ModelError: no such folder, damaged files, or an autoencoder of other latents.
-    """
-    check_autoencoder_folder(folder)
-    own = pipeline.vae
-    try:
-        with no_progress_bars():
-            other = AutoencoderKL.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-    except _LOADING_ERRORS as error:
-        raise ModelError(f"The autoencoder in {folder} cannot be loaded: {error}") from error
-    # The number of blocks says how many pixels a latent pixel has.
-    mine, theirs = (
-        {"channels": one.config.latent_channels, "blocks": len(one.config.block_out_channels)}
-        for one in (own, other)
-    )
-    if theirs != mine:
-        raise ModelError(
-            f"The autoencoder in {folder} has {theirs}, the model's own has {mine}; take one for the same "
-            "family of models."
-        )
-    pipeline.vae = other.eval().to(own.device, own.dtype)

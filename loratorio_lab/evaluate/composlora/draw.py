@@ -12,8 +12,8 @@ import torch
 
 from loratorio_ext.cli.tools import hush_libraries
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.hosts.diffusers_host.pipeline import replace_autoencoder
 from loratorio_lab.evaluate.arms import MethodArm
+from loratorio_lab.evaluate.composlora.autoencoder import replace_autoencoder
 from loratorio_lab.evaluate.composlora.testbed import ComposLoraTask
 from loratorio_lab.evaluate.engine import Batch
 

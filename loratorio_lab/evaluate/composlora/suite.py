@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from loratorio_ext.cli.console import Console, InputError
 from loratorio_ext.cli.writing import whole_file
-from loratorio_ext.hosts.diffusers_host.pipeline import check_autoencoder_folder, pick_device
+from loratorio_ext.hosts.diffusers_host.pipeline import pick_device
 from loratorio_lab.evaluate.arms import REFERENCE, MethodArm, arms_from
+from loratorio_lab.evaluate.composlora.autoencoder import check_autoencoder_folder
 from loratorio_lab.evaluate.composlora.draw import Drawn, Picture, Recipe
 from loratorio_lab.evaluate.composlora.files import check_base, fingerprint, network_folder
 from loratorio_lab.evaluate.composlora.scoring import Clip, Score, score_pictures

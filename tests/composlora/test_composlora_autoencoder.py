@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ import torch
 from diffusers import AutoencoderKL
 
 from loratorio_ext.hosts.diffusers_host.model_files import ModelError
-from loratorio_ext.hosts.diffusers_host.pipeline import replace_autoencoder
+from loratorio_lab.evaluate.composlora.autoencoder import replace_autoencoder
 
 
-def saved(folder: Path, **more: Any) -> Path:
+def autoencoder(**more: Any) -> AutoencoderKL:
     settings = {
         "block_out_channels": (8, 16),
         "down_block_types": ("DownEncoderBlock2D",) * 2,
@@ -21,8 +22,18 @@ def saved(folder: Path, **more: Any) -> Path:
         "norm_num_groups": 4,
         "latent_channels": 4,
     }
-    AutoencoderKL(**{**settings, **more}).save_pretrained(folder)
+    return AutoencoderKL(**{**settings, **more})
+
+
+def saved(folder: Path, **more: Any) -> Path:
+    autoencoder(**more).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def sd() -> SimpleNamespace:
+    """As much of a pipeline as has to do with it."""
+    return SimpleNamespace(vae=autoencoder().eval())
 
 
 def test_one_that_fits_is_taken_in_the_dtype_of_the_old_one(sd: Any, tmp_path: Path) -> None:
