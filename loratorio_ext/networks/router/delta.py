@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 OutputSlice = tuple[int, int]
@@ -77,16 +76,6 @@ class LowRank:
             raise ValueError(f"{shapes}: up must have the output slice's length {self.output_slice[1]}")
 
     @property
-    def rank_in(self) -> int:
-        """Rank on the input side."""
-        return self.down.shape[0]
-
-    @property
-    def rank_out(self) -> int:
-        """Rank on the output side; it differs from the input side's only with a mid tensor."""
-        return self.up.shape[1]
-
-    @property
     def kernel(self) -> tuple[int, ...]:
         """Kernel of ΔW without a kernel of all ones: () for a linear layer or a 1 × 1 convolution."""
         return kernel_of(self.down.shape if self.mid is None else self.mid.shape)
@@ -128,8 +117,3 @@ class Dense:
 
 
 Delta = LowRank | Dense
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor without gradient, in float32, or in float64 where it is float64."""
-    return tensor.detach().to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
