@@ -12,8 +12,6 @@ Elsewhere (GPUs were not measured) they go through the loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -28,41 +26,6 @@ GROUPED_ROWS = 4
 GROUPED_RANK = 32
 """Largest rank for which it does."""
 
-Factors = Sequence[tuple[LowRank, float]]
-"""The low-rank deltas of one slot with their strengths; their ranks are laid side by side."""
-
-
-def stack_factors(slots: Sequence[Factors], dims: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Stack the slots' factors, in the dtype and on the device of `like`.
-
-    All deltas of a call have the same input and output widths, kernel, and all or none of them a mid.
-    dims: the layer's spatial dims (0: linear); without mid the kernel of `down` is given these dims.
-
-    Returns down [slots, rank_in, in / groups, *kernel]; up [slots, out, rank_out], scaled by
-    scale × strength; mid [slots, rank_out, rank_in, *kernel] or None (then rank_in = rank_out).
-    """
-    first = slots[0][0][0]
-    kernel = tuple((first.down if first.mid is None else first.mid).shape[2:])
-    kernel = kernel if len(kernel) == dims else (1,) * dims
-    rank_in = max(sum(delta.down.shape[0] for delta, _ in slot) for slot in slots)
-    rank_out = max(sum(delta.up.shape[1] for delta, _ in slot) for slot in slots)
-    width_in, width_out = first.down.shape[1], first.up.shape[0]
-    down_kernel = kernel if first.mid is None else ()
-    down = like.new_zeros(len(slots), rank_in, width_in, *down_kernel)
-    up = like.new_zeros(len(slots), width_out, rank_out)
-    mid = None if first.mid is None else like.new_zeros(len(slots), rank_out, rank_in, *kernel)
-    for index, slot in enumerate(slots):
-        a = b = 0
-        for delta, strength in slot:
-            a_end, b_end = a + delta.down.shape[0], b + delta.up.shape[1]
-            down[index, a:a_end] = delta.down.reshape(-1, width_in, *down_kernel).to(like)
-            scaled = upcast(delta.up).reshape(width_out, -1) * (delta.scale * strength)
-            up[index, :, b:b_end] = scaled.to(like)
-            if mid is not None and delta.mid is not None:
-                mid[index, b:b_end, a:a_end] = delta.mid.to(like)
-            a, b = a_end, b_end
-    return down, up, mid
-
 
 class _LowRankUpdate(Update[LowRank, Prepared]):
     """Stacks the segments whose ranks are alike."""
@@ -73,15 +36,44 @@ class _LowRankUpdate(Update[LowRank, Prepared]):
 
         return blocks_of(segments, rank_of)
 
-    def _stack(self, block: Block, dims: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return stack_factors([self._acting(terms) for terms in block.slots], dims, like)
+    def _factors(self, block: Block, dims: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The factors of the block's slots, stacked, in the dtype and on the device of `like`.
+
+        All deltas have the same input and output widths, kernel, and all or none of them a mid; in a slot
+        their ranks are laid side by side. dims: without mid the kernel of `down` is given as many dims.
+
+        Returns down [slots, rank_in, in / groups, *kernel]; up [slots, out, rank_out], scaled by
+        scale × strength; mid [slots, rank_out, rank_in, *kernel] or None (then rank_in = rank_out).
+        """
+        slots = [self._acting(terms) for terms in block.slots]
+        first = slots[0][0][0]
+        kernel = tuple((first.down if first.mid is None else first.mid).shape[2:])
+        kernel = kernel if len(kernel) == dims else (1,) * dims
+        rank_in = max(sum(delta.down.shape[0] for delta, _ in slot) for slot in slots)
+        rank_out = max(sum(delta.up.shape[1] for delta, _ in slot) for slot in slots)
+        width_in, width_out = first.down.shape[1], first.up.shape[0]
+        down_kernel = kernel if first.mid is None else ()
+        down = like.new_zeros(len(slots), rank_in, width_in, *down_kernel)
+        up = like.new_zeros(len(slots), width_out, rank_out)
+        mid = None if first.mid is None else like.new_zeros(len(slots), rank_out, rank_in, *kernel)
+        for index, slot in enumerate(slots):
+            a = b = 0
+            for delta, strength in slot:
+                a_end, b_end = a + delta.down.shape[0], b + delta.up.shape[1]
+                down[index, a:a_end] = delta.down.reshape(-1, width_in, *down_kernel).to(like)
+                scaled = upcast(delta.up).reshape(width_out, -1) * (delta.scale * strength)
+                up[index, :, b:b_end] = scaled.to(like)
+                if mid is not None and delta.mid is not None:
+                    mid[index, b:b_end, a:a_end] = delta.mid.to(like)
+                a, b = a_end, b_end
+        return down, up, mid
 
 
 class LinearUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
     """out[block] += (x[block] · downᵀ) · upᵀ, all slots of a block in one pair; channels are the last dim."""
 
     def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor]:
-        down, up, _ = self._stack(block, 0, like)
+        down, up, _ = self._factors(block, 0, like)
         return down.transpose(1, 2), up.transpose(1, 2)
 
     def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
@@ -98,7 +90,7 @@ class PointwiseUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
     """The same for a 1 × 1 convolution, whose channels are dim 1: out[entry] += up · (down · x[entry])."""
 
     def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor]:
-        down, up, _ = self._stack(block, 0, like)
+        down, up, _ = self._factors(block, 0, like)
         return repeat(down, block.slot_rows * per_row), repeat(up, block.slot_rows * per_row)
 
     def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
@@ -118,7 +110,7 @@ class ConvolutionUpdate(_LowRankUpdate[tuple[Tensor, Tensor, Tensor | None]]):
 
     def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Kernels [weights, groups · rank, in / groups, *kernel], up, and the down before a mid or None."""
-        down, up, mid = self._stack(block, self._dims, like)
+        down, up, mid = self._factors(block, self._dims, like)
         kernels, inner = (down, None) if mid is None else (mid, down)
         slots, copies, groups = len(block.slots), block.slot_rows * per_row, self._groups
         rank = padded_rank(up.shape[2])
