@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,8 +33,7 @@ class NetworkFileError(ValueError):
         self.path = path
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """A file's header. shapes: by key. metadata: hostile text, as it is."""
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -82,24 +79,19 @@ def read_header(path: Path) -> Header:
 
 
 def _usable(path: Path, key: str, tensor: Tensor) -> Tensor:
-    if math.prod(tensor.shape) == 0:
-        raise NetworkFileError(path, f"{shown(key, 120)} is empty (shape {tuple(tensor.shape)})")
-    if not tensor.is_floating_point():
-        if tensor.numel() != 1:  # alpha and on_input may be whole numbers
-            raise NetworkFileError(
-                path,
-                f"{shown(key, 120)} holds {tensor.dtype}; a network must be stored as floating-point numbers",
-            )
-        tensor = tensor.to(torch.float32)
-    if tensor.dtype not in _PLAIN:
-        tensor = tensor.to(torch.float32)
-    if not bool(torch.isfinite(tensor).all()):
-        raise NetworkFileError(
-            path,
-            f"{shown(key, 120)} holds NaN or infinite numbers: the training failed, or the file is damaged; "
-            "download it again or take another version",
+    usable = tensor if tensor.dtype in _PLAIN else tensor.to(torch.float32)
+    if tensor.numel() == 0:
+        reason = f"is empty (shape {tuple(tensor.shape)})"
+    elif not tensor.is_floating_point() and tensor.numel() != 1:  # alpha and on_input may be whole numbers
+        reason = f"holds {tensor.dtype}; a network must be stored as floating-point numbers"
+    elif not bool(torch.isfinite(usable).all()):
+        reason = (
+            "holds NaN or infinite numbers: the training failed, or the file is damaged; "
+            "download it again or take another version"
         )
-    return tensor
+    else:
+        return usable
+    raise NetworkFileError(path, f"{shown(key, 120)} {reason}")
 
 
 def read_tensors(path: Path, keys: list[str]) -> dict[str, Tensor]:

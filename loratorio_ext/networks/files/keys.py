@@ -71,7 +71,11 @@ _PARTS = MappingProxyType(
 _PROCESSOR_PARTS = MappingProxyType(
     {"_lora.down.weight": "down", "_lora.up.weight": "up", "_lora.alpha": "alpha"}
 )
-_KOHYA = ("lora_", "lycoris_", "oft_")
+# What a layer's name begins with → what its canonical key begins with: kohya's dialects, then LDM paths.
+_KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
+_DIALECTS = MappingProxyType(
+    {**_KOHYA, "model.diffusion_model.": "lora_unet_", "diffusion_model.": "lora_unet_"}
+)
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 )
@@ -150,19 +154,12 @@ def _underscored(layer: str) -> tuple[str, ...]:
 def _canonical(layer: str) -> tuple[str, ...]:
     """Canonical keys that a file's layer name may mean."""
     layer = layer.removeprefix("base_model.model.")
-    for dialect, prefix in (
-        ("lora_", "lora_"),
-        ("oft_", "lora_"),
-        ("lycoris_", "lora_unet_"),
-        ("model.diffusion_model.", "lora_unet_"),
-        ("diffusion_model.", "lora_unet_"),
-    ):
+    for dialect, prefix in _DIALECTS.items():
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
-    if layer.partition(".")[0] in _PREFIXES:
-        return (layer, *_underscored(layer))
-    dotted = (f"unet.{layer}", f"text_encoder.{layer}")
+    has_component = layer.partition(".")[0] in _PREFIXES
+    dotted = (layer,) if has_component else (f"unet.{layer}", f"text_encoder.{layer}")
     return (*dotted, *(key for spelling in dotted for key in _underscored(spelling)))
 
 
@@ -174,7 +171,7 @@ def split_key(key: str) -> SplitKey:
     the UNet's or else the text encoder's), "lycoris_", "oft_", and LDM paths
     ("diffusion_model.input_blocks.1.1...").
     """
-    if key.startswith(_KOHYA):
+    if key.startswith(tuple(_KOHYA)):
         layer, _, part = key.partition(".")
         return SplitKey(_canonical(layer), _PARTS.get(part, ""))
     pieces = key.rsplit(".", 3)
