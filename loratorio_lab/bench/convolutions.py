@@ -1,7 +1,7 @@
 """Which way of convolving suits the networks: `python -m loratorio_lab.bench.convolutions`.
 
 Four networks' kernels, each on its own two rows: one grouped convolution, the same with the rank padded to a
-width that is fast, and a loop over the networks. `networks/router/convolution.py` chooses by these figures.
+width that is fast, and a loop over the networks. `networks/router/low_rank.py` chooses by these figures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from loratorio_ext.networks.router.convolution import padded_rank
+from loratorio_ext.networks.router.low_rank import padded_rank
 from loratorio_lab.bench.timing import quartiles, ratios, take_turns
 
 CASES = tuple(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.networks.router.plan import blocks_of, check_strengths, segments_of
+from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router.plan import blocks_of, segments_of
 
 TABLES = st.integers(1, 4).flatmap(
     lambda n: st.lists(
@@ -67,5 +68,5 @@ def test_long_and_short_segments_are_not_cut_into_many_slots() -> None:
     ],
 )
 def test_bad_strengths_are_named(strengths: list[list[float]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_strengths(strengths, 2)
+    with pytest.raises(ValueError, match=message), Router({}, [{}, {}]).routing(strengths):
+        pass

@@ -126,14 +126,12 @@ def given(parts: Parts, weight: Tensor) -> Tensor:
     return parts["diff"]
 
 
-def ia3_of_outputs(parts: Parts, weight: Tensor) -> Tensor:
-    """(IA)³: ΔW = l ⊙ W along the outputs. Source: arXiv 2205.05638 sec. 3.3; LyCORIS modules/ia3.py."""
-    return weight * parts["weight"].reshape(-1, *(1,) * (weight.dim() - 1))
+def ia3(parts: Parts, weight: Tensor, *, dim: int) -> Tensor:
+    """(IA)³: ΔW = l ⊙ W along the outputs (dim 0) or the inputs (dim 1).
 
-
-def ia3_of_inputs(parts: Parts, weight: Tensor) -> Tensor:
-    """(IA)³ along the inputs."""
-    return weight * parts["weight"].reshape(1, -1, *(1,) * (weight.dim() - 2))
+    Source: arXiv 2205.05638 sec. 3.3; LyCORIS modules/ia3.py.
+    """
+    return weight * parts["weight"].reshape([-1 if i == dim else 1 for i in range(weight.dim())])
 
 
 def glora(parts: Parts, weight: Tensor) -> Tensor:

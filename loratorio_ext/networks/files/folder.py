@@ -97,9 +97,9 @@ class NetworkFolder(Mapping[str, str]):
     def locate(self, name: str) -> str | None:
         """The path below the folder of the network that `find` gives; None where it raises."""
         try:
-            path = None if name_problem(name) is not None else self._look_up(name)
+            path = self._look_up(name) if name_problem(name) is None else None
         except UnknownNetworkError:
-            path = None
+            return None
         return None if path is None else self._below(path)
 
     def one_per_file(self, tags: Sequence[Tag]) -> tuple[list[Tag], tuple[Problem, ...]]:
@@ -145,12 +145,8 @@ class NetworkFolder(Mapping[str, str]):
     def _look_up(self, name: str) -> Path | None:
         """As `find`; None where no network has the name."""
         wanted = _plain(name)
-        listed = self._names.get(wanted)
-        if listed is not None:
-            return listed
-        found = None if "/" in wanted else self._one_of(self._by_stem, wanted)
-        found = found or self._one_of(self._by_path, wanted)
-        return found or self._one_of(self._by_alias, wanted)
+        found = self._names.get(wanted) or self._one_of(self._by_stem, wanted)
+        return found or self._one_of(self._by_path, wanted) or self._one_of(self._by_alias, wanted)
 
     def _one_of(self, labels: _Labels, name: str) -> Path | None:
         """The one file of this label; None if there is none. Raises UnknownNetworkError for several."""
@@ -166,9 +162,8 @@ class NetworkFolder(Mapping[str, str]):
         known = {label.casefold(): label for label in labels if len(label) <= MAX_NAME}
         close = difflib.get_close_matches(_plain(name).casefold(), list(known), n=3, cutoff=0.6)
         near = tuple(known[label] for label in close)
-        hint = f"{len(self._files)} other networks are there"
-        if near:
-            hint = f"did you mean {', '.join(map(shown, near))}?"
+        listed = f"did you mean {', '.join(map(shown, near))}?"
+        hint = listed if near else f"{len(self._files)} other networks are there"
         if self._links_out:
             hint += (
                 f"; links that lead out of the folder are skipped ({self._links_out} here): put the files "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -46,67 +46,63 @@ class TargetLayer:
 
 KeyMap = Mapping[str, TargetLayer]
 
+_OWN_NAMES = (
+    *("alpha", "scale", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
+    *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+    *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    *("a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"),
+    *("oft_blocks", "oft_diag", "rescale"),
+)
 # What a file calls a part → what we call it. The longer first where one ends with another.
 _PARTS = MappingProxyType(
     {
-        "lora_down.weight": "down",
-        "lora_A.weight": "down",
-        "lora.down.weight": "down",
-        "lora_linear_layer.down.weight": "down",
-        "lora_up.weight": "up",
-        "lora_B.weight": "up",
-        "lora.up.weight": "up",
-        "lora_linear_layer.up.weight": "up",
+        **{
+            f"{name}.weight": "down"
+            for name in ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down")
+        },
+        **{f"{name}.weight": "up" for name in ("lora_up", "lora_B", "lora.up", "lora_linear_layer.up")},
         "lora_B.bias": "up_bias",
         "lora_mid.weight": "mid",
         "lora_magnitude_vector.weight": "magnitude",
         "lora_magnitude_vector": "magnitude",
-        **{
-            part: part
-            for part in (
-                *("alpha", "scale", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
-                *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
-                *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
-                *("a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"),
-                *("oft_blocks", "oft_diag", "rescale"),
-            )
-        },
-        "weight": "weight",
-        "bias": "bias",
+        **{name: name for name in (*_OWN_NAMES, "weight", "bias")},
     }
 )
 _PROCESSOR_PARTS = MappingProxyType(
     {"_lora.down.weight": "down", "_lora.up.weight": "up", "_lora.alpha": "alpha"}
 )
-_KOHYA = ("lora_", "lycoris_", "oft_")
+# What a layer's name begins with → what its canonical key begins with: kohya's dialects, then LDM paths.
+_KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
+_DIALECTS = MappingProxyType(
+    {**_KOHYA, "model.diffusion_model.": "lora_unet_", "diffusion_model.": "lora_unet_"}
+)
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 )
 
 
-@dataclass(frozen=True)
-class SplitKey:
+class SplitKey(NamedTuple):
     """A file's key taken apart: canonical keys it may mean, best first, and the part's name ("": unknown)."""
 
     layers: tuple[str, ...]
     part: str
 
 
-def _weight_shape(module: nn.Module) -> tuple[LayerKind, tuple[int, ...]] | None:
-    """Kind and weight shape as the attributes tell it, for the stored weight may be packed; else None."""
-    dims = convolution_dims(module)
-    if dims > 0:
+def _target(name: str, module: nn.Module) -> TargetLayer | None:
+    """The layer with the weight's shape as the attributes tell it, for the stored weight may be packed."""
+    weight = getattr(module, "weight", None)
+    if convolution_dims(module) > 0:
         out, width = getattr(module, "out_channels", None), getattr(module, "in_channels", None)
-        kernel, groups = getattr(module, "kernel_size", ()), getattr(module, "groups", 1)
         if isinstance(out, int) and isinstance(width, int):
-            return "conv", (out, width // groups, *kernel)
-        return None
-    if norm_kind(module) is not None:
-        weight = getattr(module, "weight", None)
-        return ("norm", tuple(weight.shape)) if isinstance(weight, Tensor) and weight.dim() == 1 else None
-    out, width = getattr(module, "out_features", None), getattr(module, "in_features", None)
-    if isinstance(out, int) and isinstance(width, int) and hasattr(module, "weight"):
-        return "linear", (out, width)
+            kernel, groups = getattr(module, "kernel_size", ()), getattr(module, "groups", 1)
+            return TargetLayer(name, None, (out, width // groups, *kernel), "conv")
+    elif norm_kind(module) is not None:
+        if isinstance(weight, Tensor) and weight.dim() == 1:
+            return TargetLayer(name, None, tuple(weight.shape), "norm")
+    else:
+        out, width = getattr(module, "out_features", None), getattr(module, "in_features", None)
+        if isinstance(out, int) and isinstance(width, int) and weight is not None:
+            return TargetLayer(name, None, (out, width), "linear")
     return None
 
 
@@ -134,18 +130,16 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
         prefixes["text_encoder"] = ("lora_te1_",)
     keys: dict[str, TargetLayer] = {}
     for component, model in components.items():
-        by_path: dict[str, TargetLayer] = {}
-        for path, module in model.named_modules():
-            found = _weight_shape(module)
-            if found is not None and path:
-                by_path[path] = TargetLayer(f"{component}.{path}", None, found[1], found[0])
+        modules = {path: module for path, module in model.named_modules() if path}
+        found = {path: _target(f"{component}.{path}", module) for path, module in modules.items()}
+        by_path = {path: layer for path, layer in found.items() if layer is not None}
         for path, layer in by_path.items():
             for spelling in _spellings(component, path):
                 keys.setdefault(f"{component}.{spelling}", layer)
                 for prefix in prefixes[component]:
                     keys.setdefault(prefix + spelling.replace(".", "_"), layer)
         if component == "unet":
-            for alias, path in ldm_aliases([path for path, _ in model.named_modules()]).items():
+            for alias, path in ldm_aliases([*modules]).items():
                 if path in by_path:
                     keys.setdefault(alias, by_path[path])
     return keys
@@ -160,19 +154,12 @@ def _underscored(layer: str) -> tuple[str, ...]:
 def _canonical(layer: str) -> tuple[str, ...]:
     """Canonical keys that a file's layer name may mean."""
     layer = layer.removeprefix("base_model.model.")
-    for dialect, prefix in (
-        ("lora_", "lora_"),
-        ("oft_", "lora_"),
-        ("lycoris_", "lora_unet_"),
-        ("model.diffusion_model.", "lora_unet_"),
-        ("diffusion_model.", "lora_unet_"),
-    ):
+    for dialect, prefix in _DIALECTS.items():
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
-    if layer.partition(".")[0] in _PREFIXES:
-        return (layer, *_underscored(layer))
-    dotted = (f"unet.{layer}", f"text_encoder.{layer}")
+    has_component = layer.partition(".")[0] in _PREFIXES
+    dotted = (layer,) if has_component else (f"unet.{layer}", f"text_encoder.{layer}")
     return (*dotted, *(key for spelling in dotted for key in _underscored(spelling)))
 
 
@@ -184,7 +171,7 @@ def split_key(key: str) -> SplitKey:
     the UNet's or else the text encoder's), "lycoris_", "oft_", and LDM paths
     ("diffusion_model.input_blocks.1.1...").
     """
-    if key.startswith(_KOHYA):
+    if key.startswith(tuple(_KOHYA)):
         layer, _, part = key.partition(".")
         return SplitKey(_canonical(layer), _PARTS.get(part, ""))
     pieces = key.rsplit(".", 3)

@@ -61,33 +61,25 @@ def ldm_prefixes(module_names: Iterable[str]) -> dict[str, str]:
         )
 
     places: dict[str, str] = {}
-    count = 1  # input_blocks.0 is conv_in
-    for block in blocks("down_blocks."):
-        parts = counts[block]
-        for j in range(parts["resnets"]):
-            places[f"{block}.resnets.{j}"] = f"input_blocks.{count}.0"
-            if parts["attentions"]:
-                places[f"{block}.attentions.{j}"] = f"input_blocks.{count}.1"
-            count += 1
-        if parts["downsamplers"]:
-            places[f"{block}.downsamplers.0"] = f"input_blocks.{count}.0"
-            count += 1
+    # input_blocks.0 is conv_in
+    for way, name, count in (("down_blocks.", "input_blocks", 1), ("up_blocks.", "output_blocks", 0)):
+        for block in blocks(way):
+            parts = counts[block]
+            for j in range(parts["resnets"]):
+                places[f"{block}.resnets.{j}"] = f"{name}.{count}.0"
+                if parts["attentions"]:
+                    places[f"{block}.attentions.{j}"] = f"{name}.{count}.1"
+                count += 1
+            if parts["downsamplers"]:
+                places[f"{block}.downsamplers.0"] = f"{name}.{count}.0"
+                count += 1
+            if parts["upsamplers"]:  # it shares the place of the block's last resnet
+                places[f"{block}.upsamplers.0"] = f"{name}.{count - 1}.{2 if parts['attentions'] else 1}"
     middle = counts["mid_block"]
     for j in range(middle["resnets"]):
         places[f"mid_block.resnets.{j}"] = f"middle_block.{2 * j if middle['attentions'] else j}"
         if middle["attentions"] and j + 1 < middle["resnets"]:
             places[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
-    count = 0
-    for block in blocks("up_blocks."):
-        parts = counts[block]
-        for j in range(parts["resnets"]):
-            places[f"{block}.resnets.{j}"] = f"output_blocks.{count}.0"
-            if parts["attentions"]:
-                places[f"{block}.attentions.{j}"] = f"output_blocks.{count}.1"
-            count += 1
-        if parts["upsamplers"]:  # it shares the place of the block's last resnet
-            last = 2 if parts["attentions"] else 1
-            places[f"{block}.upsamplers.0"] = f"output_blocks.{count - 1}.{last}"
     return places
 
 

@@ -1,10 +1,10 @@
-"""A network as read from a file: its deltas by layer name."""
+"""A network as read from a file: its deltas by layer name, or why the file cannot be used with the model."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,34 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.architecture import made_for, model_is
 from loratorio_ext.networks.files.computed import LayerPartsError
 from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
-from loratorio_ext.networks.files.keys import KeyMap, TargetLayer, split_key
+from loratorio_ext.networks.files.keys import KeyMap, split_key
 from loratorio_ext.networks.files.types import layer_deltas
 from loratorio_ext.networks.prompt import shown
 from loratorio_ext.networks.router import Delta
+
+_BY_WIDTH = MappingProxyType(
+    {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
+)
+# In this order: Flux has some of SD3's names.
+_BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Flux", ("double_blocks", "single_blocks", "single_transformer_blocks")),
+    ("Stable Diffusion 3", ("joint_blocks", "add_q_proj", "lora_te3_", "text_encoder_3.")),
+    ("a ControlNet", ("control_model.", "controlnet_")),
+    ("a textual inversion embedding", ("emb_params", "string_to_param")),
+)
+_CONTEXT_LAYERS = ("attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v", "attn2.processor.to_k")
+_WHOLE_MODELS = (
+    "model.diffusion_model.",
+    "first_stage_model.",
+    "down_blocks.",
+    "text_model.",
+    "encoder.",
+    "conv_in.",
+)
+# Parts whose second dim is the layer's input width.
+_INPUT_PARTS = ("lora_down.weight", "lora_A.weight", "down.weight", "hada_w1_b", "diff", "a2.weight")
 
 Component = Literal["unet", "text_encoder", "text_encoder_2"]
 
@@ -52,49 +73,35 @@ class Network:
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
-@dataclass(frozen=True)
-class _AdapterConfig:
-    """The alpha that PEFT and diffusers write into the metadata ("lora_adapter_metadata"), hostile."""
-
-    values: Mapping[str, object]
-
-    @staticmethod
-    def of(metadata: Mapping[str, str]) -> _AdapterConfig:
-        try:
-            values = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        except (ValueError, RecursionError):
-            values = {}
-        return _AdapterConfig(values if isinstance(values, dict) else {})
-
-    def scale(self, layer: str, rank: int) -> float:
-        """Scale alpha / rank (rsLoRA: alpha / √rank) of a layer, 1 where nothing usable is said."""
-        component, _, path = layer.partition(".")
-        prefix = f"{component}." if any(key.startswith(f"{component}.") for key in self.values) else ""
-        alpha = self.values.get(f"{prefix}lora_alpha")
-        patterns = self.values.get(f"{prefix}alpha_pattern")
-        for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
-            if path == pattern or path.endswith(f".{pattern}"):
-                alpha = own
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e6:
-            return 1.0
-        rooted = self.values.get(f"{prefix}use_rslora") is True
-        return float(alpha) / (math.sqrt(rank) if rooted else rank)
+def _adapter_config(metadata: Mapping[str, str]) -> Mapping[str, object]:
+    """What PEFT and diffusers write into the metadata ("lora_adapter_metadata"), hostile."""
+    try:
+        values = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    except (ValueError, RecursionError):
+        values = {}
+    return values if isinstance(values, dict) else {}
 
 
-@dataclass(frozen=True)
-class _Group:
-    """What a file says of one layer under one name: our part names → the file's keys."""
+def _scale(config: Mapping[str, object], layer: str, rank: int) -> float:
+    """Scale alpha / rank (rsLoRA: alpha / √rank) of a layer, 1 where the config says nothing usable."""
+    component, _, path = layer.partition(".")
+    prefix = f"{component}." if any(key.startswith(f"{component}.") for key in config) else ""
+    alpha = config.get(f"{prefix}lora_alpha")
+    patterns = config.get(f"{prefix}alpha_pattern")
+    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
+        if path == pattern or path.endswith(f".{pattern}"):
+            alpha = own
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e6:
+        return 1.0
+    rooted = config.get(f"{prefix}use_rslora") is True
+    return float(alpha) / (math.sqrt(rank) if rooted else rank)
 
-    layer: TargetLayer
-    written: str
-    keys: Mapping[str, str]
 
-
-def _group(
-    path: Path, file_keys: Mapping[str, tuple[int, ...]], keys: KeyMap
-) -> tuple[list[_Group], list[str]]:
-    """Sorts a file's keys by layer; the second list holds those of no layer of this model."""
-    found: dict[str, tuple[TargetLayer, dict[str, str]]] = {}
+def _by_layer(
+    path: Path, file_keys: Iterable[str], keys: KeyMap
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """(key of the model's layer → our part names → the file's keys, keys of no layer of this model)."""
+    found: dict[str, dict[str, str]] = {}
     unmatched: list[str] = []
     for key in file_keys:
         split = split_key(key)
@@ -104,26 +111,16 @@ def _group(
             continue
         if not split.part:
             raise NetworkFileError(path, f"{shown(key, 120)} is a part of an unknown type of network")
-        parts = found.setdefault(name, (keys[name], {}))[1]
+        parts = found.setdefault(name, {})
         if split.part in parts:
             other = shown(parts[split.part], 120)
             raise NetworkFileError(path, f"{shown(key, 120)} and {other} mean the same weight")
         parts[split.part] = key
-    return [_Group(layer, name, MappingProxyType(parts)) for name, (layer, parts) in found.items()], unmatched
+    return found, tuple(unmatched)
 
 
 def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(
-        first[part].shape == second[part].shape and torch.equal(first[part], second[part]) for part in first
-    )
-
-
-def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
-    """A sentence on what file and model look like, empty if neither tells or both look the same."""
-    file, model = made_for(shapes), model_is(keys)
-    if file is None or file == model:
-        return ""
-    return f". The file looks made for {file}" + (f", the model is {model}" if model is not None else "")
+    return first.keys() == second.keys() and all(torch.equal(first[part], second[part]) for part in first)
 
 
 def load_network(path: str | Path, keys: KeyMap) -> Network:
@@ -141,33 +138,71 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
     """
     path = Path(path)
     header = read_header(path)
-    groups, unmatched = _group(path, header.shapes, keys)
-    if not groups:
+    found, unmatched = _by_layer(path, header.shapes, keys)
+    if not found:
         reason = f"none of its {len(header.shapes)} keys belongs to a layer of this model"
         example = next(iter(header.shapes), None)
         reason += "" if example is None else f" (the first is {shown(example, 120)})"
         raise NetworkFileError(path, reason + _other_model(header.shapes, keys))
-    tensors = read_tensors(path, [key for group in groups for key in group.keys.values()])
-    config = _AdapterConfig.of(header.metadata)
+    tensors = read_tensors(path, [key for parts in found.values() for key in parts.values()])
+    config = _adapter_config(header.metadata)
 
     layers: dict[str, tuple[Delta, ...]] = {}
     seen: dict[tuple[str, object], tuple[str, dict[str, Tensor]]] = {}
-    for group in groups:
-        layer = group.layer
-        parts = {part: tensors[key] for part, key in group.keys.items()}
-        earlier = seen.setdefault((layer.name, layer.output_slice), (group.written, parts))
+    for written, keys_of_parts in found.items():
+        layer = keys[written]
+        parts = {part: tensors[key] for part, key in keys_of_parts.items()}
+        earlier = seen.setdefault((layer.name, layer.output_slice), (written, parts))
         if earlier[1] is not parts:
             if _same(earlier[1], parts):
                 continue
             raise NetworkFileError(
                 path,
                 f"layer {layer.name} is there twice with different weights, as {shown(earlier[0], 120)} and "
-                f"{shown(group.written, 120)}; it is unclear which one is meant",
+                f"{shown(written, 120)}; it is unclear which one is meant",
             )
         try:
-            deltas = layer_deltas(parts, layer, partial(config.scale, layer.name))
+            deltas = layer_deltas(parts, layer, partial(_scale, config, layer.name))
         except LayerPartsError as error:
-            reason = f"layer {shown(group.written, 120)}: {error}"
+            reason = f"layer {shown(written, 120)}: {error}"
             raise NetworkFileError(path, reason + _other_model(header.shapes, keys)) from error
         layers[layer.name] = layers.get(layer.name, ()) + deltas
-    return Network(path.stem, MappingProxyType(layers), header.metadata, tuple(unmatched))
+    return Network(path.stem, MappingProxyType(layers), header.metadata, unmatched)
+
+
+def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
+    """A sentence on what file and model look like, empty if neither tells or both look the same."""
+    file, model = _made_for(shapes), _model_is(keys)
+    if file is None or file == model:
+        return ""
+    return f". The file looks made for {file}" + (f", the model is {model}" if model is not None else "")
+
+
+def _by_width(width: int) -> str:
+    """The model of this cross-attention width: 768 → "Stable Diffusion 1.x (cross-attention width 768)"."""
+    name, said = _BY_WIDTH.get(width), f"cross-attention width {width}"
+    return f"a model of {said}" if name is None else f"{name} ({said})"
+
+
+def _made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What a file with these keys and shapes looks made for; None if nothing tells."""
+    for name, marks in _BY_NAME:
+        if any(mark in key for key in shapes for mark in marks):
+            return name
+    for key, shape in shapes.items():
+        if len(shape) >= 2 and key.endswith(_INPUT_PARTS) and any(mark in key for mark in _CONTEXT_LAYERS):
+            return _by_width(shape[1])
+    if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
+        return "SDXL"
+    plain = all(split_key(key).part in ("", "weight", "bias") for key in shapes)
+    if plain and any(key.startswith(_WHOLE_MODELS) for key in shapes):
+        return "a whole model or a part of one, not a network"
+    return None
+
+
+def _model_is(keys: KeyMap) -> str | None:
+    """What the model with these keys is; None if nothing tells."""
+    for key, layer in keys.items():
+        if layer.shape is not None and len(layer.shape) == 2 and key.endswith(_CONTEXT_LAYERS):
+            return _by_width(layer.shape[1])
+    return None

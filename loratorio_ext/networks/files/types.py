@@ -17,7 +17,7 @@ from loratorio_ext.networks.router import Delta, Dense, LowRank, kernel_of
 RankScale = Callable[[int], float]
 """rank → alpha / rank of a layer that has no alpha of its own."""
 
-# Types by the part that only they have: name, parts they need, parts they may have.
+# Types by a part that only they have: name, that part, parts they need, parts they may have.
 _TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("LoRA", "up", ("down", "up"), ("mid", "up_bias")),
     ("LoRA", "down", ("down", "up"), ("mid", "up_bias")),
@@ -131,8 +131,7 @@ def _rebuild(kind: str, parts: Parts, layer: TargetLayer) -> tuple[Rebuild, int 
     if kind == "GLoRA":
         return computed.glora, min(parts["a1.weight"].shape[:2]), True
     if kind == "(IA)³":
-        on_input = _number(parts, "on_input")
-        return (computed.ia3_of_inputs if on_input else computed.ia3_of_outputs), None, True
+        return partial(computed.ia3, dim=1 if _number(parts, "on_input") else 0), None, True
     if kind == "full":
         return computed.given, None, False
     if parts["oft_blocks"].dim() not in (3, 4):

@@ -86,11 +86,7 @@ class Prompt:
 
 
 class _WrongTagError(Exception):
-    """What makes a tag useless."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+    """What makes a tag useless; its only argument is the problem."""
 
 
 def _strength(text: str, what: str) -> float:
@@ -98,12 +94,8 @@ def _strength(text: str, what: str) -> float:
     value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
     if math.isfinite(value) and abs(value) <= MAX_STRENGTH:
         return value
-    values = {
-        "argument": what,
-        "value": shown(text, 24),
-        "lowest": f"{-MAX_STRENGTH:g}",
-        "highest": f"{MAX_STRENGTH:g}",
-    }
+    most = f"{MAX_STRENGTH:g}"
+    values = {"argument": what, "value": shown(text, 24), "lowest": f"-{most}", "highest": most}
     raise _WrongTagError(
         Problem("{argument} is {value}; it must be a number from {lowest} to {highest}", values)
     )
@@ -128,9 +120,8 @@ def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[
             continue
         key, _, value = item.partition("=")
         if key in named:
-            problems.append(
-                Problem("{argument} is given twice; the last one counts", {"argument": shown(key, 24)})
-            )
+            twice = {"argument": shown(key, 24)}
+            problems.append(Problem("{argument} is given twice; the last one counts", twice))
         named[key] = value
     return positional, named, problems
 
@@ -151,12 +142,10 @@ def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     """(whether a tag with these named arguments is composed, what is wrong with its ``compose`` or None)."""
     text = next((value for key, value in named.items() if key.strip(" ") == "compose"), "on")
     compose = _SWITCH.get(text.strip(" ").lower())
-    if compose is None:
-        return True, Problem(
-            "compose is {value}; it must be on or off; taken as on",
-            {"value": shown(text.strip(" ").lower(), 24)},
-        )
-    return compose, None
+    if compose is not None:
+        return compose, None
+    values = {"value": shown(text.strip(" ").lower(), 24)}
+    return True, Problem("compose is {value}; it must be on or off; taken as on", values)
 
 
 def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
@@ -176,27 +165,21 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     try:
         te, unet, dyn = _numbers(positional, named)
     except _WrongTagError as wrong:
-        values = {"network": network, "problem": wrong.problem}
+        values = {"network": network, "problem": wrong.args[0]}
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
     compose, wrong_compose = composes(named)
     if wrong_compose is not None:
         problems.append(wrong_compose)
     if len(positional) > 4:
+        given = {"count": len(positional)}
         problems.append(
-            Problem(
-                "{count} positional arguments, but only name, te, unet and dyn are known",
-                {"count": len(positional)},
-            )
+            Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
         )
     unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
     if unknown:
-        problems.append(
-            Problem(
-                "unknown argument {argument}; te, unet, dyn and compose are known",
-                {"argument": shown(unknown[0], 24)},
-            )
-        )
+        first = {"argument": shown(unknown[0], 24)}
+        problems.append(Problem("unknown argument {argument}; te, unet, dyn and compose are known", first))
     told = [Problem("network {network}: {problem}", {"network": network, "problem": one}) for one in problems]
     return Tag(name, te, unet, dyn, compose), told
 
@@ -238,11 +221,9 @@ def parse_prompt(text: str) -> Prompt:
         if kind not in KINDS:
             others.append(OtherTag(kind, items))
             if kind.lower() in KINDS:
+                word = {"tag": shown(kind, 24)}
                 problems.append(
-                    Problem(
-                        "ignored the tag {tag}: write it in small letters, as the WebUI does",
-                        {"tag": shown(kind, 24)},
-                    )
+                    Problem("ignored the tag {tag}: write it in small letters, as the WebUI does", word)
                 )
             continue
         tag, trouble = _tag_of(items)
@@ -251,20 +232,13 @@ def parse_prompt(text: str) -> Prompt:
             lost.extend(trouble)
             continue
         if tag.name in tags:
-            problems.append(
-                Problem(
-                    "network {network} is named twice; the last tag counts", {"network": shown(tag.name, 40)}
-                )
-            )
+            twice = {"network": shown(tag.name, 40)}
+            problems.append(Problem("network {network} is named twice; the last tag counts", twice))
         tags[tag.name] = tag
     unclosed = _UNCLOSED.search(rest, rest.rfind(">") + 1)
     if unclosed is not None:
-        lost.append(
-            Problem(
-                "the tag {tag} has no closing >; it is read as plain text",
-                {"tag": shown(unclosed.group(0), 40)},
-            )
-        )
+        open_tag = {"tag": shown(unclosed.group(0), 40)}
+        lost.append(Problem("the tag {tag} has no closing >; it is read as plain text", open_tag))
         problems.append(lost[-1])
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice, kernel_of
-from loratorio_ext.networks.router.fit import (
-    FittedLayers,
-    check_fits,
-    convolution_dims,
-    input_width,
-    norm_kind,
-)
+from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, input_width, norm_kind
 from loratorio_ext.networks.router.router import Router
 
 __all__ = [
@@ -19,7 +13,6 @@ __all__ = [
     "LowRank",
     "OutputSlice",
     "Router",
-    "check_fits",
     "convolution_dims",
     "input_width",
     "kernel_of",

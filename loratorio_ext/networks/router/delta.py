@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 OutputSlice = tuple[int, int]
@@ -58,33 +57,22 @@ class LowRank:
     def __post_init__(self) -> None:
         _check_common(self.scale, self.output_slice)
         down, up, mid = self.down, self.up, self.mid
-        shapes = f"down {tuple(down.shape)}, up {tuple(up.shape)}" + (
-            "" if mid is None else f", mid {tuple(mid.shape)}"
-        )
-        for part in (down, up) if mid is None else (down, up, mid):
+        parts = {"down": down, "up": up} | ({} if mid is None else {"mid": mid})
+        shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in parts.items())
+        for part in parts.values():
             if not 2 <= part.dim() <= 5 or not part.is_floating_point() or 0 in part.shape:
                 raise ValueError(f"{shapes}: each must be a floating tensor of 2 to 5 dims, none of them 0")
-        if math.prod(up.shape[2:]) != 1:
+        if kernel_of(up.shape):
             raise ValueError(
                 f"{shapes}: up must have a kernel of 1, the layer's kernel belongs to down or mid"
             )
-        if mid is not None and math.prod(down.shape[2:]) != 1:
+        if mid is not None and kernel_of(down.shape):
             raise ValueError(f"{shapes}: with a mid tensor, down must have a kernel of 1")
-        rank_in, rank_out = (down.shape[0],) * 2 if mid is None else (mid.shape[1], mid.shape[0])
-        if down.shape[0] != rank_in or up.shape[1] != rank_out:
+        ranks = (up.shape[1], down.shape[0])
+        if ranks != mid.shape[:2] if mid is not None else ranks[0] != ranks[1]:
             raise ValueError(f"{shapes}: the ranks do not fit each other")
-        if self.output_slice is not None and up.shape[0] != self.output_slice[1]:
+        if self.output_slice is not None and len(up) != self.output_slice[1]:
             raise ValueError(f"{shapes}: up must have the output slice's length {self.output_slice[1]}")
-
-    @property
-    def rank_in(self) -> int:
-        """Rank on the input side."""
-        return self.down.shape[0]
-
-    @property
-    def rank_out(self) -> int:
-        """Rank on the output side; it differs from the input side's only with a mid tensor."""
-        return self.up.shape[1]
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -111,25 +99,18 @@ class Dense:
 
     def __post_init__(self) -> None:
         _check_common(self.scale, self.output_slice)
-        if self.weight is not None and self.computed is not None:
+        weight, bias = self.weight, self.bias
+        if weight is not None and self.computed is not None:
             raise ValueError("a dense delta has either weight or computed, not both")
-        if self.weight is None and self.computed is None and self.bias is None:
+        if weight is None and self.computed is None and bias is None:
             raise ValueError("a dense delta needs one of weight, computed, bias")
-        if self.weight is not None and not 1 <= self.weight.dim() <= 5:
-            raise ValueError(f"weight has shape {tuple(self.weight.shape)}; 1 to 5 dims are possible")
-        if self.bias is not None and self.bias.dim() != 1:
-            raise ValueError(f"bias has shape {tuple(self.bias.shape)}; it must have one dim")
-        if self.output_slice is not None:
-            for name, part in (("weight", self.weight), ("bias", self.bias)):
-                if part is not None and part.shape[0] != self.output_slice[1]:
-                    raise ValueError(
-                        f"{name} has {part.shape[0]} rows; the slice's length is {self.output_slice[1]}"
-                    )
+        if weight is not None and not 1 <= weight.dim() <= 5:
+            raise ValueError(f"weight has shape {tuple(weight.shape)}; 1 to 5 dims are possible")
+        if bias is not None and bias.dim() != 1:
+            raise ValueError(f"bias has shape {tuple(bias.shape)}; it must have one dim")
+        for part in (weight, bias):
+            if self.output_slice is not None and part is not None and len(part) != self.output_slice[1]:
+                raise ValueError(f"{len(part)} rows are given; the slice's length is {self.output_slice[1]}")
 
 
 Delta = LowRank | Dense
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor without gradient, in float32, or in float64 where it is float64."""
-    return tensor.detach().to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)

@@ -2,145 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loratorio_ext.networks.router.convolution import convolve, geometry_of, padded
-from loratorio_ext.networks.router.delta import Dense, OutputSlice, at_least_float32
+from loratorio_ext.networks.router.delta import Dense
 from loratorio_ext.networks.router.fit import NormKind
-from loratorio_ext.networks.router.plan import Segment
-from loratorio_ext.networks.router.update import Ledger, Update, lasting, tensor_bytes
-
-Strengths = Sequence[tuple[Dense, float]]
-"""The dense deltas of one segment with their strengths."""
-
-Segments = Sequence[tuple[Segment, Strengths]]
-"""The segments of a table that dense deltas touch, in row order."""
+from loratorio_ext.networks.router.plan import Block, blocks_of
+from loratorio_ext.networks.router.update import Update, convolve, padded, upcast
 
 
-class DenseUpdate(Update[Tensor]):
+class DenseUpdate(Update[Dense, tuple[Tensor]]):
     """out[segment] += layer(x[segment]) with the segment's summed ΔW in place of the layer's weight.
 
-    The sum is made when the layer runs and kept while the ledger has room, else made again at every call.
+    All deltas have a weight, given or computed. The blocks are segments.
     """
 
-    def __init__(
-        self, segments: Segments, output_slice: OutputSlice | None, dims: int, ledger: Ledger
-    ) -> None:
-        """dims: spatial dims of the convolution, 0 for a linear layer."""
-        super().__init__(ledger)
-        self._segments = tuple(segments)
-        self._slice = output_slice
-        self._dims = dims
+    bounded: ClassVar[bool] = True
 
-    def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """Add to the rows of every segment."""
-        for index, (segment, parts) in enumerate(self._segments):
-            key = (out.dtype, out.device, index)
-            weight = self._kept.get(key)
-            if weight is None:
-                weight = self._weight(module, parts, out.dtype, out.device)
-                size = tensor_bytes(weight)
-                if self._ledger.has_room_for(size):
-                    self._keep(key, weight, size)
-            start, count = segment.start * per_row, segment.count * per_row
-            source, target = x.narrow(0, start, count), out.narrow(0, start, count)
-            if self._slice is not None:
-                target = target.narrow(1 if self._dims else -1, *self._slice)
-            if self._dims:
-                geometry = geometry_of(module, weight.shape[2:])
-                target.add_(convolve(padded(source, geometry), weight, geometry, geometry.groups))
-            else:
-                target.add_(torch.matmul(source, weight.t()))
+    def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
+        return segments
 
-    def _weight(
-        self, module: nn.Module, parts: Strengths, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        total: Tensor | None = None
-        with lasting():
-            for delta, strength in parts:
-                given = delta.computed(module) if delta.computed is not None else delta.weight
-                if given is None:
-                    continue
-                part = at_least_float32(given).to(device) * (delta.scale * strength)
-                ones = (1,) * (self._dims + 2 - part.dim())
-                part = part.reshape(*part.shape, *ones)
-                total = part if total is None else total + part
-            if total is None:
-                raise ValueError("a dense update was given deltas without a weight")
-            return total.to(dtype)
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor]:
+        parts = (self._weighted(*one).to(like.device) for one in self._acting(block.slots[0]))
+        return (reduce(torch.add, parts).to(like.dtype),)
+
+    def _weighted(self, delta: Dense, strength: float) -> Tensor:
+        """ΔW at its scale and strength, in the layer's dims."""
+        given = delta.weight if delta.computed is None else delta.computed(self._module)
+        if given is None:
+            raise ValueError("a dense update was given a delta without a weight")
+        given = given.reshape(*given.shape, *(1,) * (self._dims + 2 - given.dim()))
+        return upcast(given) * (delta.scale * strength)
+
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor]) -> None:
+        (weight,) = prepared
+        if self._slice is not None:
+            out = out.narrow(self._channels, *self._slice)
+        if self._dims:
+            out.add_(convolve(self._module, padded(self._module, x), weight, self._groups))
+        else:
+            out.add_(torch.matmul(x, weight.t()))
 
 
-class TableUpdate(Update[tuple[Tensor | None, Tensor]]):
-    """out += Δb[row] on the channels, and normalised(x) · Δw[row] where the layer is a normalisation.
+class TableUpdate(Update[Dense, tuple[Tensor, Tensor | None]]):
+    """out += Δb[slot] on the channels, and normalised(x) · Δw[slot] where the layer is a normalisation."""
 
-    The tables hold every row's summed differences.
-    """
+    def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
+        return blocks_of(segments, lambda terms: 1)
 
-    def __init__(
-        self,
-        norm: NormKind | None,
-        channels_dim: int,
-        segments: Segments,
-        size: tuple[int, int],
-        ledger: Ledger,
-    ) -> None:
-        """channels_dim: 1 or -1. size: rows of the model call, and channels."""
-        super().__init__(ledger)
-        self._norm = norm
-        self._channels_last = channels_dim == -1
-        self._segments = tuple(segments)
-        self._size = size
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor | None]:
+        """Every slot's summed Δb and Δw, [slots, 1, channels] or [slots, 1, channels, 1]."""
+        slots = [self._acting(terms) for terms in block.slots]
+        width = like.shape[self._channels]
+        given = [delta.bias for slot in slots for delta, _ in slot if delta.bias is not None]
+        dtype = torch.float64 if any(bias.dtype == torch.float64 for bias in given) else torch.float32
+        biases = torch.zeros(len(slots), width, dtype=dtype)
+        weights = torch.zeros(len(slots), width, dtype=torch.float64)
+        for bias, weight, slot in zip(biases, weights, slots, strict=True):
+            for delta, strength in slot:
+                if delta.bias is not None:
+                    start, length = delta.output_slice or (0, width)
+                    bias[start : start + length] += delta.bias.to("cpu", dtype) * strength
+                if self._norm is not None and delta.weight is not None:
+                    weight += upcast(delta.weight).cpu() * (delta.scale * strength)
+        shape = (len(slots), 1, width, *(() if self._channels == -1 else (1,)))
+        return biases.to(like).view(shape), None if self._norm is None else weights.to(like).view(shape)
 
-    def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """Add to all rows; the tables are 0 where a row gets nothing."""
-        kept = self._kept.get((out.dtype, out.device))
-        if kept is None:
-            kept = self._prepare(out.dtype, out.device)
-        weight, bias = kept
-        rows, width = self._size
-        view = out.view(rows, -1, width) if self._channels_last else out.view(rows, per_row, width, -1)
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor | None]) -> None:
+        bias, weight = prepared
+        slots, width = bias.shape[0], bias.shape[2]
+        shape = (slots, -1, width) if self._channels == -1 else (slots, out.shape[0] // slots, width, -1)
+        view = out.view(shape)
         if weight is not None and self._norm is not None:
-            view.addcmul_(normalise(self._norm, module, x, width).reshape(view.shape), weight)
+            view.addcmul_(normalise(self._norm, self._module, x, width).reshape(shape), weight)
         view.add_(bias)
-
-    def _prepare(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor | None, Tensor]:
-        """The tables, [rows, 1, channels] or [rows, 1, channels, 1]."""
-        shape = (self._size[0], 1, self._size[1], *(() if self._channels_last else (1,)))
-        with lasting():
-            bias = bias_table(self._segments, *self._size).to(device, dtype).view(shape)
-            weight = None
-            if self._norm is not None:
-                weight = weight_table(self._segments, *self._size).to(device, dtype).view(shape)
-        return self._keep((dtype, device), (weight, bias), tensor_bytes(weight, bias))
-
-
-def weight_table(segments: Segments, rows: int, width: int) -> Tensor:
-    """Every row's summed Δw of a normalisation, [rows, width], float64; zeros where a row has none."""
-    table = torch.zeros(rows, width, dtype=torch.float64)
-    for segment, parts in segments:
-        for delta, strength in parts:
-            if delta.weight is not None:
-                difference = at_least_float32(delta.weight).cpu() * (delta.scale * strength)
-                table[segment.start : segment.start + segment.count] += difference
-    return table
-
-
-def bias_table(segments: Segments, rows: int, width: int) -> Tensor:
-    """Every row's summed Δb, [rows, width], float32 or float64; zeros where a row has none."""
-    biases = [part.bias for _, parts in segments for part, _ in parts if part.bias is not None]
-    dtype = torch.float64 if any(bias.dtype == torch.float64 for bias in biases) else torch.float32
-    table = torch.zeros(rows, width, dtype=dtype)
-    for segment, parts in segments:
-        for delta, strength in parts:
-            if delta.bias is not None:
-                start, length = delta.output_slice or (0, width)
-                difference = delta.bias.detach().to("cpu", dtype) * strength
-                table[segment.start : segment.start + segment.count, start : start + length] += difference
-    return table
 
 
 def normalise(kind: NormKind, module: nn.Module, x: Tensor, width: int) -> Tensor:

@@ -6,12 +6,12 @@ weight may be packed or quantised: neither `isinstance` nor `module.weight` is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
 
-from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, kernel_of
+from loratorio_ext.networks.router.delta import Delta, LowRank, kernel_of
 
 NormKind = Literal["layer", "group", "rms"]
 
@@ -67,16 +67,15 @@ def check_fits(delta: Delta, name: str, module: nn.Module) -> None:
         raise ValueError(f"layer {name} ({type(module).__name__}): a delta does not fit: {reason}")
 
 
-class FittedLayers(Mapping[str, tuple[Delta, ...]]):
-    """One network's deltas by layer name, each checked once, when it is added.
+class FittedLayers(dict[str, tuple[Delta, ...]]):
+    """One network's deltas by layer name, each checked once, when `add` adds it.
 
     Attributes:
         modules: the layers' modules, by the same names.
     """
 
     def __init__(self) -> None:
-        """Without layers; see `add`."""
-        self._deltas: dict[str, tuple[Delta, ...]] = {}
+        super().__init__()
         self.modules: dict[str, nn.Module] = {}
 
     def add(self, name: str, module: nn.Module, deltas: Sequence[Delta]) -> None:
@@ -87,17 +86,8 @@ class FittedLayers(Mapping[str, tuple[Delta, ...]]):
         for delta in deltas:
             check_fits(delta, name, module)
         if deltas:
-            self._deltas[name] = (*self._deltas.get(name, ()), *deltas)
+            self[name] = (*self.get(name, ()), *deltas)
             self.modules[name] = module
-
-    def __getitem__(self, name: str) -> tuple[Delta, ...]:
-        return self._deltas[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._deltas)
-
-    def __len__(self) -> int:
-        return len(self._deltas)
 
 
 def _unmatched(delta: Delta, module: nn.Module) -> str | None:
@@ -111,44 +101,33 @@ def _unmatched(delta: Delta, module: nn.Module) -> str | None:
         return "transposed convolutions cannot be routed"
     if _groups(module) > 1 and delta.output_slice is not None:
         return "an output slice of a convolution with groups cannot be routed"
-    if isinstance(delta, Dense):
-        return _unmatched_dense(delta, module)
-    width_in, kernel = input_width(module), _kernel(module)
+    # Shape of ΔW, as far as it is known before it is computed, and numbers of outputs.
+    if isinstance(delta, LowRank):
+        shape: tuple[int, ...] | None = (len(delta.up), delta.down.shape[1], *delta.kernel)
+        outputs = [len(delta.up)]
+    else:
+        shape = None if delta.weight is None else tuple(delta.weight.shape)
+        outputs = [len(part) for part in (delta.weight, delta.bias) if part is not None]
     if norm_kind(module) is not None:
-        return "a normalisation takes dense deltas only"
-    if width_in is not None and delta.down.shape[1] != width_in:
-        return f"it takes {delta.down.shape[1]} inputs; the layer has {width_in}"
-    if delta.kernel != kernel:
-        return f"its kernel is {delta.kernel or 1}; the layer's is {kernel or 1}"
-    return _unmatched_outputs(delta, delta.up.shape[0], module)
-
-
-def _unmatched_dense(delta: Dense, module: nn.Module) -> str | None:
-    weight, width_in, kernel = delta.weight, input_width(module), _kernel(module)
-    if norm_kind(module) is not None:
+        if isinstance(delta, LowRank):
+            return "a normalisation takes dense deltas only"
         if delta.computed is not None or delta.output_slice is not None:
             return "a normalisation takes a given weight and bias of the whole width only"
-        if weight is not None and weight.dim() != 1:
-            return f"its weight has shape {tuple(weight.shape)}; a normalisation's has one dim"
-    elif weight is not None:
-        if weight.dim() < 2 or kernel_of(weight.shape) != kernel:
-            return f"its weight has shape {tuple(weight.shape)}; the layer's kernel is {kernel or 1}"
-        if width_in is not None and weight.shape[1] != width_in:
-            return f"it takes {weight.shape[1]} inputs; the layer has {width_in}"
-    reasons = (
-        _unmatched_outputs(delta, len(part), module) for part in (weight, delta.bias) if part is not None
-    )
-    return next(filter(None, reasons), None)
-
-
-def _unmatched_outputs(delta: LowRank | Dense, rows: int, module: nn.Module) -> str | None:
+        if shape is not None and len(shape) != 1:
+            return f"its weight has shape {shape}; a normalisation's has one dim"
+    elif shape is not None:
+        kernel, width_in = _kernel(module), input_width(module)
+        if len(shape) < 2 or kernel_of(shape) != kernel:
+            return f"its weight has shape {shape}; the layer's kernel is {kernel or 1}"
+        if width_in is not None and shape[1] != width_in:
+            return f"it takes {shape[1]} inputs; the layer has {width_in}"
     width = output_width(module)
+    if width is None:
+        return None
     if delta.output_slice is not None:
-        if width is not None and sum(delta.output_slice) > width:
-            return f"its output slice {delta.output_slice} exceeds the layer's output width {width}"
-    elif width is not None and rows != width:
-        return f"it gives {rows} outputs; the layer has {width}"
-    return None
+        exceeds = sum(delta.output_slice) > width
+        return f"its output slice {delta.output_slice} exceeds the output width {width}" if exceeds else None
+    return next((f"it gives {one} outputs; the layer has {width}" for one in outputs if one != width), None)
 
 
 def _kernel(module: nn.Module) -> tuple[int, ...]:

@@ -1,121 +1,83 @@
-"""Low-rank deltas: their factors, stacked for all networks of a layer, and the layers without a kernel.
+"""Low-rank deltas: their factors, stacked for all networks of a layer, and the products with them.
 
 The factors of a block's slots are cast, scaled, and zero-padded to one rank. Linear layers and 1 × 1
-convolutions take a `baddbmm` pair for each block; convolution.py has those with a kernel.
+convolutions take a `bmm` and a `baddbmm` for each block.
+
+Convolutions with a kernel, stride, padding or groups (LoCon) convolve with `down` first. A slot alone is one
+convolution. Several slots go, on a CPU, through one grouped convolution (a group is a row) where that was
+measured to be faster than a loop over the slots (python -m loratorio_lab.bench.convolutions): few rows in a
+slot and small ranks, padded to 8 or a multiple of 16, because other widths of a group are about half as fast.
+Elsewhere (GPUs were not measured) they go through the loop.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from loratorio_ext.networks.router.delta import LowRank, OutputSlice, at_least_float32
-from loratorio_ext.networks.router.plan import Block
-from loratorio_ext.networks.router.update import Ledger, Update, lasting, repeat, tensor_bytes
+from loratorio_ext.networks.router.delta import LowRank
+from loratorio_ext.networks.router.plan import Block, Terms, blocks_of
+from loratorio_ext.networks.router.update import Prepared, Update, convolve, padded, upcast
 
-Factors = Sequence[tuple[LowRank, float]]
-"""The low-rank deltas of one slot with their strengths; their ranks are laid side by side."""
+GROUPED_ROWS = 4
+"""Most entries of a slot for which one grouped convolution beats a loop over the slots on a CPU."""
 
-Blocks = Sequence[tuple[Block, Sequence[Factors]]]
-"""Blocks of rows, each with the factors of its slots."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Factors of the slots of one block.
-
-    down [slots, rank_in, in / groups, *kernel]; up [slots, out, rank_out], scaled by scale × strength;
-    mid [slots, rank_out, rank_in, *kernel] or None (then rank_in = rank_out).
-    """
-
-    down: Tensor
-    up: Tensor
-    mid: Tensor | None
+GROUPED_RANK = 32
+"""Largest rank for which it does."""
 
 
-def stack_factors(slots: Sequence[Factors], dims: int, dtype: torch.dtype, device: torch.device) -> Stack:
-    """Stack the slots' factors.
+class _LowRankUpdate(Update[LowRank, Prepared]):
+    """Stacks the segments whose ranks are alike."""
 
-    All deltas of a call have the same input and output widths, kernel, and all or none of them a mid.
-    dims: the layer's spatial dims (0: linear); without mid the kernel of `down` is given these dims.
-    """
-    first = slots[0][0][0]
-    kernel = tuple((first.down if first.mid is None else first.mid).shape[2:])
-    kernel = kernel if len(kernel) == dims else (1,) * dims
-    rank_in = max(sum(delta.rank_in for delta, _ in slot) for slot in slots)
-    rank_out = max(sum(delta.rank_out for delta, _ in slot) for slot in slots)
-    width_in, width_out = first.down.shape[1], first.up.shape[0]
-    down_kernel = kernel if first.mid is None else ()
-    with lasting():
-        down = torch.zeros(len(slots), rank_in, width_in, *down_kernel, dtype=dtype, device=device)
-        up = torch.zeros(len(slots), width_out, rank_out, dtype=dtype, device=device)
-        mid = None
-        if first.mid is not None:
-            mid = torch.zeros(len(slots), rank_out, rank_in, *kernel, dtype=dtype, device=device)
+    def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
+        def rank_of(terms: Terms) -> int:
+            return sum(max(delta.down.shape[0], delta.up.shape[1]) for delta, _ in self._acting(terms))
+
+        return blocks_of(segments, rank_of)
+
+    def _factors(self, block: Block, dims: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The factors of the block's slots, stacked, in the dtype and on the device of `like`.
+
+        All deltas have the same input and output widths, kernel, and all or none of them a mid; in a slot
+        their ranks are laid side by side. dims: without mid the kernel of `down` is given as many dims.
+
+        Returns down [slots, rank_in, in / groups, *kernel]; up [slots, out, rank_out], scaled by
+        scale × strength; mid [slots, rank_out, rank_in, *kernel] or None (then rank_in = rank_out).
+        """
+        slots = [self._acting(terms) for terms in block.slots]
+        first = slots[0][0][0]
+        kernel = tuple((first.down if first.mid is None else first.mid).shape[2:])
+        kernel = kernel if len(kernel) == dims else (1,) * dims
+        rank_in = max(sum(delta.down.shape[0] for delta, _ in slot) for slot in slots)
+        rank_out = max(sum(delta.up.shape[1] for delta, _ in slot) for slot in slots)
+        width_in, width_out = first.down.shape[1], first.up.shape[0]
+        down_kernel = kernel if first.mid is None else ()
+        down = like.new_zeros(len(slots), rank_in, width_in, *down_kernel)
+        up = like.new_zeros(len(slots), width_out, rank_out)
+        mid = None if first.mid is None else like.new_zeros(len(slots), rank_out, rank_in, *kernel)
         for index, slot in enumerate(slots):
             a = b = 0
             for delta, strength in slot:
-                a_end, b_end = a + delta.rank_in, b + delta.rank_out
-                down[index, a:a_end] = (
-                    delta.down.detach().reshape(-1, width_in, *down_kernel).to(device, dtype)
-                )
-                scaled = at_least_float32(delta.up).reshape(width_out, -1) * (delta.scale * strength)
-                up[index, :, b:b_end] = scaled.to(device, dtype)
+                a_end, b_end = a + delta.down.shape[0], b + delta.up.shape[1]
+                down[index, a:a_end] = delta.down.reshape(-1, width_in, *down_kernel).to(like)
+                scaled = upcast(delta.up).reshape(width_out, -1) * (delta.scale * strength)
+                up[index, :, b:b_end] = scaled.to(like)
                 if mid is not None and delta.mid is not None:
-                    mid[index, b:b_end, a:a_end] = delta.mid.detach().to(device, dtype)
+                    mid[index, b:b_end, a:a_end] = delta.mid.to(like)
                 a, b = a_end, b_end
-    return Stack(down, up, mid)
+        return down, up, mid
 
 
-class _ProductUpdate(Update[list[tuple[int, int, Tensor, Tensor]]]):
-    """Stacks the factors of every block once for each key, and adds a block's product to its rows."""
-
-    def __init__(self, blocks: Blocks, output_slice: OutputSlice | None, ledger: Ledger) -> None:
-        super().__init__(ledger)
-        self._blocks = tuple(blocks)
-        self._slice = output_slice
-
-    def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
-        """Add to the rows of every block."""
-        kept = self._kept.get((out.dtype, out.device, per_row))
-        if kept is None:
-            kept = self._prepare(out.dtype, out.device, per_row)
-        for start, count, down, up in kept:
-            source, target = x, out
-            if count != out.shape[0]:
-                source, target = x.narrow(0, start, count), out.narrow(0, start, count)
-            self._add(source, target, down, up)
-
-    def _prepare(
-        self, dtype: torch.dtype, device: torch.device, per_row: int
-    ) -> list[tuple[int, int, Tensor, Tensor]]:
-        prepared = []
-        for block, slots in self._blocks:
-            down, up = self._factors(stack_factors(slots, 0, dtype, device), block.slot_rows * per_row)
-            prepared.append((block.start * per_row, block.rows * per_row, down, up))
-        size = sum(tensor_bytes(down, up) for _, _, down, up in prepared)
-        return self._keep((dtype, device, per_row), prepared, size)
-
-    @abstractmethod
-    def _factors(self, stack: Stack, copies: int) -> tuple[Tensor, Tensor]:
-        """The block's factors as `_add` takes them; copies: entries of dim 0 for each slot."""
-
-    @abstractmethod
-    def _add(self, x: Tensor, out: Tensor, down: Tensor, up: Tensor) -> None:
-        """Add the block's product to the block's part of the output."""
-
-
-class LinearUpdate(_ProductUpdate):
+class LinearUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
     """out[block] += (x[block] · downᵀ) · upᵀ, all slots of a block in one pair; channels are the last dim."""
 
-    def _factors(self, stack: Stack, copies: int) -> tuple[Tensor, Tensor]:
-        return stack.down.transpose(1, 2), stack.up.transpose(1, 2)
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor]:
+        down, up, _ = self._factors(block, 0, like)
+        return down.transpose(1, 2), up.transpose(1, 2)
 
-    def _add(self, x: Tensor, out: Tensor, down: Tensor, up: Tensor) -> None:
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
+        down, up = prepared
         slots = down.shape[0]
         hidden = torch.bmm(x.reshape(slots, -1, x.shape[-1]), down)
         target = out.view(slots, -1, out.shape[-1])
@@ -124,16 +86,73 @@ class LinearUpdate(_ProductUpdate):
         target.baddbmm_(hidden, up)
 
 
-class PointwiseUpdate(_ProductUpdate):
+class PointwiseUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
     """The same for a 1 × 1 convolution, whose channels are dim 1: out[entry] += up · (down · x[entry])."""
 
-    def _factors(self, stack: Stack, copies: int) -> tuple[Tensor, Tensor]:
-        return repeat(stack.down, copies), repeat(stack.up, copies)
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor]:
+        down, up, _ = self._factors(block, 0, like)
+        return repeat(down, block.slot_rows * per_row), repeat(up, block.slot_rows * per_row)
 
-    def _add(self, x: Tensor, out: Tensor, down: Tensor, up: Tensor) -> None:
-        entries = x.shape[0]
-        hidden = torch.bmm(down, x.reshape(entries, x.shape[1], -1))
-        target = out.view(entries, out.shape[1], -1)
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
+        down, up = prepared
+        hidden = torch.bmm(down, x.reshape(x.shape[0], x.shape[1], -1))
+        target = out.view(out.shape[0], out.shape[1], -1)
         if self._slice is not None:
             target = target.narrow(1, *self._slice)
         target.baddbmm_(up, hidden)
+
+
+class ConvolutionUpdate(_LowRankUpdate[tuple[Tensor, Tensor, Tensor | None]]):
+    """out[row] += up · convolve(x[row], down), or up · convolve(down · x[row], mid).
+
+    All deltas have a mid, or none has.
+    """
+
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Kernels [weights, groups · rank, in / groups, *kernel], up, and the down before a mid or None."""
+        down, up, mid = self._factors(block, self._dims, like)
+        kernels, inner = (down, None) if mid is None else (mid, down)
+        slots, copies, groups = len(block.slots), block.slot_rows * per_row, self._groups
+        rank = padded_rank(up.shape[2])
+        by_entry = slots > 1 and copies <= GROUPED_ROWS and rank <= GROUPED_RANK and like.device.type == "cpu"
+        if by_entry:  # with zeros up to the rank; nothing of the result changes by them
+            missing = (0, rank - up.shape[2])
+            kernels = functional.pad(kernels, (0, 0) * (kernels.dim() - 2) + missing)
+            up = functional.pad(up, missing)
+        kernels = repeat(kernels, groups).reshape(slots, -1, *kernels.shape[2:])
+        up = up.view(slots, groups, up.shape[1] // groups, up.shape[2])
+        return (
+            repeat(kernels, copies) if by_entry else kernels,
+            repeat(up, copies).flatten(0, 1),
+            None if inner is None else repeat(inner, copies * groups),
+        )
+
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor, Tensor | None]) -> None:
+        kernels, up, inner = prepared
+        hidden, groups = padded(self._module, x), self._groups
+        if inner is not None:
+            flat = hidden.reshape(inner.shape[0], inner.shape[2], -1)
+            hidden = torch.bmm(inner, flat).view(x.shape[0], -1, *hidden.shape[2:])
+        weights, entries = kernels.shape[0], x.shape[0]
+        if weights == 1:
+            hidden = convolve(self._module, hidden, kernels[0], groups)
+        elif weights == entries:
+            rows = hidden.reshape(1, -1, *hidden.shape[2:])
+            hidden = convolve(self._module, rows, kernels.flatten(0, 1), entries * groups)
+        else:
+            slots = zip(hidden.split(entries // weights), kernels, strict=True)
+            hidden = torch.cat([convolve(self._module, rows, kernel, groups) for rows, kernel in slots])
+        target = out.view(up.shape[0], out.shape[1] // groups, -1)
+        if self._slice is not None:
+            target = target.narrow(1, *self._slice)
+        target.baddbmm_(up, hidden.reshape(up.shape[0], up.shape[2], -1))
+
+
+def padded_rank(rank: int) -> int:
+    """The width of a group that grouped convolutions on a CPU are fast at: 8, or a multiple of 16."""
+    return 8 if rank <= 8 else -(-rank // 16) * 16
+
+
+def repeat(part: Tensor, copies: int) -> Tensor:
+    """Every slot `copies` times in a row: [slots, ...] → [slots · copies, ...]."""
+    return part if copies == 1 else part.repeat_interleave(copies, 0)

@@ -3,74 +3,122 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-Prepared = TypeVar("Prepared")
+from loratorio_ext.networks.router.delta import Dense, LowRank, OutputSlice
+from loratorio_ext.networks.router.fit import convolution_dims, norm_kind
+from loratorio_ext.networks.router.plan import Block, Terms
+
+AnyDelta = TypeVar("AnyDelta", LowRank, Dense)
+Prepared = TypeVar("Prepared", bound=tuple[Tensor | None, ...])
 
 
 @dataclass
 class Ledger:
-    """Memory that the prepared tensors of one plan hold, and how much all plans may hold, in bytes."""
+    """Memory that the prepared tensors of one strengths table hold, and how much they may, in bytes."""
 
     limit: int
     held: int = 0
 
-    def has_room_for(self, size: int) -> bool:
-        """Whether `size` more bytes stay within the limit."""
-        return self.held + size <= self.limit
 
-
-class Update(ABC, Generic[Prepared]):
+class Update(ABC, Generic[AnyDelta, Prepared]):
     """Adds one kind of delta of all networks to one layer's output, for one strengths table.
 
-    Tensors that serve every call are prepared when a call first needs them, and kept by key (dtype, device
-    and whatever else they depend on).
+    Tensors are prepared for every block of rows when a call first needs them, and kept by dtype, device and
+    entries for each row; where `bounded`, only while the ledger has room, else they are made at every call.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._kept: dict[Hashable, Prepared] = {}
+    bounded: ClassVar[bool] = False
 
-    @abstractmethod
-    def apply(self, module: nn.Module, x: Tensor, out: Tensor, per_row: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        deltas: Mapping[int, Sequence[AnyDelta]],
+        output_slice: OutputSlice | None,
+        segments: tuple[Block, ...],
+        ledger: Ledger,
+    ) -> None:
+        """deltas: network → its deltas of this kind, all of one output slice. segments: on which they act."""
+        self._module = module
+        self._dims = convolution_dims(module)
+        self._norm = norm_kind(module)
+        self._channels = 1 if self._dims or self._norm == "group" else -1  # their dim
+        self._groups = int(getattr(module, "groups", 1))
+        self._deltas: Mapping[int, Sequence[AnyDelta]] = deltas
+        self._slice = output_slice
+        self._blocks = self._grouped(segments)
+        self._ledger = ledger
+        self._kept: dict[tuple[int, torch.dtype, torch.device, int], Prepared] = {}
+
+    def apply(self, x: Tensor, out: Tensor, per_row: int) -> None:
         """Add to `out` in place.
 
         x: the layer's input, dtype and device of `out`; out: contiguous, [rows · per_row, ...]; channels are
         the last dim of a linear layer and dim 1 of a convolution. per_row: entries of dim 0 for each row.
         """
+        for index, block in enumerate(self._blocks):
+            key = (index, out.dtype, out.device, per_row)
+            prepared = self._kept.get(key)
+            if prepared is None:
+                # Kept tensors have no gradient and may be used outside inference mode too.
+                with torch.inference_mode(False), torch.no_grad():
+                    prepared = self._prepare(block, out, per_row)
+                size = sum(part.numel() * part.element_size() for part in prepared if part is not None)
+                if not self.bounded or self._ledger.held + size <= self._ledger.limit:
+                    self._kept[key] = prepared
+                    self._ledger.held += size
+            source, target, count = x, out, block.rows * per_row
+            if count != out.shape[0]:
+                start = block.start * per_row
+                source, target = x.narrow(0, start, count), out.narrow(0, start, count)
+            self._add(source, target, prepared)
 
     def clear(self) -> None:
         """Drop the prepared tensors."""
         self._kept.clear()
 
-    def _keep(self, key: Hashable, prepared: Prepared, size: int) -> Prepared:
-        """Keep what was prepared; size: its memory in bytes."""
-        self._ledger.held += size
-        self._kept[key] = prepared
-        return prepared
+    @abstractmethod
+    def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
+        """The blocks that the rows are handled in."""
+
+    @abstractmethod
+    def _prepare(self, block: Block, like: Tensor, per_row: int) -> Prepared:
+        """The block's tensors as `_add` takes them; like: the layer's whole output."""
+
+    @abstractmethod
+    def _add(self, x: Tensor, out: Tensor, prepared: Prepared) -> None:
+        """Add to the block's part of the output; x: the block's part of the input."""
+
+    def _acting(self, terms: Terms) -> list[tuple[AnyDelta, float]]:
+        """The deltas that act by these terms, with their strengths."""
+        return [(delta, strength) for i, strength in terms for delta in self._deltas[i]]
 
 
-def tensor_bytes(*parts: Tensor | None) -> int:
-    """Memory that the tensors hold."""
-    return sum(part.numel() * part.element_size() for part in parts if part is not None)
+def upcast(tensor: Tensor) -> Tensor:
+    """The tensor without gradient, in float32, or in float64 where it is float64."""
+    return tensor.detach().to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
 
 
-@contextmanager
-def lasting() -> Iterator[None]:
-    """Tensors made here may be kept: no gradient, and usable outside inference mode too."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
+def padded(module: nn.Module, x: Tensor) -> Tensor:
+    """A convolution's input [n, channels, *spatial], padded where the convolution itself cannot do it.
+
+    The mode is read at every call: hosts change it at run time (A1111's tiling sets "circular").
+    """
+    mode = getattr(module, "padding_mode", "zeros")
+    if mode == "zeros":
+        return x
+    return functional.pad(x, getattr(module, "_reversed_padding_repeated_twice", ()), mode=mode)
 
 
-def repeat(part: Tensor, copies: int) -> Tensor:
-    """Every slot `copies` times in a row: [slots, ...] → [slots · copies, ...]."""
-    if copies == 1:
-        return part
-    with lasting():
-        return part.repeat_interleave(copies, 0)
+def convolve(module: nn.Module, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The module's convolution of 1 to 3 dims with another weight, without bias, on `padded` input."""
+    function = (functional.conv1d, functional.conv2d, functional.conv3d)[weight.dim() - 3]
+    padding = getattr(module, "padding", 0) if getattr(module, "padding_mode", "zeros") == "zeros" else 0
+    dilation = getattr(module, "dilation", 1)
+    return function(x, weight, None, getattr(module, "stride", 1), padding, dilation, groups)
