@@ -145,7 +145,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return PassthroughWrapper(composed, others)
 
     def _hands_on(self, others: webui.Wrapper, evaluation: Evaluation) -> bool:
-        """Whether another extension's wrapper sees composed predictions; found out once, with the base's rows."""
+        """Whether another extension's wrapper sees composed predictions; tried once, on base rows."""
         if self._others is None or self._others[0] is not others:
 
             def evaluate(wrapper: webui.Wrapper) -> None:
