@@ -53,17 +53,17 @@ there: the base has seen the concepts but hardly has a word for them.
   {own_pictures} pictures of a narrow domain each (mostly two values of every other factor); a third of
   every batch are common captions without the trigger word, where the target is the base model's own
   prediction, so that the network keeps quiet there.
-- **Judge**: a convolutional classifier with one head per factor, each with an answer "{none}" that is learnt from
-  spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
+- **Judge**: a convolutional classifier with one head per factor, each with an answer "{none}" that is learnt
+  from spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
 
 ## Scores
 Judge on {judged} fresh drawings: all five factors right {judge_fresh:.2%}. With an eighth of the factors
 spoiled: {judge_spoiled:.2%}.
 
 Every network alone, {gate_pictures} pictures per figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
-The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; a network that fails is left out.
-"Rest right": all other values of the caption are there. "Base unaided": the base draws the concept from the
-trigger word without the network.
+The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; a network that fails is left
+out. "Rest right": all other values of the caption are there. "Base unaided": the base draws the concept
+from the trigger word without the network.
 
 | network | with trigger | without | rest right | the base's rest | base unaided | steps | shipped |
 |---|---|---|---|---|---|---|---|
