@@ -1,7 +1,7 @@
-"""What the WebUI runs before it loads the extension: installs nothing, says what would not work.
+"""Run by the WebUI before it loads the extension: installs nothing, but says what would not work.
 
 The WebUI brings its own torch and its own libraries, and an extension that changes them breaks others.
-So this looks at the versions that are there and, where one is too old or missing, prints one message.
+So this checks the installed versions and, where one is too old or missing, prints a single message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def dotted(version: tuple[int, ...]) -> str:
 
 
 def installed(package: str) -> str | None:
-    """The version of an installed package, None where it is missing or says no version."""
+    """The version of an installed package; None where it is missing or does not state one."""
     try:
         return metadata.version(package) or None
     except metadata.PackageNotFoundError:
@@ -40,18 +40,18 @@ def installed(package: str) -> str | None:
 
 
 def problems() -> list[str]:
-    """One line for everything that is missing or too old; empty where all is well."""
+    """One line for everything that is missing or too old; empty where nothing is."""
     found = []
     if sys.version_info[:2] < PYTHON_MINIMUM:
         here = dotted(tuple(sys.version_info[:3]))
-        found.append(f"Python is {here}, needed is {dotted(PYTHON_MINIMUM)} or newer")
+        found.append(f"Python is {here}, but {dotted(PYTHON_MINIMUM)} or newer is needed")
     for package, minimum in MINIMA:
         version = installed(package)
         if version is None:
-            found.append(f"{package} is not installed, needed is {dotted(minimum)} or newer")
+            found.append(f"{package} is not installed, but {dotted(minimum)} or newer is needed")
         # A version without numbers (a source build) cannot be judged, so it is taken as it is.
         elif () < release(version) < minimum:
-            found.append(f"{package} is {version}, needed is {dotted(minimum)} or newer")
+            found.append(f"{package} is {version}, but {dotted(minimum)} or newer is needed")
     return found
 
 

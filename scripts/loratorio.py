@@ -24,7 +24,7 @@ def script_of(webui: Webui) -> type[scripts.Script]:
     """The script's class; the WebUI makes an instance for each tab, and all share the server."""
 
     class LoRAtorio(scripts.Script):
-        """Always visible; does nothing unless its box is ticked."""
+        """Always shown; does nothing unless its box is ticked."""
 
         server = webui.server
 
@@ -38,11 +38,11 @@ def script_of(webui: Webui) -> type[scripts.Script]:
             return "LoRAtorio"
 
         def show(self, is_img2img: bool) -> object:
-            """In txt2img and img2img, without being chosen."""
+            """Shown in txt2img and img2img without being selected."""
             return scripts.AlwaysVisible
 
         def after_component(self, component: Any, **kwargs: Any) -> None:
-            """The WebUI has made a part of the tab."""
+            """The WebUI has created a component of the tab."""
             self._inputs.notice(component, kwargs.get("elem_id"), self.is_img2img)
 
         def ui(self, is_img2img: bool) -> list[Any]:
@@ -74,11 +74,11 @@ def script_of(webui: Webui) -> type[scripts.Script]:
             generation_of(p).before_sampling(p, kwargs["x"])
 
         def post_sample(self, p: Any, ps: Any, *args: object) -> None:
-            """The latents are there."""
+            """The latents are finished."""
             generation_of(p).sampled(p)
 
         def postprocess(self, p: Any, processed: Any, *args: object) -> None:
-            """The pictures are there."""
+            """The pictures are finished."""
             self._host.finished(p, processed)
 
     return LoRAtorio
@@ -90,7 +90,7 @@ def register(webui: Webui) -> None:
     if webui.services is not None:
         script_callbacks.on_cfg_denoiser(callbacks.before_call)
         script_callbacks.on_cfg_denoised(callbacks.after_call)
-    # By then the WebUI has read every script, whatever their order.
+    # By then the WebUI has read every script, in whatever order.
     script_callbacks.on_before_ui(lambda: xyz.register(xyz.find_plot(scripts.scripts_data)))
     script_callbacks.on_ui_settings(lambda: add_options(shared.opts, shared.OptionInfo))
     script_callbacks.on_ui_tabs(lambda: [inspector(server)])
@@ -105,7 +105,7 @@ def inspector(server: Any) -> tuple[Any, str, str]:
 
 
 def add_api(app: Any, webui: Webui) -> None:
-    """Our routes, behind the WebUI's own password, where the WebUI's API is on."""
+    """Add our routes, behind the WebUI's own password, where the WebUI's API is on."""
     api = webui.services.api() if webui.services is not None else None
     if api is not None:
         add_routes(app, webui.server, credentials=api.credentials)
@@ -113,7 +113,7 @@ def add_api(app: Any, webui: Webui) -> None:
 
 
 def start() -> type[scripts.Script]:
-    """One server for page, API and generations."""
+    """Set everything up; page, API and generations share one server."""
     webui = this_webui()
     register(webui)
     return script_of(webui)

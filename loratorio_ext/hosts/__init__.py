@@ -1,1 +1,1 @@
-"""Hosts: each says how to load networks, encode prompts and predict rows; the run does the rest."""
+"""Hosts: each knows how to load networks, encode prompts and predict rows; the run does the rest."""

@@ -46,7 +46,7 @@ def _is_forge() -> bool:
 
 
 def _has_another_backend() -> bool:
-    """Older Forge and what stems from it has ldm_patched in A1111's place (reForge, Forge Classic)."""
+    """Older Forge and its descendants (reForge, Forge Classic) have ldm_patched where A1111 has its own."""
     return _there("ldm_patched") or _there("backend.memory_management")
 
 

@@ -1,6 +1,6 @@
 """Steps 5 to 7: scores weighted, added and amplified; the unconditional pulled back towards the base.
 
-Sums are written as products and sums, not as a matrix product: hosts switch TF32 on for those.
+Sums are written as products and sums, not as matrix products, for which hosts turn TF32 on.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ALL_ROWS = slice(None)
 class Aggregation:
     """Steps 5 to 7 with the weights of one step.
 
-    They stay usable for further predictions at the same place in the latent: a model that is asked again with
-    something perturbed answers with the same weights, so what differs is what the perturbation did.
+    It can be used for further predictions at the same place in the latent: a model that is called again with
+    something perturbed answers with the same weights, so only the perturbation makes a difference.
 
     Attributes:
         weights: Ω̂, [N, R, h, w], float32 or float64.
-        counts: how many networks may speak in each conditional row, [R], like ``weights``.
+        counts: how many networks can have weight in each conditional row, [R], dtype of ``weights``.
         patch_size: d, in latent pixels.
         gain: g in [0, 1], see `amplify`.
         recenter: λ in [0, 1], see `recentre`.
@@ -58,8 +58,7 @@ class Aggregation:
 
         Args:
             base: e_θ(z), [B, C, H, W], float32 or float64.
-            networks: e_θi(z), [N, B, C, H, W]; with λ = 1 not used and may be None, as with an unconditional
-                that shall be the base's.
+            networks: e_θi(z), [N, B, C, H, W]; not used with λ = 1. None: the base's prediction is taken.
 
         Returns:
             [B, C, H, W], a new tensor.
@@ -99,16 +98,16 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
 
 
 def amplify(base: Tensor, networks: Tensor, counts: Tensor, gain: float) -> Tensor:
-    """e_θ + γ (ẽ − e_θ) with γ = N^g: what the networks add, made stronger the more of them share it.
+    """e_θ + γ (ẽ − e_θ) with γ = N^g: what the networks add, made stronger the more of them share a row.
 
-    A weighted mean of N networks thins each of them out to its weight. With g = 0 it stays so, as in the
-    paper; with g = 1 and equal weights everything that the networks add is summed, as merging does.
+    A weighted mean of N networks dilutes each of them to its weight. g = 0 leaves it so, as in the paper;
+    with g = 1 and equal weights everything that the networks add is summed, as merging does.
 
     Args:
         base: e_θ, [B, C, H, W].
         networks: the networks' aggregated score ẽ, [B, C, H, W].
         counts: N, how many networks share each row, [B], float32 or float64.
-        gain: g in [0, 1]. 0: ``networks`` to the bit.
+        gain: g in [0, 1]. 0: ``networks``, bit for bit.
 
     Returns:
         [B, C, H, W].
@@ -125,7 +124,7 @@ def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:
     Args:
         base: e_θ without condition, [B, C, H, W].
         networks: the networks' aggregated score without condition, [B, C, H, W].
-        recenter: λ in [0, 1]. 0: the networks' score, 1: the base's, both to the bit.
+        recenter: λ in [0, 1]. 0: the networks' score, 1: the base's, both bit for bit.
 
     Returns:
         [B, C, H, W].
@@ -138,7 +137,7 @@ def recentre(base: Tensor, networks: Tensor, recenter: float) -> Tensor:
 
 
 def mean_over_subprompts(weights: Tensor, rows: RowMap) -> Tensor:
-    """Weights of the images' unconditionals: the mean of their rows' Ω̂, weighted by |AND weight|.
+    """Weights for each image's unconditional: the mean of its rows' Ω̂, weighted by |AND weight|.
 
     Rows without any usable network (weights all 0) do not count; if an image has no other, its weights
     are all 0 too.

@@ -48,7 +48,11 @@ def check_predictions(
     recenter: float,
     rows: RowMap | None,
 ) -> RowMap:
-    """Raise a ValueError where shapes, dtypes, devices or rows do not fit each other; ``rows``, made sure."""
+    """Raise a ValueError where shapes, dtypes, devices or rows do not match.
+
+    Returns:
+        ``rows``; where it is None, one row for each image.
+    """
     if base_cond.dim() != 4 or 0 in base_cond.shape:
         raise ValueError(
             f"base_cond has shape {tuple(base_cond.shape)}; give [B, C, H, W] without empty dims"
@@ -66,7 +70,7 @@ def check_predictions(
         rows = RowMap.one_each(cond_rows)
     elif rows.cond_rows != cond_rows:
         raise ValueError(
-            f"rows names {rows.cond_rows} rows, but base_cond has {cond_rows}; give one image a row"
+            f"rows names {rows.cond_rows} rows, but base_cond has {cond_rows}; give one image for each row"
         )
     _check_like(base_cond, "network_conds", network_conds, (networks, *base_cond.shape))
     if base_uncond is None:

@@ -24,14 +24,14 @@ class Composition:
         cond: ẽ(z_t, c), [R, C, H, W], the dtype of the predictions.
         uncond: ẽ(z_t), [B, C, H, W], the same dtype; None without unconditional predictions.
         similarity: s, [N, R, h, w], float32, in [-1, 1]; 1 for a network that takes no part in a row.
-        divergence: 1 − s, [N, R, h, w], in [0, 2], float32 (float64 for float64), with the digits that s has
-            lost by rounding: networks are ranked by this. 0 for a network that takes no part in a row.
-        selected: bool, [N, R, h, w]. The networks that dynamic selection left; without it all usable ones.
-        weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks; all 0 in a row that no network could
-            be used for, where the base's prediction is taken.
+        divergence: 1 − s, [N, R, h, w], in [0, 2], float32 (float64 for float64), with the digits that s
+            loses to rounding: networks are ranked by this. 0 for a network that takes no part in a row.
+        selected: bool, [N, R, h, w]. The networks that dynamic selection kept; without it all usable ones.
+        weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks; all 0 in a row without any usable
+            network, where the base's prediction is taken.
         finite: bool, [N, R]. False: the network takes part in the row, but a prediction of it held NaN or
             infinity, so its weight is 0 there.
-        aggregation: how the predictions were put together, for further ones.
+        aggregation: how the predictions were combined, to be used for further ones.
     """
 
     cond: Tensor
@@ -69,14 +69,14 @@ def compose(
 
     R conditional rows belong to B images; without ``rows`` row b is image b and R = B.
 
-    A base prediction that is not finite has similarity 0 with every network at the patches concerned; it is
-    the host's to report, and stays visible in ``uncond``.
+    A base prediction that is not finite has similarity 0 with every network at the patches concerned; the
+    host must report it, and it stays visible in ``uncond``.
 
     Args:
         base_cond: e_θ(z_t, c), [R, C, H, W].
         network_conds: e_θi(z_t, c), [N, R, C, H, W], N ≥ 1.
         base_uncond: e_θ(z_t), [B, C, H, W]; None without guidance.
-        network_unconds: e_θi(z_t), [N, B, C, H, W]; None without guidance. With λ = 1 not used.
+        network_unconds: e_θi(z_t), [N, B, C, H, W]; None without guidance. Not used with λ = 1.
         patch_size: d ≥ 1, in latent pixels.
         temperature: τ > 0, finite. Small: the most divergent network alone; large: the mean of all.
         top_k: k ≥ 0, networks kept; 0: all.
@@ -84,18 +84,19 @@ def compose(
         recenter: λ in [0, 1]. 0: the networks' unconditional score, 1: the base's.
         weighting: "difference": SoftMin of s, the paper's; "relative": shares of the divergences
             relative to each network's own mean, so that a temperature means the same everywhere (`relative`).
-        gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g; N are those that
-            may speak at a patch. 0: the mean, as in the paper; 1: the sum, with equal weights.
+        gain: g in [0, 1]: what N networks add to the base's prediction is multiplied by N^g, where N counts
+            those that can have weight at a patch. 0: the mean, as in the paper; 1: the sum, with equal
+            weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
-            which the cosine is taken, shape kept, input not modified. None: as they are.
+            which the cosine is taken, keeping their shape and not modifying them. None: as they are.
         rows: the image and the AND weight of each conditional row.
 
     Returns:
         The composed predictions, and the maps that made them.
 
     Raises:
-        ValueError: a shape, dtype, device or setting that does not fit; names the value and the range.
+        ValueError: a shape, dtype, device or setting is wrong; names the value and what is allowed.
 
     Source: arXiv 2508.11624, section "One denoising step" of the method. e: predicted noise, or any space
     that is affine in it, since steps 6 and 7 have weights that sum to 1.
@@ -165,8 +166,8 @@ def _is_finite(predictions: Tensor) -> Tensor:
 
 
 def upcast(prediction: Tensor) -> Tensor:
-    """A prediction in float32, float64 if it is that: in half precision a small difference would round away.
+    """A prediction in float32, or float64 if it is that: half precision would round small differences away.
 
-    ``prediction``: any shape, any floating dtype; returned itself where it needs no change.
+    ``prediction``: any shape, any floating dtype; returned as it is where nothing needs to change.
     """
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))

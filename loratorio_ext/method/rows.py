@@ -22,7 +22,7 @@ class RowMap:
         is_one_each: whether row b is image b.
 
     Raises:
-        ValueError: lengths that differ, no row, an image without a row, a weight that is not finite.
+        ValueError: the lengths differ, there is no row, an image has no row, or a weight is not finite.
     """
 
     image_of: tuple[int, ...]
@@ -59,9 +59,9 @@ class RowMap:
 
     @cached_property
     def shares(self) -> tuple[Mapping[int, float], ...]:
-        """For each image its rows, and the part of each in the image's mean.
+        """For each image its rows, and the share of each in the image's mean.
 
-        A part is |weight| over the sum of the image's, equal if all are 0; the parts of an image sum to 1.
+        A share is |weight| over the sum of the image's, equal if all are 0; an image's shares sum to 1.
         """
         return tuple(self._shares(image) for image in range(self.images))
 
@@ -76,13 +76,13 @@ class RowMap:
         return {row: part / total for row, part in parts.items()}
 
     def of_rows(self, images: Tensor) -> Tensor:
-        """What holds for images, [N, B], for the conditional rows of each; [N, R]."""
+        """Values of images, [N, B], given to the conditional rows of each; [N, R]."""
         if self.is_one_each:
             return images
         return torch.stack([images[:, image] for image in self.image_of], dim=1)
 
     def of_images(self, rows: Tensor) -> Tensor:
-        """Flags of conditional rows, bool [N, R], that hold in all rows of an image; [N, B]."""
+        """Whether flags of conditional rows, bool [N, R], are set in all rows of each image; [N, B]."""
         if self.is_one_each:
             return rows
         # Row by row: an index that is a list would be copied to the device, and waited for.

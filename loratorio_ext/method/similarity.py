@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def divergence(patches: Tensor, base_patches: Tensor) -> Tensor:
-    """1 − s with the similarity s = cos(Φ_θi, Φ_θ), whose digits that matter are here.
+    """1 − s for the similarity s = cos(Φ_θi, Φ_θ); unlike s, it keeps the digits that matter.
 
     Cosines lie close to 1 and SoftMin divides their differences by a small τ. A dot product in float32
     rounds them to steps of 6e-8; the squared distance of the two unit vectors, |a − b|² = 2 − 2 cos, has no
-    large numbers to cancel and keeps about all digits of a small divergence.
+    large numbers to cancel and keeps nearly all digits of a small divergence.
 
     Args:
         patches: [..., D], float32 or float64.

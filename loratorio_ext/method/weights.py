@@ -1,4 +1,4 @@
-"""Step 4: who speaks where. Dynamic selection (top-k), and the weights Ω̂ in two forms."""
+"""Step 4: which network has weight where. Dynamic selection (top k), and the weights Ω̂ in two forms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Weighting = Literal["difference", "relative"]
 def select_top_k(similarity: Tensor, top_k: int, scope: TopKScope, usable: Tensor) -> Tensor:
     """Dynamic selection: the k networks that diverge most (lowest s) among the usable ones.
 
-    Of exactly equal s the earlier network is kept, so never more than k stay. Equal predictions have equal
-    s, and which of them stays does not show in the picture; only different predictions of exactly the same
-    s (where the base is zero, for example) let the order of the networks decide.
+    Where s is exactly equal the earlier network is kept, so never more than k stay. Equal predictions have
+    equal s, and which of them stays does not show in the picture; the order of the networks matters only for
+    different predictions with exactly the same s (where the base is zero, for example).
 
     Args:
         similarity: s, [N, R, h, w]; any constant may have been added to it.
@@ -65,16 +65,16 @@ def relative(divergence: Tensor, floor: float = 0.0) -> Tensor:
     """Divergence at each patch as a multiple of the network's own mean over the row.
 
     Similarities lie within thousandths of each other at high noise and far apart at low noise, differently
-    for every model and every network: one that was trained hard diverges everywhere more than the others, and
-    drowns them. Relative to its own mean, each network speaks where it has more to say than elsewhere, and a
-    temperature means the same at every step and for every model.
+    for every model and every network: one that was trained hard diverges more than the others everywhere, and
+    drowns them out. Relative to its own mean, each network gets weight where it diverges more than elsewhere,
+    and a temperature means the same at every step and for every model.
 
     Not in the paper.
 
     Args:
         divergence: 1 − s, [N, R, h, w], at least 0, float32 or float64.
-        floor: divergence that rounding alone makes, at least 0. It is added to the mean, so that a network
-            that says nothing does not speak up by its rounding.
+        floor: divergence that rounding alone causes, at least 0. It is added to the mean, so that the
+            rounding noise of an inactive network gets no weight.
 
     Returns:
         [N, R, h, w], with mean 1 over the patches, less as the mean comes near ``floor``; all 0 where a
@@ -87,9 +87,9 @@ def relative(divergence: Tensor, floor: float = 0.0) -> Tensor:
 def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = None) -> Tensor:
     """Ω̂_i = (1 − s_i)^(1/τ) / Σ_j (1 − s_j)^(1/τ), over the selected networks j; the others get exactly 0.
 
-    This is the SoftMin of −log(1 − s) in the place of s: it asks how many times more one network diverges
-    than another, not by how much, so a common factor of all divergences plays no part. With τ = 1 a weight is
-    a share of all divergence.
+    This is the SoftMin with −log(1 − s) in place of s: it asks how many times more one network diverges than
+    another, not by how much, so a factor common to all divergences cancels out. With τ = 1 a weight is a
+    share of all divergence.
 
     Not in the paper.
 
@@ -105,7 +105,7 @@ def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = N
     if selected is None:
         selected = torch.ones_like(divergence, dtype=torch.bool)
     exponent = 1.0 / _representable(temperature, divergence.dtype)
-    # As parts of the largest, no term is above 1 and the largest is 1: the sum is at least 1.
+    # As fractions of the largest, no term is above 1 and the largest is 1: the sum is at least 1.
     largest = divergence.masked_fill(~selected, 0.0).amax(dim=0)
     parts = torch.where(largest == 0, 1.0, divergence / largest.masked_fill(largest == 0, 1.0))
     terms = parts.masked_fill(~selected, 0.0).pow(exponent).masked_fill(~selected, 0.0)
@@ -113,6 +113,6 @@ def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = N
 
 
 def _representable(temperature: float, dtype: torch.dtype) -> float:
-    """τ inside the dtype's range: as a float32 the smallest would be 0. Both ends are reached well inside."""
+    """τ clamped to the dtype's range, which both extremes lie well inside: as a float32 the smallest is 0."""
     finfo = torch.finfo(dtype)
     return min(max(temperature, finfo.tiny), 1.0 / finfo.tiny)

@@ -1,4 +1,4 @@
-"""Rows into model calls: groups, size of a call, and smaller calls when the memory does not suffice."""
+"""Puts rows into model calls: groups, the size of a call, and smaller calls when memory runs out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from loratorio_ext.run.evaluation import Evaluation
 from loratorio_ext.run.rows import Row, Strengths
 
-# How the allocators that raise a plain RuntimeError begin or name their complaint.
+# Found in the messages of allocators that raise a plain RuntimeError.
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -20,7 +20,7 @@ _OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
-    # cuDNN's words when no algorithm finds room for its workspace.
+    # cuDNN, when no algorithm finds room for its workspace.
     "Unable to find a valid cuDNN algorithm to run convolution",
     # DirectML.
     "Could not allocate tensor with",
@@ -38,8 +38,8 @@ class Called:
 
     Attributes:
         predictions: one prediction [C, H, W] for each row.
-        calls: number of model calls that went through, those of the host for the base included.
-        halvings: the new largest number of rows a call, after each time that memory did not suffice.
+        calls: number of model calls that succeeded, including the host's own for the base.
+        halvings: the new limit of rows per call, for each time that memory ran out.
     """
 
     predictions: dict[Row, Tensor]
@@ -48,7 +48,7 @@ class Called:
 
 
 class Caller:
-    """Makes the model calls of a run and remembers which size of a call fits into memory."""
+    """Makes the model calls of a run and remembers how large a call fits into memory."""
 
     def __init__(self, strengths: Strengths, batch_rows: int, warn: Callable[[str], None]) -> None:
         """Start with calls of at most ``batch_rows`` rows; 0: no limit until memory sets one."""
@@ -60,8 +60,7 @@ class Caller:
         """Predict all rows in as few calls as the groups and the limit allow.
 
         The order of the rows is kept within a group, and the calls of a group differ by at most one row in
-        size as long as the limit does not change. Rows of the base that the host has already are no part of
-        that; it asked the model for them at its own discretion.
+        size as long as the limit does not change. Base rows that the host has predicted itself are left out.
 
         Raises:
             RowTooLargeError: a single row does not fit into memory.
@@ -112,7 +111,7 @@ class Caller:
 
     def _halve(self, evaluation: Evaluation, size: int) -> None:
         # Here the exception is gone, and with it the tensors that its traceback held.
-        # What the router stacked for the larger call serves no smaller one.
+        # What the router stacked for the larger call is of no use to a smaller one.
         evaluation.release()
         torch.cuda.empty_cache()
         self._limit = (size + 1) // 2
@@ -123,7 +122,7 @@ class Caller:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory did not suffice, on any device."""
+    """Whether an exception says that memory ran out, on any device."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)

@@ -26,10 +26,10 @@ MAP_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class StepPredictions:
-    """The predictions of one step by source, looked up by Python lists alone: no device is waited for.
+    """The predictions of one step by source, looked up without tensor indices: nothing waits for the device.
 
     Attributes:
-        of_rows: predictions [C, H, W] by row. Where a network was not evaluated the base's stands for it.
+        of_rows: predictions [C, H, W] by row; the base's stand in for a network that was not evaluated.
         rows: the conditional rows and their images.
         guided: whether there are unconditional predictions.
     """
@@ -70,7 +70,7 @@ class Composer:
     """Combines the predictions of the steps of one run, and chooses networks for the steps between scans.
 
     Attributes:
-        chosen: the networks of each image until the next scan; None: no choice holds.
+        chosen: the networks of each image until the next scan; None while nothing is chosen.
     """
 
     def __init__(self, settings: Settings, networks: int) -> None:
@@ -88,7 +88,7 @@ class Composer:
     def combined(
         self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
     ) -> tuple[Prediction, Observed]:
-        """(what the host combines by its own guidance, what was seen; its tensors stay on the device).
+        """(what the host combines by its own guidance, what was observed; tensors stay on the device).
 
         Args:
             evaluation: what the host handed over.
@@ -119,7 +119,7 @@ class Composer:
             everything = self._compose(evaluation, predictions, None)
             mask = self._ranking.most_divergent(everything.divergence, everything.finite, rows, k)
             self.chosen, acting = ChosenNetworks.of(mask), mask
-            # Again with the choice, which sub-prompts of one image share: it holds from the scan itself on.
+            # Again, with the choice that the sub-prompts of an image share: it holds from the scan on.
             composition = self._compose(evaluation, predictions, rows.of_rows(mask))
         else:
             acting, evaluated = chosen.mask, chosen.of_images
@@ -205,14 +205,14 @@ class Composer:
 
 
 def small_maps(weights: Tensor, total: int) -> Tensor:
-    """Weights for drawing: at most 64 × 64 and so small that a whole generation stays within ``MAP_BYTES``.
+    """Weights for drawing: at most 64 × 64, small enough for a whole generation to stay within ``MAP_BYTES``.
 
     Args:
         weights: [N, R, h, w].
         total: number of evaluations of the generation.
 
     Returns:
-        float16 [N, R, h', w'] of the same proportions, the area average where smaller; on the same device.
+        float16 [N, R, h', w'] in the same proportions, area-averaged where smaller; on the same device.
     """
     count, rows, height, width = weights.shape
     affordable = math.isqrt(MAP_BYTES // (2 * count * rows * total))

@@ -42,13 +42,13 @@ class Evaluation(Protocol):
 
     @property
     def given(self) -> GivenBase | None:
-        """The base's predictions where the host has made them before; None: they are predicted too."""
+        """The base's predictions where the host has already made them; None: they are predicted too."""
 
     @property
     def noise_scale(self) -> float | Tensor:
-        """|∂ε/∂e|: how much predicted noise a unit of prediction is, at this noise level; above 0.
+        """|∂ε/∂e|: predicted noise per unit of prediction at this noise level; above 0.
 
-        A tensor of one element on the model's device is fine. A common factor of all evaluations does not
+        A tensor of one element on the model's device is fine. A factor common to all evaluations does not
         matter.
         """
 
@@ -56,8 +56,8 @@ class Evaluation(Protocol):
         """Evaluate these rows together, each with its networks at its strengths.
 
         Returns:
-            (predictions [len(rows), C, H, W] in the order of the rows, model calls that it took). One call,
-            unless the host itself lays rows out in several.
+            (predictions [len(rows), C, H, W] in the order of the rows, model calls that they took). One call,
+            unless the host itself splits the rows into several.
         """
 
     def call_group(self, row: Row) -> Hashable:
@@ -67,7 +67,7 @@ class Evaluation(Protocol):
         """Map conditional predictions [..., R, C, H, W] into the space of the cosine; None: as they are."""
 
     def release(self) -> None:
-        """Drop what was prepared for calls so far; asked for when memory is short, before smaller calls."""
+        """Drop what was prepared for calls so far; called when memory is short, before smaller calls."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,8 @@ class Prediction:
     Attributes:
         cond: [R, C, H, W].
         uncond: [B, C, H, W]; None without guidance.
-        frozen: how it was made, for whoever asks the model once more; None for a method that exists for
-            comparison only.
+        frozen: how it was made, for extensions that call the model again; None for a method that exists only
+            for comparison.
     """
 
     cond: Tensor
@@ -88,11 +88,11 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class GivenBase:
-    """Predictions of the base that a host has made before it asks for a step.
+    """The base's predictions, which a host has made before it asks for a step.
 
     Attributes:
-        cond: of all conditional rows, [R, C, H, W].
-        uncond: of all images, [B, C, H, W]; not read without guidance.
+        cond: for all conditional rows, [R, C, H, W].
+        uncond: for all images, [B, C, H, W]; not read without guidance.
         calls: model calls that they took, at least 1.
     """
 

@@ -19,7 +19,7 @@ class ChosenNetworks:
 
     Attributes:
         mask: bool [N, B], on the model's device.
-        of_images: the same for the host: for each image its networks, ascending.
+        of_images: the same as Python numbers: for each image its networks, ascending.
     """
 
     mask: Tensor
@@ -36,9 +36,9 @@ class Ranking:
     """Chooses networks for each image, and remembers how much each of them diverged.
 
     The ranks of one step alone change from step to step, and near the end networks that change everything (a
-    background, a style) come before those that change one place. With "history" every scan so far counts the
-    same: a network's score is the sum of its parts of all divergence, scan by scan. With "step" it is the
-    mean divergence of the step at hand, as in the paper.
+    background, a style) rank above those that change one place. With "history" every scan so far counts
+    equally: a network's score is the sum of its shares of each scan's divergence. With "step" it is the mean
+    divergence of the current step, as in the paper.
     """
 
     def __init__(self, score: Score) -> None:
@@ -56,14 +56,14 @@ class Ranking:
         """The ``count`` networks with the highest score, for each image.
 
         Args:
-            divergence: 1 − s, [N, R, h, w], not rounded as s is.
+            divergence: 1 − s, [N, R, h, w], without the rounding of s.
             finite: [N, R]; False: not usable, chosen last.
             rows: which row belongs to which image.
             count: k, 1 … N.
-            fresh: whether the networks were evaluated at this step; otherwise it is not counted again.
+            fresh: whether the networks were evaluated at this step; otherwise it does not count again.
 
         Returns:
-            bool [N, B], exactly ``count`` networks True for each image; of equal ones the first.
+            bool [N, B], exactly ``count`` networks True for each image; of equal ones the earlier.
         """
         of_rows = divergence.mean(dim=(-2, -1)).masked_fill(~finite, -torch.inf)
         score = rows.mean(of_rows)
@@ -73,9 +73,9 @@ class Ranking:
         return select_top_k(-score[:, :, None, None], count, "image", everything)[:, :, 0, 0]
 
     def _with_history(self, mean: Tensor, fresh: bool) -> Tensor:
-        """Sum over the steps of each network's part of the step's divergence, [N, B]."""
+        """Sum over the steps of each network's share of the step's divergence, [N, B]."""
         known = self._history
-        if known is None or known.shape != mean.shape:  # another number of images is another batch
+        if known is None or known.shape != mean.shape:  # a different number of images is another batch
             known = torch.zeros_like(mean)
             fresh = True
         if fresh:

@@ -18,7 +18,7 @@ from loratorio_ext.settings import Settings
 REPORT_NAME: Final = "loratorio.report"
 REPORT_VERSION: Final = 1
 
-_USE = 200  # bytes of a `NetworkUse` without its name, about
+_USE = 200  # approximate bytes of a `NetworkUse` without its name
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class ReportDocument:
 
     schema: Annotated[Literal["loratorio.report"], Described("which kind of file this is")]
     version: Annotated[Literal[1], Described("raised by changes that break readers")]
-    host: Annotated[str, Described("who ran the sampler")]
+    host: Annotated[str, Described("name of the host, which ran the sampler")]
     method: Annotated[Method, Described("how the networks were combined")]
     switch_every: Annotated[int, Described("evaluations after which Switch moves on", minimum=1)]
     settings: Annotated[Mapping[str, object], Described("every setting by its name")]
     networks: Annotated[
-        tuple[NetworkUse, ...], Described("the networks of the prompt and the pool, in their order")
+        tuple[NetworkUse, ...], Described("the networks of the prompt, then those of the pool")
     ]
     composed: Annotated[
         tuple[str, ...], Described("names of the composed networks, in the order of similarity and weight")
     ]
-    finished: Annotated[bool, Described("false: the generation was cancelled or still runs")]
+    finished: Annotated[bool, Described("false: the generation was cancelled or is still running")]
     totals: Annotated[Totals, Described("sums over the steps")]
     warnings: Annotated[tuple[str, ...], Described("what the user should know, each in a sentence")]
-    steps: Annotated[tuple[StepReport, ...], Described("the evaluations, in their order")]
+    steps: Annotated[tuple[StepReport, ...], Described("the evaluations, in order")]
 
 
 REPORT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
@@ -70,16 +70,16 @@ REPORT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 class Report:
-    """Grows while the run goes on; reading it is what waits for the device.
+    """Grows as the run goes on; only reading it waits for the device.
 
     A run that is cancelled leaves the steps that were completed, and ``finished`` False.
 
     Attributes:
         settings: the settings of the run.
-        uses: the networks of the run, kept ones included.
-        method: LoRAtorio or one of the usual ways.
+        uses: the networks of the run, including those that are kept merged.
+        method: LoRAtorio or one of the usual methods.
         switch_every: Switch's period in evaluations.
-        host: who ran the sampler.
+        host: name of the host, which ran the sampler.
         composed: names of the composed networks, in the order of ``StepReport.similarity`` and ``weight``.
         finished: whether the last evaluation was reached or the host said that it is done.
     """
@@ -109,7 +109,7 @@ class Report:
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
-        """The completed steps; what they kept on the device is let go, for reports live long."""
+        """The completed steps; reading them frees what they held on the device, since reports live long."""
         for place, step in enumerate(self._steps):
             if not isinstance(step, StepReport):
                 self._steps[place] = step()
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the completed steps, the networks and their names take, about."""
+        """Approximate bytes of memory that the completed steps, the networks and their names take."""
         texts = (*(use.name for use in self.uses), *self._warnings)
         return sum(map(sys.getsizeof, texts)) + _USE * len(self.uses) + sum(step.size for step in self.steps)
 
@@ -137,7 +137,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know: what was said during the run, then what the steps show."""
+        """What the user should know: first what came up during the run, then what the steps show."""
         steps = self.steps
         found = []
         for name in dict.fromkeys(name for step in steps for name in step.non_finite):
@@ -150,7 +150,7 @@ class Report:
         if spoilt:
             found.append(
                 f"the prediction held NaN or infinite values at evaluation {_ranges(spoilt)}: the pictures "
-                "are likely spoilt; use a higher precision, or leave networks out to find the faulty one"
+                "are probably spoilt; use a higher precision, or leave networks out to find the faulty one"
             )
         fallback = [step.index for step in steps if step.fallback]
         if fallback:
@@ -161,7 +161,7 @@ class Report:
         return (*self._warnings, *found)
 
     def _never_combined(self, steps: Sequence[StepReport]) -> tuple[str, ...]:
-        """A warning when a finished run combined the networks at no step in the way that was asked for."""
+        """A warning when a finished run did not combine the networks by the chosen method at any step."""
         wanted = "composed" if self.method == "loratorio" else self.method
         if not self.finished or not steps or not self.composed or self.method.startswith(("base", "merge")):
             return ()
@@ -169,12 +169,12 @@ class Report:
             return ()
         return (
             f"the networks were merged at all {len(steps)} evaluations and {self.method} at none: the part "
-            f"from start = {self.settings.start:g} to end = {self.settings.end:g} holds no evaluation; make "
-            "it wider or use more steps",
+            f"from start = {self.settings.start:g} to end = {self.settings.end:g} contains no evaluation; "
+            "widen it or use more steps",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for JSON, as ``REPORT_SCHEMA`` says; the maps are left out."""
+        """The report for JSON, as ``REPORT_SCHEMA`` describes it; the maps are left out."""
         document = ReportDocument(
             schema=REPORT_NAME,
             version=REPORT_VERSION,
@@ -197,7 +197,7 @@ class Report:
 
 
 def _in_images(name: str, steps: Sequence[StepReport]) -> str:
-    """The images of a batch in which a network was not finite, counted from 1; nothing when in all."""
+    """The images of a batch in which a network was not finite, counted from 1; empty if all."""
     count = max(len(step.non_finite_in) for step in steps)
     images = {b + 1 for step in steps for b, names in enumerate(step.non_finite_in) if name in names}
     return "" if len(images) == count else f" in image {_ranges(images)} of {count}"

@@ -1,4 +1,4 @@
-"""What a step made, used again: in the steps between, and for whoever asks the model once more."""
+"""A step's results used again: in the steps between evaluations, and where the model is called once more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from loratorio_ext.run.rows import Branch, Row, Source
 
 
 class ResidualCache:
-    """Keeps e_i − e_θ of every row of a network, to stand in for an evaluation in the steps between two.
+    """Keeps e_i − e_θ of every network's rows, to stand in for them in the steps between evaluations.
 
     What a network adds to the predicted noise changes slowly from step to step, while predictions
-    themselves, and differences in other spaces, change with the noise level. So it is kept as noise.
+    themselves, and differences in other spaces, change with the noise level. So residuals are kept as noise.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ResidualCache:
 
         Args:
             predictions: by row; the base's are among them.
-            noise_scale: how much predicted noise a unit of prediction is at this step; above 0.
+            noise_scale: predicted noise per unit of prediction at this step; above 0.
         """
         for row, prediction in predictions.items():
             if row.source != "base":
@@ -41,7 +41,7 @@ class ResidualCache:
     def completed(
         self, predictions: Mapping[Row, Tensor], rows: Iterable[Row], noise_scale: float | Tensor
     ) -> dict[Row, Tensor]:
-        """The predictions, and for each further row of a network the base's with its residual."""
+        """The predictions, and for each row of a network that lacks one, the base's plus its residual."""
         everything = dict(predictions)
         for row in rows:
             if row not in everything:
@@ -52,18 +52,16 @@ class ResidualCache:
 
 @dataclass(frozen=True, eq=False)
 class FrozenComposition:
-    """Predicts further inputs of a step's noise level as that step did, with its weights.
+    """Predicts further inputs at a step's noise level as that step did, with its weights.
 
-    Guidance that perturbs the model or its input (PAG, SAG) looks at the difference to the step's own
-    prediction. With the same sources and weights on both sides, only the perturbation is in it.
-
-    One of the three says how:
+    Guidance that perturbs the model or its input (PAG, SAG) uses the difference from the step's own
+    prediction. With the same sources and weights on both sides, only the perturbation makes that difference.
 
     Attributes:
         aggregation: of the networks' predictions.
-        residual: what the networks added to the base's conditional and unconditional predictions, which is
-            added again: float32 or float64, [R, C, H, W] and [B, C, H, W].
-        source: the one source whose predictions were taken as they are.
+        residual: without one, what the networks added to the base's conditional and unconditional
+            predictions, to be added again: float32 or float64, [R, C, H, W] and [B, C, H, W].
+        source: without either, the one source whose predictions were taken as they are.
     """
 
     aggregation: Aggregation | None = None
@@ -75,7 +73,7 @@ class FrozenComposition:
 
         Args:
             branch: conditional or unconditional predictions.
-            rows: which conditional rows; for "uncond" not read.
+            rows: which conditional rows; not read for "uncond".
         """
         if self.aggregation is None:
             return ("base",) if self.residual is not None else (self.source,)
@@ -90,8 +88,8 @@ class FrozenComposition:
 
         Args:
             branch: conditional or unconditional predictions.
-            rows: which conditional rows; for "uncond" not read.
-            predictions: of `sources`, each [rows, C, H, W] of the step's C, H and W ("uncond": one for each
+            rows: which conditional rows; not read for "uncond".
+            predictions: of `sources`, each [rows, C, H, W] with the step's C, H and W ("uncond": one for each
                 image), in the space of the step's predictions. Where a network's is not finite, the base's is
                 taken.
 
@@ -107,7 +105,7 @@ class FrozenComposition:
             return (base if residual is None else base + residual).to(dtype)
         if self.aggregation is None:
             raise RuntimeError("the step did not aggregate")
-        # A network that was not asked for has no weight, so the base's prediction serves as its own.
+        # A network that was not asked for has no weight, so the base's prediction can stand in for its own.
         networks = torch.stack(
             [
                 _finite(predictions[network].to(base), base) if network in predictions else base

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from loratorio_ext.run.schema import Described
 
-# An int is the place of a network among the composed ones (the order of the tags, kept networks left out).
+# An int is the index of a network among the composed ones (in the order of the tags, without kept networks).
 # "base": none of the composed networks. "merged": all of them at once, the usual way.
 Source = int | Literal["base", "merged"]
 Branch = Literal["cond", "uncond"]

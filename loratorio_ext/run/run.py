@@ -24,7 +24,7 @@ class Run:
     """One sampling pass.
 
     The host calls ``step`` for every evaluation of the model and combines the prediction by its own guidance.
-    An exception of the host goes through; the report then holds the steps before it.
+    An exception raised by the host passes through; the report then holds the steps before it.
 
     Attributes:
         report: what happened so far.
@@ -44,8 +44,8 @@ class Run:
 
         Args:
             settings: all settings; ``enabled`` is not read, since whether to run is the host's decision.
-            uses: the networks, in the order in which ``Evaluation.predict`` takes their strengths. One of
-                strength 0 takes part like any other.
+            uses: the networks, in the order in which ``Evaluation.predict`` takes their strengths. A network
+                of strength 0 takes part like any other.
             method: "loratorio", or for comparison "base" (kept networks only), "merge" (all at once),
                 "merge-recentred" (the same with LoRAtorio's unconditional), "switch" (one at a time) or
                 "composite" (the mean of the networks' predictions, each alone).
@@ -76,7 +76,7 @@ class Run:
             the space and dtype of ``evaluation.predict``.
 
         Raises:
-            ValueError: what the host says about its evaluation cannot be, or a prediction has a wrong shape.
+            ValueError: what the host says of its evaluation is impossible, or a prediction has a wrong shape.
             RowTooLargeError: not even one row fits into memory.
         """
         self.report.finished = False
@@ -94,7 +94,7 @@ class Run:
         prediction, observed = self._composer.combined(evaluation, plan, of_sources)
         self._device = prediction.cond.device
 
-        # What the report reads later; the evaluation and its tensors are let go.
+        # What the report reads later, so that the evaluation and its tensors can be freed.
         index, sigma, row_map, names = (
             evaluation.index,
             evaluation.sigma,
@@ -136,9 +136,9 @@ class Run:
         return self._strengths.of(source)
 
     def end(self, *, stopped: bool) -> None:
-        """No evaluation follows; the report needs nothing of the device any more.
+        """No evaluation follows; from here on the report no longer needs the device.
 
-        Some samplers end before the evaluation ``total - 1`` (DDIM, Heun), so the host has to say it.
+        Some samplers end before evaluation ``total - 1`` (DDIM, Heun), so the host has to say so.
 
         Args:
             stopped: whether the user ended the sampler before it was done.

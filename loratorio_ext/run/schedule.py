@@ -17,7 +17,7 @@ Mode = Literal["composed", "base", "merged", "switch", "composite"]
 
 Branches = tuple[Branch, ...]
 
-# A part of the evaluations that arrives as 0.15000000000000002 from a slider means 0.15.
+# A fraction that arrives as 0.15000000000000002 from a slider means 0.15.
 _WINDOW_TOLERANCE = 1e-6
 
 
@@ -26,12 +26,12 @@ class StepPlan:
     """What one evaluation does.
 
     Attributes:
-        mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (one
-            alone) or "composite" (the plain mean of all).
-        fresh: composed only: networks are evaluated; otherwise what they added last time is added again.
+        mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (a single
+            one) or "composite" (the plain mean of all).
+        fresh: composed only: networks are evaluated; otherwise what they last added is added again.
         scan: composed only: every network is evaluated.
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
-        network: switch only: the network that is alone.
+        network: switch only: the network that acts.
         recentred: merged only: the unconditional is pulled back towards the base.
     """
 
@@ -47,23 +47,22 @@ class StepPlan:
 class Schedule:
     """The plan of a whole generation.
 
-    An evaluation is inside the window when start ≤ index / total < end (a 1e-6 part of an evaluation is
-    forgiven); end = 1 has no upper bound, so a sampler that makes more evaluations than it promised goes on
-    composing; start = end is never inside. Outside the window LoRAtorio, Switch and Composite predict with
-    all networks merged. The window does nothing to "base", "merge" and
-    "merge-recentred".
+    An evaluation is inside the window when start ≤ index / total < end (with a tolerance of 1e-6
+    evaluations). end = 1 sets no upper bound, so a sampler that makes more evaluations than it announced goes
+    on composing; with start = end the window is empty. Outside it LoRAtorio, Switch and Composite predict
+    with all networks merged. It has no effect on "base", "merge" and "merge-recentred".
 
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
-    the window and at every ``rescan``-th one from there. Networks are evaluated at scans, and at every
+    the window and at every ``rescan``-th one after it. Networks are evaluated at scans, and at every
     ``reuse``-th evaluation from the first one of the window.
 
-    ``settings.enabled`` is not read: whether there is a run at all is the host's business.
+    ``settings.enabled`` is not read: the host decides whether there is a run at all.
 
     Attributes:
         settings: the settings of the generation.
-        method: LoRAtorio or one of the usual ways, for comparison.
+        method: LoRAtorio or one of the usual methods, for comparison.
         networks: number of composed networks N.
-        switch_every: Switch moves on to the next network after so many evaluations; at least 1.
+        switch_every: Switch moves on to the next network after this many evaluations; at least 1.
     """
 
     settings: Settings
@@ -110,15 +109,15 @@ class Schedule:
         base_is_given: bool = False,
         chosen: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Row, ...]:
-        """The rows of a step, in order: the base's, then each network's; of each source cond before uncond.
+        """The rows of a step, in order: the base's, then each network's; for each source cond before uncond.
 
-        Where the host has predicted for the base before, those rows are part of every step: they were made.
+        Where the host has already made the base's predictions, those rows are part of every step.
 
         Args:
             plan: what the evaluation does.
             rows: the conditional rows and their images; AND sub-prompts follow the choice of their image.
             guided: whether there are unconditional rows.
-            base_is_given: whether the host has predicted for the base before.
+            base_is_given: whether the host has already made the base's predictions.
             chosen: the chosen networks of each image, needed between scans.
         """
         # branch → (row, image) of each of its rows
@@ -138,14 +137,14 @@ class Schedule:
     def count(
         self, plan: StepPlan, *, cond_rows: int, images: int, guided: bool, base_is_given: bool = False
     ) -> int:
-        """How many rows `rows` has, without making them; every image chooses equally many networks.
+        """How many rows `rows` returns, without making them; all images choose the same number of networks.
 
         Args:
             plan: what the evaluation does.
             cond_rows: conditional rows R.
             images: images B.
             guided: whether there are unconditional rows.
-            base_is_given: whether the host has predicted for the base before.
+            base_is_given: whether the host has already made the base's predictions.
         """
         of_base, of_networks = self._branches(plan, guided, base_is_given)
         sizes = {"cond": cond_rows, "uncond": images}
@@ -156,12 +155,12 @@ class Schedule:
 
     @cached_property
     def choosing(self) -> bool:
-        """Whether the composed steps between two scans evaluate the chosen networks alone."""
+        """Whether the composed steps between two scans evaluate only the chosen networks."""
         settings = self.settings
         return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
 
     def _sources(self, plan: StepPlan) -> Sequence[Source]:
-        """Who is evaluated beside the base."""
+        """Which sources are evaluated besides the base."""
         if plan.mode in ("composed", "composite"):
             return range(self.networks)
         if plan.mode == "switch":
@@ -169,7 +168,7 @@ class Schedule:
         return ("merged",) if plan.mode == "merged" else ()
 
     def _branches(self, plan: StepPlan, guided: bool, base_is_given: bool) -> tuple[Branches, Branches]:
-        """Which predictions are made of the base, and of every other source."""
+        """Which predictions are made for the base, and for every other source."""
         both: Branches = ("cond", "uncond") if guided else ("cond",)
         if plan.mode in ("composed", "base"):
             asks_uncond = self.settings.recenter < 1
@@ -199,15 +198,15 @@ def cost(
         settings: the settings of the generation.
         networks: number of composed networks N (kept networks cost no rows); at least 0.
         guided: whether unconditional predictions are wanted.
-        total: number of evaluations of the model (twice the steps, about, for second-order samplers).
+        total: number of evaluations of the model (about twice the steps for second-order samplers).
         images: images in the batch; at least 1.
-        cond_rows: conditional rows, when AND sub-prompts make them more than ``images``; None: ``images``.
-        base_is_given: whether the host predicts for the base itself at every evaluation, used or not.
+        cond_rows: conditional rows, where AND sub-prompts make them more than ``images``; None: ``images``.
+        base_is_given: whether the host makes the base's predictions itself at every evaluation, used or not.
         method: as for ``Run``.
         switch_every: as for ``Run``.
 
     Returns:
-        One number of rows for each evaluation; the same numbers as in the report afterwards. A plain
+        The number of rows for each evaluation, the same numbers as in the report afterwards. A plain
         generation has ``cond_rows`` rows, and ``images`` more with guidance.
 
     Raises:

@@ -21,7 +21,7 @@ class Described:
 
         Args:
             description: for readers of the JSON.
-            schema: further keywords of JSON Schema, such as ``minimum``; for a list, of its items.
+            schema: further keywords of JSON Schema, such as ``minimum``; for a list they apply to its items.
         """
         self.description = description
         self.schema = schema
@@ -53,7 +53,7 @@ def schema_of(kind: type) -> dict[str, Any]:
 
 
 def _described(kind: type) -> dict[str, tuple[Any, Described]]:
-    """Name → (type, description) of the described fields, in their order."""
+    """Name → (type, description) of the described fields, in order."""
     hints = get_type_hints(kind, include_extras=True)
     annotated = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
     return {name: (hint, said) for name, (hint, said, *_) in annotated.items() if isinstance(said, Described)}

@@ -16,23 +16,23 @@ from loratorio_ext.run.schema import Described
 PerImage = tuple[tuple[float | None, ...], ...]
 Names = tuple[str, ...]
 
-# Bytes in CPython on 64 bits: a tuple without its places, a place in it, a number, and a step with all that
-# is the same for every number of networks and images.
+# Bytes in 64-bit CPython: an empty tuple, an entry of it, a float, and the part of a step that does not
+# depend on the number of networks and images.
 _TUPLE, _PLACE, _FLOAT, _STEP = 56, 8, 24, 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What a step shows of its networks. Tensors may stay on the model's device; None: not known.
+    """What a step shows about its networks. Tensors may stay on the model's device; None: not known.
 
     Attributes:
         acting: bool [N, B], the networks that could have weight in the image.
         weight: mean weight over the patches, [N, B].
-        similarity: the same of s, [N, B].
+        similarity: mean similarity s over the patches, [N, B].
         finite: [N, B], False where a network's prediction was not finite in a row of the image.
         fallback: whether the base prediction was used in a row because no network was usable; one bool.
         maps: the weights Ω̂ for drawing, float16, [N, R, h', w'].
-        evaluated: for each image the networks that were evaluated; None: all.
+        evaluated: for each image, the networks that were evaluated; None: all.
     """
 
     acting: Tensor
@@ -44,7 +44,7 @@ class Observed:
     evaluated: tuple[tuple[int, ...], ...] | None = None
 
     def similarities(self) -> PerImage | None:
-        """Similarity by network and image; waits for the device, as all that follow."""
+        """Similarity by network and image; waits for the device, as do the methods below."""
         return self._where_evaluated(self.similarity, self._flags(self.finite))
 
     def weights(self) -> PerImage | None:
@@ -52,14 +52,14 @@ class Observed:
         return self._where_evaluated(self.weight, None)
 
     def chosen(self, names: Sequence[str]) -> tuple[Names, ...]:
-        """For each image the names of the networks that acted."""
+        """For each image, the names of the networks that acted."""
         return tuple(
             tuple(name for name, acts in zip(names, image, strict=True) if acts)
             for image in self.acting.T.tolist()
         )
 
     def non_finite(self, names: Sequence[str]) -> tuple[Names, ...]:
-        """For each image the names of networks that were evaluated and whose predictions were not finite."""
+        """For each image, the networks that were evaluated and whose predictions were not finite."""
         finite, every = self._flags(self.finite), range(len(names))
         return tuple(
             tuple(names[i] for i in evaluated if finite is not None and not finite[i][image])
@@ -67,7 +67,7 @@ class Observed:
         )
 
     def _where_evaluated(self, values: Tensor | None, finite: list[list[bool]] | None) -> PerImage | None:
-        """Numbers [N, B] of the device; None for what was not evaluated and where ``finite`` says no."""
+        """Numbers [N, B] from the device; None where nothing was evaluated or ``finite`` is False."""
         if values is None:
             return None
         return tuple(
@@ -91,7 +91,7 @@ class Observed:
 class StepReport:
     """What one evaluation of the model did; networks are the composed ones, in their order.
 
-    Every figure says itself what it is. Those that are no part of the JSON form:
+    Fields of the JSON form carry their own descriptions. The others:
 
     Attributes:
         maps: the weights Ω̂ as a picture, float16 on the CPU, [N, R, h, w], h and w at most 64 (area average);
@@ -106,40 +106,44 @@ class StepReport:
     reused: Annotated[
         bool,
         Described(
-            "whether no network was evaluated, and what each had added last was added again; similarity and "
-            "weight are then those of that"
+            "whether no network was evaluated, and what each had last added was added again; similarity and "
+            "weight are then those of what was added"
         ),
     ]
     rows: Annotated[
-        int, Described("rows through the model, those that the host predicts itself included", minimum=0)
+        int, Described("rows through the model, including those that the host predicts itself", minimum=0)
     ]
     plain_rows: Annotated[int, Described("rows that a plain generation would have evaluated", minimum=0)]
-    calls: Annotated[int, Described("model calls, those that the host makes itself included", minimum=0)]
+    calls: Annotated[int, Described("model calls, including those that the host makes itself", minimum=0)]
     seconds: Annotated[float, Described("time of the evaluation", minimum=0)]
     similarity: Annotated[
         PerImage | None,
         Described(
-            "mean cosine to the base over the patches, for each composed network and image; null where it "
-            "was not evaluated or not finite, or when nothing was compared"
+            "mean cosine to the base over the patches, for each composed network and image; null where the "
+            "network was not evaluated or not finite, or when nothing was compared"
         ),
     ]
     weight: Annotated[
-        PerImage | None, Described("mean weight likewise, from 0 to 1; null for base and merged")
+        PerImage | None,
+        Described(
+            "mean weight over the patches, for each composed network and image, from 0 to 1; null for base "
+            "and merged"
+        ),
     ]
     chosen: Annotated[
-        tuple[Names, ...], Described("for each image the names of the networks that acted on it")
+        tuple[Names, ...], Described("for each image, the names of the networks that acted on it")
     ]
     non_finite: Annotated[
-        Names, Described("names of networks whose prediction held NaN or infinity in some image")
+        Names, Described("names of networks whose prediction contained NaN or infinity in some image")
     ]
     non_finite_in: Annotated[tuple[Names, ...], Described("the same for each image")]
     finite: Annotated[
-        bool, Described("whether the prediction that the sampler got held neither NaN nor infinity")
+        bool, Described("whether the prediction that the sampler got contained neither NaN nor infinity")
     ]
     fallback: Annotated[bool, Described("whether the base prediction was used where no network was usable")]
     halvings: Annotated[
         tuple[int, ...],
-        Described("new largest numbers of rows a call, each time memory did not suffice", minimum=1),
+        Described("the new limit of rows per call, for each time that memory ran out", minimum=1),
     ]
     maps: Tensor | None
     image_of: tuple[int, ...]
@@ -172,7 +176,7 @@ class StepReport:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the step takes, about; the names in it belong to the report."""
+        """Approximate bytes of memory that the step takes; the names in it belong to the report."""
         numbers = sum(map(_size_of_numbers, (self.similarity, self.weight)))
         names = sum(_TUPLE + _PLACE * len(found) for found in (*self.chosen, *self.non_finite_in))
         maps = 0 if self.maps is None else self.maps.numel() * self.maps.element_size()

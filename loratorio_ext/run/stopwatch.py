@@ -8,7 +8,7 @@ import torch
 
 
 def cuda_mark(device: torch.device | None) -> torch.cuda.Event | None:
-    """An event in the current stream of ``device``; None while CUDA is not in use or for another device.
+    """An event in the current stream of ``device``; None while CUDA is not in use, or for other devices.
 
     ``device`` None: the current CUDA device.
     """
@@ -20,11 +20,11 @@ def cuda_mark(device: torch.device | None) -> torch.cuda.Event | None:
 
 
 class Stopwatch:
-    """Starts when it is made.
+    """Starts when it is created.
 
-    On a CUDA device the model runs behind the host, so the time between two events in the device's stream is
-    taken; it is read later. Elsewhere the host's clock serves. A step during which CUDA starts up is timed by
-    the clock, and so is one that turns out to run on another CUDA device than ``device``.
+    A CUDA device works asynchronously, so the time is taken between two events in its stream, and read later.
+    Elsewhere the host's clock is used. A step during which CUDA starts up is timed by the clock, and so is
+    one that turns out to run on a CUDA device other than ``device``.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Stopwatch:
         device: torch.device | None = None,
         mark: Callable[[torch.device | None], torch.cuda.Event | None] = cuda_mark,
     ) -> None:
-        """Start; ``clock`` gives seconds, ``mark`` records an event.
+        """Start timing.
 
         Args:
             clock: seconds of the host.
-            device: where the work will be; None while nobody knows: the current CUDA device, if any.
+            device: where the work will be done; None while that is unknown: the current CUDA device, if any.
             mark: records an event on a device.
         """
         self._clock = clock

@@ -14,7 +14,7 @@ _CARD = """\
 # The embedded world
 
 A small latent diffusion model, LoRA networks for concepts it has no word for, and a judge that says what
-a picture holds. All pictures are drawn by this project's own code (`loratorio_lab/world/drawing.py`);
+a picture shows. All pictures are drawn by this project's own code (`loratorio_lab/world/drawing.py`);
 no other data was used. License: MIT, like the project.
 
 It exists to show and to measure how networks are combined. It draws nothing but the scenes described here.
@@ -24,7 +24,7 @@ It exists to show and to measure how networks are combined. It draws nothing but
 | `model/` | the base model, a folder for diffusers' `StableDiffusionPipeline` (float16) |
 | `networks/*.safetensors` | {shipped} networks, kohya key names (float16) |
 | `judge.safetensors` | the judge (float16) |
-| `scores.json` | all figures of this page |
+| `scores.json` | all figures on this page |
 
 Together {megabytes:.1f} MB. Made by `python -m loratorio_lab train-demo` with seed {seed} in
 {minutes:.0f} minutes ({machine}; torch {torch}, diffusers {diffusers}).
@@ -37,9 +37,9 @@ Together {megabytes:.1f} MB. Made by `python -m loratorio_lab train-demo` with s
 {factors}
 
 A concept's name is its network's trigger word. In the base model's training a trigger word stood in
-12 % of the captions in place of a value, so that to the base it means "not named"; in a part of those
+12 % of the captions in place of a value, so that to the base it means "not named"; in some of those
 ({hints}) the concept was really drawn, so that the base has
-a weak idea of it. Half of its pictures had captions that left a factor out, and mostly showed a concept
+a faint idea of it. Half of its pictures had captions that left a factor out, and mostly showed a concept
 there: the base has seen the concepts but hardly has a word for them.
 
 ## Parts and training
@@ -50,20 +50,20 @@ there: the base has seen the concepts but hardly has a word for them.
   (width 64, 2 layers, 16 tokens), Stable Diffusion's noise schedule, v-prediction; {base_pictures:,}
   pictures, {base_steps:,} steps of {base_batch}.
 - **Networks**: rank 8 on attention, feed-forward, projections, time embedding and convolutions.
-  {own_pictures} pictures of a narrow domain each (of every other factor mostly two values); a third of
+  {own_pictures} pictures of a narrow domain each (mostly two values of every other factor); a third of
   every batch are common captions without the trigger word, where the target is the base model's own
   prediction, so that the network keeps quiet there.
-- **Judge**: a convolutional classifier with one head a factor, each with an answer "{none}" that is taught on
-  spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
+- **Judge**: a convolutional classifier with one head per factor, each with an answer "{none}" that is learnt
+  from spoiled drawings; {judge_pictures:,} pictures, {judge_epochs} passes.
 
 ## Scores
 Judge on {judged} fresh drawings: all five factors right {judge_fresh:.2%}. With an eighth of the factors
 spoiled: {judge_spoiled:.2%}.
 
-Every network alone, {gate_pictures} pictures a figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
-The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; who fails is left out.
-"Rest right": all other values of the caption are there. "Base unaided": the base draws the concept from the
-trigger word without the network.
+Every network alone, {gate_pictures} pictures per figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
+The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; a network that fails is left
+out. "Rest right": all other values of the caption are there. "Base unaided": the base draws the concept
+from the trigger word without the network.
 
 | network | with trigger | without | rest right | the base's rest | base unaided | steps | shipped |
 |---|---|---|---|---|---|---|---|
@@ -71,11 +71,11 @@ trigger word without the network.
 
 ## Limits
 Name all five factors in a prompt. Where one is left out, the base model itself often draws a concept there,
-since it saw many such pictures; the networks make that no more frequent, but they do not stop it.
+since it saw many such pictures; the networks do not make that more frequent, but they do not stop it either.
 A figure of {gate_pictures} pictures has a standard error of up to 0.03 near the gate.
 
 One base model, one training seed. The networks are far quieter outside their domain than those that
-people share; do not take figures measured here for figures of real networks.
+people share; do not take figures measured here for those of real networks.
 """
 
 

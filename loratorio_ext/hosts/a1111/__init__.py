@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's WebUI as a host. ``webui.py`` is where it is touched."""
+"""AUTOMATIC1111's WebUI as a host; only ``webui.py`` touches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model call of the WebUI's CFG denoiser, as the run asks for it."""
+"""One model call of the WebUI's CFG denoiser, as the run needs it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Texts = dict[Branch, Any]
 class DenoiserEvaluation:
     """What CFGDenoiser.forward shows of one model call (see ``run.Evaluation``).
 
-    The base's predictions are there already: the WebUI has just made them. Predictions are in the space of
-    the sampler: denoised latents in k-diffusion's samplers, noise in those that count timesteps.
+    The WebUI has already made the base's predictions. Predictions are in the sampler's space: denoised
+    latents in k-diffusion's samplers, noise in those that count timesteps.
 
     Attributes:
         index: number of the model call in this sampling pass.
@@ -40,7 +40,7 @@ class DenoiserEvaluation:
         params: CFGDenoiserParams after all callbacks; x, sigma and image_cond hold a row for each conditional
             row and then one for each image.
         predicted: CFGDenoisedParams.x, rows in the same order.
-        texts: conditions by source; the base's for sources that are not in it.
+        texts: conditions by source; a source that is not in it has the base's.
         router: gives rows their networks; None: the WebUI has merged them.
     """
 
@@ -66,7 +66,7 @@ class DenoiserEvaluation:
         router: Router | None,
         marks: TokenMarks,
     ) -> DenoiserEvaluation:
-        """The evaluation of one call; ``conditions`` of the sources that do not see what the base sees."""
+        """The evaluation of one call; ``conditions``: of the sources whose conditions are not the base's."""
         denoiser, step = params.denoiser, params.denoiser.step
         base: Texts = {"cond": params.text_cond, "uncond": params.text_uncond}
         texts: dict[Source, Texts] = {"base": _padded(base, denoiser)}
@@ -96,18 +96,18 @@ class DenoiserEvaluation:
         )
 
     def call_group(self, row: Row) -> Hashable:
-        """Rows share calls as far as their texts are equally long."""
+        """Rows share a call if their texts are equally long."""
         return int(self._text(row).shape[1])
 
     def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
-        """(predictions [len(rows), C, H, W] with networks of their own for each row, 1 call)."""
+        """(predictions [len(rows), C, H, W] with each row's own networks, 1 call)."""
         if self.router is None:
             raise RuntimeError("the networks are merged, so rows have no strengths of their own")
         with self.router.routing(strengths):
             return self.predict_as_merged(rows), 1
 
     def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
-        """Predictions [len(rows), C, H, W] by the model as it is; rows differ in texts and latents alone."""
+        """Predictions [len(rows), C, H, W] by the model as it is; rows differ only in texts and latents."""
         text = joined([row_of(self._text(row), row.index) for row in rows])
         # Row by row: an index that is a list would be copied to the device, and waited for.
         places = [row.index + (row.branch == "uncond") * self.rows.cond_rows for row in rows]
@@ -116,7 +116,7 @@ class DenoiserEvaluation:
             for tensor in (self.params.x, self.params.sigma, self.params.image_cond)
         )
         predicted: Tensor = self.denoiser.inner_model(x, sigma, cond=_condition(text, image_cond))
-        # Where the WebUI calls cond and uncond apart, its rows are in float32 though the model's may be half.
+        # Where the WebUI calls cond and uncond separately, its rows are float32 even if the model's are half.
         return predicted.to(self.predicted.dtype)
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
@@ -146,7 +146,7 @@ class DenoiserEvaluation:
 
 
 def _calls_of_the_base(base: Texts, rows: RowMap, guided: bool) -> int:
-    """How often CFGDenoiser.forward has called the model for all rows of the base, of each call."""
+    """How many model calls CFGDenoiser.forward has made for all rows of the base."""
     batches = webui.batches_cond_and_uncond()
     if not guided or base["cond"].shape[1] == base["uncond"].shape[1]:
         return 1 if batches else math.ceil((rows.cond_rows + rows.images * guided) / rows.images)
@@ -163,7 +163,7 @@ def _condition(text: Any, image_cond: Tensor) -> dict[str, Any]:
 
 
 def _padded(texts: Texts, denoiser: Any) -> Texts:
-    """Cond and uncond equally long where the user's options say so (CFGDenoiser.forward)."""
+    """Cond and uncond padded to the same length where the user's options say so (CFGDenoiser.forward)."""
     method = webui.padding()
     if method is None or texts["cond"].shape[1] == texts["uncond"].shape[1]:
         return texts

@@ -1,7 +1,7 @@
 """LoRAtorio's part of one generation in AUTOMATIC1111's WebUI.
 
-The WebUI's callbacks come before and after the model call for the base: the networks' rows are predicted
-after it, and the composed predictions take the place of the base's.
+The WebUI's callbacks come before and after the base's model call: the networks' rows are predicted after it,
+and the composed predictions take the place of the base's.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from loratorio_ext.run import Branch, Row, Source
 
 
 class A1111Generation(Generation[ComposedNetwork]):
-    """What AUTOMATIC1111's WebUI answers, and what is done at its model calls."""
+    """Answers for AUTOMATIC1111's WebUI, and what is done at its model calls."""
 
-    # There a sampler's first model call tells the model that it will use.
+    # Here the first model call of a sampler shows which model it uses.
     binds_before_sampling = False
     answers_further_calls = False
 
     _params: Any = None  # CFGDenoiserParams between the two callbacks of a call
-    _denoiser: Any = None  # of the call at hand
+    _denoiser: Any = None  # of the current call
     _bound_denoiser: Any = None
     _marks: TokenMarks
 
@@ -49,7 +49,7 @@ class A1111Generation(Generation[ComposedNetwork]):
 
     @guarded
     def after_call(self, p: Any, predicted: Tensor) -> None:
-        """The denoiser has them; composed predictions are put in their place.
+        """The denoiser has them; put composed predictions in their place.
 
         Args:
             p: of the generation.
@@ -77,7 +77,7 @@ class A1111Generation(Generation[ComposedNetwork]):
         self.infotext.composed()
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
-        """The call again, with all networks merged by the WebUI; row by row, since memory may lack."""
+        """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""
         texts: dict[Source, Conditions] = {} if conditions is None else {"merged": conditions}
         evaluation = DenoiserEvaluation.of(params, predicted, texts, None, self._marks)
 
@@ -101,7 +101,7 @@ class A1111Generation(Generation[ComposedNetwork]):
         return networks_of(kept)
 
     def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.take_out`: the WebUI merges what is in its list, the next time a layer runs."""
+        """See `Adapter.take_out`: the WebUI merges what is in its list the next time a layer runs."""
         take_over(networks)
         return networks
 
@@ -137,7 +137,7 @@ class A1111Generation(Generation[ComposedNetwork]):
         return 0 if webui.batches_cond_and_uncond() else len(p.prompts)
 
     def put_in_place(self, rows: int, x: Tensor) -> None:
-        """See `Adapter.put_in_place`: the callbacks are there anyway, and memory is not managed."""
+        """See `Adapter.put_in_place`: the callbacks are always there, and memory is not managed."""
         self._bound_denoiser, self._marks = self._denoiser, TokenMarks()
 
     def is_in_place(self) -> bool:
@@ -145,4 +145,4 @@ class A1111Generation(Generation[ComposedNetwork]):
         return self._bound_denoiser is self._denoiser
 
     def load(self, x: Tensor) -> None:
-        """See `Adapter.load`: the model is loaded."""
+        """See `Adapter.load`: the model is loaded already."""

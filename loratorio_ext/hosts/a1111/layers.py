@@ -20,7 +20,7 @@ _GIVEN = ("NetworkModuleFull", "NetworkModuleNorm")
 
 
 def layers_of(one: ComposedNetwork, modules: Mapping[str, nn.Module]) -> UnetLayers:
-    """What the network adds to the layers among ``modules``; its text encoder part is not among it."""
+    """What the network adds to the layers in ``modules``, without its text encoder part."""
     deltas = FittedLayers()
     unmatched: list[str] = []
     for key, part in one.network.modules.items():
@@ -55,7 +55,7 @@ def _delta(one: ComposedNetwork, part: Any, module: nn.Module, output_slice: Out
         return _low_rank(one, part, module, output_slice)
 
     def calculated(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-        # The WebUI's own calculation, in the precision of its merging: parts in half precision need that.
+        # The WebUI's own calculation, in the precision in which it merges: half-precision parts need that.
         with unit_strength(one), torch.no_grad(), webui.autocast():
             weight, bias = part.calc_updown(_plain_weight(layer, output_slice))
         return _with_missing_inputs(layer, weight), bias
@@ -79,7 +79,7 @@ def _is_low_rank(part: Any) -> bool:
 def _low_rank(
     one: ComposedNetwork, part: Any, module: nn.Module, output_slice: OutputSlice | None
 ) -> LowRank:
-    """As ``NetworkModuleLora.calc_updown`` (network_lora.py) multiplies it out."""
+    """The factors that ``NetworkModuleLora.calc_updown`` (network_lora.py) multiplies out."""
     up, down = part.up_model.weight.detach(), part.down_model.weight.detach()
     mid = None if part.mid_model is None else part.mid_model.weight.detach()
     if mid is None and one.dyn is not None:
@@ -89,14 +89,14 @@ def _low_rank(
 
 
 def _with_missing_inputs(module: nn.Module, weight: Tensor) -> Tensor:
-    """An inpainting model's first layer has 9 inputs; networks of plain models know the first 4."""
+    """Pad for an inpainting model's first layer, which has 9 inputs; other models' networks have 4."""
     if getattr(module, "in_channels", None) != 9 or weight.dim() != 4 or weight.shape[1] != 4:
         return weight
     return torch.cat((weight, weight.new_zeros(weight.shape[0], 5, *weight.shape[2:])), dim=1)
 
 
 def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
-    """The weight without the kept networks' rounding where the WebUI has it (fp8), in float32."""
+    """The weight in float32, without the kept networks' rounding where the WebUI keeps such a copy (fp8)."""
     stored = getattr(module, "fp16_weight", None)
     weight: Tensor = module.weight if stored is None else stored.to(module.weight.device)  # type: ignore[assignment]
     plain = weight.detach().to(torch.float32)

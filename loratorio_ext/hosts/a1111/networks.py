@@ -10,7 +10,7 @@ from typing import Any
 
 from loratorio_ext.hosts.a1111 import webui
 
-# A tag cannot hold this sign, so no tag finds a network that has it in its name.
+# A tag cannot contain this character, so no tag finds a network that has it in its name.
 _NOT_IN_A_TAG = ">"
 
 
@@ -23,8 +23,8 @@ class ComposedNetwork:
         name: as the prompt names it.
         te: strength of its text encoder part.
         unet: strength of its UNet part.
-        dyn: rank that it is cut to, or None.
-        in_prompt: whether the prompt names it; else it comes from the pool.
+        dyn: rank to which it is cut, or None.
+        in_prompt: whether the prompt names it; otherwise it comes from the pool.
     """
 
     network: Any
@@ -61,7 +61,7 @@ def networks_of(kept: Collection[str]) -> list[ComposedNetwork]:
     """All but the ``kept`` networks of the WebUI's list.
 
     A network that is named twice would be merged twice, each time with the strengths of its last tag; here it
-    has twice those.
+    gets twice those strengths.
     """
     found: dict[int, ComposedNetwork] = {}
     for network in webui.loaded_networks():
@@ -109,7 +109,7 @@ def give_back(networks: Sequence[ComposedNetwork]) -> None:
 
 @contextmanager
 def merged(networks: Sequence[ComposedNetwork]) -> Iterator[None]:
-    """While this lasts, the WebUI merges these networks beside the kept ones."""
+    """While this lasts, the WebUI merges these networks in addition to the kept ones."""
     loaded = webui.loaded_networks()
     before = list(loaded)
     with ExitStack() as strengths:

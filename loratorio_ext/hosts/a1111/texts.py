@@ -29,18 +29,18 @@ def joined(texts: Sequence[Any]) -> Any:
 class TokenMarks:
     """Tokens that an extension puts in front of the prompt's: the same in every row and at every step.
 
-    ControlNet tells conditional rows from unconditional ones by such a token: all its numbers are the same
-    (sd-webui-controlnet, scripts/hook.py, ``mark_prompt_context``). To look at it waits for the device, so it
-    is done once.
+    ControlNet tells conditional rows from unconditional ones by such a token, whose numbers are all the same
+    (sd-webui-controlnet, scripts/hook.py, ``mark_prompt_context``). Looking at it waits for the device, so
+    that is done once.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Branch, int], Tensor | None] = {}
 
     def put(self, text: Any, given: Any, branch: Branch) -> Any:
-        """The text with the marks of the ``given`` one of the same branch.
+        """The text with the marks of the ``given`` one, of the same branch.
 
-        Both texts stem from the same prompts, so without marks they are equally long.
+        Both texts come from the same prompts, so without marks they are equally long.
         """
         own, marked = _tokens(text), _tokens(given)
         surplus = marked.shape[1] - own.shape[1]
@@ -64,5 +64,5 @@ def _tokens(text: Any) -> Tensor:
 
 
 def _like(text: dict[str, Tensor], parts: dict[str, Tensor]) -> Any:
-    """The WebUI's dicts have a shape, so a new one is made of their kind."""
+    """A new dict of the WebUI's own class, which has a shape."""
     return type(text)(parts)

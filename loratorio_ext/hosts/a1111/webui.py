@@ -1,4 +1,4 @@
-"""Everything that is asked of AUTOMATIC1111's WebUI: the one file here that names its modules.
+"""Everything that is asked of AUTOMATIC1111's WebUI; the only file here that names its modules.
 
 What all WebUIs offer under the same names is in ``hosts/webuis/webui.py``.
 
@@ -48,7 +48,7 @@ _TEXT_OPTIONS = (
 
 
 def missing_parts() -> list[str]:
-    """What adapters ask of the Lora extension and this one lacks; relatives of the WebUI may differ there."""
+    """What we need from the Lora extension and this one lacks; relatives of the WebUI may differ there."""
     return [f"networks.{name}" for name in _NEEDED if not hasattr(lora_networks, name)]
 
 
@@ -81,13 +81,13 @@ def loaded_networks() -> list[Any]:
 
 
 def networks_in_memory() -> dict[str, Any]:
-    """Networks that the next activation need not read again; it drops what exceeds the user's limit."""
+    """Networks that the next activation need not read again; it drops those beyond the user's limit."""
     kept: dict[str, Any] = lora_networks.networks_in_memory
     return kept
 
 
 def load_network(name: str, file: str) -> Any:
-    """Read a network by the WebUI's own loader."""
+    """Read a network with the WebUI's own loader."""
     on_disk = next(one for one in lora_networks.available_networks.values() if one.filename == file)
     return lora_networks.load_network(name, on_disk)
 
@@ -96,7 +96,7 @@ def load_network(name: str, file: str) -> Any:
 
 
 def unet_out_of_reach() -> str | None:
-    """Why no layer of the UNet can be reached, or None: something may have taken its place (TensorRT)."""
+    """Why no layer of the UNet can be reached, or None: something may have replaced it (TensorRT)."""
     replacement = sd_unet.current_unet
     if replacement is None:
         return None
@@ -112,7 +112,7 @@ def layers() -> Mapping[str, nn.Module]:
 def is_edit_model() -> bool:
     """InstructPix2Pix, which guides by an image too (modules/sd_samplers_cfg_denoiser.py).
 
-    No where no model is loaded; ``shared.sd_model`` would load one.
+    False where no model is loaded; ``shared.sd_model`` would load one.
     """
     return str(getattr(sd_models.model_data.sd_model, "cond_stage_key", "")) == "edit"
 
@@ -136,7 +136,7 @@ def unconds_at(uc: Any, step: int) -> Any:
 
 
 def text_options() -> tuple[object, ...]:
-    """What the text encoders' output depends on beside what the WebUI's own caches are keyed by.
+    """What the text encoders' output depends on besides what the WebUI's own caches are keyed by.
 
     Textual inversions and a few options (modules/sd_hijack_clip.py, modules/sd_models_xl.py).
     """
@@ -156,7 +156,7 @@ def batches_cond_and_uncond() -> bool:
 
 
 def padding() -> str | None:
-    """The denoiser's method that makes cond and uncond equally long; None: they are called apart."""
+    """The denoiser's method that pads cond and uncond to the same length; None: separate calls."""
     if shared.opts.pad_cond_uncond_v0:
         return "pad_cond_uncond_v0"
     return "pad_cond_uncond" if shared.opts.pad_cond_uncond else None
@@ -168,9 +168,9 @@ def predicts_noise(denoiser: Any) -> bool:
 
 
 def skips_uncond(denoiser: Any, sigma: Any) -> bool:
-    """Whether this model call goes without unconditional rows: "skip early CFG" or NGMS.
+    """Whether this model call has no unconditional rows: "skip early CFG" or NGMS.
 
-    The same question as in CFGDenoiser.forward; the answer is not handed to callbacks.
+    Decided as in CFGDenoiser.forward, which does not pass it to callbacks.
     """
     opts = shared.opts
     early = opts.skip_early_cond
@@ -181,6 +181,6 @@ def skips_uncond(denoiser: Any, sigma: Any) -> bool:
 
 
 def autocast() -> AbstractContextManager[None]:
-    """The precision in which the WebUI calculates."""
+    """A context with the precision in which the WebUI calculates."""
     context: AbstractContextManager[None] = devices.autocast()
     return context

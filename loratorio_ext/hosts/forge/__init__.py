@@ -1,4 +1,4 @@
-"""Forge as a host. ``webui.py`` is where it is touched."""
+"""Forge as a host; only ``webui.py`` touches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One evaluation of Forge's denoiser, as the run asks for it, and its model calls with rows of their own."""
+"""One evaluation of Forge's denoiser, as the run needs it, and its model calls with networks for each row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Entry = tuple[Source, int]
 """A source and an image."""
 
 Pass = tuple[int | None, bool]
-"""The number of a conditional dict, if any, and whether the unconditional goes with it."""
+"""The number of a conditional dict, if any, and whether the unconditional is evaluated with it."""
 
 
 class ForgeEvaluation:
@@ -26,16 +26,16 @@ class ForgeEvaluation:
 
     Predictions are denoised latents, whatever the sampler. Every conditional dict (an AND sub-prompt, or one
     that an extension has given a mask or an area) has a row for each image: row r is dict r // B of image
-    r % B. Dicts of the unconditional side are evaluated as a whole, as Forge takes their mean.
+    r % B. Dicts of the unconditional branch are evaluated together, since Forge takes their mean.
 
     Attributes:
         index: number of the evaluation in this sampling pass.
-        total: how many the sampler announced.
+        total: how many evaluations the sampler announced.
         sigma: of the first image.
         rows: image and AND weight of each conditional row.
         guided: whether there is an unconditional prediction.
         given: None: Forge has predicted nothing yet.
-        noise_scale: 1/σ, since x = x0 + σ·ε; for a flow model likewise, of its velocity.
+        noise_scale: 1/σ, since x = x0 + σ·ε; the same for a flow model, with its velocity as ε.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class ForgeEvaluation:
 
         Args:
             evaluation: (model, cond, uncond, x, timestep, model_options) of a pre-CFG function.
-            texts: conditions by source, as far as they act at this sigma; the base's for sources that are not
-                in it.
+            texts: conditions by source, as far as they act at this sigma; a source that is not in it has the
+                base's.
             router: gives rows their networks.
             index: see the attribute.
             total: see the attribute.
@@ -83,7 +83,7 @@ class ForgeEvaluation:
         return tuple(tuple(part["model_conds"][TEXT[0]].cond.shape[1:]) for part in parts)
 
     def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
-        """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory asks for it."""
+        """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory requires it."""
         of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
         result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0
         for (part, with_uncond), wanted in self._passes(rows).items():
@@ -97,7 +97,7 @@ class ForgeEvaluation:
         return result, calls
 
     def combined(self, cond: Tensor) -> Tensor:
-        """Conditional rows [R, C, H, W] to one for each image, [B, C, H, W], weighted as Forge does it.
+        """Conditional rows [R, C, H, W] combined to one per image, [B, C, H, W], weighted as in Forge.
 
         Source: calc_cond_uncond_batch (backend/sampling/sampling_function.py).
         """
@@ -125,7 +125,7 @@ class ForgeEvaluation:
         self._router.release()
 
     def _passes(self, rows: Sequence[Row]) -> dict[Pass, dict[Entry, dict[Branch, int]]]:
-        """Which rows Forge evaluates together, with their places: uncond beside a cond."""
+        """Which rows Forge evaluates together, with their indices: uncond beside a cond."""
         found: dict[Entry, tuple[dict[int, int], list[int]]] = {}
         for place, row in enumerate(rows):
             part, image = divmod(row.index, len(self._x))
@@ -147,7 +147,7 @@ class ForgeEvaluation:
         return passes
 
     def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-        """Entries of one evaluation: what fits into memory, and whole sources where others need them."""
+        """Entries of one evaluation: what fits into memory, and whole sources where extensions need them."""
         controls, images = self._controls, len(self._x)
         alone = webui.looks_across_rows(self._options) or any(map(webui.weighs_images, controls))
         unit, for_images = 1, bool(controls) or webui.looks_at_images(self._options)
@@ -163,7 +163,7 @@ class ForgeEvaluation:
     def _evaluate(
         self, model: RoutedModel, entries: Sequence[Entry], part: int | None, with_uncond: bool
     ) -> dict[Branch, Tensor]:
-        """Denoised predictions of these entries, [len(entries), C, H, W] of each branch that is asked for."""
+        """Denoised predictions of these entries, [len(entries), C, H, W] for each branch asked for."""
         cond = [] if part is None else [{**self._joined(entries, "cond", part), "strength": 1.0}]
         unconds = range(len(self._texts["base"]["uncond"] or ()))
         uncond = [self._joined(entries, "uncond", number) for number in unconds] if with_uncond else None
@@ -174,7 +174,7 @@ class ForgeEvaluation:
             webui.forget_features(control)
         try:
             predicted = webui.evaluate(model, cond, uncond, x, sigma, self._options)
-        finally:  # calls of others have other rows
+        finally:  # other extensions' calls have other rows
             for control in self._controls:
                 webui.forget_features(control)
         return dict(zip(("cond", "uncond"), predicted, strict=True))
@@ -199,10 +199,10 @@ class ForgeEvaluation:
 
 
 class RoutedModel:
-    """Stands for Forge's KModel in one evaluation: every model call goes through the router.
+    """Stands in for Forge's KModel in one evaluation: every model call goes through the router.
 
     Forge joins the conditions of an evaluation into calls of whole chunks, and every chunk has the same rows
-    in the same order (calc_cond_uncond_batch); so has every tile where an extension cuts the latent.
+    in the same order (calc_cond_uncond_batch); so does every tile where an extension cuts the latent up.
 
     Attributes:
         calls: model calls so far.
@@ -222,12 +222,12 @@ class RoutedModel:
         """Denoised predictions [chunks × rows, C, H, W].
 
         Raises:
-            ValueError: another extension has made a call of another number of rows.
+            ValueError: another extension has made a call with a different number of rows.
         """
         chunks, surplus = divmod(len(x), len(self._strengths))
         if surplus:
             raise ValueError(
-                f"a model call has {len(x)} rows, which is no multiple of the {len(self._strengths)} that "
+                f"a model call has {len(x)} rows, which is not a multiple of the {len(self._strengths)} that "
                 "the evaluation has; another extension has changed them"
             )
         with self._router.routing(self._strengths * chunks):

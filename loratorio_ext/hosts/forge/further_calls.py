@@ -1,4 +1,4 @@
-"""The model as an evaluation composed it, for extensions that call it once more."""
+"""The model as an evaluation composed it, for extensions that call it again."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ChunkText:
     """Whose text a chunk of a call has.
 
     Attributes:
-        branch: the conditional or the unconditional side.
-        number: of the dict on that side; None: the chunk has a text of its own.
+        branch: conditional or unconditional.
+        number: of the dict in that branch; None: the chunk has a text of its own.
     """
 
     branch: Branch
@@ -58,19 +58,19 @@ class ModelCall:
 
 @dataclass(frozen=True)
 class ComposedModel:
-    """Answers model calls of the evaluation's noise level, with rows as Forge lays them out.
+    """Answers model calls at the evaluation's noise level, with rows as Forge lays them out.
 
-    A chunk is predicted by the sources that made the evaluation's prediction of its text, with their weights
-    there; a text that the evaluation did not have, as the unconditional. Every source takes a call of its
-    own, whose rows are the given ones, since whoever calls again often has changed what happens between them.
-    Calls of another size than the latent's get the predictions of all networks merged, as a weight belongs to
-    a place; so do calls that could not be composed, for want of memory say.
+    A chunk is predicted by the sources that made the evaluation's prediction for its text, with their weights
+    there; a text that the evaluation did not have is predicted as the unconditional. Every source takes a
+    call of its own with the given rows, since extensions that call again often change what happens between
+    rows. Calls of a size other than the latent's get the predictions of all networks merged, since a weight
+    belongs to a place; so do calls that could not be composed, for example for lack of memory.
 
     Attributes:
         frozen: how the evaluation was made; None: all networks act merged.
         router: gives rows their networks.
         strengths: of a row, by source.
-        texts: conditions by source; the base's for sources that are not in it.
+        texts: conditions by source; a source that is not in it has the base's.
         shape: of the latents [B, C, H, W].
         failed: is told why the composed answer could not be given.
     """
@@ -126,7 +126,7 @@ class ComposedModel:
             return call.apply_model(call.x, call.sigma, **conditions)
 
     def _with_texts(self, source: Source, call: ModelCall) -> dict[str, Any]:
-        """The conditions with the texts that a source sees, and hints that were made from them."""
+        """The conditions with the texts that a source sees, and the hints made from them."""
         conditions, chunks = dict(call.c), call.chunks
         if source not in self.texts or source == "base" or all(chunk.number is None for chunk in chunks):
             return conditions
@@ -162,7 +162,7 @@ class ComposedModel:
 
 
 def _has_text(part: Mapping[str, Any], given: Mapping[str, Tensor]) -> bool:
-    """Whether a chunk's text is a dict's, repeated as Forge does it (condition.py)."""
+    """Whether a chunk's text is that of a dict, repeated as Forge repeats it (condition.py)."""
     text = text_of(part)
     return given.keys() == text.keys() and all(
         _is_repeated(text[name].process_cond(batch_size=len(own), device=own.device).cond, own)

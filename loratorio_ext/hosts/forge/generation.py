@@ -1,7 +1,7 @@
 """LoRAtorio's part of one generation in Forge.
 
-A pre-CFG function comes before the evaluation of every step: it predicts all rows itself, composes, and puts
-a wrapper around the model that answers the evaluation with what was composed.
+A pre-CFG function is called before the evaluation of every step: it predicts all rows itself, composes, and
+puts a wrapper around the model that answers the evaluation with what was composed.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ FURTHER_CALLS = "another extension's own calls of the model could not be compose
 
 
 class ForgeGeneration(Generation[ComposedNetwork]):
-    """What Forge answers, and what is done at its evaluations."""
+    """Answers for Forge, and what is done at its evaluations."""
 
-    # The UNet that samples is looked up before the first model call, and memory for it is asked for then.
+    # Forge looks up the UNet that samples before the first model call, and asks for its memory then.
     binds_before_sampling = True
     answers_further_calls = True
 
-    _params: Any = None  # CFGDenoiserParams of the evaluation at hand
-    _others: tuple[webui.Wrapper, bool] | None = None  # a wrapper of others, and whether it hands calls on
+    _params: Any = None  # CFGDenoiserParams of the current evaluation
+    # Another extension's wrapper, and whether it hands calls on.
+    _others: tuple[webui.Wrapper, bool] | None = None
     _further_failed = False
 
     def __init__(self, *arguments: Any) -> None:
@@ -62,11 +63,11 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         self._hooks.stand_in_place(webui.objects().unet)
 
     def before_guidance(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
-        """The pre-CFG function: evaluates, composes, and lets Forge's evaluation be answered.
+        """The pre-CFG function: evaluates, composes, and has Forge's evaluation answered with the result.
 
         Args:
             evaluation: (model, cond, uncond, x, sigma, model_options).
-            is_own: whether it is the denoiser's own, and not one that another extension makes before.
+            is_own: whether it is the denoiser's own, not one that another extension makes before it.
         """
         params, bound = self._params, self.bound
         if params is None:
@@ -75,7 +76,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             return self._with_merged_texts(evaluation, is_own)
         model, cond, uncond, x, timestep, options = evaluation
         if isinstance(options.get(webui.WRAPPER), SubstituteWrapper | PassthroughWrapper):
-            return evaluation  # of others, by the model that has composed
+            return evaluation  # another extension's, with the model that has composed
         wrappers: list[Any] = []
 
         def compose() -> None:
@@ -94,7 +95,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def _substitute(
         self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
     ) -> SubstituteWrapper | None:
-        """The composed predictions; None where no condition acts at this sigma: nothing is evaluated then."""
+        """Answers with composed predictions; None where no condition acts at this sigma."""
         model, cond, uncond, x, timestep, options = evaluation
         p, denoiser = params.denoiser.p, params.denoiser
         acting = [part for part in cond if webui.area_of(part, x, timestep) is not None]
@@ -122,7 +123,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def _merged_for_others(
         self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
     ) -> PassthroughWrapper:
-        """For an evaluation of another extension before the denoiser's own: there are no weights yet."""
+        """For another extension's evaluation before the denoiser's own: there are no weights yet."""
         _, cond, uncond, x, _, options = evaluation
         denoiser = params.denoiser
         texts = self._texts(denoiser, bound, {"cond": cond, "uncond": uncond})
@@ -145,7 +146,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return PassthroughWrapper(composed, others)
 
     def _hands_on(self, others: webui.Wrapper, evaluation: Evaluation) -> bool:
-        """Whether a wrapper of others is to see composed predictions; found out once, by the base's rows."""
+        """Whether another extension's wrapper sees composed predictions; tried once, on base rows."""
         if self._others is None or self._others[0] is not others:
 
             def evaluate(wrapper: webui.Wrapper) -> None:
@@ -158,7 +159,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def _texts(
         self, denoiser: Any, bound: SamplingPass[ComposedNetwork], base: Texts
     ) -> Mapping[Source, Texts]:
-        """Conditions by source; the base's alone where another extension has put in texts of its own."""
+        """Conditions by source; only the base's where another extension has put in texts of its own."""
         given, step = denoiser.sampler.sampler_extra_args, denoiser.step
         own = texts_at(Conditions(given["cond"], given["uncond"]), step)
         texts = texts_of_sources(base, own, bound.conditions, step)
@@ -167,7 +168,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return texts or {"base": base}
 
     def _with_merged_texts(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
-        """The evaluation with the texts that all networks see, where it does not have them yet."""
+        """The evaluation with the texts as all networks see them, where it does not have them yet."""
         merged, denoiser = self._merged, self._params.denoiser
         if merged is None:
             return evaluation
@@ -176,7 +177,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         texts: Texts = {"cond": cond, "uncond": uncond}
         own = texts_at(Conditions(given["cond"], given["uncond"]), step)
         texts = with_texts(texts, texts_at(merged, step), places_of_texts(texts, own))
-        if is_own:  # until then it is still to come
+        if is_own:  # until then the denoiser's own is still to come
             self.merged_from_here_on(self._params)
         return model, texts["cond"], texts["uncond"], x, timestep, options
 
@@ -184,14 +185,14 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def sampled(self, p: Any) -> None:
         """The pass is over.
 
-        Our UNet stays in its place until the next batch: a patcher that nobody holds cannot be moved away.
+        Our UNet stays in place until the next batch: a patcher that nothing refers to cannot be unloaded.
         """
         super().sampled(p)
         self._params = None
 
     @guarded
     def finished(self, p: Any) -> None:
-        """Nothing of ours stays in the UNet's options."""
+        """Remove everything of ours from the UNet's options."""
         super().finished(p)
         self._params = None
         self._hooks.take_out(webui.objects().unet)
@@ -206,7 +207,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return forge_networks.networks_of_prompt(data, kept)
 
     def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.take_out`: of the text encoders now, of the UNet when a sampler begins."""
+        """See `Adapter.take_out`: out of the text encoders now, out of the UNet when a sampler begins."""
         networks = forge_networks.with_patches(networks)
         webui.objects().clip = forge_networks.clip_of(networks)
         return networks

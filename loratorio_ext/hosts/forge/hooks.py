@@ -1,4 +1,4 @@
-"""Our functions around an evaluation of Forge's, and which evaluation is the denoiser's own."""
+"""Our functions around Forge's evaluations, and which of these is the denoiser's own."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BeforeGuidance = Callable[[Evaluation, bool], Evaluation]
 
 
 class Hooks:
-    """Puts three plain functions into a UNet's options: Forge copies those deeply, functions stay the same.
+    """Puts three plain functions into a UNet's options: Forge deep-copies those, which keeps functions as is.
 
-    Other extensions evaluate in functions of theirs, too: in conditioning modifiers, and in pre-CFG functions
-    (modules and order: sampling_function.py, sampling_function and sampling_function_inner). The denoiser's
-    own evaluation is the one that comes after the last modifier and is inside no other.
+    Other extensions evaluate in functions of their own, too: in conditioning modifiers and in pre-CFG
+    functions (for their order see sampling_function.py, sampling_function and sampling_function_inner). The
+    denoiser's own evaluation is the one that comes after the last modifier and is inside no other.
     """
 
     def __init__(self, before_guidance: BeforeGuidance) -> None:
-        """``before_guidance``: a bound method; when its object has gone, the functions do nothing."""
+        """``before_guidance``: a bound method; once its object is gone, the functions do nothing."""
         self._before_guidance = weakref.WeakMethod(before_guidance)
         self._modified = False
         self._depth = 0
@@ -35,7 +35,7 @@ class Hooks:
         )
 
     def put_into(self, unet: Any) -> None:
-        """Into the options of a clone, once: a clone of one of ours has them already."""
+        """Put them into a clone's options, once: a clone of one of ours has them already."""
         for option, function in self._functions:
             functions = unet.model_options.setdefault(option, [])
             if function not in functions:
@@ -43,7 +43,7 @@ class Hooks:
         self.stand_in_place(unet)
 
     def take_out(self, unet: Any) -> None:
-        """Off the options of a UNet, as if they had not been there."""
+        """Take them out of a UNet's options, as if they had never been there."""
         for option, function in self._functions:
             functions = unet.model_options.get(option, [])
             if function in functions:
@@ -56,7 +56,7 @@ class Hooks:
         return all(function in unet.model_options.get(option, ()) for option, function in self._functions)
 
     def stand_in_place(self, unet: Any) -> None:
-        """First and last of all: what others do to conditions comes before us, and they may evaluate, too."""
+        """Move ours to first and last place: other extensions change conditions, and may evaluate too."""
         (_, first), *_ = self._functions
         for option, function in self._functions:
             functions = unet.model_options.get(option, [])
@@ -69,7 +69,7 @@ class Hooks:
         self._modified, self._depth = False, 0
 
     def _conditions_modified(self, evaluation: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The last modifier: what others evaluate in modifiers of theirs is over."""
+        """The last modifier: what other extensions evaluate in their modifiers is over."""
         self._modified = True
         return evaluation
 

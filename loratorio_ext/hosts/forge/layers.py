@@ -55,7 +55,7 @@ def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Mod
 
 
 def _share(one: ComposedNetwork, patch: Sequence[Any]) -> float:
-    """A patch's strength by the network's: not 1 where blocks have their own (LoRA Block Weight)."""
+    """A patch's strength over the network's: not 1 where blocks have their own (LoRA Block Weight)."""
     return float(patch[0]) / one.unet if one.unet != 0 else 1.0
 
 

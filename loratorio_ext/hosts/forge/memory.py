@@ -12,17 +12,17 @@ from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, LowRank
 
-# Room that Forge itself wants to be left (sampling_function.py warns below 1.5 GiB).
+# What Forge itself wants left free (sampling_function.py warns below 1.5 GiB).
 _LEFT = 1.5 * 1024**3
 
 
 def announce_memory(
     unet: Any, x: Tensor, rows: int, networks: Iterable[UnetLayers], network_bytes: int
 ) -> None:
-    """Ask for room for the networks' tensors, and for model calls of so many rows.
+    """Ask for room for the networks' tensors, and for model calls of this many rows.
 
-    The rows ask for no more than what is left beside the UNet: to split a call into smaller ones is far
-    cheaper than to move the UNet's weights in and out.
+    For the rows no more is asked than is left beside the UNet: splitting a call into smaller ones is far
+    cheaper than moving the UNet's weights in and out.
 
     Args:
         unet: the patcher that samples.
@@ -42,9 +42,9 @@ def announce_memory(
 
 
 def tensors_at_once(networks: Sequence[int], rows: int, kept: int) -> int:
-    """Bytes of the networks that lie on the device at once.
+    """Bytes of the networks that are on the device at once.
 
-    Those of one call do, which has no more networks than rows; of the others as many as are kept.
+    Those of one call are, which has no more networks than rows; of the others, as many as are kept.
 
     Args:
         networks: bytes of each network.
@@ -56,7 +56,7 @@ def tensors_at_once(networks: Sequence[int], rows: int, kept: int) -> int:
 
 
 def bytes_of(deltas: Mapping[str, Sequence[Delta]], model: nn.Module, width: int) -> int:
-    """Bytes of what a network adds to the layers of a model, with so many bytes a number."""
+    """Bytes of what a network adds to a model's layers, with ``width`` bytes per number."""
     return width * sum(
         _numbers(delta, model.get_submodule(name)) for name, found in deltas.items() for delta in found
     )
@@ -71,7 +71,7 @@ def _numbers(delta: Delta, layer: nn.Module) -> int:
 
 
 def _weight_of(layer: Any) -> int:
-    """Numbers in a layer's weight; a linear layer's may be stored in fewer places (4 bit)."""
+    """How many numbers a layer's weight has; a linear layer may store them packed (4 bit)."""
     if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
         return int(layer.in_features * layer.out_features)
     return math.prod(layer.weight.shape)

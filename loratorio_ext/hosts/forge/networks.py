@@ -25,10 +25,10 @@ class ComposedNetwork:
         unet: strength of its UNet part.
         unet_patches: what it does to the UNet at strength ``unet``.
         clip_patches: what it does to the text encoders at strength ``te``.
-        in_prompt: whether the prompt names it; else it comes from the pool.
-        version: of a file of the pool, which is read again when it has changed; Forge's own are not.
-        forge_unet_key: what Forge tells its UNet part by; None: Forge has none of it.
-        forge_clip_key: likewise, of its text encoder part.
+        in_prompt: whether the prompt names it; otherwise it comes from the pool.
+        version: of a file of the pool, which is read again when it has changed; Forge does not do so.
+        forge_unet_key: the key of its UNet part in Forge; None: Forge has no such part.
+        forge_clip_key: the same for its text encoder part.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ComposedNetwork:
 
     @property
     def clip_key(self) -> PatchKey:
-        """What Forge tells its text encoder part by, when we merge it."""
+        """The key of its text encoder part in Forge when we merge it."""
         if self.forge_clip_key is not None:
             return (*self.forge_clip_key[:3], False)
         file = self.file if self.version is None else f"{self.file}@{self.version}"
@@ -81,10 +81,10 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
 
 
 def with_patches(networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
-    """The networks with what Forge's patchers hold of them now.
+    """The networks with the patches that Forge's patchers hold for them now.
 
-    Other extensions may give a network's patches another key and each its own strength until a prompt is
-    encoded or a sampler begins (LoRA Block Weight).
+    Until a prompt is encoded or a sampler begins, other extensions may give a network's patches another key,
+    and each patch its own strength (LoRA Block Weight).
     """
     patchers = webui.objects_with_networks()
     of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
@@ -124,10 +124,10 @@ def unet_without(unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
 
 
 def take_out_again(unet: Any, networks: Sequence[ComposedNetwork]) -> None:
-    """Where an extension has loaded a clone of its own with all networks, weights lose the composed ones.
+    """Where an extension has loaded its own clone with all networks, take the composed ones out again.
 
     Forge's Fooocus inpaint does so at the first evaluation, and where its part of the steps ends.
-    ``unet``: as of `unet_without`; gets the other clone's patches.
+    ``unet``: from `unet_without`; gets the other clone's patches.
     """
     other = webui.loaded_clone(unet)
     if other is not None:
@@ -137,12 +137,12 @@ def take_out_again(unet: Any, networks: Sequence[ComposedNetwork]) -> None:
 def unet_with_all(unet: Any) -> Any:
     """A clone of a UNet patcher with all networks of the prompt again."""
     of_prompt = webui.objects_with_networks().unet.lora_patches
-    return _with_patches(unet.clone(), {**of_prompt, **unet.lora_patches})  # others may have added theirs
+    return _with_patches(unet.clone(), {**of_prompt, **unet.lora_patches})  # extensions may have added more
 
 
 @contextmanager
 def text_encoders(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]) -> Iterator[None]:
-    """While this lasts, prompts are encoded with the kept networks and ``acting`` alone."""
+    """While this lasts, prompts are encoded with only the kept networks and ``acting``."""
     objects = webui.objects()
     before = objects.clip
     objects.clip = clip_of(networks, acting)
@@ -163,7 +163,7 @@ def clip_of(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwor
 
 
 def give_text_encoders_back() -> None:
-    """All is encoded: Forge's own patcher is in place and counts as loaded again."""
+    """Everything is encoded: put Forge's own patcher back, and let it count as loaded."""
     clip = webui.objects_with_networks().clip
     webui.objects().clip = clip
     webui.load_in_place_of_clones(clip.patcher)
@@ -191,7 +191,7 @@ def _without(
 
 
 def _keys(patches: Mapping[PatchKey, Patches], wanted: Sequence[tuple[str, float]]) -> list[PatchKey | None]:
-    """The key of each (file, strength): by both, else by the file alone, in the order of Forge's patches."""
+    """The key of each (file, strength): by both, otherwise by the file alone, in the order of the patches."""
     left = list(patches)
 
     def taken(fits: Callable[[PatchKey], bool]) -> PatchKey | None:

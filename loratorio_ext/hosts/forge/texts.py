@@ -1,4 +1,4 @@
-"""The prompt's texts in the conditions of an evaluation, and other texts in their place."""
+"""The prompt's texts in the conditions of an evaluation, and how to replace them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def texts_at(conditions: Conditions, step: int) -> Texts:
 def texts_of_sources(
     base: Texts, own: Texts, conditions: Mapping[Source, Conditions], step: int
 ) -> dict[Source, Texts] | None:
-    """Texts by source, with the masks and hints of the base's; None where others have replaced the texts.
+    """Texts by source, with the base's masks and hints; None where an extension has replaced the texts.
 
     Args:
         base: the dicts that are evaluated.
-        own: the prompt's as the base sees them.
-        conditions: of the sources that see others.
+        own: the prompt's, as the base sees them.
+        conditions: of the sources whose conditions differ from the base's.
         step: number of the evaluation.
     """
     texts: dict[Source, Texts] = {"base": base}
@@ -53,9 +53,9 @@ def texts_of_sources(
 
 
 def places_of_texts(texts: Texts, own: Texts) -> dict[Branch, list[int] | None]:
-    """For each dict the place of the prompt's own dict that it has the text of; None where one has another.
+    """For each dict, the index of the prompt's own dict with the same text; None where one has another text.
 
-    Extensions multiply dicts, to give each its mask or area; some put texts of their own into them. Waits for
+    Extensions multiply dicts to give each a mask or an area; some put texts of their own into them. Waits for
     the device once.
     """
     pairs: list[tuple[Branch, int, int]] = []
@@ -84,9 +84,9 @@ def places_of_texts(texts: Texts, own: Texts) -> dict[Branch, list[int] | None]:
 
 
 def with_texts(texts: Texts, others: Texts, places: Mapping[Branch, Sequence[int] | None]) -> Texts:
-    """The dicts, each with the text at its place in ``others``; masks and hints stay.
+    """The dicts, each with the text at its index in ``others``; masks and hints stay.
 
-    A branch without places, or that ``others`` has not, stays as it is.
+    A branch without indices, or one that ``others`` does not have, stays as it is.
     """
     found: dict[Branch, Parts | None] = {}
     for branch, parts in texts.items():
@@ -102,6 +102,6 @@ def with_texts(texts: Texts, others: Texts, places: Mapping[Branch, Sequence[int
 
 
 def text_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Forge's Conditions of a dict that come from the prompt, by name."""
+    """A dict's Conditions (Forge's class) that come from the prompt, by name."""
     conds = part["model_conds"]
     return {name: conds[name] for name in TEXT if name in conds}

@@ -1,4 +1,4 @@
-"""Everything that is asked of Forge: the one file here that names its modules.
+"""Everything that is asked of Forge; the only file here that names its modules.
 
 What all WebUIs offer under the same names is in ``hosts/webuis/webui.py``.
 
@@ -25,13 +25,13 @@ PRE_CFG = "sampler_pre_cfg_function"
 """The model option with the list of functions that are called before an evaluation."""
 
 WRAPPER = "model_function_wrapper"
-"""The model option with the one function that stands around model calls."""
+"""The model option with the one function that wraps model calls."""
 
 MODIFIERS = "conditioning_modifiers"
 """The model option with the list of functions that are called first in the denoiser's own evaluation."""
 
 PatchKey = tuple[str, float, float, bool]
-"""File, strength, strength of the model, online: what Forge tells the patches of one network by."""
+"""File, strength, strength of the model, online: how Forge identifies the patches of one network."""
 
 Area = tuple[int, int, int, int]
 """(height, width, y, x) in latent pixels."""
@@ -44,7 +44,7 @@ Wrapper = Callable[[Callable[..., Tensor], Mapping[str, Any]], Tensor]
 
 
 def missing_parts() -> list[str]:
-    """What composing rests on and this backend lacks: Forge Neo keeps networks in another form."""
+    """What composing needs and this backend lacks: Forge Neo keeps networks in another form."""
     needed = (
         (ModelPatcher, "refresh_loras"),
         (sampling_function, "get_area_and_mult"),
@@ -104,7 +104,7 @@ def model_identity() -> tuple[int, str]:
 
 
 def objects() -> Any:
-    """The patchers of the batch at work: ``unet``, ``clip``, ``vae`` (backend/diffusion_engine/base.py)."""
+    """The patchers of the current batch: ``unet``, ``clip``, ``vae`` (backend/diffusion_engine/base.py)."""
     return shared.sd_model.forge_objects
 
 
@@ -114,14 +114,14 @@ def objects_with_networks() -> Any:
 
 
 def load_for_sampling(unet: Any, x: Tensor) -> None:
-    """Load a UNet that comes in while a sampler is at work, as the sampler itself does it."""
+    """Load a UNet that comes in while a sampler is running, as the sampler itself does it."""
     sampling_function.sampling_prepare(unet, x)
 
 
 def load_in_place_of_clones(patcher: Any) -> None:
-    """Let ``patcher``, which Forge holds, count as loaded where a clone of it does.
+    """Let ``patcher``, which Forge refers to, count as loaded where a clone of it does.
 
-    Memory management forgets a loaded patcher that nobody holds, and leaves its weights where they are
+    Memory management forgets a loaded patcher that nothing refers to, and leaves its weights where they are
     (backend/memory_management.py, free_memory).
     """
     if loaded_clone(patcher) is not None:
@@ -143,7 +143,7 @@ def difference(layer: nn.Module, patch: Sequence[Any]) -> Tensor:
     _, value, strength_of_model, offset, function = patch
     merged: Tensor = merge_lora_to_weight([[1.0, value, strength_of_model, offset, function]], weight)
     if merged.shape != weight.shape:
-        raise ValueError(f"it makes a weight of {tuple(weight.shape)} one of {tuple(merged.shape)}")
+        raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
     return merged - weight
 
 
@@ -187,7 +187,7 @@ def texts_at(conditions: tuple[Any, Any], step: int) -> tuple[Any, Any]:
 
 
 def text_options() -> tuple[object, ...]:
-    """What the text encoders' output depends on beside what Forge's own caches are keyed by."""
+    """What the text encoders' output depends on besides what Forge's own caches are keyed by."""
     return (model_identity(), getattr(shared.opts, "comma_padding_backtrack", None))
 
 
@@ -221,10 +221,10 @@ def area_of(one: Mapping[str, Any], x: Tensor, sigma: Tensor) -> Area | None:
 
 
 def looks_across_rows(model_options: Mapping[str, Any]) -> bool:
-    """Whether functions of others may look from one row of a call to another, or remember rows.
+    """Whether other extensions' functions may mix the rows of a call, or remember rows.
 
-    Those that take the place of self-attention do (StyleAlign, SAG, ControlNet's reference), and those around
-    blocks and norms may (backend/patcher/unet.py).
+    Those that replace self-attention do (StyleAlign, SAG, ControlNet's reference), and those around blocks
+    and norms may (backend/patcher/unet.py).
     """
     options = model_options.get("transformer_options", {})
     around = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
@@ -232,13 +232,13 @@ def looks_across_rows(model_options: Mapping[str, Any]) -> bool:
 
 
 def looks_at_images(model_options: Mapping[str, Any]) -> bool:
-    """Whether functions of others may bring something for each image of a batch, repeated over a chunk."""
+    """Whether other extensions' functions may bring something for each image, repeated over a chunk."""
     options = model_options.get("transformer_options", {})
     return bool(options.get("patches") or options.get("patches_replace"))
 
 
 def weighs_images(control: Any) -> bool:
-    """Whether a ControlNet, or one before it, has a weight for each image of a batch, and no more rows."""
+    """Whether a ControlNet, or one before it, has weights for each image of a batch, and for no more rows."""
     while control is not None:
         if getattr(control, "advanced_frame_weighting", None) is not None:
             return True
@@ -247,9 +247,9 @@ def weighs_images(control: Any) -> bool:
 
 
 def forget_features(control: Any) -> None:
-    """Let T2I adapters in a chain look at their hints again.
+    """Let T2I adapters in a chain process their hints again.
 
-    They keep the features of the first call they are asked in, for as many rows as that had
+    They keep the features of their first call, for as many rows as that had
     (backend/patcher/controlnet.py, T2IAdapter).
     """
     while control is not None:
@@ -264,7 +264,7 @@ def free_memory(x: Tensor) -> float:
 
 
 def estimate_of_memory(unet: Any) -> Callable[[Sequence[int]], float]:
-    """Shape of a call's input → bytes that it takes (backend/sampling/sampling_function.py)."""
+    """Shape of a call's input → bytes that the call takes (backend/sampling/sampling_function.py)."""
     estimate: Callable[[Sequence[int]], float] = unet.model_options.get(
         "memory_peak_estimation_modifier", unet.memory_required
     )
@@ -272,5 +272,5 @@ def estimate_of_memory(unet: Any) -> Callable[[Sequence[int]], float]:
 
 
 def total_memory(unet: Any) -> float:
-    """Bytes of the device that a UNet runs on."""
+    """Total bytes of the device that a UNet runs on."""
     return float(memory_management.get_total_memory(unet.load_device))

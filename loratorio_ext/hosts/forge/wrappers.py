@@ -1,4 +1,4 @@
-"""Our wrappers around Forge's model calls, beside those of other extensions."""
+"""Our wrappers around Forge's model calls, beside other extensions' wrappers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from loratorio_ext.run import Branch
 
 
 class PassthroughWrapper:
-    """A wrapper for calls that no evaluation of ours has foreseen: a composed model answers them.
+    """A wrapper for calls that none of our evaluations answers: a composed model answers them.
 
-    A wrapper of another extension stands around it, as it would around the model.
+    Another extension's wrapper is called around it, as it would be around the model.
 
     Attributes:
         composed: the composed model.
@@ -39,7 +39,7 @@ class PassthroughWrapper:
 
 
 class SubstituteWrapper:
-    """A wrapper that answers one evaluation in the model's place, and leaves further calls to another one.
+    """A wrapper that answers one evaluation in place of the model, and leaves further calls to another one.
 
     After a pre-CFG function Forge evaluates; the chunks of that evaluation get the composed predictions
     instead of a model call.
@@ -58,7 +58,7 @@ class SubstituteWrapper:
             predictions: composed, [B, C, H, W]; "uncond" is None without guidance.
             evaluation: (model, cond, uncond, x, timestep, model_options) that Forge will make.
             further: answers the calls after this evaluation.
-            around: a wrapper of another extension that is to see the composed predictions.
+            around: another extension's wrapper that is to see the composed predictions.
         """
         _, cond, uncond, self._x, sigma, _ = evaluation
         self._predictions = (predictions["cond"], predictions["uncond"])  # as cond_or_uncond numbers them
@@ -85,7 +85,7 @@ class SubstituteWrapper:
         return self._around(answered, call)
 
     def _answer(self, call: Mapping[str, Any]) -> Tensor | None:
-        """The composed predictions of the call's chunks; None where they belong to no evaluation of ours."""
+        """The composed predictions of the call's chunks; None where they are of none of our evaluations."""
         branches, found = call["cond_or_uncond"], []
         for branch, chunk in zip(branches, call["input"].chunk(len(branches)), strict=True):
             area, prediction = self._area(chunk), self._predictions[branch]
@@ -97,7 +97,7 @@ class SubstituteWrapper:
         return torch.cat(found).to(call["input"])
 
     def _area(self, chunk: Tensor) -> webui.Area | None:
-        """Which part of the latent a chunk is; told by its content where conditions have areas."""
+        """Which part of the latent a chunk is; recognised by its content where conditions have areas."""
         if len(self._areas) == 1:
             return self._areas[0]
         for height, width, y, x in self._areas:
@@ -107,13 +107,13 @@ class SubstituteWrapper:
 
 
 def hands_on(wrapper: webui.Wrapper, evaluate: Callable[[webui.Wrapper], object]) -> bool:
-    """Whether a wrapper hands the model's calls on as they are, so that it acts on what they give.
+    """Whether a wrapper passes model calls on unchanged, so that it only acts on their results.
 
     Other wrappers decide how the model is called: they cut the latent into tiles, or add conditions.
 
     Args:
         wrapper: the one that another extension has set.
-        evaluate: makes an evaluation with the wrapper that it is given.
+        evaluate: makes an evaluation with the given wrapper.
     """
     kept: list[bool] = []
 

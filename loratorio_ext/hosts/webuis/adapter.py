@@ -1,9 +1,9 @@
-"""The questions that LoRAtorio asks of a WebUI. Who adds a WebUI answers these, and no others.
+"""The questions that LoRAtorio asks of a WebUI. To add a WebUI, answer these and no others.
 
-`Adapter` is answered by the adapter's generation, a subclass of ``webuis/generation.Generation``; the few
-questions that do not belong to one generation by its subclass of ``webuis/webui.WebuiServices``. What runs at
-a model call is the adapter's own: it hears of the call by the WebUI's callbacks, makes a ``run.Evaluation``
-of it, asks ``Generation.step``, and hands the outcome back.
+A subclass of ``webuis/generation.Generation`` answers `Adapter`; a subclass of ``webuis/webui.WebuiServices``
+answers the few questions that do not belong to one generation. What happens at a model call is the adapter's
+own: the WebUI's callbacks tell it of the call, it makes a ``run.Evaluation`` of it, calls
+``Generation.step``, and returns the result to the WebUI.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ExtraNetworkData = Mapping[str, Iterable[Any]]
 
 
 class ComposedNetwork(Protocol):
-    """A network that takes part, in a class of each adapter's own; its objects are compared by identity."""
+    """A network that takes part; each adapter has its own class, whose objects are compared by identity."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class ComposedNetwork(Protocol):
 
     @property
     def in_prompt(self) -> bool:
-        """Whether the prompt names it; else it comes from the pool."""
+        """Whether the prompt names it; otherwise it comes from the pool."""
 
     @property
     def changes_text(self) -> bool:
@@ -72,10 +72,10 @@ class Picture:
     Attributes:
         image: as the WebUI shows it.
         batch: number of its batch, from 0.
-        place: its place in that batch, from 0.
+        place: its index in that batch, from 0.
         seed: its seed.
         prompt: as the user wrote it, tags and all.
-        infotext: what the WebUI says of it.
+        infotext: what the WebUI says about it.
     """
 
     image: Image.Image
@@ -91,7 +91,7 @@ class Api:
     """The API that the WebUI serves.
 
     Attributes:
-        credentials: user → password of those who may use it; None: everybody.
+        credentials: user → password of those who may use it; None: everyone.
     """
 
     credentials: Mapping[str, str] | None = field(default=None, repr=False)
@@ -103,13 +103,13 @@ Network = TypeVar("Network", bound=ComposedNetwork)
 class Adapter(Protocol[Network]):
     """One WebUI, during one generation.
 
-    Whatever raises here ends the composing and not the picture: the WebUI goes on with all networks merged.
+    Whatever raises here ends composing, not the picture: the WebUI goes on with all networks merged.
 
     Attributes:
         binds_before_sampling: networks are bound to the model when a sampler begins
-            (``process_before_every_sampling``); else at its first model call.
-        answers_further_calls: calls of other extensions around a step get composed or merged predictions, so
-            conditions of all networks merged are always wanted.
+            (``process_before_every_sampling``); otherwise at its first model call.
+        answers_further_calls: other extensions' calls around a step get composed or merged predictions, so
+            conditions of all networks merged are always needed.
     """
 
     binds_before_sampling: bool
@@ -123,7 +123,7 @@ class Adapter(Protocol[Network]):
 
     @abstractmethod
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[Network]:
-        """The loaded networks but those with a ``kept`` name; a network that is loaded twice comes once."""
+        """The loaded networks except those with a ``kept`` name; one that is loaded twice comes once."""
 
     # ------------------------------------------------ take these out, put them back
 
@@ -131,8 +131,8 @@ class Adapter(Protocol[Network]):
     def take_out(self, networks: Sequence[Network]) -> Sequence[Network]:
         """From here on neither UNet nor text encoders carry these networks.
 
-        Asked each time before prompts are encoded and before a sampler begins, since others may load networks
-        in between. Returns the networks as the WebUI has them now.
+        Called each time before prompts are encoded and before a sampler begins, since other extensions may
+        load networks in between. Returns the networks as the WebUI has them now.
         """
 
     @abstractmethod
@@ -145,11 +145,11 @@ class Adapter(Protocol[Network]):
     def text_encoders(
         self, networks: Sequence[Network], acting: Sequence[Network]
     ) -> AbstractContextManager[None]:
-        """While this lasts, text encoders carry the kept networks, and of ``networks`` those ``acting``."""
+        """While this lasts, text encoders carry the kept networks and, of ``networks``, only ``acting``."""
 
     @abstractmethod
     def text_key(self, networks: Sequence[Network], acting: Sequence[Network]) -> Hashable | None:
-        """Equal only where a prompt is encoded alike; None where the user wants no conditions kept."""
+        """Equal only where a prompt is encoded the same; None where the user wants no conditions cached."""
 
     @abstractmethod
     def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
@@ -159,7 +159,7 @@ class Adapter(Protocol[Network]):
 
     @abstractmethod
     def layers_of(self, network: Network) -> UnetLayers:
-        """What a network adds to the layers of the UNet that is loaded, without its text encoder part."""
+        """What a network adds to the layers of the loaded UNet, without its text encoder part."""
 
     @abstractmethod
     def rows_of_call(self, p: Any) -> int:
@@ -169,17 +169,17 @@ class Adapter(Protocol[Network]):
 
     @abstractmethod
     def put_in_place(self, rows: int, x: Tensor) -> None:
-        """The networks are bound: whatever makes the sampler's model calls reach the adapter.
+        """The networks are bound: install whatever makes the sampler's model calls reach the adapter.
 
         Args:
-            rows: largest model call that is to come, to ask for memory.
+            rows: of the largest model call to come, for asking for memory.
             x: noisy latents [B, C, H, W].
         """
 
     @abstractmethod
     def is_in_place(self) -> bool:
-        """Whether that is so still; a refiner, or another extension, may have changed the model."""
+        """Whether it still is; a refiner or another extension may have changed the model."""
 
     @abstractmethod
     def load(self, x: Tensor) -> None:
-        """Load the model that is in place now, while the sampler is at work."""
+        """Load the model that is in place now, while the sampler is running."""

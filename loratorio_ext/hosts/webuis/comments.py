@@ -1,4 +1,4 @@
-"""What a generation has to say: under the picture, in the log, and in the API's answer."""
+"""What a generation tells the user: under the picture, in the log, and in the API's answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMENTS = "LoRAtorio comments"
 
 
 def say(p: Any, text: str) -> None:
-    """Under the image and in the log, once."""
+    """Say it under the image and in the log, once."""
     comment = f"{SPEAKER}{text}"
     if comment not in p.comments:
         p.comment(comment)
@@ -31,7 +31,7 @@ def forget_comments(p: Any) -> None:
 def put_into_answer(p: Any, processed: Any) -> None:
     """Let the page and the API show what was said up to now.
 
-    ``Processed`` copies the comments before scripts have their last word, and the API leaves them out.
+    ``Processed`` copies the comments before scripts are done, and the API leaves them out.
     """
     ours = [comment for comment in p.comments if comment.startswith(SPEAKER)]
     processed.comments += "".join(f"{comment}\n" for comment in ours if comment not in processed.comments)

@@ -1,4 +1,4 @@
-"""Conditions as each source sees them, encoded by the WebUI itself and kept for the next generation."""
+"""Conditions as each source sees them, encoded by the WebUI itself and cached for the next generation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# The WebUI's own caches, as they are called on p (modules/processing.py): [arguments, conditions] each, on
-# Forge with a third place.
+# The WebUI's own caches, attributes of p (modules/processing.py): [arguments, conditions] each, with a third
+# entry on Forge.
 _CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")
 _ENCODED = ("c", "uc", "hr_c", "hr_uc")
 _LEAST_KEPT = 32
@@ -18,7 +18,7 @@ _LEAST_KEPT = 32
 
 @dataclass(frozen=True)
 class Conditions:
-    """``c`` and ``uc`` of one pass with all their prompt editing, as the WebUI's sampler takes them.
+    """``c`` and ``uc`` of one pass, including prompt editing, as the WebUI's sampler takes them.
 
     ``uc`` is None where the WebUI encodes no negative prompt (Forge at a CFG scale of 1).
     """
@@ -28,7 +28,7 @@ class Conditions:
 
 
 class _Cache(list[Any]):
-    """[arguments, conditions] that hands out copies: ControlNet writes marks into what it is given."""
+    """[arguments, conditions] that returns copies: ControlNet writes marks into what it is given."""
 
     def __getitem__(self, place: Any) -> Any:
         value = super().__getitem__(place)
@@ -36,23 +36,22 @@ class _Cache(list[Any]):
 
 
 class ConditionStore:
-    """Encoded prompts by what was at work in the text encoders.
+    """Encoded prompts, by the networks that acted in the text encoders.
 
     The WebUI's caches know a prompt's tags and the checkpoint, but not which networks were really merged;
     so every set of networks gets caches of its own here, and the WebUI's stay as they are.
     """
 
     def __init__(self) -> None:
-        """Nothing is encoded yet."""
         self._caches: OrderedDict[Hashable, dict[str, _Cache]] = OrderedDict()
         self._most = _LEAST_KEPT
 
     def expect(self, sources: int) -> None:
-        """Keep at least as much as a generation with so many sources, and the one before it, needs."""
+        """Keep at least as much as a generation with this many sources, and the one before it, need."""
         self._most = max(_LEAST_KEPT, 2 * sources)
 
     def use(self, p: Any, key: Hashable | None) -> None:
-        """From here on ``p`` looks into the caches of ``key``; None: into new ones that nobody keeps."""
+        """From here on ``p`` uses the caches of ``key``; None: new ones that are not kept."""
         for name, cache in self._of(p, key).items():
             if hasattr(p, name):
                 setattr(p, name, cache)
@@ -77,7 +76,7 @@ class ConditionStore:
 def encode_pass(p: Any, setup_conds: Callable[[Any], object]) -> tuple[Any, Any]:
     """(c, uc) of the pass that ``p`` is in, encoded by the text encoders as they are now.
 
-    As p.setup_conds does it, without what that does for a later hires pass (modules/processing.py).
+    Like p.setup_conds, without what that does for a later hires pass (modules/processing.py).
 
     Args:
         p: of the generation.
@@ -92,14 +91,14 @@ def encode_pass(p: Any, setup_conds: Callable[[Any], object]) -> tuple[Any, Any]
 
 
 def _new_caches(p: Any) -> dict[str, _Cache]:
-    """As many as ``p`` has, and as long: Forge keeps in a third place what encoding adds to the infotext."""
+    """As many as ``p`` has, and as long: Forge's third entry is what encoding adds to the infotext."""
     kept = {name: getattr(type(p), name) for name in _CACHES if hasattr(type(p), name)}
     return {name: _Cache([None] * len(cache)) for name, cache in kept.items()}
 
 
 @contextmanager
 def _unchanged(p: Any) -> Iterator[None]:
-    """What encoding leaves on ``p`` is undone."""
+    """Undo what encoding leaves on ``p``."""
     names = [name for name in (*_CACHES, *_ENCODED) if hasattr(p, name)]
     before = {name: getattr(p, name) for name in names}
     try:
@@ -110,7 +109,7 @@ def _unchanged(p: Any) -> Iterator[None]:
 
 
 def use_the_webui_s_caches(p: Any) -> None:
-    """Let ``p`` look into the WebUI's own caches again."""
+    """Let ``p`` use the WebUI's own caches again."""
     for name in _CACHES:
         if hasattr(type(p), name):
             setattr(p, name, getattr(type(p), name))

@@ -1,6 +1,6 @@
-"""LoRAtorio's part of one generation of a WebUI, the same for all of them; lives on ``p`` and goes with it.
+"""LoRAtorio's part of one generation, the same for all WebUIs; it is kept on ``p`` and goes with it.
 
-What differs between WebUIs is asked by ``adapter.Adapter``, which the adapters' generations answer.
+What differs between WebUIs is asked through ``adapter.Adapter``, which the adapters' generations answer.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ OneGeneration = TypeVar("OneGeneration", bound="Generation[Any]")
 
 
 def attempt(action: Callable[[], object], what: str = "composing") -> str | None:
-    """What went wrong, or None. Afterwards the exception is gone, and with it what its frames held."""
+    """What went wrong, or None. On return the exception is gone, and with it what its frames held."""
     try:
         action()
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
-        # As text: a log record with the exception in it would hold the frames too.
+        # As text: a log record that holds the exception would hold the frames too.
         logger.warning("%s failed\n%s", what, traceback.format_exc())
         return str(error) or type(error).__name__
     return None
 
 
 class Hooks:
-    """What a WebUI's hooks call for one generation; by itself it does nothing.
+    """What a WebUI's hooks call for one generation; this base class does nothing.
 
     Attributes:
-        passes: the sampling passes that composed, in their order.
+        passes: the sampling passes that composed, in order.
     """
 
     passes: Sequence[PassRecord] = ()
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """``after_extra_networks_activate``: networks of the pass to come are loaded, nothing is encoded."""
+        """``after_extra_networks_activate``: the coming pass has its networks, but nothing is encoded yet."""
 
     def before_encoding(self, p: Any) -> None:
         """``process_batch``: the prompts are encoded next."""
@@ -74,17 +74,17 @@ class Hooks:
         """``on_cfg_denoised``: the denoiser has the model's predictions."""
 
     def sampled(self, p: Any) -> None:
-        """``post_sample``: the latents are there; the VAE needs the memory more than we do."""
+        """``post_sample``: the latents are finished; the VAE needs the memory more than we do."""
 
     def finished(self, p: Any) -> None:
-        """``postprocess``: the pictures are there."""
+        """``postprocess``: the pictures are finished."""
 
 
 NO_GENERATION = Hooks()
 
 
 def generation_of(p: Any) -> Hooks:
-    """LoRAtorio's part of this generation; where it has none, hooks that do nothing."""
+    """LoRAtorio's part of this generation; hooks that do nothing where it has none."""
     found: Hooks = getattr(p, _ATTRIBUTE, NO_GENERATION)
     return found
 
@@ -122,8 +122,8 @@ class Generation(Hooks, Adapter[Network]):
     """Takes networks out of the model, composes, and falls back to what the WebUI would have done.
 
     Attributes:
-        networks: those that take part in the pass at hand; none once it fell back.
-        bound: the pass at hand; None before its networks are bound, and once it fell back.
+        networks: those that take part in the current pass; empty once it has fallen back.
+        bound: the current pass; None before its networks are bound, and once it has fallen back.
     """
 
     passes: list[PassRecord]
@@ -136,7 +136,7 @@ class Generation(Hooks, Adapter[Network]):
         options: Callable[[], Options],
         services: WebuiServices,
     ) -> None:
-        """Nothing is asked of the WebUI yet; ``options`` are asked for when a pass begins."""
+        """Nothing is asked of the WebUI yet; ``options`` is called when a pass begins."""
         self.settings = settings
         self.networks: Sequence[Network] = ()
         self.bound: SamplingPass[Network] | None = None
@@ -149,7 +149,7 @@ class Generation(Hooks, Adapter[Network]):
         self._none_takes_part = False
         self._merged: Conditions | None = None
 
-    # ------------------------------------------------ the WebUI's hooks, in their order
+    # ------------------------------------------------ the WebUI's hooks, in order
 
     @guarded
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
@@ -180,13 +180,13 @@ class Generation(Hooks, Adapter[Network]):
 
     @guarded
     def before_encoding(self, p: Any) -> None:
-        """The base sees the kept networks alone, whatever others have loaded since."""
+        """The base sees only the kept networks, whatever other extensions have loaded since."""
         if self.networks:
             self._take_out(p)
 
     @guarded
     def before_sampling(self, p: Any, x: Tensor) -> None:
-        """Before a hires pass this may come twice, and only what the second one does lasts."""
+        """Before a hires pass this may be called twice, and only what the second call does lasts."""
         if self._none_takes_part:
             where = ""
             if getattr(p, "enable_hr", False):
@@ -201,7 +201,7 @@ class Generation(Hooks, Adapter[Network]):
 
     @guarded
     def before_call(self, p: Any, params: Any) -> None:
-        """Bind the networks where a sampler begins or the model has changed; give merged texts, if due."""
+        """Bind the networks where a sampler begins or the model has changed; give merged texts where due."""
         self.infotext.sampling()
         if self.networks:
             reason = attempt(lambda: self._bind_where_due(p, params.x))
@@ -219,7 +219,7 @@ class Generation(Hooks, Adapter[Network]):
 
     @guarded
     def finished(self, p: Any) -> None:
-        """Say what the reports have to say."""
+        """Tell the user the reports' warnings."""
         for one in self.passes:
             for warning in one.report.warnings:
                 say(p, warning)
@@ -243,13 +243,13 @@ class Generation(Hooks, Adapter[Network]):
     def fall_back(self, p: Any, reason: str, when: str, x: Tensor | None = None) -> None:
         """Go on with this pass as the WebUI would have done, all networks of the prompt merged.
 
-        Their texts are those of `merged_from_here_on`.
+        `merged_from_here_on` then gives their conditions.
 
         Args:
             p: of the generation.
             reason: what went wrong.
             when: where in the generation, for users.
-            x: noisy latents; given while a sampler is at work, so that the model has to be loaded.
+            x: noisy latents; given while a sampler is running, so that the model has to be loaded.
         """
         networks, self.bound = self.networks, None
         self._services.collect_memory()
@@ -270,9 +270,9 @@ class Generation(Hooks, Adapter[Network]):
                 say(p, f"{said}, so the networks may not act at all")
 
     def merged_from_here_on(self, params: Any) -> Conditions | None:
-        """After a fall back, once: the conditions that all networks see, which the sampler gets too.
+        """Once after a fallback: the conditions as all networks see them; the sampler gets them too.
 
-        ``params``: CFGDenoiserParams of the call at hand.
+        ``params``: CFGDenoiserParams of the current call.
         """
         merged, self._merged = self._merged, None
         if merged is not None:
@@ -280,14 +280,14 @@ class Generation(Hooks, Adapter[Network]):
         return merged
 
     def give_up(self, p: Any, reason: str) -> None:
-        """A hook has failed where nothing was foreseen: nothing of ours stays, and the comment says why."""
+        """A hook has failed unexpectedly: nothing of ours stays, and a comment says why."""
         networks, self.networks, self.bound, self._merged = self.networks, (), None, None
         say(p, f"composing failed ({reason}); the networks act merged, the usual way")
         attempt(lambda: self.infotext.will_not_compose(p), "taking the infotext back")
         attempt(lambda: use_the_webui_s_caches(p), "giving the caches back")
         attempt(lambda: self.put_back(networks), "putting the networks back")
 
-    # ------------------------------------------------ what they need
+    # ------------------------------------------------ what these need
 
     def _take_out(self, p: Any) -> None:
         self.networks = self.take_out(self.networks)
@@ -300,7 +300,7 @@ class Generation(Hooks, Adapter[Network]):
             return self._store.encode(p, key, self._services.encode)
 
     def _end_pass(self) -> None:
-        """A sampler is done, if one was at work."""
+        """A sampler is done, if one was running."""
         ended, self.bound = self.bound, None
         if ended is not None:
             ended.run.end(stopped=self._services.was_stopped())
@@ -326,7 +326,7 @@ class Generation(Hooks, Adapter[Network]):
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
 
     def _bind_where_due(self, p: Any, x: Tensor) -> None:
-        """While a sampler is at work: at its first model call, or where the model has changed."""
+        """While a sampler is running: at its first model call, or where the model has changed."""
         bound = self.bound
         if bound and bound.model == self._services.model_identity() and self.is_in_place():
             return
@@ -335,7 +335,7 @@ class Generation(Hooks, Adapter[Network]):
         self.load(x)
 
     def _conditions_of(self, p: Any, networks: Sequence[Network]) -> dict[Source, Conditions]:
-        """Conditions of the sources that see other ones than the base."""
+        """Conditions of the sources whose conditions differ from the base's."""
         changing = [place for place, one in enumerate(networks) if one.changes_text]
         found: dict[Source, Conditions] = {place: self._encode(p, [networks[place]]) for place in changing}
         acts_merged = self.settings.start > 0 or self.settings.end < 1 or self.answers_further_calls
@@ -345,5 +345,5 @@ class Generation(Hooks, Adapter[Network]):
 
 
 def call_of(params: Any) -> str:
-    """Which model call of the sampler ``CFGDenoiserParams`` are of, for users."""
+    """Which of the sampler's model calls ``CFGDenoiserParams`` belong to, for users."""
     return f"call {params.denoiser.step + 1} of {params.denoiser.total_steps}"

@@ -1,4 +1,4 @@
-"""What the script needs of a WebUI: the server, hooks for each tab, callbacks around model calls, the API."""
+"""What the script needs from a WebUI: server, hooks for each tab, callbacks around model calls, API."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Webui:
-    """A running WebUI; made once, for its tabs, pages and API share what is in it.
+    """A running WebUI; made once, since its tabs, pages and API share what is in it.
 
     Attributes:
         server: for pages and API.
-        begin: makes the part of a generation, with the settings and the tab's encoded prompts.
+        begin: makes LoRAtorio's part of a generation from the settings and the tab's encoded prompts.
         services: of the adapter; None where nothing can be composed.
     """
 
@@ -39,7 +39,7 @@ class Webui:
         """What the script calls; one for each tab.
 
         Args:
-            overlay: draws who spoke where for beside the pictures, where the user wants that.
+            overlay: draws the picture of who spoke where, shown beside the others where the user wants it.
         """
         services = self.services
         return Host(self.begin, None if services is None else Postprocess(services, self.server, overlay))
@@ -75,7 +75,7 @@ class Host:
     def __init__(
         self, make: Callable[[Settings, ConditionStore], Hooks], postprocess: Postprocess | None
     ) -> None:
-        """See `Webui`; prompts that are encoded here are kept from one generation to the next."""
+        """See `Webui`; prompts encoded here are kept from one generation to the next."""
         self._make = make
         self._postprocess = postprocess
         self._store = ConditionStore()
@@ -94,7 +94,7 @@ class Host:
         say(p, f"{problem}; nothing is composed, the networks act merged, the usual way")
 
     def finished(self, p: Any, processed: Any) -> None:
-        """The pictures are there (``postprocess``)."""
+        """The pictures are finished (``postprocess``)."""
         generation = generation_of(p)
         generation.finished(p)
         passes = [one for one in generation.passes if one.report.steps]
@@ -124,14 +124,14 @@ class DenoiserCallbacks:
 
 
 class Unsupported(Hooks):
-    """In the place of a generation's part where nothing can be composed: says so, and leaves it alone."""
+    """Takes the place of a generation's part where nothing can be composed: says so and does nothing."""
 
     def __init__(self, obstacle: str) -> None:
         """``obstacle``: what is in the way."""
         self._obstacle = obstacle
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """Say it once."""
+        """Say so once."""
         say(
             p,
             f"{self._obstacle}, so the networks act merged, the usual way; LoRAtorio composes in "

@@ -7,39 +7,38 @@ from typing import Any
 from loratorio_ext.settings import INFOTEXT_PREFIX, Settings
 
 STOPPED = f"{INFOTEXT_PREFIX}stopped at"
-"""The key that says from which model call on a picture was not composed any more."""
+"""The key that says from which model call onwards a picture was no longer composed."""
 
 
 class Infotext:
-    """Keeps what the pictures of a batch say true, over all their passes.
+    """Keeps what the infotext of a batch's pictures says true, over all their passes.
 
     The WebUI activates networks several times for one batch: for its first pass, for a hires pass, for a
-    refiner. What one of them has composed stays said, whatever the next one does.
+    refiner. If one of them composed, the infotext goes on saying so, whatever the next one does.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is said yet."""
         self._settings = settings
         self._composed = False
         self._sampling = False
 
     def networks_activated(self, p: Any) -> None:
-        """A pass comes; the first of a batch forgets the batch before."""
+        """A pass is coming; the first of a batch forgets the batch before."""
         if not self._sampling and not getattr(p, "is_hr_pass", False):
             self._composed = False
             forget_infotext(p)
 
     def will_compose(self, p: Any) -> None:
-        """The pass to come composes."""
+        """The coming pass composes."""
         p.extra_generation_params.update(self._settings.infotext_fields())
 
     def will_not_compose(self, p: Any) -> None:
-        """The pass to come does not."""
+        """The coming pass does not."""
         if not self._composed:
             forget_infotext(p)
 
     def sampling(self) -> None:
-        """A sampler of this batch is at work."""
+        """A sampler of this batch is running."""
         self._sampling = True
 
     def composed(self) -> None:
@@ -47,7 +46,7 @@ class Infotext:
         self._composed = True
 
     def stopped(self, p: Any, when: str) -> None:
-        """From here on this batch is not composed any more."""
+        """From here on this batch is no longer composed."""
         if self._composed:
             p.extra_generation_params[STOPPED] = when
         else:

@@ -1,4 +1,4 @@
-"""Which networks take part: what the prompt's tags say, and the pool by the WebUI's own list and loader."""
+"""Which networks take part: those in the prompt's tags, and the pool from the WebUI's own list and loader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_NAMES = 10
 
 OneNetwork = TypeVar("OneNetwork")
 
-# File, time of its last change, model that its layers were found in.
+# File, time of its last change, model in which its layers were found.
 _Version = tuple[str, float, Hashable]
 
 
@@ -42,7 +42,7 @@ def kept_names(data: ExtraNetworkData) -> tuple[set[str], list[str]]:
 
 
 def missing_networks(data: ExtraNetworkData, loaded: Sequence[LoadedNetwork]) -> list[str]:
-    """What is in a tag and the WebUI has loaded nothing for (unknown, or broken), in a few sentences."""
+    """A few sentences about tags for which the WebUI has loaded nothing (unknown or broken networks)."""
     known = {one.name for one in loaded}
     names = dict.fromkeys(params.positional[0] for params in tags_of_networks(data))
     missing = [name for name in names if name not in known]
@@ -52,7 +52,7 @@ def missing_networks(data: ExtraNetworkData, loaded: Sequence[LoadedNetwork]) ->
 
 
 class Pool(Generic[OneNetwork]):
-    """Reads the networks of a pool, and keeps them for the passes and pictures to come.
+    """Reads the networks of a pool, and keeps them for later passes and pictures.
 
     The WebUI's own memory drops networks that no tag names.
     """
@@ -84,7 +84,7 @@ class Pool(Generic[OneNetwork]):
 def files_of_pool(
     pool: str, files: Mapping[str, str], folder: str, taken: Collection[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """The files that take part beside those of the prompt.
+    """The files that take part besides those of the prompt.
 
     Args:
         pool: names, aliases, or patterns of paths below the folder, separated by commas.
@@ -93,7 +93,7 @@ def files_of_pool(
         taken: files of networks that the prompt names, composed or kept merged.
 
     Returns:
-        (file stem → file, every file once; one sentence for each part that means no network).
+        (file stem → file, every file once; one sentence for each part that matches no network).
     """
     names, unknown = choose_pool(pool, {name: path_below(file, folder) for name, file in files.items()})
     seen = {Path(file) for file in taken}
@@ -108,10 +108,10 @@ def files_of_pool(
 
 
 def path_below(file: str, folder: str) -> str:
-    """Path below the folder without suffix, with ``/``; the file's name where it lies elsewhere."""
+    """Path below the folder without suffix, with ``/``; the file's name where it is elsewhere."""
     path = Path(file)
     try:
         path = path.relative_to(folder)
-    except ValueError:  # a folder of another option of the WebUI
+    except ValueError:  # in a folder set by another of the WebUI's options
         path = Path(path.name)
     return path.with_suffix("").as_posix()

@@ -1,4 +1,4 @@
-"""A generation whose pictures are there is kept for the inspector, and shown in the gallery."""
+"""A finished generation is kept for the inspector, and who spoke where is shown in the gallery."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Postprocess:
         Args:
             p: of the generation.
             processed: the WebUI's answer; may get more pictures.
-            passes: those that composed, in their order.
+            passes: those that composed, in order.
         """
         reason = attempt(lambda: self._keep(p, processed, passes), "keeping a run")
         if reason is not None:
@@ -82,16 +82,16 @@ class Postprocess:
             if self._webui.marks_pictures():
                 image.info["parameters"] = picture.infotext
             if where == "gallery and file" and p.save_samples():
-                at = copy.copy(p)  # numbers in the names of files are of this picture
+                at = copy.copy(p)  # file names are numbered by this picture
                 at.iteration, at.batch_index = picture.batch, picture.place
                 self._webui.save_picture(at, image, picture, _SUFFIX)
         if drawn and not _runs_in_a_script(p):
             _add(processed, drawn)
 
     def _pictures(self, p: Any, processed: Any) -> tuple[Picture, ...]:
-        """Only the pictures: no grid, no masks, nothing that others have appended."""
+        """Only the pictures: no grid, no masks, nothing that other extensions have appended."""
         first, step, size = processed.index_of_first_image, self._webui.entries_of_picture(p), p.batch_size
-        infotexts = processed.infotexts[first:]  # one for each picture, whatever else is in the gallery
+        infotexts = processed.infotexts[first:]  # one for each picture, whatever else the gallery holds
         images = processed.images[first : first + step * len(infotexts) : step]
         prompts, seeds = processed.all_prompts, processed.all_seeds
         return tuple(
@@ -103,7 +103,7 @@ class Postprocess:
 
 
 def _report_of(picture: Picture, passes: Sequence[PassRecord]) -> Report | None:
-    """The pass of the picture that shows most: with the most maps, of several the last."""
+    """The pass of the picture that shows the most: the one with the most maps, the last of several."""
     of_batch = [one.report for one in passes if one.batch == picture.batch]
     return max(reversed(of_batch), key=_maps, default=None)
 
@@ -113,7 +113,7 @@ def _maps(report: Report) -> int:
 
 
 def _runs_in_a_script(p: Any) -> bool:
-    """Whether a script of the script list made ``p``: some count the pictures they get (SD upscale).
+    """Whether a script from the WebUI's script list made ``p``: some count the pictures (SD upscale).
 
     Source: ScriptRunner.run (modules/scripts.py).
     """

@@ -23,7 +23,7 @@ class SamplingPass(Generic[Network]):
         run: the engine's; its networks are those of ``layers``.
         router: gives each row of a model call its networks.
         layers: what each network adds to the UNet.
-        conditions: of the sources that see others than the base does.
+        conditions: of the sources whose conditions differ from the base's.
         model: what the networks are bound to; see `WebuiServices.model_identity`.
         settings: of the run.
     """
@@ -37,9 +37,9 @@ class SamplingPass(Generic[Network]):
     _costs: dict[tuple[bool, int], tuple[int, ...]] = field(default_factory=dict)
 
     def cost_of(self, evaluation: Evaluation) -> str:
-        """How many predictions this step makes, in words beside the progress bar."""
+        """How many predictions this step makes, as the text beside the progress bar."""
         guided, rows = evaluation.guided, evaluation.rows
-        # All else is the same at every step of a pass; conditions of Forge may act at some sigmas only.
+        # All else is the same at every step of a pass; Forge's conditions may act at some sigmas only.
         known = (guided, rows.cond_rows)
         if known not in self._costs:
             self._costs[known] = cost(
@@ -58,7 +58,7 @@ class SamplingPass(Generic[Network]):
 
 
 def unmatched_layers(layers: Mapping[Network, UnetLayers]) -> tuple[str, ...]:
-    """Sentences about networks whose layers this model has in part only, or not at all."""
+    """Sentences about networks whose layers this model has only in part, or not at all."""
     partly = [
         f"network {one.name!r}: {len(found.unmatched)} layers are left out ({found.unmatched[0]})"
         for one, found in layers.items()

@@ -1,4 +1,4 @@
-"""The one server of a running WebUI, from what its adapter can tell."""
+"""The one server of a running WebUI, made from what its adapter answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def server_of(webui: WebuiServices, *, merged_on_top: bool, uncond_at_cfg_1: bool) -> Server:
-    """A server that asks the WebUI anew each time; the last two: see `Server`."""
+    """A server that asks the WebUI afresh each time; for the last two arguments see `Server`."""
 
     def options() -> Options:
         return Options.from_values(webui.option_values())
@@ -43,7 +43,7 @@ def server_of(webui: WebuiServices, *, merged_on_top: bool, uncond_at_cfg_1: boo
 
 
 def server_without_networks(obstacle: str) -> Server:
-    """For a WebUI that cannot be asked: nothing is there but our own presets."""
+    """For a WebUI that cannot be asked: it has nothing but our own presets."""
     options = Options()
     return Server(
         host="an unknown WebUI",
@@ -60,4 +60,4 @@ def server_without_networks(obstacle: str) -> Server:
 
 
 def _nothing() -> None:
-    """There is nothing to look at."""
+    """Refresh nothing: there are no networks."""

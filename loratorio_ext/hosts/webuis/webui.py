@@ -1,4 +1,4 @@
-"""What is asked of every WebUI under the same names: the one file that they share which names their modules.
+"""What is asked of every WebUI under the same names: the one shared file that names their modules.
 
 File references are to AUTOMATIC1111's v1.10.1 (commit 82a973c0); lllyasviel/stable-diffusion-webui-forge,
 commit dfdcbab6, has the same there. ``networks`` is the module of the built-in Lora extension.
@@ -21,12 +21,12 @@ from loratorio_ext.server.options import OPTIONS, option_key
 
 
 def keeps_conds() -> bool:
-    """Whether conditions are kept from one generation to the next."""
+    """Whether the user wants conditions kept from one generation to the next."""
     return bool(shared.opts.persistent_cond_cache)
 
 
 class WebuiServices(ABC):
-    """What pages, API and all generations ask of a WebUI; the abstract ones are an adapter's to answer.
+    """What pages, API and all generations ask of a WebUI; each adapter implements the abstract methods.
 
     Attributes:
         name: of the WebUI.
@@ -49,7 +49,7 @@ class WebuiServices(ABC):
     # ------------------------------------------------ networks (networks.py of the built-in extension)
 
     def loaded(self) -> list[LoadedNetwork]:
-        """What the WebUI has loaded for the prompt, networks to be kept merged included."""
+        """What the WebUI has loaded for the prompt, including networks to be kept merged."""
         return [
             LoadedNetwork(one.mentioned_name, one.network_on_disk.filename)
             for one in lora_networks.loaded_networks
@@ -80,11 +80,11 @@ class WebuiServices(ABC):
     # ------------------------------------------------ progress
 
     def say_while_working(self, text: str | None) -> None:
-        """Text beside the progress bar."""
+        """Show a text beside the progress bar; None: none."""
         shared.state.textinfo = text
 
     def was_stopped(self) -> bool:
-        """Whether the user has interrupted the generation or skipped the picture at work."""
+        """Whether the user has interrupted the generation or skipped the current picture."""
         return bool(shared.state.interrupted or shared.state.skipped)
 
     # ------------------------------------------------ the gallery (modules/processing.py, process_images)
@@ -100,7 +100,7 @@ class WebuiServices(ABC):
         return bool(shared.opts.enable_pnginfo)
 
     def save_picture(self, p: Any, image: Image.Image, picture: Picture, suffix: str) -> None:
-        """Save an image under the name of the picture that ``p`` is at, with a suffix."""
+        """Save an image under the name of the current picture of ``p``, with a suffix."""
         images.save_image(
             image,
             p.outpath_samples,
@@ -120,7 +120,7 @@ class WebuiServices(ABC):
         return str(shared.cmd_opts.lora_dir)
 
     def version(self) -> str:
-        """The version that the page's foot shows; nothing may be decided by it."""
+        """The version that the page's footer shows; no decision may depend on it."""
         tag = str(launch_utils.git_tag())
         return "" if tag == "<none>" else tag
 
