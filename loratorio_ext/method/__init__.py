@@ -7,11 +7,17 @@ Composition", arXiv 2508.11624 (2025).
 
 from __future__ import annotations
 
-from loratorio_ext.method.aggregation import Aggregation, aggregate, amplify, mean_over_subprompts, recentre
+from loratorio_ext.method.aggregation import (
+    Aggregation,
+    aggregate,
+    amplify,
+    mean_over_subprompts,
+    recentre,
+    upsample,
+)
 from loratorio_ext.method.compose import Composition, compose, upcast
-from loratorio_ext.method.patches import to_patches, upsample
 from loratorio_ext.method.rows import RowMap
-from loratorio_ext.method.similarity import divergence
+from loratorio_ext.method.similarity import divergence, to_patches
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 __all__ = [

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from einops import repeat
 from torch import Tensor
 
-from loratorio_ext.method.patches import upsample
 from loratorio_ext.method.rows import RowMap
 
 ALL_ROWS = slice(None)
@@ -74,6 +74,24 @@ class Aggregation:
 
     def _upsampled(self, weights: Tensor, base: Tensor) -> Tensor:
         return upsample(weights, self.patch_size, (base.shape[-2], base.shape[-1]))
+
+
+def upsample(weights: Tensor, patch_size: int, size: tuple[int, int]) -> Tensor:
+    """Ω̂ → Ω̂^up: give every pixel the weight of its patch (nearest), and cut off the padding.
+
+    Args:
+        weights: [..., h, w], one value per patch.
+        patch_size: d in latent pixels, at least 1.
+        size: H and W of the latent.
+
+    Returns:
+        [..., H, W].
+
+    Source: section "One denoising step" of the method, step 5.
+    """
+    height, width = size
+    p, q = min(patch_size, height), min(patch_size, width)
+    return repeat(weights, "... h w -> ... (h p) (w q)", p=p, q=q)[..., :height, :width]
 
 
 def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from loratorio_ext.method.aggregation import Aggregation
 from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
-from loratorio_ext.method.patches import to_patches
 from loratorio_ext.method.rows import RowMap
-from loratorio_ext.method.similarity import divergence
+from loratorio_ext.method.similarity import divergence, to_patches
 from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
 
 

@@ -18,6 +18,7 @@ class RowMap:
     Attributes:
         image_of: image of each row, 0 … B − 1, in any order; length R. Every image has at least one row.
         weights: AND weight of each row, finite, of any sign; length R.
+        cond_rows: number of conditional rows R.
         images: number of images B.
         is_one_each: whether row b is image b.
 
@@ -27,6 +28,7 @@ class RowMap:
 
     image_of: tuple[int, ...]
     weights: tuple[float, ...]
+    cond_rows: int = field(init=False)
     images: int = field(init=False)
     is_one_each: bool = field(init=False)
 
@@ -38,6 +40,7 @@ class RowMap:
             )
         if min(self.image_of) < 0 or {type(image) for image in self.image_of} != {int}:
             raise ValueError(f"RowMap.image_of is {self.image_of}; give whole numbers of 0 or more")
+        object.__setattr__(self, "cond_rows", len(self.image_of))
         object.__setattr__(self, "images", max(self.image_of) + 1)
         object.__setattr__(self, "is_one_each", self.image_of == tuple(range(len(self.image_of))))
         if len(set(self.image_of)) != self.images:
@@ -51,11 +54,6 @@ class RowMap:
     def one_each(cls, images: int) -> RowMap:
         """Without AND: row b is image b."""
         return cls(tuple(range(images)), (1.0,) * images)
-
-    @property
-    def cond_rows(self) -> int:
-        """Number of conditional rows R."""
-        return len(self.image_of)
 
     @cached_property
     def shares(self) -> tuple[Mapping[int, float], ...]:

@@ -1,9 +1,32 @@
-"""Step 3: how far a network's prediction points away from the base's, patch by patch."""
+"""Steps 2 and 3: predictions cut into patches Φ, and how far a network's point away from the base's."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
+
+
+def to_patches(prediction: Tensor, patch_size: int) -> Tensor:
+    """Cut into non-overlapping patches Φ of d × d latent pixels, all channels together.
+
+    Where d does not divide H or W, zeros are added at the right and the bottom: they change neither a dot
+    product nor a norm, so an edge patch simply holds fewer pixels. A side shorter than d is one patch.
+
+    Args:
+        prediction: [..., C, H, W].
+        patch_size: d in latent pixels, at least 1.
+
+    Returns:
+        [..., h, w, C·p·q] with h = ceil(H / d), w = ceil(W / d), p = min(d, H) and q = min(d, W).
+
+    Source: section "One denoising step" of the method, step 2.
+    """
+    height, width = prediction.shape[-2:]
+    p, q = min(patch_size, height), min(patch_size, width)
+    padded = F.pad(prediction, (0, -width % q, 0, -height % p))
+    return rearrange(padded, "... c (h p) (w q) -> ... h w (c p q)", p=p, q=q)
 
 
 def divergence(patches: Tensor, base_patches: Tensor) -> Tensor:
