@@ -104,7 +104,13 @@ class WebUI:
         return self._drawn("txt2img", {"infotext": answer.infotext})
 
     def _drawn(self, kind: str, body: dict[str, Any]) -> Answer:
-        answer = self.call(f"/sdapi/v1/{kind}", body)
+        overridden = body.get("override_settings", {})
+        before = self.call("/sdapi/v1/options") if overridden else {}
+        try:
+            answer = self.call(f"/sdapi/v1/{kind}", body)
+        finally:  # Forge keeps what a request has overridden
+            if overridden:
+                self.call("/sdapi/v1/options", {name: before[name] for name in overridden})
         pictures = [
             np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB"), np.int16)
             for one in answer["images"]
