@@ -12,7 +12,7 @@
     // A preset's values come from the server, which may be busy: panels are compared for a while.
     const ROUND = 300; // milliseconds
     const ROUNDS = 33;
-    // They follow from other controls or are no setting; the last is written by the box in the header.
+    // They follow from other controls, or are not settings; the last is written by the box in the header.
     const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox"];
 
     function root() {
@@ -93,7 +93,7 @@
 
     /* The panel that the user is at: its tab, its values before, and how often it is still looked at. */
     let watched = null;
-    // A box that is clicked by this file tells so with an event that looks like a user's.
+    // A box that this file clicks fires an event that looks like a user's.
     let copying = false;
 
     function watch(tab) {
@@ -106,7 +106,7 @@
         watched.rounds = ROUNDS;
     }
 
-    /* What has changed in the panel that the user is at, by hand or as an answer, gets into the other. */
+    /* What has changed in the panel that the user is at, by hand or as an answer, is copied into the other. */
     function copyChanges() {
         const theirs = inputsOf(TABS.find((tab) => tab !== watched.tab));
         copying = true;
@@ -128,7 +128,7 @@
         }
     }
 
-    /* Before a key or a click does its work. What this file sets goes no further. */
+    /* Before a key or a click takes effect. What this file sets is not copied again. */
     function acts(event) {
         const byUser = event.isTrusted && !copying && event.target instanceof Element;
         const tab = byUser && inStep() ? tabOfPanel(event.target) : null;

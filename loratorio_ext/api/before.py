@@ -124,7 +124,7 @@ def _checked(body: object) -> Mapping[str, Any]:
     if not isinstance(named, dict):
         raise ValueError(f'settings are {shown(named)}; give an object, for example {{"patch_size": 2}}')
     if "guided" in body and "cfg_scale" in body:
-        raise ValueError("both guided and cfg_scale are there; give one of them")
+        raise ValueError("both guided and cfg_scale are given; give one of them")
     return body
 
 

@@ -119,7 +119,7 @@ def whole(
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency: refuses (422) what the route does not take, and what is there twice."""
+    """A dependency: refuses (422) what the route does not take, and what is given twice."""
     known = [one.alias for one in request.scope["route"].dependant.query_params]
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
@@ -127,7 +127,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
             allowed = f"give {' or '.join(known)}" if known else "this route takes none"
             raise HTTPException(422, f"{shown(name)} is not a parameter here; {allowed}")
         if given.count(name) > 1:
-            raise HTTPException(422, f"{name} is there twice; give it once")
+            raise HTTPException(422, f"{name} is given twice; give it once")
 
 
 async def read_body(request: Request) -> object:
@@ -161,7 +161,7 @@ async def read_body(request: Request) -> object:
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name is given twice")
     return values
 
 

@@ -64,8 +64,8 @@ def _problem(given: object) -> str | None:
     if not isinstance(arguments, list):
         return f"args is {shown(arguments)}; give a list, {_EXAMPLE}"
     if len(arguments) > 1 and isinstance(arguments[0], dict):
-        # The script leaves unread what the WebUI itself puts there; a request must not hold any.
-        return f"{shown(arguments[1])} stands behind an object with names; give that object alone, {_EXAMPLE}"
+        # The script ignores what follows, since the WebUI itself puts values there; a user's would be lost.
+        return f"{shown(arguments[1])} follows an object with names; give that object alone, {_EXAMPLE}"
     try:
         settings_from_arguments(arguments)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""What one running server knows beside the generation at hand: runs, presets, options, words, costs."""
+"""What one running server knows besides the generation at hand: runs, presets, options, words, costs."""

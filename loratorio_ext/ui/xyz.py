@@ -23,7 +23,7 @@ _SWITCH: Final = "enabled"
 _LEFT_OUT: Final = ("batch_rows",)
 # The axis with the highest cost changes least often: the networks of a pool have to be read.
 _COST_OF_POOL: Final = 0.2
-# As many places as the labels of a plot show; steps of a range leave crumbs such as 0.30000000000000004.
+# As many places as the labels of a plot show; steps of a range leave rounding errors (0.30000000000000004).
 _PLACES: Final = 8
 _SCRIPT: Final = ("xyz_grid.py", "scripts.xyz_grid")
 

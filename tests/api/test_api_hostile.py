@@ -46,7 +46,7 @@ def test_what_is_not_there(refused: Refused, client: TestClient, path: str, word
         ("reports/1/pictures/..%5c..%5cx.png", ("index is",)),
         ("reports?limit=0", ("limit is '0'", "from 1 to 100")),
         ("reports?limit=nan", ("limit is 'nan'",)),
-        ("reports?limit=1&limit=2", ("limit is there twice",)),
+        ("reports?limit=1&limit=2", ("limit is given twice",)),
         ("reports?limt=1", ("'limt' is not a parameter here", "limit")),
         ("version?x=1", ("takes none",)),
         ("networks?limit=1001", ("limit is '1001'", "from 1 to 1000")),

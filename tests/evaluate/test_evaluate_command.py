@@ -36,6 +36,11 @@ def test_every_method_draws_the_same_tasks(model: Any, tools: Any, capsys: Any) 
     assert Path("e/results.md").read_text() in out
 
 
+def test_switch_moves_on_when_it_was_told_to(model: Any, tools: Any) -> None:
+    assert main([*COMMAND, "--switch-every", "3", "--methods", "switch"], tools) == 0
+    assert {request.switch_every for request in model.requests} == {3}
+
+
 @pytest.mark.parametrize("batch", [1, 2, 6, 13])
 def test_an_interrupt_loses_no_picture_and_draws_none_twice(
     batch: int, model: Any, tools: Any, capsys: Any

@@ -15,10 +15,11 @@ from loratorio_ext.settings import Settings
 from loratorio_lab.evaluate.arms import Sampling
 from loratorio_lab.evaluate.distractors import build_pool, loudness
 from loratorio_lab.evaluate.engine import Batch
-from loratorio_lab.evaluate.pool import FIGURES, NAMED, Choice, draw, pool_arms
+from loratorio_lab.evaluate.options import with_defaults
+from loratorio_lab.evaluate.pool import FIGURES, NAMED, Choice, PoolSuite, draw, pool_arms
 from loratorio_lab.evaluate.summary import cells_of, grouped, table
 from loratorio_lab.evaluate.worlds import World, scene_tasks
-from loratorio_lab.main import main
+from loratorio_lab.main import main, parser
 from loratorio_lab.world.concepts import CONCEPTS
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -39,6 +40,14 @@ def test_arms_differ_in_what_their_name_says() -> None:
     chosen = by_name["pool 16: k=2 per image, rescan 5"].settings
     assert (chosen.top_k, chosen.top_k_scope, chosen.rescan) == (2, "image", 5)
     assert by_name["pool 8: k=1 per patch"].settings.top_k_scope == "patch"
+
+
+def test_pictures_share_a_batch_where_no_tag_tells_them_apart(tools: Any) -> None:
+    command = ["evaluate", "--suite", "pool", "--networks", "2", "--pictures", "24"]
+    suite = PoolSuite(with_defaults(parser().parse_args(command)), tools)
+    shares = {arm.name: {suite.share(arm, task) for task in suite.tasks} for arm in suite.arms}
+    assert len(shares.pop(NAMED)) == 24
+    assert {len(share) for share in shares.values()} == {1}
 
 
 class Speaker:

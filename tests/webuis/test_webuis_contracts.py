@@ -1,8 +1,8 @@
 """Every name and signature of the WebUIs that the adapters use, against the stand-ins and real trees.
 
-The records (``contract.json`` in each WebUI's folder) were made from v1.10.1 of AUTOMATIC1111's WebUI and Forge's
-commit dfdcbab6. Set LORATORIO_WEBUI_TREE or LORATORIO_FORGE_TREE to the folder of a WebUI to compare with it; the
-source is only read, never run.
+The records (``contract.json`` in each WebUI's folder) were made from v1.10.1 of AUTOMATIC1111's WebUI and
+Forge's commit dfdcbab6. Set LORATORIO_WEBUI_TREE or LORATORIO_FORGE_TREE to the folder of a WebUI to compare
+with it; the source is only read, never run.
 """
 
 from __future__ import annotations

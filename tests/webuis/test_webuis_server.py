@@ -116,7 +116,7 @@ def test_credentials_as_the_webui_reads_them(
         setattr(webui.shared.cmd_opts, argument, False)
     for auth in [None, ("me", "wrong"), ("me", "first")] if wanted else []:
         assert status(auth, **{argument: True}) == 401
-    assert "secret" not in repr(webui.script.api_of_this_webui())
+    assert "secret" not in repr(sys.modules["loratorio_ext.hosts.find"].this_webui().services.api())
 
 
 @pytest.mark.parametrize("text", ["me", "me:a:b", "me:secret,", "me:secret, you"])

@@ -1,1 +1,1 @@
-"""A page without a WebUI: a prompt, the panel, the pictures, and the inspector beside them."""
+"""A page without a WebUI: a prompt, the panel, the pictures, and the inspector."""

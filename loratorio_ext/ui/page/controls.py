@@ -165,7 +165,7 @@ def accordion_with_box(value: bool, *, label: str, elem_id: str, words: Words) -
     Args:
         value: whether it is ticked at first.
         label: of the box.
-        elem_id: of the box; the accordion's is that with ``_accordion`` behind it.
+        elem_id: of the box; the accordion's has ``_accordion`` at its end.
         words: the language.
     """
     box = gr.Checkbox(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loratorio_ext.method import Subprompts, compose
+from loratorio_ext.method import RowMap, compose
 
 ALONE = {"recenter": 0.0}
 
@@ -98,7 +98,7 @@ def test_every_and_sub_prompt_is_composed_by_itself(predictions: Any, close: Any
         top_k=0,
         top_k_scope="image",
         compare_as=lambda denoised: x - denoised,
-        subprompts=Subprompts((0, 0), weights),
+        rows=RowMap((0, 0), weights),
         **settings,  # type: ignore[arg-type]
     )
     mean = (weights[0] * wanted.cond[:1] + weights[1] * wanted.cond[1:]) / sum(weights)
