@@ -11,8 +11,8 @@ from typing import Protocol
 import pytest
 
 LONGEST_FILE = 350
-# Of the extension, docstrings and comments among them. Whoever needs more says why, or finds what can go.
-MOST_FILES, MOST_LINES = 280, 28_000
+# Python of the extension, docstrings and comments included. Whoever needs more says why, or finds what can go.
+MOST_FILES, MOST_LINES = 150, 17_900
 MUTABLE_CALLS = frozenset(
     {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ChainMap"}
 )
@@ -152,8 +152,9 @@ def test_files_are_short(all_sources: list[Source]) -> None:
 
 
 def test_the_extension_stays_small(package_sources: list[Source]) -> None:
-    assert len(package_sources) <= MOST_FILES
-    assert sum(source.lines for source in package_sources) <= MOST_LINES
+    extension = [source for source in package_sources if source.path.startswith("loratorio_ext/")]
+    assert len(extension) <= MOST_FILES
+    assert sum(source.lines for source in extension) <= MOST_LINES
 
 
 def test_every_file_postpones_annotations(all_sources: list[Source]) -> None:
