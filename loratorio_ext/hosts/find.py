@@ -12,7 +12,7 @@ from loratorio_ext.hosts.webuis.server import server_without_networks
 logger = logging.getLogger("loratorio")
 
 _UNKNOWN = "this WebUI has a backend that LoRAtorio does not know"
-_LACKING = "this WebUI lacks a part that LoRAtorio needs, its Lora extension most likely"
+_LACKING = "this WebUI lacks a part that LoRAtorio needs, most likely its Lora extension"
 
 
 def this_webui() -> Webui:
@@ -27,7 +27,7 @@ def this_webui() -> Webui:
         adapter = import_module(f"loratorio_ext.hosts.{name}")
     except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
         logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
-        return _unsupported(_LACKING)
+        return _unsupported(f"{_LACKING} ({error})")
     missing = adapter.missing_parts()
     if missing:
         logger.warning("this WebUI looks like %s but has no %s", name, ", ".join(missing))

@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 LONGEST_FILE = 350
-# Python of the extension, docstrings and comments included. Whoever needs more says why, or finds what can go.
+# Python of the extension, docstrings included. Whoever needs more says why, or finds what can go.
 MOST_FILES, MOST_LINES = 150, 17_900
 MUTABLE_CALLS = frozenset(
     {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ChainMap"}

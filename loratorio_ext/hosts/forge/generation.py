@@ -15,10 +15,10 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import networks as forge_networks, webui
 from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation
 from loratorio_ext.hosts.forge.further_calls import ComposedModel
-from loratorio_ext.hosts.forge.hooks import Evaluation, Hooks
 from loratorio_ext.hosts.forge.layers import layers_of
 from loratorio_ext.hosts.forge.memory import announce_memory
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
+from loratorio_ext.hosts.forge.option_functions import OptionFunctions, PreCfgArguments
 from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, texts_at, texts_of_sources, with_texts
 from loratorio_ext.hosts.forge.wrappers import PassthroughWrapper, SubstituteWrapper, hands_on
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
@@ -50,7 +50,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def __init__(self, *arguments: Any) -> None:
         """As `Generation`."""
         super().__init__(*arguments)
-        self._hooks = Hooks(self.before_guidance)
+        self._functions = OptionFunctions(self.before_guidance)
 
     # ------------------------------------------------ at an evaluation
 
@@ -58,11 +58,11 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to evaluate."""
         self._params = params
-        self._hooks.begin()
+        self._functions.begin()
         super().before_call(p, params)
-        self._hooks.stand_in_place(webui.objects().unet)
+        self._functions.stand_in_place(webui.objects().unet)
 
-    def before_guidance(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
+    def before_guidance(self, evaluation: PreCfgArguments, is_own: bool) -> PreCfgArguments:
         """The pre-CFG function: evaluates, composes, and has Forge's evaluation answered with the result.
 
         Args:
@@ -93,7 +93,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return model, cond, uncond, x, timestep, {**options, webui.WRAPPER: wrappers[0]}
 
     def _substitute(
-        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
+        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: PreCfgArguments
     ) -> SubstituteWrapper | None:
         """Answers with composed predictions; None where no condition acts at this sigma."""
         model, cond, uncond, x, timestep, options = evaluation
@@ -121,7 +121,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return SubstituteWrapper(composed, evaluation, further, around)  # type: ignore[arg-type]
 
     def _merged_for_others(
-        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: Evaluation
+        self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: PreCfgArguments
     ) -> PassthroughWrapper:
         """For another extension's evaluation before the denoiser's own: there are no weights yet."""
         _, cond, uncond, x, _, options = evaluation
@@ -145,7 +145,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         composed = ComposedModel(frozen, bound.router, bound.run.strengths, texts, x.shape, failed)
         return PassthroughWrapper(composed, others)
 
-    def _hands_on(self, others: webui.Wrapper, evaluation: Evaluation) -> bool:
+    def _hands_on(self, others: webui.Wrapper, evaluation: PreCfgArguments) -> bool:
         """Whether another extension's wrapper sees composed predictions; tried once, on base rows."""
         if self._others is None or self._others[0] is not others:
 
@@ -167,7 +167,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             say(denoiser.p, TEXTS_REPLACED)
         return texts or {"base": base}
 
-    def _with_merged_texts(self, evaluation: Evaluation, is_own: bool) -> Evaluation:
+    def _with_merged_texts(self, evaluation: PreCfgArguments, is_own: bool) -> PreCfgArguments:
         """The evaluation with the texts as all networks see them, where it does not have them yet."""
         merged, denoiser = self._merged, self._params.denoiser
         if merged is None:
@@ -195,7 +195,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """Remove everything of ours from the UNet's options."""
         super().finished(p)
         self._params = None
-        self._hooks.take_out(webui.objects().unet)
+        self._functions.take_out(webui.objects().unet)
 
     # ------------------------------------------------ answers
 
@@ -216,7 +216,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """See `Adapter.put_back`."""
         objects = webui.objects()
         unet = forge_networks.unet_with_all(objects.unet)
-        self._hooks.take_out(unet)
+        self._functions.take_out(unet)
         objects.unet = unet
         forge_networks.give_text_encoders_back()
 
@@ -251,7 +251,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """See `Adapter.put_in_place`: a UNet that lacks the composed networks and has our functions."""
         objects, bound = webui.objects(), self.bound
         unet = forge_networks.unet_without(objects.unet, self.networks)
-        self._hooks.put_into(unet)
+        self._functions.put_into(unet)
         if bound is not None:
             announce_memory(unet, x, rows, bound.layers.values(), self._options().network_bytes)
         objects.unet = unet
@@ -260,7 +260,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     def is_in_place(self) -> bool:
         """See `Adapter.is_in_place`."""
-        return self._hooks.are_in(webui.objects().unet)
+        return self._functions.are_in(webui.objects().unet)
 
     def load(self, x: Tensor) -> None:
         """See `Adapter.load`."""

@@ -1,1 +1,1 @@
-"""What AUTOMATIC1111's WebUI and Forge have in common; nothing here imports either."""
+"""What all WebUIs have in common; only ``webui.py`` here imports modules of theirs."""

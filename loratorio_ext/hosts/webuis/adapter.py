@@ -1,9 +1,11 @@
-"""The questions that LoRAtorio asks of a WebUI. To add a WebUI, answer these and no others.
+"""The questions that LoRAtorio asks of a WebUI, and what else an adapter consists of.
 
-A subclass of ``webuis/generation.Generation`` answers `Adapter`; a subclass of ``webuis/webui.WebuiServices``
-answers the few questions that do not belong to one generation. What happens at a model call is the adapter's
-own: the WebUI's callbacks tell it of the call, it makes a ``run.Evaluation`` of it, calls
-``Generation.step``, and returns the result to the WebUI.
+- `Adapter`, answered by a subclass of ``webuis/generation.Generation``;
+- ``webuis/webui.WebuiServices``, with four parts to answer: what does not belong to one generation;
+- ``run.Evaluation``, made of a model call that the adapter hears of by the WebUI's callbacks. It is handed to
+  ``Generation.step``, and the outcome goes back to the WebUI;
+- a class with the parts of `ComposedNetwork`;
+- in the package's ``__init__``: ``make_webui()`` and ``missing_parts()``, which ``hosts/find.py`` calls.
 """
 
 from __future__ import annotations

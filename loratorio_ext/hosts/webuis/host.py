@@ -56,7 +56,7 @@ def webui_of(
     """The WebUI of an adapter.
 
     Args:
-        services: the adapter's ``webui`` module.
+        services: what the adapter answers apart from generations.
         generation: the adapter's subclass of `Generation`.
         network_of_pool: (name, file) → a network at strength 1 that no tag names.
         merged_on_top: see `Server`.

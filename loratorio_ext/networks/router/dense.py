@@ -48,7 +48,7 @@ class DenseUpdate(Update[Dense, tuple[Tensor]]):
             out.add_(torch.matmul(x, weight.t()))
 
 
-class TableUpdate(Update[Dense, tuple[Tensor, Tensor | None]]):
+class NormOrBiasUpdate(Update[Dense, tuple[Tensor, Tensor | None]]):
     """out += Δb[slot] on the channels, and normalised(x) · Δw[slot] where the layer is a normalisation."""
 
     def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 Table = tuple[tuple[float, ...], ...]
-"""Strengths [rows][networks]; only `segments_of` reads them."""
+"""Strengths [rows][networks]; beside the check, only `segments_of` reads them."""
 
 
 class Term(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from loratorio_ext.networks.router.delta import Delta, LowRank, OutputSlice
-from loratorio_ext.networks.router.dense import DenseUpdate, TableUpdate
+from loratorio_ext.networks.router.dense import DenseUpdate, NormOrBiasUpdate
 from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, norm_kind
 from loratorio_ext.networks.router.low_rank import ConvolutionUpdate, LinearUpdate, PointwiseUpdate
 from loratorio_ext.networks.router.plan import Table, segments_of
@@ -162,7 +162,7 @@ def _layer(name: str, module: nn.Module, deltas: Mapping[int, Sequence[Delta]]) 
         for delta in several:
             for family in _families_of(delta, module):
                 families.setdefault(family, {}).setdefault(network, []).append(delta)
-    last: Mapping[object, int] = {DenseUpdate: 1, TableUpdate: 2}
+    last: Mapping[object, int] = {DenseUpdate: 1, NormOrBiasUpdate: 2}
     return _Layer(name, module, sorted(families.items(), key=lambda one: last.get(one[0][0], 0)))
 
 
@@ -178,7 +178,7 @@ def _families_of(delta: Delta, module: nn.Module) -> Iterator[Family]:
     if not is_norm and (delta.weight is not None or delta.computed is not None):
         yield DenseUpdate, delta.output_slice, False
     if is_norm or delta.bias is not None:
-        yield TableUpdate, None, False
+        yield NormOrBiasUpdate, None, False
 
 
 def _is_pointwise(module: nn.Module) -> bool:

@@ -8,14 +8,14 @@ from typing import Any
 
 from loratorio_ext.hosts.forge import webui
 
-Evaluation = tuple[Any, ...]
+PreCfgArguments = tuple[Any, ...]
 """(model, cond, uncond, x, sigma, model_options)."""
 
-BeforeGuidance = Callable[[Evaluation, bool], Evaluation]
+BeforeGuidance = Callable[[PreCfgArguments, bool], PreCfgArguments]
 """(an evaluation, whether it is the denoiser's own) → the evaluation that Forge makes."""
 
 
-class Hooks:
+class OptionFunctions:
     """Puts three plain functions into a UNet's options: Forge deep-copies those, which keeps functions as is.
 
     Other extensions evaluate in functions of their own, too: in conditioning modifiers and in pre-CFG
@@ -73,12 +73,12 @@ class Hooks:
         self._modified = True
         return evaluation
 
-    def _open(self, evaluation: Evaluation) -> Evaluation:
+    def _open(self, evaluation: PreCfgArguments) -> PreCfgArguments:
         """The first pre-CFG function: what comes until the last one is inside this evaluation."""
         self._depth += 1
         return evaluation
 
-    def _close(self, evaluation: Evaluation) -> Evaluation:
+    def _close(self, evaluation: PreCfgArguments) -> PreCfgArguments:
         """The last one."""
         is_own = self._modified and self._depth == 1
         self._depth -= 1
