@@ -24,7 +24,6 @@ from loratorio_ext.ui.inspector.view import framed
 
 # A step's map is drawn with this many pixels a patch; the page enlarges it without blur.
 PATCH_PIXELS: Final = 4
-WORDS: Final = Words()
 
 
 def page(demo: Demo) -> str:
@@ -41,6 +40,7 @@ def page(demo: Demo) -> str:
 
 
 def _head(demo: Demo) -> str:
+    words = Words()
     networks = networks_in(demo.composed.report, 0)
     places = {wanted.value: place for place, wanted in enumerate(demo.wanted)}
     text = " ".join(
@@ -50,7 +50,7 @@ def _head(demo: Demo) -> str:
         for word in demo.text.split(" ")
     )
     key = "".join(
-        f"<li>{named(networks, place, WORDS)} knows the {escape(wanted.factor)}</li>"
+        f"<li>{named(networks, place, words)} knows the {escape(wanted.factor)}</li>"
         for place, wanted in enumerate(demo.wanted)
     )
     return f"""<header>
@@ -125,18 +125,19 @@ object's, has a modest mean and a bright spot in its map.</p>
 
 
 def _view(demo: Demo, selection: Selection) -> str:
+    words = Words()
     networks = networks_in(demo.composed.report, selection.image)
     steps, maps = demo.maps()
     scale = scale_of([maps])
     numbers = ", ".join(str(step + 1) for step in steps)
     strips = "".join(
         f"<figure>{_img(strip(maps[:, place, selection.image], scale, PATCH_PIXELS * maps.shape[-1]), alt)}"
-        f"<figcaption>{named(networks, index, WORDS)}</figcaption></figure>"
+        f"<figcaption>{named(networks, index, words)}</figcaption></figure>"
         for index, place in enumerate(networks.places)
         for alt in [f"weights of {networks.names[index]} at steps {numbers}"]
     )
     return (
-        f"{who_html(selection, WORDS)}{curves_html(selection, networks, WORDS)}"
+        f"{who_html(selection, words)}{curves_html(selection, networks, words)}"
         f'<section class="strips"><h3>Every step</h3>{strips}</section>'
     )
 

@@ -37,11 +37,9 @@ class PageInputs:
         found: dict[str, object] = dict(zip(there, values, strict=False))
         prompt, steps = found.get("prompt"), found.get("steps")
         # The page may be sent anything, and long lists take time.
-        is_count = (
-            isinstance(steps, int | float) and not isinstance(steps, bool) and 1 <= steps <= _MOST_STEPS
-        )
+        count = steps if isinstance(steps, int | float) and not isinstance(steps, bool) else 0
         sampling = PlannedSampling(
-            steps=int(steps) if is_count else PlannedSampling.steps,  # type: ignore[call-overload]
+            steps=int(count) if 1 <= count <= _MOST_STEPS else PlannedSampling.steps,
             guided=server.guided(found.get("cfg_scale")),
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
