@@ -51,6 +51,6 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
     with torch.inference_mode():
         composed = compose_way(WAYS[OURS](setup)(), setup.sources)()
         uses = [NetworkUse(str(index), 1.0) for index in range(3)]
-        prediction = Run(PAPER, uses, setup.router).step(StepEvaluation(setup, 0, 1))
+        prediction = Run(PAPER, uses).step(StepEvaluation(setup, setup.router, 0, 1))
     assert torch.allclose(prediction.cond, composed.cond, atol=1e-5)
     assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)

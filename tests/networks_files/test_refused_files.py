@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 
-from loratorio_ext.networks.files import NetworkFileError, key_map, load_network
+from loratorio_ext.networks.files import NetworkFileError, container, key_map, load_network
 from loratorio_ext.networks.files.container import MAX_HEADER, read_header
 
 Q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -180,3 +180,13 @@ def test_a_model_of_other_classes_is_no_reason_to_fail(write: Any) -> None:
     model = nn.Module()
     model.conv_in = nn.Linear(8, 8)
     assert load_network(write(lora("lora_unet_conv_in", 8, 8)), key_map({"unet": model})).layers
+
+
+def test_a_file_with_more_tensors_than_a_network_is_refused(
+    keys: Any, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write({f"lora_unet_{number}.alpha": torch.tensor(1.0) for number in range(3)})
+    read_header(path)
+    monkeypatch.setattr(container, "MAX_TENSORS", 2)
+    with pytest.raises(NetworkFileError, match="holds 3 tensors; a network has at most 2"):
+        load_network(path, keys)

@@ -16,6 +16,8 @@ from loratorio_ext.networks.prompt import shown
 
 MAX_HEADER = 32 * 2**20
 """Largest header in bytes. Trainers write long statistics of tags there, a few MB at most."""
+MAX_TENSORS = 200_000
+"""Most tensors in a file; the largest networks of today have a few thousand."""
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_REFUSED = (
@@ -74,7 +76,11 @@ def read_header(path: Path) -> Header:
     Raises NetworkFileError for a file that is missing, a pickle, truncated or not safetensors.
     """
     with _opened(path) as file:
-        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        keys = file.keys()
+        if len(keys) > MAX_TENSORS:
+            reason = f"it holds {len(keys)} tensors; a network has at most {MAX_TENSORS}"
+            raise NetworkFileError(path, f"{reason}, so it is another kind of file")
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
         return Header(MappingProxyType(shapes), MappingProxyType(file.metadata() or {}))
 
 
