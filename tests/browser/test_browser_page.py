@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from loratorio_ext.run.schema import REPORT_SCHEMA
+from loratorio_ext.run import REPORT_SCHEMA
 
 PROMPT = "a red plain star on grid with moon <lora:star:1> <lora:grid:1> <lora:moon:1>"
 STATUS = "#loratorio_page_status"
