@@ -26,7 +26,10 @@ logger = logging.getLogger("loratorio")
 # The bar moves this often; a model of seconds a step is slower anyway.
 _SECONDS_BETWEEN_NEWS: Final = 0.1
 # What the program writes into the prompt is no typing, which javascript/loratorio.js waits for.
-_SHOW_COST: Final = f"() => {{ document.getElementById('{panel_id('estimate')}')?.click(); }}"
+# A moment later: gradio hands a new prompt to the page's controls after the event has ended.
+_SHOW_COST: Final = (
+    f"() => {{ setTimeout(() => document.getElementById('{panel_id('estimate')}')?.click(), 100); }}"
+)
 # When a page is opened its button is not there at once.
 _SHOW_COST_SOON: Final = f"() => {{ setTimeout({_SHOW_COST}, 500); }}"
 # Browsers have a clipboard at https and on the same computer alone.
