@@ -17,8 +17,16 @@ from loratorio_ext.method.aggregation import (
 )
 from loratorio_ext.method.compose import Composition, compose, upcast
 from loratorio_ext.method.rows import RowMap
-from loratorio_ext.method.similarity import divergence, to_patches
-from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
+from loratorio_ext.method.weights import (
+    TopKScope,
+    Weighting,
+    by_ratio,
+    divergence,
+    relative,
+    select_top_k,
+    softmin,
+    to_patches,
+)
 
 __all__ = [
     "Aggregation",

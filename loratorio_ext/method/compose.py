@@ -11,8 +11,16 @@ from torch import Tensor
 from loratorio_ext.method.aggregation import Aggregation
 from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
 from loratorio_ext.method.rows import RowMap
-from loratorio_ext.method.similarity import divergence, to_patches
-from loratorio_ext.method.weights import TopKScope, Weighting, by_ratio, relative, select_top_k, softmin
+from loratorio_ext.method.weights import (
+    TopKScope,
+    Weighting,
+    by_ratio,
+    divergence,
+    relative,
+    select_top_k,
+    softmin,
+    to_patches,
+)
 
 
 @dataclass(frozen=True, eq=False)

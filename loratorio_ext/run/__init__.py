@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from loratorio_ext.run.calls import RowTooLargeError
-from loratorio_ext.run.evaluation import Evaluation, GivenBase, Prediction
+from loratorio_ext.run.evaluation import (
+    Branch,
+    Evaluation,
+    GivenBase,
+    NetworkUse,
+    Prediction,
+    Row,
+    RowStrengths,
+    Source,
+)
 from loratorio_ext.run.report import REPORT_SCHEMA, REPORT_VERSION, Report, Totals
 from loratorio_ext.run.reuse import FrozenComposition
-from loratorio_ext.run.rows import Branch, NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.run import Run
 from loratorio_ext.run.schedule import Method, Mode, cost
 from loratorio_ext.run.step_report import StepReport

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.run.evaluation import Evaluation
-from loratorio_ext.run.rows import Row, Strengths
+from loratorio_ext.run.evaluation import Evaluation, Row, Strengths
 
 # Found in the messages of allocators that raise a plain RuntimeError.
 _OUT_OF_MEMORY = (

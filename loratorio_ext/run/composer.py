@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loratorio_ext.method import Composition, RowMap, compose, recentre, upcast
-from loratorio_ext.run.evaluation import Evaluation, Prediction
+from loratorio_ext.run.evaluation import Branch, Evaluation, Prediction, Row, Source
 from loratorio_ext.run.ranking import ChosenNetworks, Ranking
 from loratorio_ext.run.reuse import FrozenComposition
-from loratorio_ext.run.rows import Branch, Row, Source
 from loratorio_ext.run.schedule import StepPlan
 from loratorio_ext.run.step_report import Observed
 from loratorio_ext.settings import Settings

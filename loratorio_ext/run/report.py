@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from loratorio_ext.run.rows import NetworkUse
+from loratorio_ext.run.evaluation import NetworkUse
 from loratorio_ext.run.schedule import Method
 from loratorio_ext.run.schema import Described, schema_of, to_json
 from loratorio_ext.run.step_report import StepReport

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method import Aggregation, upcast
-from loratorio_ext.run.rows import Branch, Row, Source
+from loratorio_ext.run.evaluation import Branch, Row, Source
 
 
 class ResidualCache:

@@ -10,13 +10,19 @@ import torch
 
 from loratorio_ext.run.calls import Caller
 from loratorio_ext.run.composer import Composer, StepPredictions
-from loratorio_ext.run.evaluation import Evaluation, Prediction
+from loratorio_ext.run.evaluation import (
+    Evaluation,
+    NetworkUse,
+    Prediction,
+    Row,
+    RowStrengths,
+    Source,
+    Strengths,
+)
 from loratorio_ext.run.report import Report
 from loratorio_ext.run.reuse import ResidualCache
-from loratorio_ext.run.rows import NetworkUse, Row, RowStrengths, Source, Strengths
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
-from loratorio_ext.run.step_report import StepReport
-from loratorio_ext.run.stopwatch import Stopwatch
+from loratorio_ext.run.step_report import StepReport, Stopwatch
 from loratorio_ext.settings import Settings
 
 
@@ -39,6 +45,7 @@ class Run:
         switch_every: int = 5,
         host: str = "",
         clock: Callable[[], float] = time.perf_counter,
+        announce: Callable[[int, int], None] = lambda rows, plain_rows: None,
     ) -> None:
         """Prepare a run; nothing is evaluated yet.
 
@@ -52,6 +59,7 @@ class Run:
             switch_every: evaluations after which Switch moves on; at least 1.
             host: name of the host, for the report.
             clock: seconds, for the report.
+            announce: told, before each evaluation, its number of rows and that of a plain generation.
 
         Raises:
             ValueError: a strength is not finite, or ``method`` or ``switch_every`` is out of its range.
@@ -63,7 +71,7 @@ class Run:
         self._caller = Caller(self._strengths, settings.batch_rows, self.report.warn)
         self._composer = Composer(settings, networks)
         self._residuals = ResidualCache()
-        self._clock = clock
+        self._clock, self._announce = clock, announce
         # Where the model runs; known after the first evaluation.
         self._device: torch.device | None = None
         self._warn_beforehand(kept=len(uses) - networks)
@@ -81,6 +89,8 @@ class Run:
         """
         self.report.finished = False
         plan, rows = self._plan(evaluation)
+        plain_rows = evaluation.rows.cond_rows + evaluation.rows.images * evaluation.guided
+        self._announce(len(rows), plain_rows)
         stopwatch = Stopwatch(self._clock, self._device)
         called = self._caller.predict(evaluation, rows)
         predictions = called.predictions
@@ -95,18 +105,12 @@ class Run:
         self._device = prediction.cond.device
 
         # What the report reads later, so that the evaluation and its tensors can be freed.
-        index, sigma, row_map, names = (
-            evaluation.index,
-            evaluation.sigma,
-            evaluation.rows,
-            self.report.composed,
-        )
-        plain_rows = row_map.cond_rows + row_map.images * evaluation.guided
+        index, sigma, image_of = evaluation.index, evaluation.sigma, evaluation.rows.image_of
+        names, halvings, calls = self.report.composed, called.halvings, called.calls
         seconds = stopwatch.stop(prediction.cond.device)
         finite = prediction.cond.isfinite().all()
         if prediction.uncond is not None:
             finite = finite & prediction.uncond.isfinite().all()
-        halvings, calls = called.halvings, called.calls
 
         def settle() -> StepReport:
             return StepReport.of(
@@ -123,7 +127,7 @@ class Run:
                 seconds=seconds(),
                 finite=bool(finite),
                 halvings=halvings,
-                image_of=row_map.image_of,
+                image_of=image_of,
             )
 
         self.report.add(settle)

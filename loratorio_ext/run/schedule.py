@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from loratorio_ext.method import RowMap
-from loratorio_ext.run.rows import Branch, Row, Source
+from loratorio_ext.run.evaluation import Branch, Row, Source
 from loratorio_ext.settings import Settings
 
 Method = Literal["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]

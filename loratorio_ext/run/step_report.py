@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from loratorio_ext.run.schedule import Mode
@@ -188,3 +189,45 @@ def _size_of_numbers(values: PerImage | None) -> int:
     if not values:
         return 0
     return len(values) * (_PLACE + _TUPLE + len(values[0]) * (_PLACE + _FLOAT))
+
+
+def cuda_mark(device: torch.device | None) -> torch.cuda.Event | None:
+    """An event in the current stream of ``device`` (None: the current one); None where CUDA is not in use."""
+    if not torch.cuda.is_initialized() or (device is not None and device.type != "cuda"):
+        return None
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+class Stopwatch:
+    """Times a step without making the host wait for the device; starts when it is created.
+
+    A CUDA device works asynchronously, so the time is taken between two events in its stream, and read later.
+    Elsewhere the host's clock is used. A step during which CUDA starts up is timed by the clock, and so is
+    one that turns out to run on a CUDA device other than ``device``.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        device: torch.device | None = None,
+        mark: Callable[[torch.device | None], torch.cuda.Event | None] = cuda_mark,
+    ) -> None:
+        """``clock``: seconds of the host; ``device``: where the work will be done, None while unknown."""
+        self._clock, self._mark = clock, mark
+        self._began_event, self._began = mark(device), clock()
+
+    def stop(self, device: torch.device) -> Callable[[], float]:
+        """End the measurement of work on ``device``; the function returned gives the seconds when called."""
+        seconds, began = self._clock() - self._began, self._began_event
+        ended = self._mark(device) if began is not None and began.device == device else None
+        if began is None or ended is None:
+            return lambda: seconds
+
+        def between() -> float:
+            ended.synchronize()
+            milliseconds: float = began.elapsed_time(ended)
+            return milliseconds / 1000
+
+        return between

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from loratorio_ext.run.stopwatch import Stopwatch, cuda_mark
+from loratorio_ext.run.step_report import Stopwatch, cuda_mark
 
 
 class Event:

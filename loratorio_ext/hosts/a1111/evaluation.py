@@ -11,14 +11,44 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.texts import TokenMarks, joined, row_of
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Branch, GivenBase, Row, RowStrengths, Source
 
 Texts = dict[Branch, Any]
-"""Conditions of the rows of one model call, by branch (see ``texts.py``)."""
+"""Conditions of the rows of one model call, by branch: [rows, tokens, width], or dicts of tensors (SDXL)."""
+
+
+class TokenMarks:
+    """Tokens that an extension puts in front of the prompt's: the same in every row and at every step.
+
+    ControlNet tells conditional rows from unconditional ones by such a token, whose numbers are all the same
+    (sd-webui-controlnet, scripts/hook.py, ``mark_prompt_context``). Looking at it waits for the device, so
+    that is done once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Branch, int], Tensor | None] = {}
+
+    def put(self, text: Any, given: Any, branch: Branch) -> Any:
+        """The text with the marks of the ``given`` one, of the same branch.
+
+        Both texts come from the same prompts, so without marks they are equally long.
+        """
+        own, marked = (one["crossattn"] if isinstance(one, dict) else one for one in (text, given))
+        surplus = marked.shape[1] - own.shape[1]
+        if surplus <= 0:
+            return text
+        if (branch, surplus) not in self._known:
+            found = marked[:1, :surplus]
+            are_marks = torch.equal(found.amin(-1), found.amax(-1))
+            self._known[branch, surplus] = found if are_marks else None
+        marks = self._known[branch, surplus]
+        if marks is None:
+            return text
+        tokens = torch.cat((marks.expand(len(own), -1, -1).to(own), own), dim=1)
+        return type(text)({**text, "crossattn": tokens}) if isinstance(text, dict) else tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +138,7 @@ class DenoiserEvaluation:
 
     def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
         """Predictions [len(rows), C, H, W] by the model as it is; rows differ only in texts and latents."""
-        text = joined([row_of(self._text(row), row.index) for row in rows])
+        text = _joined([(self._text(row), row.index) for row in rows])
         # Row by row: an index that is a list would be copied to the device, and waited for.
         places = [row.index + (row.branch == "uncond") * self.rows.cond_rows for row in rows]
         x, sigma, image_cond = (
@@ -171,3 +201,12 @@ def _padded(texts: Texts, denoiser: Any) -> Texts:
     copies = [type(part)(part) if isinstance(part, dict) else part for part in texts.values()]
     cond, uncond = getattr(denoiser, method)(*copies)
     return {"cond": cond, "uncond": uncond}
+
+
+def _joined(rows: Sequence[tuple[Any, int]]) -> Any:
+    """One text of the given rows of texts that are equally long."""
+    first, _ = rows[0]
+    if isinstance(first, dict):
+        parts = {name: torch.cat([text[name][row : row + 1] for text, row in rows]) for name in first}
+        return type(first)(parts)  # the WebUI's own class, which has a shape
+    return torch.cat([text[row : row + 1] for text, row in rows])

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation
+from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation, TokenMarks
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
-from loratorio_ext.hosts.a1111.texts import TokenMarks
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
@@ -58,7 +57,17 @@ class A1111Generation(Generation[ComposedNetwork]):
         params, self._params = self._params, None
         if params is None:
             return
-        reason = attempt(lambda: self._compose(p, params, predicted))
+
+        def compose() -> None:
+            if self.bound is None:
+                raise RuntimeError("no pass has begun")
+            conditions, router = self.bound.conditions, self.bound.router
+            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, self._marks)
+            prediction = self.step(p, evaluation)
+            evaluation.put(prediction.cond, prediction.uncond)
+            self.infotext.has_composed = True
+
+        reason = attempt(compose)
         if reason is None:
             return
         self.fall_back(p, reason, call_of(params))
@@ -66,15 +75,6 @@ class A1111Generation(Generation[ComposedNetwork]):
         reason = attempt(lambda: self._repeat_merged(params, predicted, conditions))
         if reason is not None:
             say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
-
-    def _compose(self, p: Any, params: Any, predicted: Tensor) -> None:
-        if self.bound is None:
-            raise RuntimeError("no pass has begun")
-        conditions, router = self.bound.conditions, self.bound.router
-        evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, self._marks)
-        prediction = self.step(p, evaluation)
-        evaluation.put(prediction.cond, prediction.uncond)
-        self.infotext.composed()
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
         """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""

@@ -18,7 +18,7 @@ from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, Source
-from loratorio_ext.run.rows import RowStrengths, Strengths
+from loratorio_ext.run.evaluation import RowStrengths, Strengths
 
 
 @dataclass(frozen=True)

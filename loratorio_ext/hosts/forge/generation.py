@@ -117,7 +117,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         frozen = None if self._further_failed else prediction.frozen
         further = self._further(p, bound, frozen, texts, x, others)
         composed = {"cond": asked.combined(prediction.cond), "uncond": prediction.uncond}
-        self.infotext.composed()
+        self.infotext.has_composed = True
         return SubstituteWrapper(composed, evaluation, further, around)  # type: ignore[arg-type]
 
     def _merged_for_others(

@@ -202,7 +202,7 @@ class Generation(Hooks, Adapter[Network]):
     @guarded
     def before_call(self, p: Any, params: Any) -> None:
         """Bind the networks where a sampler begins or the model has changed; give merged texts where due."""
-        self.infotext.sampling()
+        self.infotext.is_sampling = True
         if self.networks:
             reason = attempt(lambda: self._bind_where_due(p, params.x))
             if reason is not None:
@@ -215,7 +215,7 @@ class Generation(Hooks, Adapter[Network]):
     def sampled(self, p: Any) -> None:
         """The pass is over."""
         self._end_pass()
-        self.infotext.sampled()
+        self.infotext.is_sampling = False
 
     @guarded
     def finished(self, p: Any) -> None:
@@ -237,7 +237,6 @@ class Generation(Hooks, Adapter[Network]):
         if not self.passes or self.passes[-1].report is not report:
             hires = bool(getattr(p, "is_hr_pass", False))
             self.passes.append(PassRecord(int(getattr(p, "iteration", 0)), hires, report))
-        self._services.say_while_working(bound.cost_of(evaluation))
         return bound.run.step(evaluation)
 
     def fall_back(self, p: Any, reason: str, when: str, x: Tensor | None = None) -> None:
@@ -321,9 +320,14 @@ class Generation(Hooks, Adapter[Network]):
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
         deltas = [found.deltas for found in layers.values()]
         router = Router(modules, deltas, cache_bytes=options.network_bytes)
-        run = Run(settings, [NetworkUse(one.name, one.unet) for one in layers], host=self._services.name)
-        self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity(), settings)
+        uses = [NetworkUse(one.name, one.unet) for one in layers]
+        run = Run(settings, uses, host=self._services.name, announce=self._announce)
+        self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity())
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
+
+    def _announce(self, rows: int, plain_rows: int) -> None:
+        text = f"LoRAtorio: {rows} predictions at this step instead of {plain_rows}"
+        self._services.say_while_working(text)
 
     def _bind_where_due(self, p: Any, x: Tensor) -> None:
         """While a sampler is running: at its first model call, or where the model has changed."""

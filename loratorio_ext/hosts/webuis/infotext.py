@@ -15,17 +15,21 @@ class Infotext:
 
     The WebUI activates networks several times for one batch: for its first pass, for a hires pass, for a
     refiner. If one of them composed, the infotext goes on saying so, whatever the next one does.
+
+    Attributes:
+        has_composed: whether a model call of this batch was composed.
+        is_sampling: from the first model call of this batch until its latents are finished.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._composed = False
-        self._sampling = False
+        self.has_composed = False
+        self.is_sampling = False
 
     def networks_activated(self, p: Any) -> None:
         """A pass is coming; the first of a batch forgets the batch before."""
-        if not self._sampling and not getattr(p, "is_hr_pass", False):
-            self._composed = False
+        if not self.is_sampling and not getattr(p, "is_hr_pass", False):
+            self.has_composed = False
             forget_infotext(p)
 
     def will_compose(self, p: Any) -> None:
@@ -34,27 +38,15 @@ class Infotext:
 
     def will_not_compose(self, p: Any) -> None:
         """The coming pass does not."""
-        if not self._composed:
+        if not self.has_composed:
             forget_infotext(p)
-
-    def sampling(self) -> None:
-        """A sampler of this batch is running."""
-        self._sampling = True
-
-    def composed(self) -> None:
-        """A model call of this batch was composed."""
-        self._composed = True
 
     def stopped(self, p: Any, when: str) -> None:
         """From here on this batch is no longer composed."""
-        if self._composed:
+        if self.has_composed:
             p.extra_generation_params[STOPPED] = when
         else:
             forget_infotext(p)
-
-    def sampled(self) -> None:
-        """All passes of the batch are over."""
-        self._sampling = False
 
 
 def forget_infotext(p: Any) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic
 
 from loratorio_ext.hosts.webuis.adapter import Network, UnetLayers
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import Evaluation, Run, Source, cost
-from loratorio_ext.settings import Settings
+from loratorio_ext.run import Run, Source
 
 _MOST_NAMES = 10
 
@@ -25,7 +24,6 @@ class SamplingPass(Generic[Network]):
         layers: what each network adds to the UNet.
         conditions: of the sources whose conditions differ from the base's.
         model: what the networks are bound to; see `WebuiServices.model_identity`.
-        settings: of the run.
     """
 
     run: Run
@@ -33,28 +31,6 @@ class SamplingPass(Generic[Network]):
     layers: Mapping[Network, UnetLayers]
     conditions: Mapping[Source, Conditions]
     model: Hashable
-    settings: Settings
-    _costs: dict[tuple[bool, int], tuple[int, ...]] = field(default_factory=dict)
-
-    def cost_of(self, evaluation: Evaluation) -> str:
-        """How many predictions this step makes, as the text beside the progress bar."""
-        guided, rows = evaluation.guided, evaluation.rows
-        # All else is the same at every step of a pass; Forge's conditions may act at some sigmas only.
-        known = (guided, rows.cond_rows)
-        if known not in self._costs:
-            self._costs[known] = cost(
-                self.settings,
-                len(self.layers),
-                guided,
-                total=evaluation.total,
-                images=rows.images,
-                cond_rows=rows.cond_rows,
-                base_is_given=evaluation.given is not None,
-            )
-        costs = self._costs[known]
-        plain = rows.cond_rows + rows.images * guided
-        now = costs[min(evaluation.index, len(costs) - 1)]
-        return f"LoRAtorio: {now} predictions at this step instead of {plain}"
 
 
 def unmatched_layers(layers: Mapping[Network, UnetLayers]) -> tuple[str, ...]:
