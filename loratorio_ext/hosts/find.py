@@ -6,8 +6,7 @@ import logging
 from importlib import import_module
 from importlib.util import find_spec
 
-from loratorio_ext.hosts.webuis.host import Unsupported, Webui
-from loratorio_ext.hosts.webuis.server import server_without_networks
+from loratorio_ext.hosts.webuis.host import Webui, unsupported_webui
 
 logger = logging.getLogger("loratorio")
 
@@ -21,23 +20,19 @@ def this_webui() -> Webui:
     Where nothing can be composed, the server's obstacle and every generation say why.
     """
     if not _is_forge() and _has_another_backend():
-        return _unsupported(_UNKNOWN)
+        return unsupported_webui(_UNKNOWN)
     name = "forge" if _is_forge() else "a1111"
     try:
         adapter = import_module(f"loratorio_ext.hosts.{name}")
     except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
         logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
-        return _unsupported(f"{_LACKING} ({error})")
+        return unsupported_webui(f"{_LACKING} ({error})")
     missing = adapter.missing_parts()
     if missing:
         logger.warning("this WebUI looks like %s but has no %s", name, ", ".join(missing))
-        return _unsupported(f"{_UNKNOWN} (it has no {missing[0]})")
+        return unsupported_webui(f"{_UNKNOWN} (it has no {missing[0]})")
     webui: Webui = adapter.make_webui()
     return webui
-
-
-def _unsupported(obstacle: str) -> Webui:
-    return Webui(server_without_networks(obstacle), lambda settings, store: Unsupported(obstacle))
 
 
 def _is_forge() -> bool:

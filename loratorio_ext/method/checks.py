@@ -47,6 +47,7 @@ def check_predictions(
     network_unconds: Tensor | None,
     recenter: float,
     rows: RowMap | None,
+    active: Tensor | None,
 ) -> RowMap:
     """Raise a ValueError where shapes, dtypes, devices or rows do not match.
 
@@ -73,6 +74,12 @@ def check_predictions(
             f"rows names {rows.cond_rows} rows, but base_cond has {cond_rows}; give one image for each row"
         )
     _check_like(base_cond, "network_conds", network_conds, (networks, *base_cond.shape))
+    allowed = ((networks,), (networks, cond_rows))
+    if active is not None and (active.dtype != torch.bool or tuple(active.shape) not in allowed):
+        raise ValueError(
+            f"active has dtype {active.dtype} and shape {tuple(active.shape)}; "
+            f"give bool [{networks}] or [{networks}, {cond_rows}]"
+        )
     if base_uncond is None:
         if network_unconds is not None:
             raise ValueError(
@@ -90,23 +97,6 @@ def check_predictions(
             "give them, or set recenter to 1"
         )
     return rows
-
-
-def check_active(active: Tensor, networks: int, rows: int) -> None:
-    """Raise a ValueError unless ``active`` is bool [N] or [N, B]."""
-    if active.dtype != torch.bool or tuple(active.shape) not in ((networks,), (networks, rows)):
-        raise ValueError(
-            f"active has dtype {active.dtype} and shape {tuple(active.shape)}; "
-            f"give bool [{networks}] or [{networks}, {rows}]"
-        )
-
-
-def check_compared(compared: Tensor, predictions: Tensor) -> None:
-    """Raise a ValueError unless ``compare_as`` kept the shape."""
-    if compared.shape != predictions.shape:
-        raise ValueError(
-            f"compare_as made {tuple(compared.shape)} of {tuple(predictions.shape)}; it must keep the shape"
-        )
 
 
 def _check_like(base: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method.aggregation import Aggregation
-from loratorio_ext.method.checks import check_active, check_compared, check_predictions, check_settings
+from loratorio_ext.method.checks import check_predictions, check_settings
 from loratorio_ext.method.rows import RowMap
 from loratorio_ext.method.weights import (
     TopKScope,
@@ -109,7 +109,8 @@ def compose(
     that is affine in it, since steps 6 and 7 have weights that sum to 1.
     """
     check_settings(patch_size, temperature, top_k, top_k_scope, recenter, weighting, gain)
-    rows = check_predictions(base_cond, network_conds, base_uncond, network_unconds, recenter, rows)
+    predictions = base_cond, network_conds, base_uncond, network_unconds
+    rows = check_predictions(*predictions, recenter, rows, active)
     dtype = base_cond.dtype
     base, networks = upcast(base_cond), upcast(network_conds)
     compared_base, compared = _compared(base, compare_as), _compared(networks, compare_as)
@@ -118,7 +119,6 @@ def compose(
         finite = finite & rows.of_rows(_is_finite(network_unconds))
     taking_part = torch.ones_like(finite)
     if active is not None:
-        check_active(active, *finite.shape)
         active = active.to(finite.device)
         taking_part = active[:, None].expand_as(finite) if active.dim() == 1 else active
     usable = taking_part & finite
@@ -163,7 +163,10 @@ def _compared(predictions: Tensor, compare_as: Callable[[Tensor], Tensor] | None
     if compare_as is None:
         return predictions
     compared = compare_as(predictions)
-    check_compared(compared, predictions)
+    if compared.shape != predictions.shape:
+        raise ValueError(
+            f"compare_as made {tuple(compared.shape)} of {tuple(predictions.shape)}; it must keep the shape"
+        )
     return compared.to(predictions.dtype)
 
 

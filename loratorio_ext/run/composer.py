@@ -39,27 +39,16 @@ class StepPredictions:
 
     def of(self, source: Source) -> Prediction:
         """All rows of one source: cond [R, C, H, W], uncond [B, C, H, W] or None without guidance."""
-        return Prediction(self.cond(source), self.uncond(source) if self.guided else None)
+        return Prediction(self.branch("cond", source), self.branch("uncond", source) if self.guided else None)
 
-    def cond(self, source: Source) -> Tensor:
-        """Conditional predictions of one source, [R, C, H, W]."""
-        return self._stacked(source, "cond", self.rows.cond_rows)
+    def of_all(self, branch: Branch, networks: Sequence[int]) -> Tensor:
+        """Predictions of several networks, [N, R, C, H, W] ("uncond": [N, B, C, H, W])."""
+        return torch.stack([self.branch(branch, network) for network in networks])
 
-    def uncond(self, source: Source) -> Tensor:
-        """Unconditional predictions of one source, [B, C, H, W]."""
-        return self._stacked(source, "uncond", self.rows.images)
-
-    def conds(self, networks: Sequence[int]) -> Tensor:
-        """Conditional predictions of several networks, [N, R, C, H, W]."""
-        return torch.stack([self.cond(network) for network in networks])
-
-    def unconds(self, networks: Sequence[int]) -> Tensor:
-        """Unconditional predictions of several networks, [N, B, C, H, W]."""
-        return torch.stack([self.uncond(network) for network in networks])
-
-    def _stacked(self, source: Source, branch: Branch, count: int) -> Tensor:
+    def branch(self, branch: Branch, source: Source) -> Tensor:
+        """Predictions of one source, [R, C, H, W] ("uncond": [B, C, H, W])."""
         found = []
-        for index in range(count):
+        for index in range(self.rows.cond_rows if branch == "cond" else self.rows.images):
             prediction = self.of_rows.get(Row(source, branch, index))
             found.append(self.of_rows[Row("base", branch, index)] if prediction is None else prediction)
         return torch.stack(found)
@@ -126,13 +115,10 @@ class Composer:
         cond, uncond = composition.cond, composition.uncond
         frozen = FrozenComposition(aggregation=composition.aggregation)
         if not plan.fresh:
-            base_uncond = None if uncond is None else upcast(predictions.uncond("base"))
-            frozen = FrozenComposition(
-                residual=(
-                    upcast(cond) - upcast(predictions.cond("base")),
-                    None if uncond is None or base_uncond is None else upcast(uncond) - base_uncond,
-                )
-            )
+            of_cond = upcast(cond) - upcast(predictions.branch("cond", "base"))
+            base_uncond = None if uncond is None else upcast(predictions.branch("uncond", "base"))
+            of_uncond = None if uncond is None or base_uncond is None else upcast(uncond) - base_uncond
+            frozen = FrozenComposition(residual=(of_cond, of_uncond))
         weights = composition.weights
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
@@ -153,12 +139,13 @@ class Composer:
     def _compose(
         self, evaluation: Evaluation, predictions: StepPredictions, active: Tensor | None
     ) -> Composition:
-        settings, guided = self._settings, predictions.guided
+        settings, base = self._settings, predictions.of("base")
+        asks_unconds = predictions.guided and settings.recenter < 1
         return compose(
-            predictions.cond("base"),
-            predictions.conds(self._networks),
-            predictions.uncond("base") if guided else None,
-            predictions.unconds(self._networks) if guided and settings.recenter < 1 else None,
+            base.cond,
+            predictions.of_all("cond", self._networks),
+            base.uncond,
+            predictions.of_all("uncond", self._networks) if asks_unconds else None,
             patch_size=settings.patch_size,
             temperature=settings.temperature,
             top_k=settings.top_k,
@@ -177,15 +164,15 @@ class Composer:
         Merge re-centred is a control: the merged networks with LoRAtorio's step 7.
         """
         if plan.mode == "composite":
-            uncond = predictions.unconds(self._networks).mean(0) if predictions.guided else None
-            return Prediction(predictions.conds(self._networks).mean(0), uncond)
+            uncond = predictions.of_all("uncond", self._networks).mean(0) if predictions.guided else None
+            return Prediction(predictions.of_all("cond", self._networks).mean(0), uncond)
         if plan.mode == "switch":
             return predictions.of(plan.network)
         if plan.recentred:
             merged = predictions.of("merged")
             if merged.uncond is None:
                 return merged
-            base = predictions.uncond("base")
+            base = predictions.branch("uncond", "base")
             return Prediction(merged.cond, recentre(base, merged.uncond, self._settings.recenter))
         source: Source = "merged" if plan.mode == "merged" else "base"
         taken = predictions.of(source)
@@ -194,13 +181,9 @@ class Composer:
     def _observed_usual(self, plan: StepPlan, images: int) -> Observed:
         count, alone = len(self._networks), [network == plan.network for network in self._networks]
         acting = torch.tensor(alone) if plan.mode == "switch" else torch.full((count,), plan.mode != "base")
-        weight = None
-        if plan.mode in ("switch", "composite"):
-            weight = acting.double() / acting.sum()
-        return Observed(
-            acting=acting[:, None].expand(count, images),
-            weight=None if weight is None else weight[:, None].expand(count, images),
-        )
+        shared = plan.mode in ("switch", "composite")
+        weight = (acting.double() / acting.sum())[:, None].expand(count, images) if shared else None
+        return Observed(acting[:, None].expand(count, images), weight)
 
 
 def small_maps(weights: Tensor, total: int) -> Tensor:

@@ -125,33 +125,14 @@ class Schedule:
             "cond": tuple(enumerate(rows.image_of)),
             "uncond": tuple((image, image) for image in range(rows.images)),
         }
-        of_base, of_networks = self._branches(plan, guided, base_is_given)
+        of_base, of_networks = self.branches(plan, guided, base_is_given)
         found = [Row("base", branch, row) for branch in of_base for row, _ in placed[branch]]
-        for source in self._sources(plan):
+        for source in self.sources(plan):
             for branch in of_networks:
                 for row, image in placed[branch]:
                     if chosen is None or not plan.choosing or plan.scan or source in chosen[image]:
                         found.append(Row(source, branch, row))
         return tuple(found)
-
-    def count(
-        self, plan: StepPlan, *, cond_rows: int, images: int, guided: bool, base_is_given: bool = False
-    ) -> int:
-        """How many rows `rows` returns, without making them; all images choose the same number of networks.
-
-        Args:
-            plan: what the evaluation does.
-            cond_rows: conditional rows R.
-            images: images B.
-            guided: whether there are unconditional rows.
-            base_is_given: whether the host has already made the base's predictions.
-        """
-        of_base, of_networks = self._branches(plan, guided, base_is_given)
-        sizes = {"cond": cond_rows, "uncond": images}
-        between_scans = plan.choosing and not plan.scan
-        networks = self.settings.top_k if between_scans else len(self._sources(plan))
-        base = sum(sizes[branch] for branch in of_base)
-        return base + networks * sum(sizes[branch] for branch in of_networks)
 
     @cached_property
     def choosing(self) -> bool:
@@ -159,7 +140,7 @@ class Schedule:
         settings = self.settings
         return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
 
-    def _sources(self, plan: StepPlan) -> Sequence[Source]:
+    def sources(self, plan: StepPlan) -> Sequence[Source]:
         """Which sources are evaluated besides the base."""
         if plan.mode in ("composed", "composite"):
             return range(self.networks)
@@ -167,7 +148,7 @@ class Schedule:
             return (plan.network,)
         return ("merged",) if plan.mode == "merged" else ()
 
-    def _branches(self, plan: StepPlan, guided: bool, base_is_given: bool) -> tuple[Branches, Branches]:
+    def branches(self, plan: StepPlan, guided: bool, base_is_given: bool) -> tuple[Branches, Branches]:
         """Which predictions are made for the base, and for every other source."""
         both: Branches = ("cond", "uncond") if guided else ("cond",)
         if plan.mode in ("composed", "base"):
@@ -219,13 +200,13 @@ def cost(
             "1, and cond_rows at least images"
         )
     schedule = Schedule(settings, method, networks, switch_every)
-    return tuple(
-        schedule.count(
-            schedule.plan(index, total),
-            cond_rows=cond_rows,
-            images=images,
-            guided=guided,
-            base_is_given=base_is_given,
-        )
-        for index in range(total)
-    )
+    sizes = {"cond": cond_rows, "uncond": images}
+    costs = []
+    for index in range(total):
+        plan = schedule.plan(index, total)
+        of_base, of_networks = schedule.branches(plan, guided, base_is_given)
+        between_scans = plan.choosing and not plan.scan
+        sources = settings.top_k if between_scans else len(schedule.sources(plan))
+        rows = sum(sizes[branch] for branch in of_base) + sources * sum(sizes[one] for one in of_networks)
+        costs.append(rows)
+    return tuple(costs)

@@ -100,9 +100,9 @@ def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
     rows += [Row(0, "cond", 2), Row(0, "uncond", 1)]
     of_rows = {row: torch.full((1, 1, 1), float(i)) for i, row in enumerate(rows)}
     outputs = StepPredictions(of_rows, TWO_IMAGES, guided=True)
-    assert outputs.cond(0).flatten().tolist() == [0.0, 1.0, 5.0]
-    assert outputs.uncond(0).flatten().tolist() == [3.0, 6.0]
-    assert outputs.conds([0, 1]).flatten(1).tolist() == [[0.0, 1.0, 5.0], [0.0, 1.0, 2.0]]
+    assert outputs.branch("cond", 0).flatten().tolist() == [0.0, 1.0, 5.0]
+    assert outputs.branch("uncond", 0).flatten().tolist() == [3.0, 6.0]
+    assert outputs.of_all("cond", [0, 1]).flatten(1).tolist() == [[0.0, 1.0, 5.0], [0.0, 1.0, 2.0]]
 
 
 @pytest.mark.parametrize("rescan", [1, 3])

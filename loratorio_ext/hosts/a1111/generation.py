@@ -91,58 +91,50 @@ class A1111Generation(Generation[ComposedNetwork]):
     # ------------------------------------------------ answers
 
     def obstacle(self, p: Any) -> str | None:
-        """See `Adapter.obstacle`."""
         if webui.is_edit_model() and getattr(p, "image_cfg_scale", None) not in (None, 1.0):
             return webui.THREE_PREDICTIONS
         return webui.unet_out_of_reach()
 
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.networks_of_prompt`."""
         return networks_of(kept)
 
     def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.take_out`: the WebUI merges what is in its list the next time a layer runs."""
+        """The WebUI merges what is in its list the next time a layer runs."""
         take_over(networks)
         return networks
 
     def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
-        """See `Adapter.put_back`."""
         give_back(networks)
 
     def text_encoders(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> AbstractContextManager[None]:
-        """See `Adapter.text_encoders`."""
         return merged(acting)
 
     def text_key(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> Hashable | None:
-        """See `Adapter.text_key`."""
         if not webui.keeps_conds():
             return None
         kept = tuple((one.name, one.mtime, one.te_multiplier, one.dyn_dim) for one in webui.loaded_networks())
         return (webui.text_options(), kept, tuple(one.identity for one in acting))
 
     def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
-        """See `Adapter.texts_at`."""
         return webui.conds_at(conditions.c, step)[1], webui.unconds_at(conditions.uc, step)
 
     def layers_of(self, network: ComposedNetwork) -> UnetLayers:
-        """See `Adapter.layers_of`."""
         return layers_of(network, webui.layers())
 
     def rows_of_call(self, p: Any) -> int:
-        """See `Adapter.rows_of_call`."""
         return 0 if webui.batches_cond_and_uncond() else len(p.prompts)
 
     def put_in_place(self, rows: int, x: Tensor) -> None:
-        """See `Adapter.put_in_place`: the callbacks are always there, and memory is not managed."""
+        """The callbacks are always there, and memory is not managed."""
         self._bound_denoiser, self._marks = self._denoiser, TokenMarks()
 
     def is_in_place(self) -> bool:
-        """See `Adapter.is_in_place`: every sampler has a denoiser of its own."""
+        """Every sampler has a denoiser of its own."""
         return self._bound_denoiser is self._denoiser
 
     def load(self, x: Tensor) -> None:
-        """See `Adapter.load`: the model is loaded already."""
+        """The model is loaded already."""

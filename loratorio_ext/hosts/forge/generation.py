@@ -200,20 +200,18 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     # ------------------------------------------------ answers
 
     def obstacle(self, p: Any) -> None:
-        """See `Adapter.obstacle`: which networks fit is known only when they are bound."""
+        """Which networks fit is known only when they are bound."""
 
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.networks_of_prompt`."""
         return forge_networks.networks_of_prompt(data, kept)
 
     def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
-        """See `Adapter.take_out`: out of the text encoders now, out of the UNet when a sampler begins."""
+        """Out of the text encoders now, out of the UNet when a sampler begins."""
         networks = forge_networks.with_patches(networks)
         webui.objects().clip = forge_networks.clip_of(networks)
         return networks
 
     def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
-        """See `Adapter.put_back`."""
         objects = webui.objects()
         unet = forge_networks.unet_with_all(objects.unet)
         self._functions.take_out(unet)
@@ -223,32 +221,28 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def text_encoders(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> AbstractContextManager[None]:
-        """See `Adapter.text_encoders`."""
         return forge_networks.text_encoders(networks, acting)
 
     def text_key(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> Hashable | None:
-        """See `Adapter.text_key`."""
         if not webui.keeps_conds():
             return None
         kept = forge_networks.kept_clip_keys(networks)
         return (webui.text_options(), kept, tuple(one.clip_key for one in acting))
 
     def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
-        """See `Adapter.texts_at`."""
         return webui.texts_at((conditions.c, conditions.uc), step)
 
     def layers_of(self, network: ComposedNetwork) -> UnetLayers:
-        """See `Adapter.layers_of`."""
         return layers_of(network, webui.objects().unet.model)
 
     def rows_of_call(self, p: Any) -> int:
-        """See `Adapter.rows_of_call`: Forge splits calls by free memory alone."""
+        """Forge splits calls by free memory alone."""
         return 0
 
     def put_in_place(self, rows: int, x: Tensor) -> None:
-        """See `Adapter.put_in_place`: a UNet that lacks the composed networks and has our functions."""
+        """A UNet that lacks the composed networks and has our functions."""
         objects, bound = webui.objects(), self.bound
         unet = forge_networks.unet_without(objects.unet, self.networks)
         self._functions.put_into(unet)
@@ -259,9 +253,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         self._others, self._further_failed = None, False
 
     def is_in_place(self) -> bool:
-        """See `Adapter.is_in_place`."""
         return self._functions.are_in(webui.objects().unet)
 
     def load(self, x: Tensor) -> None:
-        """See `Adapter.load`."""
         webui.load_for_sampling(webui.objects().unet, x)

@@ -242,13 +242,8 @@ class Generation(Hooks, Adapter[Network]):
     def fall_back(self, p: Any, reason: str, when: str, x: Tensor | None = None) -> None:
         """Go on with this pass as the WebUI would have done, all networks of the prompt merged.
 
-        `merged_from_here_on` then gives their conditions.
-
-        Args:
-            p: of the generation.
-            reason: what went wrong.
-            when: where in the generation, for users.
-            x: noisy latents; given while a sampler is running, so that the model has to be loaded.
+        `merged_from_here_on` then gives their conditions. ``when``: where in the generation, for users;
+        ``x``: noisy latents, given while a sampler is running, so that the model has to be loaded.
         """
         networks, self.bound = self.networks, None
         self._services.collect_memory()

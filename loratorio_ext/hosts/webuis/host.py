@@ -5,16 +5,20 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
 from loratorio_ext.hosts.webuis.conditions import ConditionStore
 from loratorio_ext.hosts.webuis.generation import Generation, Hooks, begin, forget, generation_of
-from loratorio_ext.hosts.webuis.networks import Pool
+from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
-from loratorio_ext.hosts.webuis.server import server_of
+from loratorio_ext.server.history import History
+from loratorio_ext.server.options import Options
+from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words, words_in
 from loratorio_ext.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ def webui_of(
     merged_on_top: bool,
     uncond_at_cfg_1: bool,
 ) -> Webui:
-    """The WebUI of an adapter.
+    """The WebUI of an adapter; its server asks the WebUI afresh each time.
 
     Args:
         services: what the adapter answers apart from generations.
@@ -62,11 +66,50 @@ def webui_of(
         merged_on_top: see `Server`.
         uncond_at_cfg_1: see `Server`.
     """
-    server = server_of(services, merged_on_top=merged_on_top, uncond_at_cfg_1=uncond_at_cfg_1)
+
+    def options() -> Options:
+        return Options.from_values(services.option_values())
+
+    def networks() -> dict[str, str]:
+        folder = services.network_folder()
+        return {name: path_below(file, folder) for name, file in services.available_files().items()}
+
+    server = Server(
+        host=services.name,
+        version=services.version(),
+        history=History(lambda: options().limits_of_history),
+        presets=Presets(Path(services.presets_file())),
+        networks=networks,
+        refresh=services.refresh_networks,
+        options=options,
+        words=lambda: words_in(services.language()),
+        obstacle=services.obstacle,
+        merged_on_top=merged_on_top,
+        uncond_at_cfg_1=uncond_at_cfg_1,
+        splits_at_and=True,
+    )
     pool = Pool(services, network_of_pool)
     return Webui(
-        server, lambda settings, store: generation(settings, store, pool, server.options, services), services
+        server, lambda settings, store: generation(settings, store, pool, options, services), services
     )
+
+
+def unsupported_webui(obstacle: str) -> Webui:
+    """A WebUI that cannot be asked: it has nothing but our own page, and every generation says why."""
+    options = Options()
+    server = Server(
+        host="an unknown WebUI",
+        version="",
+        history=History(lambda: options.limits_of_history),
+        presets=Presets(None),
+        networks=dict,
+        refresh=lambda: None,
+        options=lambda: options,
+        words=Words,
+        obstacle=lambda: obstacle,
+        merged_on_top=False,
+    )
+    return Webui(server, lambda settings, store: Unsupported(obstacle))
 
 
 class Host:
