@@ -21,7 +21,7 @@ def test_blocks_give_every_row_its_own_terms_once(
     table: list[list[float]], touching: set[int], ranks: list[int]
 ) -> None:
     wanted = [tuple((i, s) for i, s in enumerate(row) if s != 0 and i in touching) for row in table]
-    segments = segments_of(table, frozenset(touching))
+    segments = segments_of(table, (), frozenset(touching))
     blocks = blocks_of(segments, lambda terms: sum(ranks[i] for i, _ in terms))
     got = [()] * len(table)
     for block in blocks:
@@ -37,24 +37,24 @@ def test_blocks_give_every_row_its_own_terms_once(
 
 def test_equal_rows_of_several_networks_make_one_block() -> None:
     table = [[0.0] * 3] * 2 + [[float(i == j) for j in range(3)] for i in range(3) for _ in range(2)]
-    (block,) = blocks_of(segments_of(table, frozenset({0, 1, 2})), lambda terms: 8)
+    (block,) = blocks_of(segments_of(table, (), frozenset({0, 1, 2})), lambda terms: 8)
     assert (block.start, block.slot_rows, len(block.slots)) == (2, 2, 3)
 
 
 def test_rows_that_all_carry_the_same_networks_make_one_slot() -> None:
-    (block,) = blocks_of(segments_of([[1.0, 0.5]] * 6, frozenset({0, 1})), lambda terms: 16)
+    (block,) = blocks_of(segments_of([[1.0, 0.5]] * 6, (), frozenset({0, 1})), lambda terms: 16)
     assert (block.start, block.slot_rows, len(block.slots)) == (0, 6, 1)
 
 
 def test_a_large_rank_is_not_padded_onto_small_ones() -> None:
     table = [[float(i == j) for j in range(5)] for i in range(5)]
-    blocks = blocks_of(segments_of(table, frozenset(range(5))), lambda terms: 128 if terms[0][0] == 4 else 4)
+    blocks = blocks_of(segments_of(table, (), frozenset(range(5))), lambda terms: 128 if terms[0][0] == 4 else 4)
     assert [len(block.slots) for block in blocks] == [4, 1]
 
 
 def test_long_and_short_segments_are_not_cut_into_many_slots() -> None:
     table = [[1.0, 0.0]] * 31 + [[0.0, 1.0]]
-    blocks = blocks_of(segments_of(table, frozenset({0, 1})), lambda terms: 4)
+    blocks = blocks_of(segments_of(table, (), frozenset({0, 1})), lambda terms: 4)
     assert [(block.slot_rows, len(block.slots)) for block in blocks] == [(31, 1), (1, 1)]
 
 

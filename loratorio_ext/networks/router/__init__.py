@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice, kernel_of
 from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, input_width, norm_kind
+from loratorio_ext.networks.router.places import Places, Tokens, TokensOf, UnplacedError, unet_tokens
 from loratorio_ext.networks.router.router import Router
 
 __all__ = [
@@ -12,9 +13,14 @@ __all__ = [
     "FittedLayers",
     "LowRank",
     "OutputSlice",
+    "Places",
     "Router",
+    "Tokens",
+    "TokensOf",
+    "UnplacedError",
     "convolution_dims",
     "input_width",
     "kernel_of",
     "norm_kind",
+    "unet_tokens",
 ]

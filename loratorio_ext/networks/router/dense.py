@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from typing import ClassVar
 
@@ -24,7 +25,10 @@ class DenseUpdate(Update[Dense, tuple[Tensor]]):
     bounded: ClassVar[bool] = True
 
     def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
-        return segments
+        return one_by_one(segments)
+
+    def _columns(self, block: Block) -> tuple[int, ...]:
+        return (block.slots[0][0].network,)
 
     def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor]:
         parts = (self._weighted(*one).to(like.device) for one in self._acting(block.slots[0]))
@@ -38,21 +42,25 @@ class DenseUpdate(Update[Dense, tuple[Tensor]]):
         given = given.reshape(*given.shape, *(1,) * (self._dims + 2 - given.dim()))
         return upcast(given) * (delta.scale * strength)
 
-    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor]) -> None:
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor], maps: Tensor | None) -> None:
         (weight,) = prepared
         if self._slice is not None:
             out = out.narrow(self._channels, *self._slice)
         if self._dims:
-            out.add_(convolve(self._module, padded(self._module, x), weight, self._groups))
+            added = convolve(self._module, padded(self._module, x), weight, self._groups)
         else:
-            out.add_(torch.matmul(x, weight.t()))
+            added = torch.matmul(x, weight.t())
+        out.add_(added if maps is None else added * maps)
 
 
 class NormOrBiasUpdate(Update[Dense, tuple[Tensor, Tensor | None]]):
     """out += Δb[slot] on the channels, and normalised(x) · Δw[slot] where the layer is a normalisation."""
 
     def _grouped(self, segments: tuple[Block, ...]) -> tuple[Block, ...]:
-        return blocks_of(segments, lambda terms: 1)
+        return blocks_of(one_by_one(segments), lambda terms: 1)
+
+    def _columns(self, block: Block) -> tuple[int, ...]:
+        return (block.slots[0][0].network,)
 
     def _prepare(self, block: Block, like: Tensor, per_row: int) -> tuple[Tensor, Tensor | None]:
         """Every slot's summed Δb and Δw, [slots, 1, channels] or [slots, 1, channels, 1]."""
@@ -72,14 +80,29 @@ class NormOrBiasUpdate(Update[Dense, tuple[Tensor, Tensor | None]]):
         shape = (len(slots), 1, width, *(() if self._channels == -1 else (1,)))
         return biases.to(like).view(shape), None if self._norm is None else weights.to(like).view(shape)
 
-    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor | None]) -> None:
+    def _add(
+        self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor | None], maps: Tensor | None
+    ) -> None:
         bias, weight = prepared
         slots, width = bias.shape[0], bias.shape[2]
         shape = (slots, -1, width) if self._channels == -1 else (slots, out.shape[0] // slots, width, -1)
         view = out.view(shape)
+        if maps is not None:
+            view = torch.zeros_like(view)
         if weight is not None and self._norm is not None:
             view.addcmul_(normalise(self._norm, self._module, x, width).reshape(shape), weight)
         view.add_(bias)
+        if maps is not None:
+            out.add_(view.view_as(out) * maps)
+
+
+def one_by_one(segments: tuple[Block, ...]) -> tuple[Block, ...]:
+    """A block for each network of a segment in which they are placed, since each has its map."""
+    found: list[Block] = []
+    for segment in segments:
+        terms = [(term,) for term in segment.slots[0]] if segment.placed else [segment.slots[0]]
+        found += [replace(segment, slots=(one,)) for one in terms]
+    return tuple(found)
 
 
 def normalise(kind: NormKind, module: nn.Module, x: Tensor, width: int) -> Tensor:

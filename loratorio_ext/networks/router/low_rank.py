@@ -36,6 +36,10 @@ class _LowRankUpdate(Update[LowRank, Prepared]):
 
         return blocks_of(segments, rank_of)
 
+    def _columns(self, block: Block) -> tuple[int, ...]:
+        terms = block.slots[0]
+        return tuple(i for i, _ in terms for delta in self._deltas[i] for _ in range(delta.up.shape[1]))
+
     def _factors(self, block: Block, dims: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The factors of the block's slots, stacked, in the dtype and on the device of `like`.
 
@@ -76,10 +80,12 @@ class LinearUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
         down, up, _ = self._factors(block, 0, like)
         return down.transpose(1, 2), up.transpose(1, 2)
 
-    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor], maps: Tensor | None) -> None:
         down, up = prepared
         slots = down.shape[0]
         hidden = torch.bmm(x.reshape(slots, -1, x.shape[-1]), down)
+        if maps is not None:
+            hidden.view(*x.shape[:-1], -1).mul_(maps)
         target = out.view(slots, -1, out.shape[-1])
         if self._slice is not None:
             target = target.narrow(2, *self._slice)
@@ -93,9 +99,11 @@ class PointwiseUpdate(_LowRankUpdate[tuple[Tensor, Tensor]]):
         down, up, _ = self._factors(block, 0, like)
         return repeat(down, block.slot_rows * per_row), repeat(up, block.slot_rows * per_row)
 
-    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor]) -> None:
+    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor], maps: Tensor | None) -> None:
         down, up = prepared
         hidden = torch.bmm(down, x.reshape(x.shape[0], x.shape[1], -1))
+        if maps is not None:
+            hidden.mul_(maps.flatten(2))
         target = out.view(out.shape[0], out.shape[1], -1)
         if self._slice is not None:
             target = target.narrow(1, *self._slice)
@@ -127,7 +135,9 @@ class ConvolutionUpdate(_LowRankUpdate[tuple[Tensor, Tensor, Tensor | None]]):
             None if inner is None else repeat(inner, copies * groups),
         )
 
-    def _add(self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor, Tensor | None]) -> None:
+    def _add(
+        self, x: Tensor, out: Tensor, prepared: tuple[Tensor, Tensor, Tensor | None], maps: Tensor | None
+    ) -> None:
         kernels, up, inner = prepared
         hidden, groups = padded(self._module, x), self._groups
         if inner is not None:
@@ -145,7 +155,10 @@ class ConvolutionUpdate(_LowRankUpdate[tuple[Tensor, Tensor, Tensor | None]]):
         target = out.view(up.shape[0], out.shape[1] // groups, -1)
         if self._slice is not None:
             target = target.narrow(1, *self._slice)
-        target.baddbmm_(up, hidden.reshape(up.shape[0], up.shape[2], -1))
+        hidden = hidden.reshape(up.shape[0], up.shape[2], -1)
+        if maps is not None:
+            hidden = hidden * repeat(maps.flatten(2), groups)
+        target.baddbmm_(up, hidden)
 
 
 def padded_rank(rank: int) -> int:

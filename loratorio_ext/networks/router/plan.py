@@ -1,14 +1,15 @@
 """How the rows of one model call are grouped: from strengths to stacked products.
 
 A *segment* is a run of neighbouring rows with the same strengths. Neighbouring segments are stacked into one
-*block* of several *slots*. Rows, segments and blocks count batch rows, not tokens.
+*block* of several *slots*. Rows, segments and blocks count batch rows, not tokens. Rows that place networks
+make segments of their own, which are never stacked.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 Table = tuple[tuple[float, ...], ...]
@@ -30,12 +31,13 @@ Terms = tuple[Term, ...]
 class Block:
     """Neighbouring slots of `slot_rows` rows each, from row `start` on; slots[i] are the terms of slot i.
 
-    A segment is a block of one slot.
+    A segment is a block of one slot. placed: every network acts by its map (`places.Places`).
     """
 
     start: int
     slot_rows: int
     slots: tuple[Terms, ...]
+    placed: bool = False
 
     @property
     def rows(self) -> int:
@@ -43,16 +45,19 @@ class Block:
         return self.slot_rows * len(self.slots)
 
 
-def segments_of(table: Sequence[Sequence[float]], touching: frozenset[int]) -> tuple[Block, ...]:
+def segments_of(
+    table: Sequence[Sequence[float]], placed: Collection[int], touching: frozenset[int]
+) -> tuple[Block, ...]:
     """The rows on which any of the `touching` networks acts, as maximal segments in row order."""
     segments: list[Block] = []
     for index, row in enumerate(table):
         terms = tuple(Term(i, value) for i, value in enumerate(row) if value != 0.0 and i in touching)
         last = segments[-1] if segments else None
-        if last is not None and last.start + last.slot_rows == index and last.slots == (terms,):
-            segments[-1] = Block(last.start, last.slot_rows + 1, last.slots)
+        alike = last is not None and (last.slots, last.placed) == ((terms,), index in placed)
+        if last is not None and alike and last.start + last.slot_rows == index:
+            segments[-1] = replace(last, slot_rows=last.slot_rows + 1)
         elif terms:
-            segments.append(Block(index, 1, (terms,)))
+            segments.append(Block(index, 1, (terms,), index in placed))
     return tuple(segments)
 
 
@@ -67,6 +72,7 @@ def blocks_of(segments: Sequence[Block], rank_of: Callable[[Terms], int]) -> tup
     for segment in segments:
         last = groups[-1][-1] if groups else None
         neighbours = last is not None and last.start + last.slot_rows == segment.start
+        neighbours = neighbours and not (segment.placed or (last is not None and last.placed))
         if neighbours and _stackable([*groups[-1], segment], rank_of):
             groups[-1].append(segment)
         else:
@@ -86,4 +92,4 @@ def _stackable(group: Sequence[Block], rank_of: Callable[[Terms], int]) -> bool:
 def _stacked(group: Sequence[Block]) -> Block:
     slot_rows = math.gcd(*(segment.slot_rows for segment in group))
     slots = tuple(segment.slots[0] for segment in group for _ in range(segment.slot_rows // slot_rows))
-    return Block(group[0].start, slot_rows, slots)
+    return Block(group[0].start, slot_rows, slots, group[0].placed)

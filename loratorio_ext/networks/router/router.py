@@ -7,7 +7,7 @@ forward hook; weights are never changed. `with router.routing(strengths): model(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from loratorio_ext.networks.router.delta import Delta, LowRank, OutputSlice
 from loratorio_ext.networks.router.dense import DenseUpdate, NormOrBiasUpdate
 from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, norm_kind
 from loratorio_ext.networks.router.low_rank import ConvolutionUpdate, LinearUpdate, PointwiseUpdate
+from loratorio_ext.networks.router.places import Places
 from loratorio_ext.networks.router.plan import Table, segments_of
 from loratorio_ext.networks.router.update import Ledger, Update
 
@@ -62,36 +63,47 @@ class Router:
         self._networks = len(networks)
         self._layers = tuple(_layer(name, modules[name], deltas) for name, deltas in by_layer.items())
         self._cache_bytes = cache_bytes
-        self._plans: dict[Table, _Plan] = {}  # the one used last comes last
+        self._plans: dict[tuple[Table, tuple[int, ...]], _Plan] = {}  # the one used last comes last
         self._active = False
 
     @contextmanager
-    def routing(self, strengths: Sequence[Sequence[float]]) -> Iterator[None]:
+    def routing(self, strengths: Sequence[Sequence[float]], places: Places | None = None) -> Iterator[None]:
         """Hooks for one model call; they are gone when the context ends, however it ends.
 
         strengths: [rows][networks], finite, any sign; 0 leaves a network out of a row. In the model call,
         dim 0 of every touched layer's input must be rows × m, m >= 1 neighbouring entries for each row.
-        Raises ValueError for a bad table and RuntimeError where this router is routing already; in the call,
-        the hooks raise ValueError where a layer's input has another number of rows.
+        places: in its rows, what each network adds is multiplied by its map, place by place; there m is 1.
+        Raises ValueError for a bad table or other places, RuntimeError where this router is routing already;
+        in the call, the hooks raise ValueError where a layer's input has another number of rows, and
+        UnplacedError where it is not known how it lies over the latent.
         """
         if self._active:
             raise RuntimeError("this router is routing already; end that context before the next begins")
         table = tuple(tuple(map(float, row)) for row in strengths)
-        plan = self._plans.pop(table, None)
+        placed = () if places is None else places.rows
+        plan = self._plans.pop((table, placed), None)
         if plan is None:
             _check(table, self._networks)
-            plan = _Plan(self._layers, table, self._cache_bytes)
-        self._plans[table] = plan
+            if places is not None and (places.networks != self._networks or max(placed) >= len(table)):
+                raise ValueError(
+                    f"places are for {places.networks} networks and rows {placed}; the table has "
+                    f"{self._networks} networks and {len(table)} rows"
+                )
+            plan = _Plan(self._layers, table, placed, self._cache_bytes)
+        self._plans[table, placed] = plan
         self._active = True
         handles = []
         try:
             for hook in plan.hooks:
+                hook.places = places
                 handle = hook.module.register_forward_hook(hook, with_kwargs=True)
                 handles.append(handle)
             yield
         finally:
             for handle in reversed(handles):
                 handle.remove()
+            for hook in plan.hooks:
+                hook.places = None
             self._active = False
             # The plans used longest ago are forgotten until the limits hold; the last one stays.
             while len(self._plans) > 1 and (
@@ -193,10 +205,12 @@ def _is_pointwise(module: nn.Module) -> bool:
 class _Plan:
     """The hooks of all layers that anything is added to, for one strengths table."""
 
-    def __init__(self, layers: Sequence[_Layer], table: Table, limit: int) -> None:
+    def __init__(self, layers: Sequence[_Layer], table: Table, placed: Collection[int], limit: int) -> None:
         self.ledger = Ledger(limit)
         self.hooks: list[RowHook] = []
-        segments = lru_cache(partial(segments_of, table))  # most layers are touched by the same networks
+        segments = lru_cache(
+            partial(segments_of, table, frozenset(placed))
+        )  # most layers are touched by the same networks
         for name, module, families in layers:
             updates = []
             for (kind, output_slice, _), deltas in families:
@@ -232,6 +246,7 @@ class RowHook:
     def __init__(self, name: str, module: nn.Module, updates: Sequence[Update[Any, Any]], rows: int) -> None:
         """rows: batch rows of the model call."""
         self.name, self.module, self.updates, self.rows = name, module, updates, rows
+        self.places: Places | None = None
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], output: object
@@ -263,7 +278,7 @@ class RowHook:
         device = output.device.type
         with torch.autocast(device, enabled=False) if autocast_enabled(device) else nullcontext():
             for update in self.updates if result.numel() else ():
-                update.apply(x, result, entries // rows)
+                update.apply(self.name, x, result, entries // rows, self.places)
         if output.dim() != 4 or output.is_contiguous():
             return result
         kept = output.is_contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from loratorio_ext.networks.router.delta import Dense, LowRank, OutputSlice
 from loratorio_ext.networks.router.fit import convolution_dims, norm_kind
+from loratorio_ext.networks.router.places import Places, UnplacedError
 from loratorio_ext.networks.router.plan import Block, Terms
 
 AnyDelta = TypeVar("AnyDelta", LowRank, Dense)
@@ -56,11 +57,12 @@ class Update(ABC, Generic[AnyDelta, Prepared]):
         self._ledger = ledger
         self._kept: dict[tuple[int, torch.dtype, torch.device, int], Prepared] = {}
 
-    def apply(self, x: Tensor, out: Tensor, per_row: int) -> None:
+    def apply(self, layer: str, x: Tensor, out: Tensor, per_row: int, places: Places | None) -> None:
         """Add to `out` in place.
 
         x: the layer's input, dtype and device of `out`; out: contiguous, [rows · per_row, ...]; channels are
         the last dim of a linear layer and dim 1 of a convolution. per_row: entries of dim 0 for each row.
+        places: the maps of rows that place networks.
         """
         for index, block in enumerate(self._blocks):
             key = (index, out.dtype, out.device, per_row)
@@ -77,7 +79,15 @@ class Update(ABC, Generic[AnyDelta, Prepared]):
             if count != out.shape[0]:
                 start = block.start * per_row
                 source, target = x.narrow(0, start, count), out.narrow(0, start, count)
-            self._add(source, target, prepared)
+            maps = None
+            if block.placed and places is not None:
+                if per_row != 1:
+                    raise UnplacedError(
+                        f"layer {layer} has {per_row} entries for each row of the call, so it is not known "
+                        "which places they are: another extension may split the picture into tiles"
+                    )
+                maps = places.at(layer, target, self._channels, block.start, self._columns(block))
+            self._add(source, target, prepared, maps)
 
     def clear(self) -> None:
         """Drop the prepared tensors."""
@@ -92,8 +102,15 @@ class Update(ABC, Generic[AnyDelta, Prepared]):
         """The block's tensors as `_add` takes them; like: the layer's whole output."""
 
     @abstractmethod
-    def _add(self, x: Tensor, out: Tensor, prepared: Prepared) -> None:
-        """Add to the block's part of the output; x: the block's part of the input."""
+    def _columns(self, block: Block) -> tuple[int, ...]:
+        """Of a block that places networks: the network of each channel that `_add` multiplies by a map."""
+
+    @abstractmethod
+    def _add(self, x: Tensor, out: Tensor, prepared: Prepared, maps: Tensor | None) -> None:
+        """Add to the block's part of the output; x: the block's part of the input.
+
+        maps: of a block that places networks, see `Places.at`.
+        """
 
     def _acting(self, terms: Terms) -> list[tuple[AnyDelta, float]]:
         """The deltas that act by these terms, with their strengths."""

@@ -1,0 +1,142 @@
+"""Where networks act in a row: a map over the latent for each of them, brought to the places of every layer.
+
+A convolution's places are its output's pixels, those of a token layer the squares of the latent that its
+tokens stand for. Where a place covers several latent pixels the map's mean is taken, where a latent pixel
+covers several places each gets its value. What has no place (time, pooled text, text tokens) gets the mean of
+the whole map.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Tokens = Literal["image", "text", "text first", "text last"]
+"""What the tokens of a layer are: of the picture, of the prompt, or of both in one sequence."""
+
+TokensOf = Callable[[str], Tokens]
+"""Layer name → its tokens: all that a host has to know about its model."""
+
+_KEYS_OF_TEXT = re.compile(r"attn2[._]to_[kv]$")
+
+
+class UnplacedError(ValueError):
+    """The places of a layer's output are not known, so maps cannot be applied to it."""
+
+
+def unet_tokens(layer: str) -> Tokens:
+    """The tokens of a UNet of Stable Diffusion: the picture's, but for cross-attention's keys and values."""
+    return "text" if _KEYS_OF_TEXT.search(layer) else "image"
+
+
+class Places:
+    """The maps of the rows of one model call; brought to a layer's size once, for all calls that use them."""
+
+    def __init__(
+        self, rows: Sequence[int], maps: Tensor, tokens_of: TokensOf = unet_tokens, patch: int = 2
+    ) -> None:
+        """Nothing is copied.
+
+        Args:
+            rows: those rows of the model call that place networks, ascending.
+            maps: what each network's contribution is multiplied by, [len(rows), networks, H, W], where H and
+                W are the latent's; any finite numbers.
+            tokens_of: what the tokens of each layer are.
+            patch: side in latent pixels of the square behind an image token in a joint sequence with text.
+
+        Raises:
+            ValueError: ``maps`` has another shape.
+        """
+        if maps.dim() != 4 or len(maps) != len(rows) or 0 in maps.shape:
+            raise ValueError(f"maps has shape {tuple(maps.shape)}; give [{len(rows)}, networks, H, W]")
+        self.rows = tuple(rows)
+        self._maps = maps.detach().float()
+        self._tokens_of = tokens_of
+        self._patch = patch
+        self._known: dict[tuple[object, ...], Tensor] = {}
+
+    @property
+    def networks(self) -> int:
+        """How many networks the maps are for."""
+        return self._maps.shape[1]
+
+    def at(self, layer: str, out: Tensor, channels: int, start: int, columns: tuple[int, ...]) -> Tensor:
+        """The maps at the places of a layer's output.
+
+        Args:
+            layer: its name.
+            out: of neighbouring rows, one entry of dim 0 each.
+            channels: dim of the channels, 1 or -1.
+            start: the first of these rows.
+            columns: a network for each channel of the result.
+
+        Returns:
+            Like ``out``, but with ``len(columns)`` channels; sizes of 1 stand for all places.
+
+        Raises:
+            UnplacedError: the output does not lie over the latent in a known way.
+        """
+        spatial = tuple(out.shape[1:-1] if channels == -1 else out.shape[2:])
+        tokens = self._tokens_of(layer) if len(spatial) == 1 else "image"
+        key = (tokens, spatial, channels, start, len(out), columns, out.dtype, out.device)
+        if key not in self._known:
+            first = self.rows.index(start)
+            maps = self._maps[first : first + len(out)]
+            found = self._at(maps, layer, spatial, tokens)
+            # Stacked, since an index that is a list would be copied to the device, and waited for.
+            picked = torch.stack([found[:, network] for network in columns], dim=channels)
+            self._known[key] = picked.to(out.device, out.dtype)
+        return self._known[key]
+
+    def _at(self, maps: Tensor, layer: str, spatial: tuple[int, ...], tokens: Tokens) -> Tensor:
+        """[rows, networks, *spatial], or ones in place of sizes."""
+        mean = maps.mean(dim=(-2, -1))
+        if not spatial:
+            return mean
+        if len(spatial) == 2:
+            return resized(maps, (spatial[0], spatial[1]))
+        if tokens == "text":
+            return mean[:, :, None]
+        height, width = maps.shape[-2:]
+        if len(spatial) == 1 and tokens == "image":
+            for size in _sizes(height, width):
+                if math.prod(size) == spatial[0]:
+                    return resized(maps, size).flatten(2)
+        elif len(spatial) == 1:
+            image = resized(maps, (-(-height // self._patch), -(-width // self._patch))).flatten(2)
+            text = mean[:, :, None].expand(-1, -1, max(spatial[0] - image.shape[2], 0))
+            both = torch.cat((text, image) if tokens == "text first" else (image, text), dim=2)
+            if both.shape[2] == spatial[0]:
+                return both
+        raise UnplacedError(
+            f"layer {layer} has an output of {' × '.join(map(str, spatial))}, which does not lie over a "
+            f"latent of {width} × {height}: another extension may merge, pad or split what the model works on"
+        )
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [..., H, W] brought to another height and width: means where they shrink, nearest where they grow.
+
+    A layer with a stride of 2, 4, … has ⌈H / stride⌉ places, the last of which covers what is left.
+    """
+    height, width = maps.shape[-2:]
+    if size == (height, width):
+        return maps
+    strides = [stride for stride, found in enumerate(_sizes(height, width)) if found == size]
+    if strides:
+        return F.avg_pool2d(maps, 2 ** strides[0], ceil_mode=True, count_include_pad=False)
+    if size[0] <= height and size[1] <= width:
+        return F.adaptive_avg_pool2d(maps, size)
+    return F.interpolate(maps, size, mode="nearest")
+
+
+def _sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """⌈H / 2ⁿ⌉ and ⌈W / 2ⁿ⌉ for n = 0, 1, … until both are 1."""
+    strides = [2**n for n in range(max(height, width).bit_length() + 1)]
+    return [(-(-height // stride), -(-width // stride)) for stride in strides]
