@@ -177,6 +177,16 @@ class Settings:
         choices=("history", "step"),
     )
 
+    looks: int = declare(
+        0,
+        "Looks",
+        "At how many steps every network is evaluated on its own, to see where it has something to say; most "
+        "of them early. In the steps between, all networks act at once, each at its own places, which costs "
+        "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
+        "looks",
+        limits=(0, 1000, 1),
+    )
+
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.check(getattr(self, setting.name)))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loratorio_ext.run.evaluation import Evaluation, Row, Strengths
+from loratorio_ext.run.evaluation import Evaluation, Row
+from loratorio_ext.run.routes import Routes
 
 # Found in the messages of allocators that raise a plain RuntimeError.
 _OUT_OF_MEMORY = (
@@ -49,9 +50,9 @@ class Called:
 class Caller:
     """Makes the model calls of a run and remembers how large a call fits into memory."""
 
-    def __init__(self, strengths: Strengths, batch_rows: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, routes: Routes, batch_rows: int, warn: Callable[[str], None]) -> None:
         """Start with calls of at most ``batch_rows`` rows; 0: no limit until memory sets one."""
-        self._strengths = strengths
+        self._routes = routes
         self._limit: float = batch_rows if batch_rows > 0 else math.inf
         self._warn = warn
 
@@ -59,10 +60,11 @@ class Caller:
         """Predict all rows in as few calls as the groups and the limit allow.
 
         The order of the rows is kept within a group, and the calls of a group differ by at most one row in
-        size as long as the limit does not change. Base rows that the host has predicted itself are left out.
+        size as long as the limit does not change. Rows that the host has predicted itself are left out.
 
         Raises:
             RowTooLargeError: a single row does not fit into memory.
+            UnplacedError: the host does not know the places of rows that place networks.
             ValueError: the host's prediction does not have one entry for each row.
         """
         given = evaluation.given
@@ -70,7 +72,7 @@ class Caller:
         predictions: dict[Row, Tensor] = {}
         groups: dict[Hashable, list[Row]] = {}
         for row in rows:
-            if row.source == "base" and given is not None:
+            if given is not None and (given.is_placed or row.source == "base"):
                 predictions[row] = (given.cond if row.branch == "cond" else given.uncond)[row.index]
             else:
                 groups.setdefault(evaluation.call_group(row), []).append(row)
@@ -91,7 +93,7 @@ class Caller:
     def _call(self, evaluation: Evaluation, rows: Sequence[Row]) -> tuple[Tensor, int] | None:
         """One call of the host; None when it did not fit into memory and fewer rows may."""
         try:
-            predicted, calls = evaluation.predict(rows, [self._strengths.of(row.source) for row in rows])
+            predicted, calls = evaluation.predict(rows, *self._routes.of_rows(rows))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

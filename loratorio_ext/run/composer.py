@@ -14,6 +14,7 @@ from loratorio_ext.method import Composition, RowMap, compose, recentre, upcast
 from loratorio_ext.run.evaluation import Branch, Evaluation, Prediction, Row, Source
 from loratorio_ext.run.ranking import ChosenNetworks, Ranking
 from loratorio_ext.run.reuse import FrozenComposition
+from loratorio_ext.run.routes import Routes
 from loratorio_ext.run.schedule import StepPlan
 from loratorio_ext.run.step_report import Observed
 from loratorio_ext.settings import Settings
@@ -61,17 +62,20 @@ class Composer:
         chosen: the networks of each image until the next scan; None while nothing is chosen.
     """
 
-    def __init__(self, settings: Settings, networks: int) -> None:
+    def __init__(self, settings: Settings, networks: int, routes: Routes) -> None:
         """Prepare for the first step.
 
         Args:
             settings: d, τ, k, its scope, λ and the space of the cosine.
             networks: number of composed networks N.
+            routes: told what the steps between two looks need to know.
         """
         self.chosen: ChosenNetworks | None = None
         self._settings = settings
         self._networks = range(networks)
         self._ranking = Ranking(settings.score)
+        self._routes = routes
+        self._acting: Tensor | None = None  # of the last look, [N, B]
 
     def combined(
         self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
@@ -85,6 +89,8 @@ class Composer:
         """
         if plan.mode == "composed":
             return self._composed(evaluation, plan, predictions)
+        if plan.mode == "placed":
+            return self._placed(evaluation, predictions)
         return self._usual(plan, predictions), self._observed_usual(plan, predictions.rows.images)
 
     def _composed(
@@ -120,6 +126,11 @@ class Composer:
             of_uncond = None if uncond is None or base_uncond is None else upcast(uncond) - base_uncond
             frozen = FrozenComposition(residual=(of_cond, of_uncond))
         weights = composition.weights
+        if self._settings.looks > 0:
+            chooses = 0 < k < len(self._networks) and self._settings.top_k_scope == "image"
+            size = (cond.shape[-2], cond.shape[-1])
+            self._routes.look(composition.aggregation, size, ChosenNetworks.of(acting) if chooses else None)
+            self._acting = acting
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
             weight=rows.mean(weights.mean(dim=(-2, -1))),
@@ -130,6 +141,21 @@ class Composer:
             evaluated=evaluated,
         )
         return Prediction(cond, uncond, frozen), observed
+
+    def _placed(self, evaluation: Evaluation, predictions: StepPredictions) -> tuple[Prediction, Observed]:
+        """A step between two looks: all networks have acted in one row, each at its own places."""
+        uncond_source: Source = "base" if self._settings.recenter == 1 else "placed"
+        uncond = predictions.branch("uncond", uncond_source) if predictions.guided else None
+        frozen = FrozenComposition(source="placed", uncond_source=uncond_source)
+        weights, acting = self._routes.weights, self._acting
+        if weights is None or acting is None:
+            raise RuntimeError("no step has looked where networks speak")
+        observed = Observed(
+            weight=predictions.rows.mean(weights.mean(dim=(-2, -1))),
+            acting=acting,
+            maps=small_maps(weights, evaluation.total),
+        )
+        return Prediction(predictions.branch("cond", "placed"), uncond, frozen), observed
 
     def _chooses_for_images(self, rows: RowMap) -> bool:
         """Whether the choice needs more than one row of one step; otherwise ``compose`` makes it."""
@@ -176,7 +202,7 @@ class Composer:
             return Prediction(merged.cond, recentre(base, merged.uncond, self._settings.recenter))
         source: Source = "merged" if plan.mode == "merged" else "base"
         taken = predictions.of(source)
-        return Prediction(taken.cond, taken.uncond, FrozenComposition(source=source))
+        return Prediction(taken.cond, taken.uncond, FrozenComposition(source=source, uncond_source=source))
 
     def _observed_usual(self, plan: StepPlan, images: int) -> Observed:
         count, alone = len(self._networks), [network == plan.network for network in self._networks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, SupportsFloat
@@ -10,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, SupportsFloat
 from torch import Tensor
 
 from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Places
 from loratorio_ext.run.schema import Described
 
 if TYPE_CHECKING:
     from loratorio_ext.run.reuse import FrozenComposition
 
 # An int is the index of a network among the composed ones (in the order of the tags, without kept networks).
-# "base": none of the composed networks. "merged": all of them at once, the usual way.
-Source = int | Literal["base", "merged"]
+# "base": none of the composed networks. "merged": all of them at once, the usual way. "placed": all of them
+# at once, each at its own places.
+Source = int | Literal["base", "merged", "placed"]
 Branch = Literal["cond", "uncond"]
 
 RowStrengths = tuple[float, ...]
@@ -52,33 +53,6 @@ class NetworkUse:
     name: Annotated[str, Described("name in the prompt's tag")]
     strength: Annotated[float, Described("UNet strength")]
     compose: Annotated[bool, Described("false: kept merged in every row")] = True
-
-
-class Strengths:
-    """The strengths of a row, one for each network in the order of ``uses``."""
-
-    def __init__(self, uses: Sequence[NetworkUse]) -> None:
-        """Check the strengths once.
-
-        Raises:
-            ValueError: a strength is not a finite number.
-        """
-        for use in uses:
-            if isinstance(use.strength, bool) or not math.isfinite(use.strength):
-                raise ValueError(
-                    f"the strength of network {use.name!r} is {use.strength!r}; it must be a finite number, "
-                    "such as 0.8: correct the number in its tag"
-                )
-        kept = tuple(0.0 if use.compose else float(use.strength) for use in uses)
-        merged = tuple(float(use.strength) for use in uses)
-        self._of: dict[Source, RowStrengths] = {"base": kept, "merged": merged}
-        composed = (place for place, use in enumerate(uses) if use.compose)
-        for network, place in enumerate(composed):
-            self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
-
-    def of(self, source: Source) -> RowStrengths:
-        """Strengths of the networks in a row with this source; [len(uses)]."""
-        return self._of[source]
 
 
 class Evaluation(Protocol):
@@ -120,12 +94,19 @@ class Evaluation(Protocol):
         matter.
         """
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
-        """Evaluate these rows together, each with its networks at its strengths.
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
+    ) -> tuple[Tensor, int]:
+        """Evaluate these rows together, each with its networks at its strengths, and where they are placed.
+
+        Texts of rows whose source is "placed" are those of "merged".
 
         Returns:
             (predictions [len(rows), C, H, W] in the order of the rows, model calls that they took). One call,
             unless the host itself splits the rows into several.
+
+        Raises:
+            UnplacedError: the host does not know where the networks' places are.
         """
 
     def call_group(self, row: Row) -> Hashable:
@@ -162,8 +143,10 @@ class GivenBase:
         cond: for all conditional rows, [R, C, H, W].
         uncond: for all images, [B, C, H, W]; not read without guidance.
         calls: model calls that they took, at least 1.
+        is_placed: they are those of ``Run.placed_rows`` instead.
     """
 
     cond: Tensor
     uncond: Tensor
     calls: int
+    is_placed: bool = False

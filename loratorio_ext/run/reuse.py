@@ -62,11 +62,13 @@ class FrozenComposition:
         residual: without one, what the networks added to the base's conditional and unconditional
             predictions, to be added again: float32 or float64, [R, C, H, W] and [B, C, H, W].
         source: without either, the one source whose predictions were taken as they are.
+        uncond_source: the same for the unconditional predictions.
     """
 
     aggregation: Aggregation | None = None
     residual: tuple[Tensor, Tensor | None] | None = None
     source: Source = "base"
+    uncond_source: Source = "base"
 
     def sources(self, branch: Branch, rows: slice) -> tuple[Source, ...]:
         """Which sources' predictions are needed; waits for the device once.
@@ -76,7 +78,7 @@ class FrozenComposition:
             rows: which conditional rows; not read for "uncond".
         """
         if self.aggregation is None:
-            return ("base",) if self.residual is not None else (self.source,)
+            return ("base",) if self.residual is not None else (self._source(branch),)
         if branch == "uncond" and self.aggregation.recenter == 1:
             return ("base",)
         weights = self.aggregation.weights[:, rows if branch == "cond" else slice(None)]
@@ -97,7 +99,7 @@ class FrozenComposition:
             [rows, C, H, W], the dtype of the predictions.
         """
         if self.aggregation is None and self.residual is None:
-            return predictions[self.source]
+            return predictions[self._source(branch)]
         dtype, base = predictions["base"].dtype, upcast(predictions["base"])
         if self.residual is not None:
             cond, uncond = self.residual
@@ -115,6 +117,9 @@ class FrozenComposition:
         if branch == "cond":
             return self.aggregation.cond(base, networks, rows).to(dtype)
         return self.aggregation.uncond(base, networks).to(dtype)
+
+    def _source(self, branch: Branch) -> Source:
+        return self.source if branch == "cond" else self.uncond_source
 
 
 def _finite(prediction: Tensor, base: Tensor) -> Tensor:

@@ -8,19 +8,14 @@ from dataclasses import replace
 
 import torch
 
+from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Places, TokensOf, UnplacedError, unet_tokens
 from loratorio_ext.run.calls import Caller
 from loratorio_ext.run.composer import Composer, StepPredictions
-from loratorio_ext.run.evaluation import (
-    Evaluation,
-    NetworkUse,
-    Prediction,
-    Row,
-    RowStrengths,
-    Source,
-    Strengths,
-)
+from loratorio_ext.run.evaluation import Evaluation, NetworkUse, Prediction, Row, RowStrengths
 from loratorio_ext.run.report import Report
 from loratorio_ext.run.reuse import ResidualCache
+from loratorio_ext.run.routes import Routes
 from loratorio_ext.run.schedule import Method, Schedule, StepPlan
 from loratorio_ext.run.step_report import StepReport, Stopwatch
 from loratorio_ext.settings import Settings
@@ -34,6 +29,7 @@ class Run:
 
     Attributes:
         report: what happened so far.
+        routes: the strengths of every row and, between looks, where networks act.
     """
 
     def __init__(
@@ -46,6 +42,7 @@ class Run:
         host: str = "",
         clock: Callable[[], float] = time.perf_counter,
         announce: Callable[[int, int], None] = lambda rows, plain_rows: None,
+        tokens_of: TokensOf = unet_tokens,
     ) -> None:
         """Prepare a run; nothing is evaluated yet.
 
@@ -59,6 +56,7 @@ class Run:
             switch_every: evaluations after which Switch moves on; at least 1.
             host: name of the host, for the report.
             clock: seconds, for the report.
+            tokens_of: what the tokens of the model's layers are.
             announce: told, before each evaluation, its number of rows and that of a plain generation.
 
         Raises:
@@ -66,14 +64,15 @@ class Run:
         """
         networks = sum(use.compose for use in uses)
         self._schedule = Schedule(settings, method, networks, switch_every)
-        self._strengths = Strengths(uses)
+        self.routes = Routes(uses, tokens_of)
         self.report = Report(settings, uses, method, switch_every, host)
-        self._caller = Caller(self._strengths, settings.batch_rows, self.report.warn)
-        self._composer = Composer(settings, networks)
+        self._caller = Caller(self.routes, settings.batch_rows, self.report.warn)
+        self._composer = Composer(settings, networks, self.routes)
         self._residuals = ResidualCache()
         self._clock, self._announce = clock, announce
         # Where the model runs; known after the first evaluation.
         self._device: torch.device | None = None
+        self._can_place = True
         self._warn_beforehand(kept=len(uses) - networks)
 
     def step(self, evaluation: Evaluation) -> Prediction:
@@ -92,9 +91,15 @@ class Run:
         plain_rows = evaluation.rows.cond_rows + evaluation.rows.images * evaluation.guided
         self._announce(len(rows), plain_rows)
         stopwatch = Stopwatch(self._clock, self._device)
-        called = self._caller.predict(evaluation, rows)
+        try:
+            called = self._caller.predict(evaluation, rows)
+        except UnplacedError as error:
+            self.stop_placing(evaluation.index, str(error))
+            plan, rows = self._plan(evaluation)
+            called = self._caller.predict(evaluation, rows)
         predictions = called.predictions
-        if plan.mode == "composed" and self._schedule.settings.reuse > 1:
+        settings = self.report.settings
+        if plan.mode == "composed" and settings.reuse > 1 and settings.looks == 0:
             if plan.fresh:
                 self._residuals.keep(predictions, evaluation.noise_scale)
             else:
@@ -135,9 +140,36 @@ class Run:
             self.report.finished = True
         return prediction
 
-    def strengths(self, source: Source) -> RowStrengths:
-        """The strengths of a row with this source, one for each network."""
-        return self._strengths.of(source)
+    def placed_rows(
+        self, index: int, total: int, rows: RowMap, guided: bool
+    ) -> tuple[tuple[Row, ...], list[RowStrengths], Places] | None:
+        """For a host that predicts before it asks for a step: how to predict one that places networks.
+
+        Args:
+            index: number of the evaluation to come.
+            total: how many there will be.
+            rows: its conditional rows.
+            guided: whether there are unconditional rows.
+
+        Returns:
+            (every conditional row and then, with guidance, every unconditional one; their strengths; maps);
+            None: the step to come does not place networks.
+        """
+        plan = self._fitting(self._schedule.plan(index, total), rows)
+        if plan.mode != "placed":
+            return None
+        found = self._schedule.rows(plan, rows, guided=guided)
+        ordered = tuple(sorted(found, key=lambda row: (row.branch, row.index)))
+        strengths, places = self.routes.of_rows(ordered)
+        return None if places is None else (ordered, strengths, places)
+
+    def stop_placing(self, index: int, reason: str) -> None:
+        """From evaluation ``index`` on every step is a full one; the report says why."""
+        self._can_place = False
+        self.report.warn(
+            f"networks cannot be placed in this picture ({reason}); from evaluation {index} on, all networks "
+            "are evaluated at every step"
+        )
 
     def end(self, *, stopped: bool) -> None:
         """No evaluation follows; from here on the report no longer needs the device.
@@ -156,12 +188,19 @@ class Run:
         for name, value, least in (("index", evaluation.index, 0), ("total", evaluation.total, 1)):
             if value < least:
                 raise ValueError(f"the host's {name} is {value}; it must be at least {least}")
-        plan, chosen = self._schedule.plan(evaluation.index, evaluation.total), self._composer.chosen
+        plan = self._fitting(self._schedule.plan(evaluation.index, evaluation.total), evaluation.rows)
+        chosen = self._composer.chosen
         if plan.choosing and (chosen is None or len(chosen.of_images) != evaluation.rows.images):
             plan = replace(plan, fresh=True, scan=True)
         elif not plan.fresh and not self._residuals.covers(self._rows(replace(plan, fresh=True), evaluation)):
             plan = replace(plan, fresh=True, scan=not plan.choosing)
         return plan, self._rows(plan, evaluation)
+
+    def _fitting(self, plan: StepPlan, rows: RowMap) -> StepPlan:
+        """A look in place of a step for which there are no maps."""
+        if plan.mode == "placed" and not (self._can_place and self.routes.fits(rows)):
+            return replace(plan, mode="composed", scan=True)
+        return plan
 
     def _rows(self, plan: StepPlan, evaluation: Evaluation) -> tuple[Row, ...]:
         chosen = self._composer.chosen

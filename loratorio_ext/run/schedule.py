@@ -13,12 +13,15 @@ from loratorio_ext.run.evaluation import Branch, Row, Source
 from loratorio_ext.settings import Settings
 
 Method = Literal["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
-Mode = Literal["composed", "base", "merged", "switch", "composite"]
+Mode = Literal["composed", "placed", "base", "merged", "switch", "composite"]
 
 Branches = tuple[Branch, ...]
 
 # A fraction that arrives as 0.15000000000000002 from a slider means 0.15.
 _WINDOW_TOLERANCE = 1e-6
+
+LOOK_GROWTH = 1.7
+"""Each distance between two looks over the one before."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class StepPlan:
     """What one evaluation does.
 
     Attributes:
-        mode: "composed" (LoRAtorio), "base" (no composed network), "merged" (all at once), "switch" (a single
-            one) or "composite" (the plain mean of all).
+        mode: "composed" (LoRAtorio), "placed" (all networks at once, each where it spoke at the last looks),
+            "base" (no composed network), "merged" (all at once), "switch" (a single one) or "composite" (the
+            plain mean of all).
         fresh: composed only: networks are evaluated; otherwise what they last added is added again.
         scan: composed only: every network is evaluated.
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
@@ -55,6 +59,9 @@ class Schedule:
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
     the window and at every ``rescan``-th one after it. Networks are evaluated at scans, and at every
     ``reuse``-th evaluation from the first one of the window.
+
+    With ``looks`` full steps happen only at `places_of_looks` of the window, and networks are placed between
+    them.
 
     ``settings.enabled`` is not read: the host decides whether there is a run at all.
 
@@ -96,6 +103,10 @@ class Schedule:
         if self.method == "composite":
             return StepPlan("composite")
         choosing, place = self.choosing, index - first
+        if self.settings.looks > 0:
+            length = (total if end >= 1 else int(last)) - first
+            is_look = place in places_of_looks(length, self.settings.looks)
+            return StepPlan("composed", scan=True) if is_look else StepPlan("placed")
         scan = choosing and place % self.settings.rescan == 0
         fresh = scan or place % self.settings.reuse == 0
         return StepPlan("composed", fresh=fresh, scan=scan or (fresh and not choosing), choosing=choosing)
@@ -138,7 +149,8 @@ class Schedule:
     def choosing(self) -> bool:
         """Whether the composed steps between two scans evaluate only the chosen networks."""
         settings = self.settings
-        return 0 < settings.top_k < self.networks and settings.top_k_scope == "image" and settings.rescan > 1
+        chooses = 0 < settings.top_k < self.networks and settings.top_k_scope == "image"
+        return chooses and settings.rescan > 1 and settings.looks == 0
 
     def sources(self, plan: StepPlan) -> Sequence[Source]:
         """Which sources are evaluated besides the base."""
@@ -146,17 +158,40 @@ class Schedule:
             return range(self.networks)
         if plan.mode == "switch":
             return (plan.network,)
-        return ("merged",) if plan.mode == "merged" else ()
+        return (plan.mode,) if plan.mode in ("merged", "placed") else ()
 
     def branches(self, plan: StepPlan, guided: bool, base_is_given: bool) -> tuple[Branches, Branches]:
         """Which predictions are made for the base, and for every other source."""
         both: Branches = ("cond", "uncond") if guided else ("cond",)
+        if plan.mode == "placed":
+            re_centred = self.settings.recenter == 1 and guided
+            return ("uncond",) if re_centred else (), ("cond",) if re_centred else both
         if plan.mode in ("composed", "base"):
             asks_uncond = self.settings.recenter < 1
             return both, (both if asks_uncond else ("cond",)) if plan.fresh else ()
         if base_is_given:
             return both, both
         return ("uncond",) if plan.recentred and guided else (), both
+
+
+def places_of_looks(length: int, looks: int) -> tuple[int, ...]:
+    """Which evaluations of a window look where networks speak: dense early, when it is decided, sparse later.
+
+    Look j of n comes after the fraction (q^j − 1) / (qⁿ − 1) of the window with q = `LOOK_GROWTH`. Not in the
+    paper; q was chosen on development tasks.
+
+    Args:
+        length: number of evaluations in the window; 0 or more.
+        looks: how many of them look; at least 1. More than there are evaluations: all of them.
+
+    Returns:
+        Ascending, the first is 0.
+    """
+    found: list[int] = []
+    for look in range(min(looks, length)):
+        place = round(length * (LOOK_GROWTH**look - 1) / (LOOK_GROWTH**looks - 1))
+        found.append(max(place, found[-1] + 1) if found else 0)
+    return tuple(place for place in found if place < length)
 
 
 def cost(

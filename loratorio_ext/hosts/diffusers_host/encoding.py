@@ -17,8 +17,8 @@ from torch import Tensor
 from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import NetworkUse, Row, Source
-from loratorio_ext.run.evaluation import RowStrengths, Strengths
+from loratorio_ext.run import NetworkUse, Row, RowStrengths, Source
+from loratorio_ext.run.routes import Routes
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def encode(
         networks: Networks with the tags that give their strengths.
     """
     parts = [network.part("text_encoder") for _, network in networks]
-    strengths = Strengths(
+    routes = Routes(
         [
             NetworkUse(tag.name, tag.te if part else 0.0, tag.compose)
             for (tag, _), part in zip(networks, parts, strict=True)
@@ -72,8 +72,8 @@ def encode(
     composed = range(sum(tag.compose for tag, _ in networks))
     patterns: dict[RowStrengths, int] = {}
     sources: dict[Source, int] = {}
-    for source in ("base", *composed, "merged"):
-        sources[source] = patterns.setdefault(strengths.of(source), len(patterns))
+    for source in ("base", *composed, "merged", "placed"):
+        sources[source] = patterns.setdefault(routes.of(source), len(patterns))
 
     xl = is_xl(pipeline)
     texts = list(prompts) if negative is None else [*prompts, negative]

@@ -15,7 +15,7 @@ from loratorio_ext.hosts.diffusers_host.encoding import Encodings
 from loratorio_ext.hosts.diffusers_host.pipeline import is_xl
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, PredictionType, converter
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Row, RowStrengths
 
 ConditionsOf = Callable[[tuple[Row, ...]], tuple[Tensor, dict[str, Any]]]
@@ -101,11 +101,13 @@ class PipelineEvaluation:
         """See `NoiseLevel.noise_of`."""
         return self.level.noise_of(self.prediction)
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
+    ) -> tuple[Tensor, int]:
         """(the UNet's output for `rows`, [len(rows), C, H, W]; 1 call)."""
         images, arguments = self.conditions(tuple(rows))
         x = self.model_input.index_select(0, images)
-        with self.router.routing(strengths):
+        with self.router.routing(strengths, places):
             return self.unet(x, self.timestep, return_dict=False, **arguments)[0], 1
 
     def call_group(self, row: Row) -> Hashable:
