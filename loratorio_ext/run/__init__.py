@@ -15,6 +15,7 @@ from loratorio_ext.run.evaluation import (
 )
 from loratorio_ext.run.report import REPORT_SCHEMA, REPORT_VERSION, Report, Totals
 from loratorio_ext.run.reuse import FrozenComposition
+from loratorio_ext.run.routes import Routes
 from loratorio_ext.run.run import Run
 from loratorio_ext.run.schedule import Method, Mode, cost
 from loratorio_ext.run.step_report import StepReport
@@ -31,6 +32,7 @@ __all__ = [
     "NetworkUse",
     "Prediction",
     "Report",
+    "Routes",
     "Row",
     "RowStrengths",
     "RowTooLargeError",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method import Aggregation, RowMap, mean_over_subprompts, upsample
-from loratorio_ext.networks.router import Places, TokensOf, unet_tokens
+from loratorio_ext.networks.router import Places
 from loratorio_ext.run.evaluation import NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.ranking import ChosenNetworks
 
@@ -28,7 +28,7 @@ class Routes:
         weights: Ω̂ of the looks so far, smoothed, [N, R, h, w]; None before the first look.
     """
 
-    def __init__(self, uses: Sequence[NetworkUse], tokens_of: TokensOf = unet_tokens) -> None:
+    def __init__(self, uses: Sequence[NetworkUse]) -> None:
         """Check the strengths once.
 
         Raises:
@@ -46,7 +46,6 @@ class Routes:
         self._composed = [place for place, use in enumerate(uses) if use.compose]
         for network, place in enumerate(self._composed):
             self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
-        self._tokens_of = tokens_of
         self.weights: Tensor | None = None
         self._maps: dict[str, Tensor] = {}  # branch → [rows, networks of the generation, H, W]
         self._chosen: tuple[tuple[int, ...], ...] | None = None
@@ -65,7 +64,7 @@ class Routes:
         known = tuple(rows)
         if known not in self._places:
             maps = torch.stack([self._maps[rows[place].branch][rows[place].index] for place in placed])
-            self._places[known] = Places(placed, maps, self._tokens_of)
+            self._places[known] = Places(placed, maps)
         return [self._strengths(row) for row in rows], self._places[known]
 
     def fits(self, rows: RowMap) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Places, TokensOf, UnplacedError, unet_tokens
+from loratorio_ext.networks.router import Places, UnplacedError
 from loratorio_ext.run.calls import Caller
 from loratorio_ext.run.composer import Composer, StepPredictions
 from loratorio_ext.run.evaluation import Evaluation, NetworkUse, Prediction, Row, RowStrengths
@@ -42,7 +42,6 @@ class Run:
         host: str = "",
         clock: Callable[[], float] = time.perf_counter,
         announce: Callable[[int, int], None] = lambda rows, plain_rows: None,
-        tokens_of: TokensOf = unet_tokens,
     ) -> None:
         """Prepare a run; nothing is evaluated yet.
 
@@ -56,7 +55,6 @@ class Run:
             switch_every: evaluations after which Switch moves on; at least 1.
             host: name of the host, for the report.
             clock: seconds, for the report.
-            tokens_of: what the tokens of the model's layers are.
             announce: told, before each evaluation, its number of rows and that of a plain generation.
 
         Raises:
@@ -64,7 +62,7 @@ class Run:
         """
         networks = sum(use.compose for use in uses)
         self._schedule = Schedule(settings, method, networks, switch_every)
-        self.routes = Routes(uses, tokens_of)
+        self.routes = Routes(uses)
         self.report = Report(settings, uses, method, switch_every, host)
         self._caller = Caller(self.routes, settings.batch_rows, self.report.warn)
         self._composer = Composer(settings, networks, self.routes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Method, NetworkUse, Row, RowStrengths, Run, cost
 from loratorio_ext.settings import Settings
 from loratorio_lab.bench.ways import Setup
@@ -58,9 +58,11 @@ class StepEvaluation:
         """One conditional row for each picture."""
         return RowMap.one_each(len(self.setup.rows) // 2)
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None = None
+    ) -> tuple[Tensor, int]:
         """(the UNet's output for these rows, 1 call)."""
-        with self._router_of(len(rows)).routing(strengths):
+        with self._router_of(len(rows)).routing(strengths, places):
             return self._predicted(tuple(rows)), 1
 
     def _router_of(self, rows: int) -> Router:

@@ -47,7 +47,7 @@ class ToyEvaluation:
     def compare_as(self, space: str) -> None:
         return None
 
-    def predict(self, rows: Sequence[Row], strengths: Any) -> tuple[torch.Tensor, int]:
+    def predict(self, rows: Sequence[Row], strengths: Any, places: Any = None) -> tuple[torch.Tensor, int]:
         return torch.stack([self._one(row) for row in rows]), 1
 
     def release(self) -> None:

@@ -48,7 +48,9 @@ def test_rows_that_all_carry_the_same_networks_make_one_slot() -> None:
 
 def test_a_large_rank_is_not_padded_onto_small_ones() -> None:
     table = [[float(i == j) for j in range(5)] for i in range(5)]
-    blocks = blocks_of(segments_of(table, (), frozenset(range(5))), lambda terms: 128 if terms[0][0] == 4 else 4)
+    blocks = blocks_of(
+        segments_of(table, (), frozenset(range(5))), lambda terms: 128 if terms[0][0] == 4 else 4
+    )
     assert [len(block.slots) for block in blocks] == [4, 1]
 
 

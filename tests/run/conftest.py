@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import Places
 from loratorio_ext.run import GivenBase, NetworkUse, Row, Run
 from loratorio_ext.settings import Settings
 
@@ -31,21 +32,35 @@ class FakeModel:
     releases: int = 0
     before_call: Callable[[Sequence[Row]], None] = lambda rows: None
 
-    def array(self, strengths: Sequence[float], branch: str, index: int) -> np.ndarray:
+    def array(
+        self, strengths: Sequence[float], branch: str, index: int, maps: np.ndarray | None = None
+    ) -> np.ndarray:
         total = self.base[branch][index].copy()
-        for strength, delta in zip(strengths, self.deltas[branch][:, index], strict=True):
+        for network, strength in enumerate(strengths):
             if strength != 0:
-                total = total + strength * delta
+                added = strength * self.deltas[branch][network, index]
+                total = total + (added if maps is None else maps[network] * added)
         return total
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[Sequence[float]]) -> torch.Tensor:
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[Sequence[float]], places: Places | None
+    ) -> torch.Tensor:
         assert len(strengths) == len(rows)
         self.before_call(rows)
         self.calls.append(tuple(rows))
         arrays = [
-            self.array(of_row, row.branch, row.index) for of_row, row in zip(strengths, rows, strict=True)
+            self.array(of_row, row.branch, row.index, maps_of(places, number, len(of_row), self.base["cond"]))
+            for number, (of_row, row) in enumerate(zip(strengths, rows, strict=True))
         ]
         return torch.tensor(np.stack(arrays), dtype=self.dtype).to(self.device)
+
+
+def maps_of(places: Places | None, row: int, networks: int, like: np.ndarray) -> np.ndarray | None:
+    """[networks, H, W] of a row that places networks."""
+    if places is None or row not in places.rows:
+        return None
+    out = torch.empty(1, *like.shape[1:], dtype=torch.float64)
+    return places.at("conv", out, 1, row, tuple(range(networks)))[0].numpy()
 
 
 @dataclass
@@ -73,8 +88,10 @@ class FakeEvaluation:
         tensors = [torch.tensor(np.stack(one), dtype=self.model.dtype) for one in (cond, uncond)]
         return GivenBase(*(one.to(self.model.device) for one in tensors), self.base_calls)
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[Sequence[float]]) -> tuple[torch.Tensor, int]:
-        return self.model.predict(rows, strengths), 1
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[Sequence[float]], places: Places | None
+    ) -> tuple[torch.Tensor, int]:
+        return self.model.predict(rows, strengths, places), 1
 
     def call_group(self, row: Row) -> Hashable:
         return self.group(row)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
+from loratorio_ext.hosts.a1111.placed_call import PlacedCall
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Branch, GivenBase, Row, RowStrengths, Source
 
 Texts = dict[Branch, Any]
@@ -64,7 +65,7 @@ class DenoiserEvaluation:
         sigma: sigma or timestep of the first row.
         rows: image and AND weight of each conditional row.
         guided: whether there are unconditional predictions at this step.
-        given: the base's predictions; views of ``predicted``.
+        given: the base's predictions, or those with networks placed; views of ``predicted``.
         noise_scale: 1 where noise is predicted; 1/σ where the denoised latent is, since x = x0 + σ·ε.
         denoiser: the CFGDenoiser.
         params: CFGDenoiserParams after all callbacks; x, sigma and image_cond hold a row for each conditional
@@ -79,7 +80,7 @@ class DenoiserEvaluation:
     sigma: Tensor
     rows: RowMap
     guided: bool
-    given: GivenBase
+    given: GivenBase | None
     noise_scale: float | Tensor
     denoiser: Any
     params: Any
@@ -95,28 +96,39 @@ class DenoiserEvaluation:
         conditions: Mapping[Source, Conditions],
         router: Router | None,
         marks: TokenMarks,
+        own_call: PlacedCall | None = None,
     ) -> DenoiserEvaluation:
-        """The evaluation of one call; ``conditions``: of the sources whose conditions are not the base's."""
+        """The evaluation of one call.
+
+        Args:
+            params: see the attribute.
+            predicted: see the attribute.
+            conditions: of the sources whose conditions are not the base's.
+            router: see the attribute.
+            marks: tokens that other extensions put in front.
+            own_call: the WebUI's own call, where networks were placed in it.
+        """
         denoiser, step = params.denoiser, params.denoiser.step
-        base: Texts = {"cond": params.text_cond, "uncond": params.text_uncond}
+        base = base_texts(params) if own_call is None else own_call.base
         texts: dict[Source, Texts] = {"base": _padded(base, denoiser)}
         for source, one in conditions.items():
-            own: Texts = {"cond": webui.conds_at(one.c, step)[1], "uncond": webui.unconds_at(one.uc, step)}
-            marked: Texts = {branch: marks.put(text, base[branch], branch) for branch, text in own.items()}
-            texts[source] = _padded(marked, denoiser)
-        conds_list, _ = webui.conds_at(denoiser.sampler.sampler_extra_args["cond"], step)
-        owners = {row: (image, weight) for image, found in enumerate(conds_list) for row, weight in found}
-        of_rows = [owners[row] for row in sorted(owners)]
-        rows = RowMap(tuple(image for image, _ in of_rows), tuple(float(weight) for _, weight in of_rows))
-        guided, sigma = not webui.skips_uncond(denoiser, params.sigma), params.sigma[0]
-        calls = _calls_of_the_base(texts["base"], rows, guided)
+            texts[source] = _padded(texts_of(one, base, step, marks), denoiser)
+        texts["placed"] = texts.get("merged", texts["base"])
+        rows, guided = rows_of(params)
+        sigma = params.sigma[0]
+        given = None
+        if own_call is None or own_call.failure is None:
+            of_call = texts["base" if own_call is None else "placed"]
+            calls = _calls_of_the_webui(of_call, rows, guided)
+            parts = predicted[: rows.cond_rows], predicted[rows.cond_rows :]
+            given = GivenBase(*parts, calls, is_placed=own_call is not None)
         return cls(
             index=int(step),
-            total=max(int(denoiser.total_steps), 1),
+            total=total_of(denoiser),
             sigma=sigma,
             rows=rows,
             guided=guided,
-            given=GivenBase(predicted[: rows.cond_rows], predicted[rows.cond_rows :], calls),
+            given=given,
             noise_scale=1.0 if webui.predicts_noise(denoiser) else 1.0 / sigma,
             denoiser=denoiser,
             params=params,
@@ -129,11 +141,13 @@ class DenoiserEvaluation:
         """Rows share a call if their texts are equally long."""
         return int(self._text(row).shape[1])
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
+    ) -> tuple[Tensor, int]:
         """(predictions [len(rows), C, H, W] with each row's own networks, 1 call)."""
         if self.router is None:
             raise RuntimeError("the networks are merged, so rows have no strengths of their own")
-        with self.router.routing(strengths):
+        with self.router.routing(strengths, places):
             return self.predict_as_merged(rows), 1
 
     def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
@@ -166,17 +180,46 @@ class DenoiserEvaluation:
 
     def put(self, cond: Tensor, uncond: Tensor | None) -> None:
         """Write composed predictions where the WebUI combines them."""
-        self.given.cond.copy_(cond)
+        self.predicted[: self.rows.cond_rows].copy_(cond)
         if uncond is None:  # the WebUI filled these rows with every image's first conditional prediction
             uncond = torch.stack([cond[min(shares)] for shares in self.rows.shares])
-        self.given.uncond.copy_(uncond)
+        self.predicted[self.rows.cond_rows :].copy_(uncond)
 
     def _text(self, row: Row) -> Any:
         return self.texts.get(row.source, self.texts["base"])[row.branch]
 
 
-def _calls_of_the_base(base: Texts, rows: RowMap, guided: bool) -> int:
-    """How many model calls CFGDenoiser.forward has made for all rows of the base."""
+def total_of(denoiser: Any) -> int:
+    """How many model calls a sampler has announced."""
+    return max(int(denoiser.total_steps), 1)
+
+
+def rows_of(params: Any) -> tuple[RowMap, bool]:
+    """(image and AND weight of each conditional row of a call, whether it has unconditional rows)."""
+    denoiser = params.denoiser
+    conds_list, _ = webui.conds_at(denoiser.sampler.sampler_extra_args["cond"], denoiser.step)
+    owners = {row: (image, weight) for image, found in enumerate(conds_list) for row, weight in found}
+    of_rows = [owners[row] for row in sorted(owners)]
+    rows = RowMap(tuple(image for image, _ in of_rows), tuple(float(weight) for _, weight in of_rows))
+    return rows, not webui.skips_uncond(denoiser, params.sigma)
+
+
+def base_texts(params: Any) -> Texts:
+    """The texts of the WebUI's own call."""
+    return {"cond": params.text_cond, "uncond": params.text_uncond}
+
+
+def texts_of(conditions: Conditions, base: Texts, step: int, marks: TokenMarks) -> Texts:
+    """Conditions at a call, with the marks that the base's texts have."""
+    own: Texts = {
+        "cond": webui.conds_at(conditions.c, step)[1],
+        "uncond": webui.unconds_at(conditions.uc, step),
+    }
+    return {branch: marks.put(text, base[branch], branch) for branch, text in own.items()}
+
+
+def _calls_of_the_webui(base: Texts, rows: RowMap, guided: bool) -> int:
+    """How many model calls CFGDenoiser.forward has made for all of its rows."""
     batches = webui.batches_cond_and_uncond()
     if not guided or base["cond"].shape[1] == base["uncond"].shape[1]:
         return 1 if batches else math.ceil((rows.cond_rows + rows.images * guided) / rows.images)

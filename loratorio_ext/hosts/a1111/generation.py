@@ -11,12 +11,20 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.evaluation import DenoiserEvaluation, TokenMarks
+from loratorio_ext.hosts.a1111.evaluation import (
+    DenoiserEvaluation,
+    TokenMarks,
+    base_texts,
+    rows_of,
+    texts_of,
+    total_of,
+)
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
+from loratorio_ext.hosts.a1111.placed_call import PlacedCall
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
@@ -34,6 +42,7 @@ class A1111Generation(Generation[ComposedNetwork]):
     _params: Any = None  # CFGDenoiserParams between the two callbacks of a call
     _denoiser: Any = None  # of the current call
     _bound_denoiser: Any = None
+    _own_call: PlacedCall | None = None
     _marks: TokenMarks
 
     # ------------------------------------------------ at a model call
@@ -45,6 +54,9 @@ class A1111Generation(Generation[ComposedNetwork]):
         super().before_call(p, params)
         if self.networks:
             self._params = params
+            reason = attempt(lambda: self._place(params))
+            if reason is not None:
+                self.fall_back(p, reason, call_of(params), params.x)
 
     @guarded
     def after_call(self, p: Any, predicted: Tensor) -> None:
@@ -55,6 +67,9 @@ class A1111Generation(Generation[ComposedNetwork]):
             predicted: CFGDenoisedParams.x, conditional rows first; written to.
         """
         params, self._params = self._params, None
+        own_call, self._own_call = self._own_call, None
+        if own_call is not None:
+            own_call.end()
         if params is None:
             return
 
@@ -62,7 +77,10 @@ class A1111Generation(Generation[ComposedNetwork]):
             if self.bound is None:
                 raise RuntimeError("no pass has begun")
             conditions, router = self.bound.conditions, self.bound.router
-            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, self._marks)
+            if own_call is not None and own_call.failure is not None:
+                self.bound.run.stop_placing(int(params.denoiser.step), own_call.failure)
+            marks = self._marks
+            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call)
             prediction = self.step(p, evaluation)
             evaluation.put(prediction.cond, prediction.uncond)
             self.infotext.has_composed = True
@@ -75,6 +93,27 @@ class A1111Generation(Generation[ComposedNetwork]):
         reason = attempt(lambda: self._repeat_merged(params, predicted, conditions))
         if reason is not None:
             say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
+
+    def _place(self, params: Any) -> None:
+        """Have networks placed in the WebUI's own call, where the step does that."""
+        bound, denoiser = self.bound, params.denoiser
+        if bound is None or bound.run.report.settings.looks == 0:
+            return
+        found = bound.run.placed_rows(int(denoiser.step), total_of(denoiser), *rows_of(params))
+        if found is None:
+            return
+        model = denoiser.inner_model
+        if not isinstance(model, nn.Module):
+            bound.run.stop_placing(int(denoiser.step), "the denoiser's model cannot be hooked")
+            return
+        _, strengths, places = found
+        base = base_texts(params)
+        if "merged" in bound.conditions:
+            merged = texts_of(bound.conditions["merged"], base, denoiser.step, self._marks)
+            params.text_cond = merged["cond"]
+            if bound.run.report.settings.recenter < 1:
+                params.text_uncond = merged["uncond"]
+        self._own_call = PlacedCall(model, bound.router, strengths, places, base)
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
         """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +12,20 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router import Places, Router, UnplacedError
 from loratorio_ext.run import Branch, Row, RowStrengths, Source
 
-Entry = tuple[Source, int]
-"""A source and an image."""
+
+class Entry(NamedTuple):
+    """Whose texts are evaluated together: the sources of both branches, of one image."""
+
+    cond: Source
+    uncond: Source
+    image: int
+
+
+BRANCHES: Final[tuple[Branch, Branch]] = ("cond", "uncond")
+"""As Forge's cond_or_uncond numbers them."""
 
 Pass = tuple[int | None, bool]
 """The number of a conditional dict, if any, and whether the unconditional is evaluated with it."""
@@ -82,13 +92,23 @@ class ForgeEvaluation:
         parts = (*(texts["cond"] or ()), *(texts["uncond"] or ()))
         return tuple(tuple(part["model_conds"][TEXT[0]].cond.shape[1:]) for part in parts)
 
-    def predict(self, rows: Sequence[Row], strengths: Sequence[RowStrengths]) -> tuple[Tensor, int]:
+    def predict(
+        self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
+    ) -> tuple[Tensor, int]:
         """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory requires it."""
         of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
         result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0
         for (part, with_uncond), wanted in self._passes(rows).items():
             for together in self._together(list(wanted)):
-                model = RoutedModel(self._model, self._router, [of_source[source] for source, _ in together])
+                routes = ChunkRoutes(places, {}, {})
+                for branch in BRANCHES:
+                    found = [wanted.get(entry, {}).get(branch) for entry in together]
+                    routes.rows[branch] = found
+                    routes.strengths[branch] = [
+                        of_source.get(getattr(entry, branch), ()) if row is None else strengths[row]
+                        for entry, row in zip(together, found, strict=True)
+                    ]
+                model = RoutedModel(self._model, self._router, routes)
                 predicted = self._evaluate(model, together, part, with_uncond)
                 calls += model.calls
                 for number, entry in enumerate(together):
@@ -127,9 +147,13 @@ class ForgeEvaluation:
     def _passes(self, rows: Sequence[Row]) -> dict[Pass, dict[Entry, dict[Branch, int]]]:
         """Which rows Forge evaluates together, with their indices: uncond beside a cond."""
         found: dict[Entry, tuple[dict[int, int], list[int]]] = {}
+        # The base's unconditional beside the networks' conditional: one call, as in a plain step.
+        beside = {"placed"} == {row.source for row in rows if row.branch == "cond"}
         for place, row in enumerate(rows):
             part, image = divmod(row.index, len(self._x))
-            conds, unconds = found.setdefault((row.source, image), ({}, []))
+            source: Source = "placed" if beside and row.source == "base" else row.source
+            uncond: Source = "base" if beside and Row("placed", "uncond", image) not in rows else source
+            conds, unconds = found.setdefault(Entry(source, uncond, image), ({}, []))
             if row.branch == "cond":
                 conds[part] = place
             else:
@@ -152,8 +176,8 @@ class ForgeEvaluation:
         alone = webui.looks_across_rows(self._options) or any(map(webui.weighs_images, controls))
         unit, for_images = 1, bool(controls) or webui.looks_at_images(self._options)
         if alone or (for_images and images > 1):
-            sources = dict.fromkeys(source for source, _ in entries)
-            entries = [(source, image) for source in sources for image in range(images)]
+            sources = dict.fromkeys(entry[:2] for entry in entries)
+            entries = [Entry(*source, image) for source in sources for image in range(images)]
             unit = images
         one = self._model.memory_required([unit, *self._x.shape[1:]])
         most = unit if alone else max(int(webui.free_memory(self._x) / max(one, 1.0)), 1) * unit
@@ -168,8 +192,8 @@ class ForgeEvaluation:
         unconds = range(len(self._texts["base"]["uncond"] or ()))
         uncond = [self._joined(entries, "uncond", number) for number in unconds] if with_uncond else None
         # Row by row: an index that is a list would be copied to the device, and waited for.
-        x = torch.stack([self._x[image] for _, image in entries])
-        sigma = torch.stack([self._timestep[image] for _, image in entries])
+        x = torch.stack([self._x[entry.image] for entry in entries])
+        sigma = torch.stack([self._timestep[entry.image] for entry in entries])
         for control in self._controls:
             webui.forget_features(control)
         try:
@@ -177,13 +201,13 @@ class ForgeEvaluation:
         finally:  # other extensions' calls have other rows
             for control in self._controls:
                 webui.forget_features(control)
-        return dict(zip(("cond", "uncond"), predicted, strict=True))
+        return dict(zip(BRANCHES, predicted, strict=True))
 
     def _joined(self, entries: Sequence[Entry], branch: Branch, number: int) -> dict[str, Any]:
         """The dicts with this number, as one with a row for each entry."""
         base = self._texts["base"]
-        parts = [(self._texts.get(source, base)[branch] or ())[number] for source, _ in entries]
-        images = [image for _, image in entries]
+        parts = [(self._texts.get(getattr(entry, branch), base)[branch] or ())[number] for entry in entries]
+        images = [entry.image for entry in entries]
         joined, conditions = dict(parts[0]), {}
         for name, first in parts[0]["model_conds"].items():
             if not isinstance(getattr(first, "cond", None), Tensor):
@@ -198,6 +222,21 @@ class ForgeEvaluation:
         return joined
 
 
+@dataclass(frozen=True)
+class ChunkRoutes:
+    """How the rows of a chunk get their networks, by branch.
+
+    Attributes:
+        places: the maps of all rows of ``ForgeEvaluation.predict``; None: no row places networks.
+        rows: the number of each row there; None: nobody asked for it.
+        strengths: of each row.
+    """
+
+    places: Places | None
+    rows: dict[Branch, Sequence[int | None]]
+    strengths: dict[Branch, Sequence[RowStrengths]]
+
+
 class RoutedModel:
     """Stands in for Forge's KModel in one evaluation: every model call goes through the router.
 
@@ -208,12 +247,12 @@ class RoutedModel:
         calls: model calls so far.
     """
 
-    def __init__(self, model: Any, router: Router, strengths: Sequence[RowStrengths]) -> None:
-        """``strengths``: of the rows of one chunk."""
+    def __init__(self, model: Any, router: Router, routes: ChunkRoutes) -> None:
+        """``routes``: of the rows of one chunk."""
         self.calls = 0
         self._model = model
         self._router = router
-        self._strengths = list(strengths)
+        self._routes = routes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -223,14 +262,25 @@ class RoutedModel:
 
         Raises:
             ValueError: another extension has made a call with a different number of rows.
+            UnplacedError: it has cut the latent up, or has calls of chunks that are not known.
         """
-        chunks, surplus = divmod(len(x), len(self._strengths))
+        routes, rows = self._routes, len(self._routes.rows["cond"])
+        chunks, surplus = divmod(len(x), rows)
         if surplus:
             raise ValueError(
-                f"a model call has {len(x)} rows, which is not a multiple of the {len(self._strengths)} that "
-                "the evaluation has; another extension has changed them"
+                f"a model call has {len(x)} rows, which is not a multiple of the {rows} that the evaluation "
+                "has; another extension has changed them"
             )
-        with self._router.routing(self._strengths * chunks):
+        branches = [BRANCHES[one] for one in conditions["transformer_options"]["cond_or_uncond"]]
+        if len(branches) != chunks or (routes.places and x.shape[-2:] != routes.places.size):
+            if routes.places is not None:
+                raise UnplacedError("another extension has cut the picture up, or has added model calls")
+            branches = ["cond"] * chunks  # both have the same strengths
+        table = [strengths for branch in branches for strengths in routes.strengths[branch]]
+        places = routes.places
+        if places is not None:
+            places = places.of([row for branch in branches for row in routes.rows[branch]])
+        with self._router.routing(table, places):
             denoised: Tensor = self._model.apply_model(x, t, **conditions)
         self.calls += 1
         return denoised

@@ -13,7 +13,7 @@ from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.texts import TEXT, Texts, text_of
 from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import Branch, FrozenComposition, RowStrengths, Source
+from loratorio_ext.run import Branch, FrozenComposition, Routes, Row, Source
 
 ApplyModel = Callable[..., Tensor]
 """Forge's (x, sigma, **conditions) → denoised predictions, one row each."""
@@ -69,7 +69,7 @@ class ComposedModel:
     Attributes:
         frozen: how the evaluation was made; None: all networks act merged.
         router: gives rows their networks.
-        strengths: of a row, by source.
+        routes: how a row gets its networks.
         texts: conditions by source; a source that is not in it has the base's.
         shape: of the latents [B, C, H, W].
         failed: is told why the composed answer could not be given.
@@ -77,7 +77,7 @@ class ComposedModel:
 
     frozen: FrozenComposition | None
     router: Router
-    strengths: Callable[[Source], RowStrengths]
+    routes: Routes
     texts: Mapping[Source, Texts]
     shape: torch.Size
     failed: Callable[[str], None]
@@ -121,8 +121,16 @@ class ComposedModel:
         )
 
     def _of(self, source: Source, call: ModelCall) -> Tensor:
-        conditions = self._with_texts(source, call)
-        with self.router.routing([self.strengths(source)] * len(call.x)):
+        conditions, images = self._with_texts(source, call), self.shape[0]
+        rows = [Row(source, "cond", 0)] * len(call.x)
+        if source == "placed":  # asked for only where every chunk has a row for each image
+            parts = ((chunk.branch, chunk.rows(images)) for chunk in call.chunks)
+            rows = [
+                Row(source, branch, index)
+                for branch, part in parts
+                for index in (range(part.start, part.stop) if branch == "cond" else range(images))
+            ]
+        with self.router.routing(*self.routes.of_rows(rows)):
             return call.apply_model(call.x, call.sigma, **conditions)
 
     def _with_texts(self, source: Source, call: ModelCall) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             self._further_failed = True
             say(p, f"{FURTHER_CALLS} ({reason}); from there on they get all networks merged")
 
-        composed = ComposedModel(frozen, bound.router, bound.run.strengths, texts, x.shape, failed)
+        composed = ComposedModel(frozen, bound.router, bound.run.routes, texts, x.shape, failed)
         return PassthroughWrapper(composed, others)
 
     def _hands_on(self, others: webui.Wrapper, evaluation: PreCfgArguments) -> bool:
@@ -165,7 +165,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         texts = texts_of_sources(base, own, bound.conditions, step)
         if texts is None:
             say(denoiser.p, TEXTS_REPLACED)
-        return texts or {"base": base}
+            return {"base": base}
+        return {**texts, "placed": texts.get("merged", base)}
 
     def _with_merged_texts(self, evaluation: PreCfgArguments, is_own: bool) -> PreCfgArguments:
         """The evaluation with the texts as all networks see them, where it does not have them yet."""

@@ -337,7 +337,8 @@ class Generation(Hooks, Adapter[Network]):
         """Conditions of the sources whose conditions differ from the base's."""
         changing = [place for place, one in enumerate(networks) if one.changes_text]
         found: dict[Source, Conditions] = {place: self._encode(p, [networks[place]]) for place in changing}
-        acts_merged = self.settings.start > 0 or self.settings.end < 1 or self.answers_further_calls
+        one = self.settings
+        acts_merged = one.start > 0 or one.end < 1 or one.looks > 0 or self.answers_further_calls
         if acts_merged and changing:
             found["merged"] = found[0] if len(networks) == 1 else self._encode(p, networks)
         return found

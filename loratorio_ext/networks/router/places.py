@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -20,34 +20,34 @@ from torch import Tensor
 Tokens = Literal["image", "text", "text first", "text last"]
 """What the tokens of a layer are: of the picture, of the prompt, or of both in one sequence."""
 
-TokensOf = Callable[[str], Tokens]
-"""Layer name → its tokens: all that a host has to know about its model."""
-
-_KEYS_OF_TEXT = re.compile(r"attn2[._]to_[kv]$")
+# Of UNets (cross-attention), and of transformers in which text has a stream of its own.
+_OF_TEXT = re.compile(
+    r"attn2[._]to_[kv]$|(^|[._])(txt_|context_block|context_embedder|ff_context|to_add_out|add_[qkv]_proj)"
+)
+_TEXT_FIRST = re.compile(r"single_(transformer_)?blocks")
 
 
 class UnplacedError(ValueError):
     """The places of a layer's output are not known, so maps cannot be applied to it."""
 
 
-def unet_tokens(layer: str) -> Tokens:
-    """The tokens of a UNet of Stable Diffusion: the picture's, but for cross-attention's keys and values."""
-    return "text" if _KEYS_OF_TEXT.search(layer) else "image"
+def tokens_of(layer: str) -> Tokens:
+    """What a layer's tokens are by its name, in Stable Diffusion's UNets and in SD 3's and Flux's blocks."""
+    if _OF_TEXT.search(layer):
+        return "text"
+    return "text first" if _TEXT_FIRST.search(layer) else "image"
 
 
 class Places:
     """The maps of the rows of one model call; brought to a layer's size once, for all calls that use them."""
 
-    def __init__(
-        self, rows: Sequence[int], maps: Tensor, tokens_of: TokensOf = unet_tokens, patch: int = 2
-    ) -> None:
+    def __init__(self, rows: Sequence[int], maps: Tensor, patch: int = 2) -> None:
         """Nothing is copied.
 
         Args:
             rows: those rows of the model call that place networks, ascending.
             maps: what each network's contribution is multiplied by, [len(rows), networks, H, W], where H and
                 W are the latent's; any finite numbers.
-            tokens_of: what the tokens of each layer are.
             patch: side in latent pixels of the square behind an image token in a joint sequence with text.
 
         Raises:
@@ -57,14 +57,33 @@ class Places:
             raise ValueError(f"maps has shape {tuple(maps.shape)}; give [{len(rows)}, networks, H, W]")
         self.rows = tuple(rows)
         self._maps = maps.detach().float()
-        self._tokens_of = tokens_of
         self._patch = patch
         self._known: dict[tuple[object, ...], Tensor] = {}
+        self._parts: dict[tuple[int | None, ...], Places] = {}
 
     @property
     def networks(self) -> int:
         """How many networks the maps are for."""
         return self._maps.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W of the latent."""
+        return self._maps.shape[-2], self._maps.shape[-1]
+
+    def of(self, rows: Sequence[int | None]) -> Places | None:
+        """The maps of another call, whose rows are these of this one (None: a row that is not placed).
+
+        None where none of its rows is placed.
+        """
+        known = tuple(rows)
+        placed = {place: self.rows.index(row) for place, row in enumerate(rows) if row in self.rows}
+        if not placed:
+            return None
+        if known not in self._parts:
+            maps = torch.stack([self._maps[index] for index in placed.values()])
+            self._parts[known] = Places(tuple(placed), maps, self._patch)
+        return self._parts[known]
 
     def at(self, layer: str, out: Tensor, channels: int, start: int, columns: tuple[int, ...]) -> Tensor:
         """The maps at the places of a layer's output.
@@ -83,7 +102,7 @@ class Places:
             UnplacedError: the output does not lie over the latent in a known way.
         """
         spatial = tuple(out.shape[1:-1] if channels == -1 else out.shape[2:])
-        tokens = self._tokens_of(layer) if len(spatial) == 1 else "image"
+        tokens = tokens_of(layer) if len(spatial) == 1 else "image"
         key = (tokens, spatial, channels, start, len(out), columns, out.dtype, out.device)
         if key not in self._known:
             first = self.rows.index(start)

@@ -67,12 +67,19 @@ class Router:
         self._active = False
 
     @contextmanager
-    def routing(self, strengths: Sequence[Sequence[float]], places: Places | None = None) -> Iterator[None]:
+    def routing(
+        self,
+        strengths: Sequence[Sequence[float]],
+        places: Places | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> Iterator[None]:
         """Hooks for one model call; they are gone when the context ends, however it ends.
 
         strengths: [rows][networks], finite, any sign; 0 leaves a network out of a row. In the model call,
         dim 0 of every touched layer's input must be rows × m, m >= 1 neighbouring entries for each row.
         places: in its rows, what each network adds is multiplied by its map, place by place; there m is 1.
+        failed: for a call that is not ours and has to go on: told of what a hook would have raised, which
+            then adds nothing.
         Raises ValueError for a bad table or other places, RuntimeError where this router is routing already;
         in the call, the hooks raise ValueError where a layer's input has another number of rows, and
         UnplacedError where it is not known how it lies over the latent.
@@ -95,7 +102,7 @@ class Router:
         handles = []
         try:
             for hook in plan.hooks:
-                hook.places = places
+                hook.places, hook.failed = places, failed
                 handle = hook.module.register_forward_hook(hook, with_kwargs=True)
                 handles.append(handle)
             yield
@@ -103,7 +110,7 @@ class Router:
             for handle in reversed(handles):
                 handle.remove()
             for hook in plan.hooks:
-                hook.places = None
+                hook.places, hook.failed = None, None
             self._active = False
             # The plans used longest ago are forgotten until the limits hold; the last one stays.
             while len(self._plans) > 1 and (
@@ -247,11 +254,23 @@ class RowHook:
         """rows: batch rows of the model call."""
         self.name, self.module, self.updates, self.rows = name, module, updates, rows
         self.places: Places | None = None
+        self.failed: Callable[[Exception], None] | None = None
 
     def __call__(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], output: object
-    ) -> Tensor:
+    ) -> object:
         """Signature of `register_forward_hook(..., with_kwargs=True)`."""
+        if self.failed is None:
+            return self._added(module, args, kwargs, output)
+        try:
+            return self._added(module, args, kwargs, output)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call is not ours
+            self.failed(error)
+            return output
+
+    def _added(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], output: object
+    ) -> Tensor:
         x = args[0] if args else next(iter(kwargs.values()), None)
         if not isinstance(x, Tensor) or not isinstance(output, Tensor):
             raise TypeError(

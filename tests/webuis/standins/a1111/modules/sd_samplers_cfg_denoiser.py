@@ -23,6 +23,7 @@ class CFGDenoiser:
         self.p = None
         self.step = 0
         self.total_steps = None
+        self.model_wrap = None
 
     @property
     def inner_model(self):
@@ -108,13 +109,19 @@ class CFGDenoiser:
         return result
 
 
+class CompVisDenoiser(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.inner_model = model
+
+    def forward(self, x, sigma, cond):
+        scale = sigma[:, None, None, None]
+        return x - scale * self.inner_model.apply_model(x / (1 + scale**2).sqrt(), sigma * 100, cond)
+
+
 class CFGDenoiserKDiffusion(CFGDenoiser):
     @property
     def inner_model(self):
-        model = shared.sd_model
-
-        def denoised(x, sigma, cond):
-            scale = sigma[:, None, None, None]
-            return x - scale * model.apply_model(x / (1 + scale**2).sqrt(), sigma * 100, cond)
-
-        return denoised
+        if self.model_wrap is None:
+            self.model_wrap = CompVisDenoiser(shared.sd_model)
+        return self.model_wrap

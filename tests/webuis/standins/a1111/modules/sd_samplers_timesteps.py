@@ -1,7 +1,18 @@
 from __future__ import annotations
 
+import torch
+
 from modules import shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+
+
+class CompVisTimestepsDenoiser(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.inner_model = model
+
+    def forward(self, x, timesteps, cond):
+        return self.inner_model.apply_model(x, timesteps, cond)
 
 
 class CFGDenoiserTimesteps(CFGDenoiser):
@@ -11,5 +22,6 @@ class CFGDenoiserTimesteps(CFGDenoiser):
 
     @property
     def inner_model(self):
-        model = shared.sd_model
-        return lambda x, timesteps, cond: model.apply_model(x, timesteps, cond)
+        if self.model_wrap is None:
+            self.model_wrap = CompVisTimestepsDenoiser(shared.sd_model)
+        return self.model_wrap

@@ -1,0 +1,160 @@
+"""Looks, and between them steps in which all networks share a row, each at its own places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from loratorio_ext.method import RowMap
+from loratorio_ext.networks.router import UnplacedError
+from loratorio_ext.run import GivenBase, NetworkUse, Row, cost
+from loratorio_ext.run.schedule import places_of_looks
+from loratorio_ext.settings import Settings
+
+ROW_MAPS = {
+    "one": RowMap.one_each(1),
+    "batch": RowMap.one_each(2),
+    "AND": RowMap((0, 1, 0), (1.0, 1.0, 0.5)),
+}
+
+
+@pytest.mark.parametrize("rows", ROW_MAPS)
+@pytest.mark.parametrize("recenter", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("top_k", [0, 2])
+def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
+    fakes: SimpleNamespace, rows: str, recenter: float, top_k: int
+) -> None:
+    # Predictions do not depend on the step here, so the full method gives the same at every one.
+    uses = (
+        NetworkUse("a", 0.8),
+        NetworkUse("kept", 0.5, compose=False),
+        NetworkUse("b", -1.0),
+        NetworkUse("c", 1),
+    )
+    world = fakes.World(uses, images=ROW_MAPS[rows].images, rows=ROW_MAPS[rows])
+    settings = Settings(looks=1, recenter=recenter, top_k=top_k, score="step")
+    run = world.run(settings)
+    look, placed = (run.step(world.evaluation(index)) for index in range(2))
+    assert [step.mode for step in run.report.steps] == ["composed", "placed"]
+    torch.testing.assert_close(placed.cond, look.cond, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(placed.uncond, look.uncond, rtol=1e-5, atol=1e-5)
+    assert run.report.steps[1].chosen == run.report.steps[0].chosen
+    torch.testing.assert_close(run.report.steps[1].maps, run.report.steps[0].maps)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("recenter", [0.5, 1.0])
+def test_a_placed_step_has_the_rows_of_a_plain_one(
+    fakes: SimpleNamespace, guided: bool, recenter: float
+) -> None:
+    world = fakes.World(fakes.uses(5), images=2, guided=guided, total=20)
+    settings = Settings(looks=3, recenter=recenter)
+    run = world.run(settings)
+    for index in range(20):
+        run.step(world.evaluation(index))
+    rows = tuple(step.rows for step in run.report.steps)
+    assert rows == cost(settings, 5, guided, total=20, images=2)
+    assert [row for row, step in zip(rows, run.report.steps, strict=True) if step.mode == "placed"] == [
+        4 if guided else 2
+    ] * 17
+    assert len(world.model.calls) == 20
+
+
+def test_maps_are_smoothed_over_looks(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2), total=2)
+    run = world.run(Settings(looks=2))
+    run.step(world.evaluation(0))
+    first = run.routes.weights
+    world.model.deltas["cond"] = world.model.deltas["cond"][::-1].copy()
+    run.step(world.evaluation(1))
+    second = world.run(Settings())
+    second.step(world.evaluation(1))
+    now = second.report.steps[0].maps.float().squeeze()
+    torch.testing.assert_close(
+        run.routes.weights.squeeze().float(), (first.squeeze().float() + now) / 2, atol=1e-3, rtol=0
+    )
+
+
+def test_what_cannot_be_placed_is_a_full_step_and_said_once(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(2))
+    run = world.run(Settings(looks=1))
+    run.step(world.evaluation(0))
+
+    def refuse(rows: Sequence[Row]) -> None:
+        if any(row.source == "placed" for row in rows):
+            raise UnplacedError("tokens are merged")
+
+    world.model.before_call = refuse
+    wanted = world.run(Settings(looks=0)).step(world.evaluation(1))
+    for index in (1, 2):
+        got = run.step(world.evaluation(index))
+        assert torch.equal(got.cond, wanted.cond)
+    assert [step.mode for step in run.report.steps] == ["composed"] * 3
+    assert run.report.warnings == (
+        "networks cannot be placed in this picture (tokens are merged); from evaluation 1 on, all networks are "
+        "evaluated at every step",
+    )
+
+
+def test_other_rows_than_at_the_look_are_looked_at_again(fakes: SimpleNamespace) -> None:
+    run = fakes.World(fakes.uses(2)).run(Settings(looks=1))
+    run.step(fakes.World(fakes.uses(2)).evaluation(0))
+    run.step(fakes.World(fakes.uses(2), images=2).evaluation(1))
+    assert [step.mode for step in run.report.steps] == ["composed", "composed"]
+
+
+def test_a_host_may_place_networks_in_its_own_call(fakes: SimpleNamespace) -> None:
+    world = fakes.World(fakes.uses(3), images=2, rows=ROW_MAPS["AND"])
+    settings = Settings(looks=1)
+    run = world.run(settings)
+    assert run.placed_rows(0, 10, world.row_map, True) is None
+    run.step(world.evaluation(0))
+    rows, strengths, places = run.placed_rows(1, 10, world.row_map, True)
+    assert [(row.branch, row.index) for row in rows] == [("cond", i) for i in range(3)] + [
+        ("uncond", i) for i in range(2)
+    ]
+    predicted = world.model.predict(rows, strengths, places)
+    evaluation = world.evaluation(1)
+    given = GivenBase(predicted[:3], predicted[3:], 1, is_placed=True)
+    calls = len(world.model.calls)
+
+    class Given(type(evaluation)):
+        given = None
+
+    own = Given(**{name: getattr(evaluation, name) for name in ("model", "index", "total", "rows", "kept")})
+    object.__setattr__(own, "given", given)
+    got = run.step(own)
+    assert len(world.model.calls) == calls
+    again = world.run(settings)
+    again.step(world.evaluation(0))
+    wanted = again.step(world.evaluation(1))
+    assert torch.equal(got.cond, wanted.cond)
+    assert torch.equal(got.uncond, wanted.uncond)
+    assert run.report.steps[1].rows == again.report.steps[1].rows == 5
+
+
+def test_old_ways_to_save_time_play_no_part_with_looks(fakes: SimpleNamespace) -> None:
+    world, settings = fakes.World(fakes.uses(4), total=8), Settings(looks=2, top_k=2)
+    modes = []
+    for old in (settings, replace(settings, rescan=3, reuse=2)):
+        run = world.run(old)
+        for index in range(8):
+            run.step(world.evaluation(index))
+        modes.append([(step.mode, step.rows, step.reused) for step in run.report.steps])
+    assert modes[0] == modes[1]
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_looks_begin_at_once_and_come_less_and_less_often(length: int, looks: int) -> None:
+    places = places_of_looks(length, looks)
+    assert len(places) == min(looks, length)
+    assert all(0 <= place < length for place in places)
+    assert list(places) == sorted(set(places))
+    assert places[0] == 0
+    distances = [b - a for a, b in zip(places, (*places[1:], length), strict=True)]
+    assert all(b >= a - 1 for a, b in zip(distances, distances[1:], strict=False))
