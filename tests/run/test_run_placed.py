@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -96,8 +97,8 @@ def test_what_cannot_be_placed_is_a_full_step_and_said_once(fakes: SimpleNamespa
         assert torch.equal(got.cond, wanted.cond)
     assert [step.mode for step in run.report.steps] == ["composed"] * 3
     assert run.report.warnings == (
-        "networks cannot be placed in this picture (tokens are merged); from evaluation 1 on, all networks are "
-        "evaluated at every step",
+        "networks cannot be placed in this picture (tokens are merged); from evaluation 1 on, all networks "
+        "are evaluated at every step",
     )
 
 
@@ -157,4 +158,4 @@ def test_looks_begin_at_once_and_come_less_and_less_often(length: int, looks: in
     assert list(places) == sorted(set(places))
     assert places[0] == 0
     distances = [b - a for a, b in zip(places, (*places[1:], length), strict=True)]
-    assert all(b >= a - 1 for a, b in zip(distances, distances[1:], strict=False))
+    assert all(b >= a - 1 for a, b in pairwise(distances))

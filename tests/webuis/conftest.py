@@ -289,9 +289,10 @@ def as_merged(draw: Any, close: Any) -> Callable[..., tuple[torch.Tensor, Any]]:
 
     def compare(prompts: Any, **fields: Any) -> tuple[torch.Tensor, Any]:
         merged, _ = draw(prompts, **fields)
-        composed, p = draw(prompts, {"recenter": 0.0}, **fields)
-        assert close(composed, merged)
-        assert p.comments == {}
+        for looks in (1, 0):  # one network's map is 1 everywhere, so placing it is merging it too
+            composed, p = draw(prompts, {"recenter": 0.0, "looks": looks}, **fields)
+            assert close(composed, merged)
+            assert p.comments == {}
         return merged, p
 
     return compare

@@ -53,6 +53,7 @@ def waits_of_a_step(webui: Any, draw: Any, prompt: Any, **settings: Any) -> Coun
 
 def test_networks_without_text_encoder_parts_wait_for_nothing(webui: Any, draw: Any) -> None:
     assert waits_of_a_step(webui, draw, "a cat <lora:lin:1> <lora:locon:1>") == {}
+    assert waits_of_a_step(webui, draw, "a cat <lora:lin:1> <lora:locon:1>", looks=1) == {}
 
 
 def test_text_encoder_parts_and_sub_prompts_cost_no_more_than_one_look_at_the_texts(
