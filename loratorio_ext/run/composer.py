@@ -75,7 +75,6 @@ class Composer:
         self._networks = range(networks)
         self._ranking = Ranking(settings.score)
         self._routes = routes
-        self._acting: Tensor | None = None  # of the last look, [N, B]
 
     def combined(
         self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
@@ -129,8 +128,8 @@ class Composer:
         if self._settings.looks > 0:
             chooses = 0 < k < len(self._networks) and self._settings.top_k_scope == "image"
             size = (cond.shape[-2], cond.shape[-1])
-            self._routes.look(composition.aggregation, size, ChosenNetworks.of(acting) if chooses else None)
-            self._acting = acting
+            numbers = ChosenNetworks.of(acting) if chooses else None
+            self._routes.look(composition.aggregation, size, acting, numbers)
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
             weight=rows.mean(weights.mean(dim=(-2, -1))),
@@ -147,7 +146,7 @@ class Composer:
         uncond_source: Source = "base" if self._settings.recenter == 1 else "placed"
         uncond = predictions.branch("uncond", uncond_source) if predictions.guided else None
         frozen = FrozenComposition(source="placed", uncond_source=uncond_source)
-        weights, acting = self._routes.weights, self._acting
+        weights, acting = self._routes.weights, self._routes.acting
         if weights is None or acting is None:
             raise RuntimeError("no step has looked where networks speak")
         observed = Observed(

@@ -165,7 +165,7 @@ class Report:
         wanted = "composed" if self.method == "loratorio" else self.method
         if not self.finished or not steps or not self.composed or self.method.startswith(("base", "merge")):
             return ()
-        if any(step.mode == wanted for step in steps):
+        if any(step.mode in (wanted, "placed") for step in steps):
             return ()
         return (
             f"the networks were merged at all {len(steps)} evaluations and {self.method} at none: the part "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from loratorio_ext.method import Aggregation, RowMap, mean_over_subprompts, upsample
 from loratorio_ext.networks.router import Places
+from loratorio_ext.networks.router.places import resized
 from loratorio_ext.run.evaluation import NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.ranking import ChosenNetworks
 
@@ -26,6 +27,7 @@ class Routes:
 
     Attributes:
         weights: Ω̂ of the looks so far, smoothed, [N, R, h, w]; None before the first look.
+        acting: bool [N, B], the networks that can have weight in each image; None before the first look.
     """
 
     def __init__(self, uses: Sequence[NetworkUse]) -> None:
@@ -47,6 +49,7 @@ class Routes:
         for network, place in enumerate(self._composed):
             self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
         self.weights: Tensor | None = None
+        self.acting: Tensor | None = None
         self._maps: dict[str, Tensor] = {}  # branch → [rows, networks of the generation, H, W]
         self._chosen: tuple[tuple[int, ...], ...] | None = None
         self._image_of: tuple[int, ...] = ()
@@ -71,18 +74,37 @@ class Routes:
         """Whether there are maps for these conditional rows."""
         return self.weights is not None and self._image_of == rows.image_of
 
-    def look(self, aggregation: Aggregation, size: tuple[int, int], chosen: ChosenNetworks | None) -> None:
+    def go_on_from(self, other: Routes, size: tuple[int, int]) -> bool:
+        """Begin with the maps of another pass over the same networks, brought to ``size`` (H, W).
+
+        Returns False where it has none.
+        """
+        if other.weights is None or other._of != self._of:
+            return False
+        self.weights, self.acting = other.weights, other.acting
+        self._chosen, self._image_of = other._chosen, other._image_of
+        self._maps = {branch: resized(maps, size) for branch, maps in other._maps.items()}
+        return True
+
+    def look(
+        self,
+        aggregation: Aggregation,
+        size: tuple[int, int],
+        acting: Tensor,
+        chosen: ChosenNetworks | None,
+    ) -> None:
         """Take in the weights that a full step has found.
 
         Args:
             aggregation: the step's.
             size: H and W of the latent.
-            chosen: the networks that act in each image; None: all of them.
+            acting: see the attribute.
+            chosen: the same, as numbers; None: all of them act.
         """
         weights, before = aggregation.weights, self.weights
         if before is not None and before.shape == weights.shape:
             weights = torch.lerp(weights, before.to(weights), SMOOTHING)
-        self.weights = weights
+        self.weights, self.acting = weights, acting
         self._chosen = None if chosen is None else chosen.of_images
         self._image_of = aggregation.rows.image_of
         gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)[:, None, None]

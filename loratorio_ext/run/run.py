@@ -70,7 +70,7 @@ class Run:
         self._clock, self._announce = clock, announce
         # Where the model runs; known after the first evaluation.
         self._device: torch.device | None = None
-        self._can_place = True
+        self._can_place, self._needs_looks = True, True
         self._warn_beforehand(kept=len(uses) - networks)
 
     def step(self, evaluation: Evaluation) -> Prediction:
@@ -161,6 +161,17 @@ class Run:
         strengths, places = self.routes.of_rows(ordered)
         return None if places is None else (ordered, strengths, places)
 
+    def go_on_from(self, other: Run, size: tuple[int, int]) -> None:
+        """Place networks from the first step on, by another run's maps: no step needs to look.
+
+        Does nothing where that run has no maps, or had other networks or strengths.
+
+        Args:
+            other: of the first pass, where this is the hires pass.
+            size: H and W of this pass's latents.
+        """
+        self._needs_looks = not self.routes.go_on_from(other.routes, size)
+
     def stop_placing(self, index: int, reason: str) -> None:
         """From evaluation ``index`` on every step is a full one; the report says why."""
         self._can_place = False
@@ -195,9 +206,12 @@ class Run:
         return plan, self._rows(plan, evaluation)
 
     def _fitting(self, plan: StepPlan, rows: RowMap) -> StepPlan:
-        """A look in place of a step for which there are no maps."""
-        if plan.mode == "placed" and not (self._can_place and self.routes.fits(rows)):
-            return replace(plan, mode="composed", scan=True)
+        """A look in place of a step for which there are no maps, and none where there are all."""
+        can_place = self._can_place and self.routes.fits(rows)
+        if plan.mode == "placed" and not can_place:
+            return StepPlan("composed", scan=True)
+        if plan.mode == "composed" and self.report.settings.looks > 0 and can_place and not self._needs_looks:
+            return StepPlan("placed")
         return plan
 
     def _rows(self, plan: StepPlan, evaluation: Evaluation) -> tuple[Row, ...]:

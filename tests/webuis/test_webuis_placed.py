@@ -99,3 +99,17 @@ def test_an_error_in_a_placed_step_ends_composing_and_leaves_nothing(
     end()
     assert torch.equal(draw("a cat")[0], plain)
     assert torch.equal(draw(THREE)[0], merged)
+
+
+def test_a_hires_pass_goes_on_with_the_maps_of_the_first(draw: Any) -> None:
+    _, p = draw(THREE, LOOKS, hr_prompts=[THREE])
+    first, hires = modes_of(p)
+    assert "composed" in first and set(hires) == {"placed"}
+    assert p.comments == {}
+    shapes = [one.report.steps[-1].maps.shape[-2:] for one in p.loratorio.passes]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_hires_pass_with_other_networks_looks_for_itself(draw: Any) -> None:
+    _, p = draw(THREE, LOOKS, hr_prompts=["a cat <lora:lin:1> <lora:te:0.5>"])
+    assert [modes[0] for modes in modes_of(p)] == ["composed", "composed"]

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("loratorio")
 
 _ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
-_BEGINNING = "the beginning"
 
 Arguments = ParamSpec("Arguments")
 OneGeneration = TypeVar("OneGeneration", bound="Generation[Any]")
@@ -148,6 +147,7 @@ class Generation(Hooks, Adapter[Network]):
         self._services = services
         self._none_takes_part = False
         self._merged: Conditions | None = None
+        self._first_pass: Run | None = None  # of the batch
 
     # ------------------------------------------------ the WebUI's hooks, in order
 
@@ -156,6 +156,8 @@ class Generation(Hooks, Adapter[Network]):
         """Find the networks of the prompt and of the pool, and take them out of the model."""
         self._end_pass()
         self.networks, self._merged, self._none_takes_part = (), None, False
+        if not getattr(p, "is_hr_pass", False):
+            self._first_pass = None
         use_the_webui_s_caches(p)
         self.infotext.networks_activated(p)
         obstacle = self.obstacle(p)
@@ -197,7 +199,7 @@ class Generation(Hooks, Adapter[Network]):
             self._merged = None
             reason = attempt(lambda: self._bind(p, x))
             if reason is not None:
-                self.fall_back(p, reason, _BEGINNING)
+                self.fall_back(p, reason, "the beginning")
 
     @guarded
     def before_call(self, p: Any, params: Any) -> None:
@@ -297,6 +299,7 @@ class Generation(Hooks, Adapter[Network]):
         """A sampler is done, if one was running."""
         ended, self.bound = self.bound, None
         if ended is not None:
+            self._first_pass = self._first_pass or ended.run
             ended.run.end(stopped=self._services.was_stopped())
 
     def _bind(self, p: Any, x: Tensor) -> None:
@@ -316,13 +319,11 @@ class Generation(Hooks, Adapter[Network]):
         deltas = [found.deltas for found in layers.values()]
         router = Router(modules, deltas, cache_bytes=options.network_bytes)
         uses = [NetworkUse(one.name, one.unet) for one in layers]
-        run = Run(settings, uses, host=self._services.name, announce=self._announce)
+        run = Run(settings, uses, host=self._services.name, announce=self._services.announce)
+        if self._first_pass is not None and getattr(p, "is_hr_pass", False):
+            run.go_on_from(self._first_pass, (x.shape[-2], x.shape[-1]))
         self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity())
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
-
-    def _announce(self, rows: int, plain_rows: int) -> None:
-        text = f"LoRAtorio: {rows} predictions at this step instead of {plain_rows}"
-        self._services.say_while_working(text)
 
     def _bind_where_due(self, p: Any, x: Tensor) -> None:
         """While a sampler is running: at its first model call, or where the model has changed."""

@@ -83,6 +83,10 @@ class WebuiServices(ABC):
         """Show a text beside the progress bar; None: none."""
         shared.state.textinfo = text
 
+    def announce(self, rows: int, plain_rows: int) -> None:
+        """Show how many predictions the coming step makes, and how many a plain one would."""
+        self.say_while_working(f"LoRAtorio: {rows} predictions at this step instead of {plain_rows}")
+
     def was_stopped(self) -> bool:
         """Whether the user has interrupted the generation or skipped the current picture."""
         return bool(shared.state.interrupted or shared.state.skipped)
