@@ -217,7 +217,7 @@ class Generation(Hooks, Adapter[Network]):
     def sampled(self, p: Any) -> None:
         """The pass is over."""
         self._end_pass()
-        self.infotext.is_sampling = False
+        self._first_pass, self.infotext.is_sampling = None, False
 
     @guarded
     def finished(self, p: Any) -> None:

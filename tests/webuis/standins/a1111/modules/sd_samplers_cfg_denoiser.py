@@ -58,6 +58,7 @@ class CFGDenoiser:
         if shared.state.interrupted or shared.state.skipped:
             raise sd_samplers_common.InterruptedException
         if self.p.apply_refiner(self):
+            self.model_wrap = None
             cond, uncond = (self.sampler.sampler_extra_args[name] for name in ("cond", "uncond"))
         conds_list, tensor = prompt_parser.reconstruct_multicond_batch(cond, self.step)
         uncond = prompt_parser.reconstruct_cond_batch(uncond, self.step)
