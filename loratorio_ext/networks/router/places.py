@@ -140,7 +140,7 @@ class Places:
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [rows, networks, H, W] brought to another height and width: means where they shrink, nearest where they grow.
+    """Maps [rows, networks, H, W] at another size: means where they shrink, nearest where they grow.
 
     A layer with a stride of 2, 4, … has ⌈H / stride⌉ places, the last of which covers what is left.
     """
