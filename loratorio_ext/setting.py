@@ -38,6 +38,8 @@ class Setting:
         maximum: highest value of a number.
         step: a slider's step; values in between are allowed.
         choices: the values of a text; empty: any text of at most ``maximum`` characters.
+        unnamed: what infotexts, presets and API requests mean that do not name it. Not the default where they
+            may be older than the setting: they go on giving the same pictures.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Setting:
     maximum: float | None = None
     step: float | None = None
     choices: Choices = ()
+    unnamed: Value = ""
 
     @property
     def type(self) -> type[bool] | type[int] | type[float] | type[str]:
@@ -110,7 +113,7 @@ class Setting:
         schema: dict[str, object] = {
             "title": self.label,
             "description": self.help,
-            "default": self.default,
+            "default": self.unnamed,
         }
         if self.type is bool:
             return {**schema, "type": "boolean"}
@@ -141,12 +144,12 @@ def declare(
     key: str = "",
     limits: Limits = NO_LIMITS,
     choices: Choices = (),
+    unnamed: Value | None = None,
 ) -> Any:
     """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
-    lowest, highest, step = limits
-    described = Setting(
-        "", default, label, explanation, INFOTEXT_PREFIX + key, lowest, highest, step, choices
-    )
+    key = INFOTEXT_PREFIX + key
+    unnamed = default if unnamed is None else unnamed
+    described = Setting("", default, label, explanation, key, *limits, choices, unnamed)
     return field(default=default, metadata={"setting": described})
 
 

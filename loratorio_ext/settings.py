@@ -185,6 +185,7 @@ class Settings:
         "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
         "looks",
         limits=(0, 1000, 1),
+        unnamed=0,
     )
 
     def __post_init__(self) -> None:
@@ -201,7 +202,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Settings:
-        """Settings from values by name; missing ones have their default.
+        """Settings from values by name; for missing ones see `Setting.unnamed`.
 
         Raises:
             ValueError: an unknown name, or a value that is not allowed.
@@ -212,14 +213,14 @@ class Settings:
             )
         names = [setting.name for setting in SETTINGS]
         _refuse_unknown(values, names)
-        return cls(**{name: values[name] for name in names if name in values})  # type: ignore[arg-type]
+        return cls(**{one.name: values.get(one.name, one.unnamed) for one in SETTINGS})  # type: ignore[arg-type]
 
     def infotext_fields(self) -> dict[str, str]:
-        """Infotext keys and values: "enabled" and what differs from the defaults; nothing at all when off."""
+        """Infotext keys and values: "enabled", and what missing keys do not mean; nothing at all when off."""
         if not self.enabled:
             return {}
         values = self.to_dict()
-        return {s.infotext: str(values[s.name]) for s in SETTINGS if values[s.name] != s.default}
+        return {s.infotext: str(values[s.name]) for s in SETTINGS if values[s.name] != s.unnamed}
 
     def to_infotext(self) -> str:
         """`infotext_fields` as text: "LoRAtorio enabled: True, LoRAtorio patch size: 4"."""
@@ -231,8 +232,8 @@ class Settings:
 
         Of a text only the last line counts: those above are prompts, which may say anything. Keys that are
         no setting are left alone, also with our prefix: a host may tell more about a picture, and a newer
-        version may know more settings. Missing keys have their default, so a picture made without LoRAtorio
-        is "off".
+        version may know more settings. For missing keys see `Setting.unnamed`; a picture made without
+        LoRAtorio is "off".
 
         Raises:
             ValueError: a value that is not allowed.

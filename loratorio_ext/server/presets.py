@@ -26,7 +26,7 @@ Preset = Mapping[str, Value]
 
 
 def _preset(**changes: Value) -> Preset:
-    whole = Settings.from_dict(changes).to_dict()
+    whole = Settings(**changes).to_dict()  # type: ignore[arg-type]
     return MappingProxyType({one.name: whole[one.name] for one in PRESET_SETTINGS})
 
 

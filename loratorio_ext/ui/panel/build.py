@@ -38,15 +38,15 @@ class FromInfotext:
     def __call__(self, found: Mapping[str, str]) -> Value | None:
         """The value; None leaves the control as it is.
 
-        A key that is missing means the default, since defaults are not written down; a picture made without
-        LoRAtorio has no key at all, and only switches it off. What cannot be read is taken as missing.
+        For a key that is missing see `Setting.unnamed`; a picture made without LoRAtorio has no key at all,
+        and only switches it off. What cannot be read is taken as missing.
         """
         if _SWITCH.infotext not in found:
             return False if self.setting is _SWITCH else None
         try:
             return self.setting.parse(found[self.setting.infotext])
         except (KeyError, ValueError):
-            return self.setting.default
+            return self.setting.unnamed
 
 
 @dataclass(frozen=True)
