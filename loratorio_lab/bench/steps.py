@@ -106,6 +106,7 @@ class Step:
         method: of the run.
         steps: how many are timed together.
         fresh: the networks kept are others after every scan, so that the router prepares anew for them.
+        placed: the step comes after a look, which is not timed.
     """
 
     name: str
@@ -114,9 +115,12 @@ class Step:
     method: Method = "loratorio"
     steps: int = 1
     fresh: bool = False
+    placed: bool = False
 
     def rows(self, networks: int, pictures: int) -> float:
         """Rows through the UNet for a step, on average."""
+        if self.placed:
+            return cost(self.settings, networks, total=2, images=pictures)[1]
         found = cost(self.settings, networks, total=self.steps, images=pictures, method=self.method)
         return sum(found) / self.steps
 
@@ -131,8 +135,16 @@ class Step:
             StepEvaluation(setup, router, index, self.steps, between) for index in range(self.steps)
         ]
 
+        looked: list[Run] = []
+        latents = setup.rows.latents
+
         def way() -> Run:
             run = Run(self.settings, uses, method=self.method)
+            if self.placed and not looked:
+                looked.append(Run(self.settings, uses))
+                looked[0].step(evaluations[0])
+            for one in looked:
+                run.go_on_from(one, (latents.shape[-2], latents.shape[-1]))
             for evaluation in evaluations:
                 run.step(evaluation)
             return run
@@ -145,7 +157,9 @@ PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0)
 
 PLAIN_STEP = "plain"
 PAPER_STEP = "paper"
-"""Names of two of the steps below, whose times others are compared with."""
+LOOK_STEP = "recenter-1"
+PLACED_STEP = "placed"
+"""Names of some of the steps below, whose times others are compared with."""
 
 
 def steps_for(networks: int) -> tuple[Step, ...]:
@@ -153,7 +167,9 @@ def steps_for(networks: int) -> tuple[Step, ...]:
     usual = (
         Step(PLAIN_STEP, "plain step", Settings(), method="base"),
         Step(PAPER_STEP, "LoRAtorio, λ = 0.5", PAPER),
-        Step("recenter-1", "LoRAtorio, λ = 1", replace(PAPER, recenter=1.0)),
+        Step("merged", "all networks in every row, as merging them", Settings(), method="merge"),
+        Step(PLACED_STEP, "LoRAtorio, networks placed (between two looks)", Settings(looks=1), placed=True),
+        Step(LOOK_STEP, "LoRAtorio, λ = 1 (a look)", replace(PAPER, recenter=1.0)),
         Step("reuse", f"LoRAtorio, networks every {REUSE} steps", replace(PAPER, reuse=REUSE), steps=REUSE),
     )
     if networks <= TOP_K:

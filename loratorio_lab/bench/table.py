@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from loratorio_lab.bench.measure import Figure, Measured
-from loratorio_lab.bench.steps import PAPER_STEP
+from loratorio_lab.bench.steps import LOOK_STEP, PAPER_STEP, PLACED_STEP
 from loratorio_lab.bench.ways import LABELS
+
+_LOOKS = 4
 
 
 class About(Protocol):
@@ -87,6 +89,10 @@ def _notes(measured: Measured) -> list[str]:
         )
     paper = [one.seconds[1] for one in measured.steps if one.name == PAPER_STEP]
     share = f" ({measured.compose / paper[0]:.2%} of a step with λ = 0.5)" if paper else ""
+    ratios = {one.name: one.ratio[1] for one in measured.steps}
+    for steps in (20, 30) if PLACED_STEP in ratios else ():
+        whole = (_LOOKS * ratios[LOOK_STEP] + (steps - _LOOKS) * ratios[PLACED_STEP]) / steps
+        notes.append(f"{steps} steps, {_LOOKS} of them looks, are {whole:.2f} × plain by these ratios.")
     rest = f" ({measured.but_model / paper[0]:.2%})" if paper else ""
     notes.append(
         f"From patches to composition: {measured.compose * 1e3:.2f} ms{share}; all of such a step but the "
