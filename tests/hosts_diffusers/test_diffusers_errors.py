@@ -193,13 +193,7 @@ def test_the_first_prompts_tags_count_and_others_are_said(
         save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
     prompts = ["cat <lora:a>", "cat <lora:a>", "cat", "cat <lora:b>", "cat <lora:a:0.5>"]
     request = Request(
-        prompts,
-        "ugly <lora:b>",
-        seeds=list(range(5)),
-        steps=1,
-        width=16,
-        height=16,
-        network_dir=tmp_path,
+        prompts, "ugly <lora:b>", seeds=list(range(5)), steps=1, width=16, height=16, network_dir=tmp_path
     )
     report = DiffusersHost(sd).generate(request).report
     assert report.composed == ("a",)

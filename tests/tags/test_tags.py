@@ -7,14 +7,7 @@ import re
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from loratorio_ext.networks.prompt import (
-    MAX_NAME,
-    MAX_PROBLEMS,
-    MAX_STRENGTH,
-    OtherTag,
-    Tag,
-    parse_prompt,
-)
+from loratorio_ext.networks.prompt import MAX_NAME, MAX_PROBLEMS, MAX_STRENGTH, OtherTag, Tag, parse_prompt
 
 
 @pytest.mark.parametrize(

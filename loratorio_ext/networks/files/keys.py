@@ -21,11 +21,7 @@ from loratorio_ext.networks.router import OutputSlice, convolution_dims, norm_ki
 LayerKind = Literal["linear", "conv", "norm"]
 # Component of a model → what kohya's keys of it begin with.
 _PREFIXES = MappingProxyType(
-    {
-        "unet": ("lora_unet_",),
-        "text_encoder": ("lora_te1_", "lora_te_"),
-        "text_encoder_2": ("lora_te2_",),
-    }
+    {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
 )
 
 
