@@ -72,9 +72,9 @@ TE_OUT = "encoder.layers.0.self_attn.out_proj"
 @pytest.mark.parametrize("nested", [True, False])
 def test_dialects(key: str, layer: str, part: str, nested: bool, unet: nn.Module, make_text: Any) -> None:
     keys = key_map({"unet": unet, "text_encoder": make_text(nested)})
-    split = split_key(key)
-    assert split.part == part
-    found = next(keys[name] for name in split.layers if name in keys)
+    layers, named = split_key(key)
+    assert named == part
+    found = next(keys[name] for name in layers if name in keys)
     if nested:
         layer = layer.replace("text_encoder.", "text_encoder.text_model.")
     assert found.name == layer
@@ -90,8 +90,8 @@ def test_two_text_encoders(unet: nn.Module, make_text: Any) -> None:
 
 
 def test_shapes_and_kinds(keys: dict[str, TargetLayer]) -> None:
-    assert keys["unet.conv_in"] == TargetLayer("unet.conv_in", None, (8, 4, 3, 3), "conv")
-    assert keys["lora_unet_down_blocks_0_attentions_0_norm"].kind == "norm"
+    assert keys["unet.conv_in"] == TargetLayer("unet.conv_in", None, (8, 4, 3, 3))
+    assert keys["lora_unet_down_blocks_0_attentions_0_norm"].is_norm
     assert keys["lora_unet_down_blocks_0_resnets_0_time_emb_proj"].shape == (16, 6)
     assert not any("embeddings" in key for key in keys)
 
@@ -112,9 +112,8 @@ def test_layers_of_other_classes_and_packed_weights() -> None:
 
 
 def test_keys_of_a_host_that_has_only_kohya_names() -> None:
-    split = split_key(f"unet.{Q}.lora_A.weight")
-    assert f"lora_unet_{Q.replace('.', '_')}" in split.layers
-    assert "lora_te_encoder_x" in split_key("text_encoder.encoder.x.lora_A.weight").layers
+    assert f"lora_unet_{Q.replace('.', '_')}" in split_key(f"unet.{Q}.lora_A.weight")[0]
+    assert "lora_te_encoder_x" in split_key("text_encoder.encoder.x.lora_A.weight")[0]
 
 
 def test_unknown_component(unet: nn.Module) -> None:
@@ -130,5 +129,5 @@ def test_unknown_component(unet: nn.Module) -> None:
     )
 )
 def test_any_text_is_taken_apart(key: str) -> None:
-    split = split_key(key)
-    assert split.layers and all(isinstance(name, str) for name in split.layers)
+    layers, _ = split_key(key)
+    assert layers and all(isinstance(name, str) for name in layers)

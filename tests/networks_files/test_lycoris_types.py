@@ -217,6 +217,9 @@ HADA = {"hada_w1_a": (16, 2), "hada_w1_b": (2, 6), "hada_w2_a": (16, 2), "hada_w
         ({"on_input": (1,), "weight": (5,)}, "do not fit"),
         ({"a1.weight": (6, 2), "a2.weight": (2, 6), "b1.weight": (16, 2), "b2.weight": (3, 6)}, "do not fit"),
         ({"lora_down.weight": (2, 6)}, "LoRA without its part up"),
+        ({"lora_down.weight": (), "lora_up.weight": (16, 2)}, "down has shape"),
+        ({**HADA, "hada_w1_b": ()}, "hada_w1_b has shape"),
+        ({"lora_down.weight": (2, 6), "lora_up.weight": (16, 2), "dora_scale": ()}, "magnitude has shape"),
         ({"lora_down.weight": (2, 6), "lora_up.weight": (16, 3)}, "ranks do not fit"),
         (
             {"lora_down.weight": (2, 6), "lora_up.weight": (16, 2), "dora_scale": (7, 1)},

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from loratorio_ext.networks.files.ldm import ldm_aliases
+from loratorio_ext.networks.files.ldm import ldm_names
 from loratorio_ext.networks.router import OutputSlice, convolution_dims, norm_kind
 
-LayerKind = Literal["linear", "conv", "norm"]
 # Component of a model → what kohya's keys of it begin with.
 _PREFIXES = MappingProxyType(
     {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
@@ -31,13 +29,14 @@ class TargetLayer:
 
     name: "<component>.<module path>". output_slice: (start, length) on the output width where the key means a
     part of a fused layer. shape: of the layer's weight (of the slice's rows), [out, in], [out, in / groups,
-    *kernel] or [channels]; None if unknown, then nothing is checked.
+    *kernel] or [channels]; None if unknown, then nothing is checked. is_norm: a normalisation, not a linear
+    layer or a convolution.
     """
 
     name: str
     output_slice: OutputSlice | None = None
     shape: tuple[int, ...] | None = None
-    kind: LayerKind = "linear"
+    is_norm: bool = False
 
 
 KeyMap = Mapping[str, TargetLayer]
@@ -49,14 +48,13 @@ _OWN_NAMES = (
     *("a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"),
     *("oft_blocks", "oft_diag", "rescale"),
 )
+_DOWN = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down")
+_UP = ("lora_up", "lora_B", "lora.up", "lora_linear_layer.up")
 # What a file calls a part → what we call it. The longer first where one ends with another.
 _PARTS = MappingProxyType(
     {
-        **{
-            f"{name}.weight": "down"
-            for name in ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down")
-        },
-        **{f"{name}.weight": "up" for name in ("lora_up", "lora_B", "lora.up", "lora_linear_layer.up")},
+        **dict.fromkeys((f"{name}.weight" for name in _DOWN), "down"),
+        **dict.fromkeys((f"{name}.weight" for name in _UP), "up"),
         "lora_B.bias": "up_bias",
         "lora_mid.weight": "mid",
         "lora_magnitude_vector.weight": "magnitude",
@@ -77,37 +75,21 @@ _TEXT_PROJECTIONS = MappingProxyType(
 )
 
 
-class SplitKey(NamedTuple):
-    """A file's key taken apart: canonical keys it may mean, best first, and the part's name ("": unknown)."""
-
-    layers: tuple[str, ...]
-    part: str
-
-
 def _target(name: str, module: nn.Module) -> TargetLayer | None:
     """The layer with the weight's shape as the attributes tell it, for the stored weight may be packed."""
-    weight = getattr(module, "weight", None)
-    if convolution_dims(module) > 0:
-        out, width = getattr(module, "out_channels", None), getattr(module, "in_channels", None)
-        if isinstance(out, int) and isinstance(width, int):
-            kernel, groups = getattr(module, "kernel_size", ()), getattr(module, "groups", 1)
-            return TargetLayer(name, None, (out, width // groups, *kernel), "conv")
-    elif norm_kind(module) is not None:
-        if isinstance(weight, Tensor) and weight.dim() == 1:
-            return TargetLayer(name, None, tuple(weight.shape), "norm")
-    else:
-        out, width = getattr(module, "out_features", None), getattr(module, "in_features", None)
-        if isinstance(out, int) and isinstance(width, int) and weight is not None:
-            return TargetLayer(name, None, (out, width), "linear")
-    return None
-
-
-def _spellings(component: str, path: str) -> tuple[str, ...]:
-    """Module paths that files use. They keep "text_model.", which `CLIPTextModel` of transformers 5 lacks."""
-    if component == "unet":
-        return (path,)
-    bare = path.removeprefix("text_model.")
-    return (path, bare if bare != path else f"text_model.{path}")
+    weight, is_convolution = getattr(module, "weight", None), convolution_dims(module) > 0
+    if norm_kind(module) is not None and not is_convolution:
+        if not isinstance(weight, Tensor) or weight.dim() != 1:
+            return None
+        return TargetLayer(name, None, tuple(weight.shape), is_norm=True)
+    what = "channels" if is_convolution else "features"
+    out, width = getattr(module, f"out_{what}", None), getattr(module, f"in_{what}", None)
+    if not isinstance(out, int) or not isinstance(width, int):
+        return None
+    if is_convolution:
+        kernel, groups = getattr(module, "kernel_size", ()), getattr(module, "groups", 1)
+        return TargetLayer(name, None, (out, width // groups, *kernel))
+    return None if weight is None else TargetLayer(name, None, (out, width))
 
 
 def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
@@ -127,40 +109,38 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
     keys: dict[str, TargetLayer] = {}
     for component, model in components.items():
         modules = {path: module for path, module in model.named_modules() if path}
-        found = {path: _target(f"{component}.{path}", module) for path, module in modules.items()}
-        by_path = {path: layer for path, layer in found.items() if layer is not None}
-        for path, layer in by_path.items():
-            for spelling in _spellings(component, path):
+        ldm = ldm_names(modules) if component == "unet" else {}
+        for path, module in modules.items():
+            layer = _target(f"{component}.{path}", module)
+            if layer is None:
+                continue
+            # Files keep "text_model.", which `CLIPTextModel` of transformers 5 lacks.
+            bare = path.removeprefix("text_model.")
+            for spelling in (path,) if component == "unet" else (bare, f"text_model.{bare}"):
                 keys.setdefault(f"{component}.{spelling}", layer)
                 for prefix in prefixes[component]:
                     keys.setdefault(prefix + spelling.replace(".", "_"), layer)
-        if component == "unet":
-            for alias, path in ldm_aliases([*modules]).items():
-                if path in by_path:
-                    keys.setdefault(alias, by_path[path])
+            if path in ldm:
+                keys.setdefault(f"lora_unet_{ldm[path].replace('.', '_')}", layer)
     return keys
 
 
-def _underscored(layer: str) -> tuple[str, ...]:
-    """Kohya's spellings of a dotted canonical key, for hosts that know only those."""
-    component, _, path = layer.partition(".")
-    return tuple(prefix + path.replace(".", "_") for prefix in _PREFIXES.get(component, ()))
-
-
 def _canonical(layer: str) -> tuple[str, ...]:
-    """Canonical keys that a file's layer name may mean."""
+    """Canonical keys that a file's layer may mean: dotted, then kohya's for hosts that know only those."""
     layer = layer.removeprefix("base_model.model.")
     for dialect, prefix in _DIALECTS.items():
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
-    has_component = layer.partition(".")[0] in _PREFIXES
-    dotted = (layer,) if has_component else (f"unet.{layer}", f"text_encoder.{layer}")
-    return (*dotted, *(key for spelling in dotted for key in _underscored(spelling)))
+    known = layer.partition(".")[0] in _PREFIXES
+    dotted = (layer,) if known else (f"unet.{layer}", f"text_encoder.{layer}")
+    parts = [spelling.partition(".") for spelling in dotted]
+    kohya = [p + path.replace(".", "_") for component, _, path in parts for p in _PREFIXES[component]]
+    return (*dotted, *kohya)
 
 
-def split_key(key: str) -> SplitKey:
-    """Takes a file's key apart. Never raises; a key of no known form has the part "".
+def split_key(key: str) -> tuple[tuple[str, ...], str]:
+    """(canonical keys of layers that a file's key may mean, best first; our name of its part, "": unknown).
 
     Dialects: "base_model.model." before a layer, an adapter's name ("lora_A.default.weight"), attention
     processors ("attn1.processor.to_q_lora.down.weight"), no component at all ("down_blocks.0...", taken for
@@ -169,7 +149,7 @@ def split_key(key: str) -> SplitKey:
     """
     if key.startswith(tuple(_KOHYA)):
         layer, _, part = key.partition(".")
-        return SplitKey(_canonical(layer), _PARTS.get(part, ""))
+        return _canonical(layer), _PARTS.get(part, "")
     pieces = key.rsplit(".", 3)
     if len(pieces) == 4 and pieces[1] in ("lora_A", "lora_B", "lora_magnitude_vector"):
         key = ".".join((pieces[0], pieces[1], pieces[3]))
@@ -180,8 +160,8 @@ def split_key(key: str) -> SplitKey:
                 last = _TEXT_PROJECTIONS.get(last, last)
             elif last == "to_out":
                 last = "to_out.0"
-            return SplitKey(_canonical(f"{layer}.{last}"), part)
+            return _canonical(f"{layer}.{last}"), part
     for ending, part in _PARTS.items():
         if key.endswith(f".{ending}"):
-            return SplitKey(_canonical(key[: -len(ending) - 1]), part)
-    return SplitKey((key,), "")
+            return _canonical(key.removesuffix(f".{ending}")), part
+    return (key,), ""
