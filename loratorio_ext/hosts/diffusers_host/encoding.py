@@ -25,9 +25,8 @@ from loratorio_ext.run.rows import RowStrengths, Strengths
 class Encodings:
     """One generation's text, encoded once.
 
-    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. `sources`
-    gives a source's place in S. Text b < len(prompts) is prompt b; the last one is the negative prompt, if
-    any.
+    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. sources: a
+    source's place in S. Text b < len(prompts) is prompt b; the last one is the negative prompt, if any.
     """
 
     hidden: Tensor
@@ -52,24 +51,15 @@ def encode(
 ) -> Encodings:
     """Encode the texts for every source: one call of each text encoder, rows = different sources × texts.
 
-    Sources whose networks have no text-encoder part share the base's rows.
-
-    Args:
-        pipeline: The model.
-        prompts: Every prompt of the batch, without its tags.
-        negative: The one negative prompt; None: no unconditional rows. An empty one is all zeros for models
-            that ask for it (SDXL's force_zeros_for_empty_prompt), as in the WebUI and as diffusers does where
-            no negative prompt is given.
-        networks: Networks with the tags that give their strengths.
+    Sources whose networks have no text-encoder part share the base's rows. prompts: without their tags.
+    negative: None for no unconditional rows. An empty one is all zeros for models that ask for it (SDXL's
+    force_zeros_for_empty_prompt), as in the WebUI and as diffusers does where no negative prompt is given.
     """
     parts = [network.part("text_encoder") for _, network in networks]
-    strengths = Strengths(
-        [
-            NetworkUse(tag.name, tag.te if part else 0.0, tag.compose)
-            for (tag, _), part in zip(networks, parts, strict=True)
-        ]
-    )
-    composed = range(sum(tag.compose for tag, _ in networks))
+    tags = [tag for tag, _ in networks]
+    acting = [tag.te if part else 0.0 for tag, part in zip(tags, parts, strict=True)]
+    strengths = Strengths([NetworkUse(t.name, te, t.compose) for t, te in zip(tags, acting, strict=True)])
+    composed = range(sum(tag.compose for tag in tags))
     patterns: dict[RowStrengths, int] = {}
     sources: dict[Source, int] = {}
     for source in ("base", *composed, "merged"):
@@ -114,9 +104,8 @@ def encode(
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[str]]:
     """(token ids [T, L], attention mask [T, L], a warning for every text that was cut)."""
     longest = tokenizer.model_max_length
-    batch = tokenizer(
-        list(texts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
-    )
+    options = {"padding": "max_length", "max_length": longest, "truncation": True, "return_tensors": "pt"}
+    batch = tokenizer(list(texts), **options)
     warnings: list[str] = []
     for text in texts:
         length = len(tokenizer.tokenize(text)) + 2  # begin and end

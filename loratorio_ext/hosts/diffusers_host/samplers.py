@@ -41,11 +41,6 @@ SAMPLERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = MappingProxyType(
 _KARRAS: Final = " karras"
 
 
-def sampler_names() -> tuple[str, ...]:
-    """Every short name; " Karras" may follow where the scheduler knows that spacing."""
-    return tuple(SAMPLERS)
-
-
 def usable_samplers(default: Any) -> tuple[str, ...]:
     """The names that `make_scheduler` can make of a model's scheduler; the one that equals it first.
 
@@ -119,21 +114,18 @@ def _named(name: str, default: Any) -> Any:
 
 
 def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[str, Any]) -> Any:
-    unknown = [key for key in options if key not in inspect.signature(scheduler_class.__init__).parameters]
+    known = inspect.signature(scheduler_class.__init__).parameters
+    unknown = ", ".join(key for key in options if key not in known)
     if unknown:
-        raise ValueError(
-            f"No sampler {name!r}: {scheduler_class.__name__} has no option {', '.join(unknown)}."
-        )
+        raise ValueError(f"No sampler {name!r}: {scheduler_class.__name__} has no option {unknown}.")
     try:
         return scheduler_class.from_config(default.config, **options)
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"The sampler {name!r} needs a package that is missing: {reason}") from error
     except RuntimeError as error:  # what diffusers has not implemented
-        raise ValueError(
-            f"The sampler {name!r} cannot take over the settings of this model's own ({error}); "
-            "choose another."
-        ) from error
+        reason = f"cannot take over the settings of this model's own ({error}); choose another."
+        raise ValueError(f"The sampler {name!r} {reason}") from error
 
 
 def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
