@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
 from loratorio_ext.networks.files import key_map
-from loratorio_ext.networks.files.ldm import ldm_names
+from loratorio_ext.networks.files.keys import ldm_names
 
 # The layouts of the published models (unet/config.json) with narrow blocks; names do not depend on widths.
 SD1: dict[str, Any] = {"cross_attention_dim": 12, "attention_head_dim": 4}

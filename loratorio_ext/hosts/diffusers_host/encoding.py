@@ -16,6 +16,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
+from loratorio_ext.networks.prompt import shown
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, Source
 from loratorio_ext.run.rows import RowStrengths, Strengths
@@ -37,10 +38,8 @@ class Encodings:
     def select(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as `rows` need it."""
         texts = self.hidden.shape[1]
-        places = [
-            self.sources[row.source] * texts + (row.index if row.branch == "cond" else texts - 1)
-            for row in rows
-        ]
+        which = ((row.source, row.index if row.branch == "cond" else texts - 1) for row in rows)
+        places = [self.sources[source] * texts + text for source, text in which]
         index = torch.tensor(places, device=self.hidden.device)
         pooled = None if self.pooled is None else self.pooled.flatten(0, 1).index_select(0, index)
         return self.hidden.flatten(0, 1).index_select(0, index), pooled
@@ -110,8 +109,6 @@ def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor, lis
     for text in texts:
         length = len(tokenizer.tokenize(text)) + 2  # begin and end
         if length > longest:
-            start = text if len(text) <= 60 else text[:59] + "…"
-            warnings.append(
-                f"The prompt {start!r} has {length} tokens; the model reads {longest}, the rest was cut off."
-            )
+            reads = f"the model reads {longest}, the rest was cut off."
+            warnings.append(f"The prompt {shown(text)} has {length} tokens; {reads}")
     return batch.input_ids, batch.attention_mask, warnings

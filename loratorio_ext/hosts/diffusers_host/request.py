@@ -94,7 +94,10 @@ def parse_request(
     for models that take the guidance scale as an input and need no unconditional. Raises ValueError, which
     names the value, the allowed range and the remedy.
     """
-    prompts, negative_prompt = _texts(request.prompts), request.negative_prompt
+    prompts: Any = (request.prompts,) if isinstance(request.prompts, str) else request.prompts
+    negative_prompt: object = request.negative_prompt
+    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
+        raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
     if not isinstance(negative_prompt, str):
         raise ValueError(f'negative_prompt is {negative_prompt!r}; it must be a text, "" for none.')
     for name, text in (*(("prompts", text) for text in prompts), ("negative_prompt", negative_prompt)):
@@ -107,7 +110,7 @@ def parse_request(
     for seed in seeds:
         _check_whole("seed", seed, 0, MAX_SEED)
     if len(prompts) == 1:
-        prompts *= len(seeds)
+        prompts = [*prompts] * len(seeds)
     if len(prompts) != len(seeds):
         reason = f"{len(prompts)} prompts with {len(seeds)} seeds"
         raise ValueError(f"{reason}: give one seed per prompt, or one prompt alone.")
@@ -149,14 +152,6 @@ def parse_request(
         size=(width, height),
         warnings=tuple(warnings),
     )
-
-
-def _texts(prompts: object) -> tuple[str, ...]:
-    if isinstance(prompts, str):
-        return (prompts,)
-    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
-        raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
-    return tuple(prompts)
 
 
 def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:

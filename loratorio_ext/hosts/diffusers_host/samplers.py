@@ -56,7 +56,7 @@ def sampler_name(scheduler: Any, default: Any) -> str:
     """The name by which `make_scheduler` makes an equal scheduler of the model's.
 
     The short name, where one means exactly this scheduler, else its class's name. Of several the one that
-    says most: what the model's scheduler is set to already, another model's need not be.
+    says most: another model's scheduler need not be set as this one's is.
     """
     kind = type(scheduler).__name__
     for short in reversed([short for short, (class_name, _) in SAMPLERS.items() if class_name == kind]):
@@ -106,14 +106,12 @@ def _named(name: str, default: Any) -> Any:
         if wanted in (short.lower(), class_name.lower(), class_name.lower().removesuffix("scheduler")):
             # By class name the class's own defaults hold; by short name what that name means.
             options = {**(settings if wanted == short.lower() else {}), **options}
-            return _from_config(getattr(diffusers, class_name), name, default, options)
-    close = difflib.get_close_matches(wanted, map(str.lower, SAMPLERS), n=1)
-    near = [known for known in SAMPLERS if known.lower() in close]
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(SAMPLERS)}.")
-
-
-def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[str, Any]) -> Any:
+            break
+    else:
+        close = difflib.get_close_matches(wanted, map(str.lower, SAMPLERS), n=1)
+        hint = "".join(f" Did you mean {known!r}?" for known in SAMPLERS if known.lower() in close)
+        raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(SAMPLERS)}.")
+    scheduler_class = getattr(diffusers, class_name)
     known = inspect.signature(scheduler_class.__init__).parameters
     unknown = ", ".join(key for key in options if key not in known)
     if unknown:

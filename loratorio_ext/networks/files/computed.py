@@ -43,9 +43,8 @@ def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor
 def weight_decomposed(weight: Tensor, delta: Tensor, magnitude: Tensor) -> Tensor:
     """ΔW of DoRA: m · (W + ΔW) / ‖W + ΔW‖ − W.
 
-    weight, delta: [out, in, *kernel]. magnitude m: [out, 1, ...] (norm of every output's row) or
-    [1, in, 1, ...] (norm of every input's column). Source: DoRA (arXiv 2402.09353) eq. 5; LyCORIS has both
-    directions.
+    weight, delta: [out, in, *kernel]. magnitude m: [out, 1, ...] (norms of rows) or [1, in, 1, ...] (norms of
+    columns), for LyCORIS has both. Source: DoRA (arXiv 2402.09353) eq. 5.
     """
     merged = weight + delta
     over = tuple(dim for dim in range(merged.dim()) if magnitude.shape[dim] == 1)
@@ -113,10 +112,7 @@ def low_rank(parts: Parts, weight: Tensor) -> Tensor:
 
 
 def ia3(parts: Parts, weight: Tensor, *, dim: int) -> Tensor:
-    """(IA)³: ΔW = l ⊙ W along the outputs (dim 0) or the inputs (dim 1).
-
-    Source: arXiv 2205.05638 sec. 3.3; LyCORIS modules/ia3.py.
-    """
+    """(IA)³: ΔW = l ⊙ W along the outputs (dim 0) or the inputs (dim 1). Source: arXiv 2205.05638 §3.3."""
     return weight * parts["weight"].reshape([-1 if i == dim else 1 for i in range(weight.dim())])
 
 

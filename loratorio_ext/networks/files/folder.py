@@ -20,8 +20,7 @@ _Labels = Sequence[tuple[str, Path]]
 class UnknownNetworkError(ValueError):
     """No network, or more than one, has this name.
 
-    name: what was asked for. near: names that exist and look alike, best first; where the name is
-    ambiguous, the names that tell the files apart.
+    near: names that exist and look alike, best first, or the names that tell apart the files that have it.
     """
 
     def __init__(self, name: str, reason: str, near: tuple[str, ...] = ()) -> None:
@@ -72,9 +71,8 @@ class NetworkFolder(Mapping[str, str]):
         ("style/ink"), or the name that the file gives itself (ss_output_name); the first of these that
         answers. The same case goes before any case; the file's suffix may follow.
 
-        Raises UnknownNetworkError for a name that cannot be one, that nothing or more than one file answers
-        to (with near matches), or a folder that does not exist; NetworkFileError where only a pickle has the
-        name.
+        Raises UnknownNetworkError where nothing or more than one file answers, or there is no folder;
+        NetworkFileError where only a pickle has the name.
         """
         problem = name_problem(name)
         if problem is not None:

@@ -114,12 +114,9 @@ def _by_layer(
 def load_network(path: str | Path, keys: KeyMap) -> Network:
     """Reads a network file for a model.
 
-    path: a .safetensors file. keys: the model's layers (`key_map`, with a host's own additions). Tensors stay
-    in the file's dtype, on the CPU; only those that belong to a layer are read. alpha: of the layer, else of
-    PEFT's metadata, else the rank.
-
-    Keys that no layer has are listed in `unmatched`. A layer that is written twice, in two styles, counts
-    once if both say the same.
+    keys: the model's layers (`key_map`, with a host's own additions). Tensors stay in the file's dtype, on
+    the CPU; only those that belong to a layer are read. alpha: of the layer, else of PEFT's metadata, else
+    the rank. A layer that is written twice, in two styles, counts once if both say the same.
 
     Raises NetworkFileError, which names the file, the reason and what to do: unreadable, pickle, truncated,
     not safetensors, not finite, no matching key, made for another model, incomplete or unknown types.
@@ -141,9 +138,8 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
         parts = {part: tensors[key] for part, key in keys_of_parts.items()}
         first, earlier = seen.setdefault((layer.name, layer.output_slice), (written, parts))
         if first != written:
-            if earlier.keys() == parts.keys() and all(
-                torch.equal(earlier[part], parts[part]) for part in parts
-            ):
+            pairs = ((earlier[part], parts[part]) for part in parts)
+            if earlier.keys() == parts.keys() and all(torch.equal(one, other) for one, other in pairs):
                 continue
             reason = f"layer {layer.name} is there twice with different weights, as {shown(first, 120)} and "
             raise NetworkFileError(path, f"{reason}{shown(written, 120)}; it is unclear which one is meant")
@@ -169,9 +165,8 @@ def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
 
 
 def _by_width(width: int) -> str:
-    """The model of this cross-attention width: 768 → "Stable Diffusion 1.x (cross-attention width 768)"."""
-    name, said = _BY_WIDTH.get(width), f"cross-attention width {width}"
-    return f"a model of {said}" if name is None else f"{name} ({said})"
+    said = f"cross-attention width {width}"
+    return f"{_BY_WIDTH[width]} ({said})" if width in _BY_WIDTH else f"a model of {said}"
 
 
 def _made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
