@@ -176,7 +176,7 @@ def _rank(text: str) -> int:
 
 
 def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[Problem]]:
-    """Positional items, named items, problems; an item with two or more `=` is positional, as in the host."""
+    """(positional, named, problems); an item with two or more `=` is positional, as in the host."""
     positional: list[str] = []
     named: dict[str, str] = {}
     problems: list[Problem] = []

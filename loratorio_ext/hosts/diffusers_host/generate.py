@@ -1,4 +1,4 @@
-"""What a generation asks of the model: first latents, one evaluation of the UNet, and the pictures."""
+"""What a generation asks of the model: one evaluation of the UNet after the other, and the pictures."""
 
 from __future__ import annotations
 

@@ -8,24 +8,12 @@ from typing import Any
 
 import torch
 
+from loratorio_ext.hosts.diffusers_host import samplers
 from loratorio_ext.hosts.diffusers_host.encoding import encode
 from loratorio_ext.hosts.diffusers_host.generate import PipelineEvaluation, conditions_of, decode
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
-from loratorio_ext.hosts.diffusers_host.pipeline import (
-    check_pipeline,
-    components,
-    open_pipeline,
-    pick_device,
-    pick_dtype,
-)
+from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
 from loratorio_ext.hosts.diffusers_host.request import Request, Result, parse_request
-from loratorio_ext.hosts.diffusers_host.samplers import (
-    make_scheduler,
-    sampler_name,
-    set_steps,
-    step_arguments,
-    usable_samplers,
-)
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
 from loratorio_ext.networks.files import key_map
 from loratorio_ext.networks.router import Router
@@ -66,8 +54,7 @@ class DiffusersHost:
 
         Raises ModelError, a ValueError that names the path, the reason and the remedy.
         """
-        chosen = pick_device(device)
-        return cls(open_pipeline(Path(path), chosen, pick_dtype(dtype, chosen), config, offline))
+        return cls(open_pipeline(Path(path), device, dtype, config, offline))
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -84,7 +71,7 @@ class DiffusersHost:
     @property
     def samplers(self) -> tuple[str, ...]:
         """Every sampler that can be used here, by its short name; the model's own first."""
-        return usable_samplers(self.pipeline.scheduler)
+        return samplers.usable_samplers(self.pipeline.scheduler)
 
     @torch.no_grad()
     def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
@@ -97,8 +84,8 @@ class DiffusersHost:
         pipeline, unet = self.pipeline, self.pipeline.unet
         guidable = unet.config.time_cond_proj_dim is None
         parsed = parse_request(request, self.side_multiple, self.default_size, guidable)
-        scheduler = make_scheduler(request.sampler, pipeline.scheduler)
-        timesteps = set_steps(scheduler, request.steps, unet.device)
+        scheduler = samplers.make_scheduler(request.sampler, pipeline.scheduler)
+        timesteps = samplers.set_steps(scheduler, request.steps, unet.device)
         networks, warnings = self._networks.load_all(parsed.tags, request.settings.pool, parsed.folder)
         uses = [NetworkUse(tag.name, tag.unet, tag.compose) for tag, _ in networks]
         method, period = request.method, request.switch_every
@@ -116,7 +103,7 @@ class DiffusersHost:
         shape = (1, unet.config.in_channels, height, width)
         noise = [torch.randn(shape, generator=generator, dtype=unet.dtype) for generator in generators]
         latents = torch.cat(noise).to(unet.device) * scheduler.init_noise_sigma
-        arguments = step_arguments(scheduler, generators, parsed.seeds)
+        arguments = samplers.step_arguments(scheduler, generators, parsed.seeds)
         schedule = NoiseSchedule(scheduler)
         try:
             for index, timestep in enumerate(timesteps):
@@ -143,5 +130,5 @@ class DiffusersHost:
         finally:
             router.release()
         named = isinstance(request.sampler, str)
-        name = request.sampler if named else sampler_name(scheduler, pipeline.scheduler)
+        name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
         return Result(decode(pipeline, latents), latents, run.report, name)

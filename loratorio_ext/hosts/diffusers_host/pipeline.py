@@ -25,6 +25,9 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.utils import logging as transformers_log
 
+Device = str | torch.device | None
+DType = str | torch.dtype | None
+
 _PIPELINES: Final = (StableDiffusionPipeline, StableDiffusionXLPipeline)
 _CLASSES: Final[Mapping[str, Any]] = MappingProxyType({kind.__name__: kind for kind in _PIPELINES})
 _DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
@@ -54,7 +57,7 @@ class ModelError(ValueError):
     """A model that cannot be opened or used; the message names the path, the reason and the remedy."""
 
 
-def pick_device(device: str | torch.device | None) -> torch.device:
+def pick_device(device: Device) -> torch.device:
     """The device asked for; None: CUDA where there is one, else the CPU. Raises ModelError for others."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,7 +75,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     return chosen
 
 
-def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: DType, device: torch.device) -> torch.dtype:
     """The dtype asked for; None: float16 on CUDA, else float32. Raises ModelError for others."""
     if dtype is None:
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -82,10 +85,10 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
     return chosen
 
 
-def open_pipeline(
-    path: Path, device: torch.device, dtype: torch.dtype, config: str | Path | None, offline: bool
-) -> Any:
+def open_pipeline(path: Path, device: Device, dtype: DType, config: str | Path | None, offline: bool) -> Any:
     """A StableDiffusionPipeline or StableDiffusionXLPipeline, ready on `device`; see `DiffusersHost.open`."""
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
     if path.is_dir():
         pipeline = _open_folder(path, dtype)
     elif path.is_file():

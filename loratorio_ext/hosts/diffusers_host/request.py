@@ -80,9 +80,9 @@ class ParsedRequest:
     negative: str | None
     tags: tuple[Tag, ...]
     folder: NetworkFolder | None
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]
     size: tuple[int, int]
-    warnings: tuple[str, ...]
+    warnings: Sequence[str]
 
 
 def parse_request(
@@ -94,8 +94,10 @@ def parse_request(
     for models that take the guidance scale as an input and need no unconditional. Raises ValueError, which
     names the value, the allowed range and the remedy.
     """
-    prompts: Any = (request.prompts,) if isinstance(request.prompts, str) else request.prompts
-    negative_prompt: object = request.negative_prompt
+    asked: Any = request  # its values may be anything yet
+    prompts, negative_prompt, seeds, cfg = asked.prompts, asked.negative_prompt, asked.seeds, asked.cfg
+    if isinstance(prompts, str):
+        prompts = (prompts,)
     if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
         raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
     if not isinstance(negative_prompt, str):
@@ -104,7 +106,6 @@ def parse_request(
         # A terminal hands over bytes that are no UTF-8 as lone surrogates, which no tokenizer takes.
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
-    seeds: object = request.seeds
     if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
         raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
     for seed in seeds:
@@ -118,12 +119,11 @@ def parse_request(
     _check_whole("switch_every", request.switch_every, 1, MAX_STEPS)
     if request.method not in get_args(Method):
         raise ValueError(f"method is {request.method!r}; it must be one of: {', '.join(get_args(Method))}.")
-    cfg: object = request.cfg
     if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
         raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
-    given: object = request.settings
-    if not isinstance(given, Settings):
-        raise ValueError(f"settings is a {type(given).__name__}; it must be a loratorio_ext Settings.")
+    if not isinstance(asked.settings, Settings):
+        kind = type(asked.settings).__name__
+        raise ValueError(f"settings is a {kind}; it must be a loratorio_ext Settings.")
     width = _side("width", request.width, default_size[0], factor)
     height = _side("height", request.height, default_size[1], factor)
 
@@ -143,15 +143,10 @@ def parse_request(
     if negative.text.strip() and not guided:
         why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
         warnings.append(f"The negative prompt has no effect: {why}.")
-    return ParsedRequest(
-        texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
-        negative=negative.text.strip() if guided else None,
-        tags=first.tags,
-        folder=_folder(request.network_dir, first.tags, request.settings.pool),
-        seeds=tuple(seeds),
-        size=(width, height),
-        warnings=tuple(warnings),
-    )
+    texts = tuple(prompt.text.strip() for prompt in (first, *others))
+    without = negative.text.strip() if guided else None
+    folder = _folder(request.network_dir, first.tags, request.settings.pool)
+    return ParsedRequest(texts, without, first.tags, folder, seeds, (width, height), warnings)
 
 
 def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:

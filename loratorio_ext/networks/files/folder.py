@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,19 +29,16 @@ class UnknownNetworkError(ValueError):
         self.near = near
 
 
-class NetworkFolder(Mapping[str, str]):
+class NetworkFolder(dict[str, str]):
     """The networks of a folder and of those below it, as one walk through it found them.
 
-    A mapping: name of every network → its path below the folder, without suffix, with "/". Names are file
-    stems, with the subfolder where stems repeat; sorted. `find` and `locate` take more names than these. A
-    folder that does not exist has no networks.
-
-    Files that only a link puts below the folder are left out. A file that comes later is not seen.
-    folder: as it was given.
+    Name of every network → its path below the folder, without suffix, with "/". Names are file stems, with
+    the subfolder where stems repeat; sorted. `find` and `locate` take more names than these. Files that only
+    a link puts below the folder are left out. A folder that does not exist has no networks.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Walk through the folder; no file is opened."""
+        """Walk through the folder; no file is opened, and one that comes later is not seen."""
         self.folder = Path(folder)
         self._root = self.folder.resolve()
         self._links_out = 0
@@ -54,15 +51,7 @@ class NetworkFolder(Mapping[str, str]):
         is_alone = [stems[path.stem.casefold()] == 1 for path in self._files]
         named = zip(is_alone, self._by_stem, self._by_path, strict=True)
         self._names = dict(sorted(by_stem if alone else by_path for alone, by_stem, by_path in named))
-
-    def __getitem__(self, name: str) -> str:
-        return self._below(self._names[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+        super().__init__((name, self._below(path)) for name, path in self._names.items())
 
     def find(self, name: str) -> Path:
         """The file of a network.

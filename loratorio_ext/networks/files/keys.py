@@ -68,19 +68,15 @@ _PARTS = MappingProxyType(
         **{name: name for name in (*_OWN_NAMES, "weight", "bias")},
     }
 )
-_PROCESSOR_PARTS = MappingProxyType(
-    {"_lora.down.weight": "down", "_lora.up.weight": "up", "_lora.alpha": "alpha"}
-)
+_PROCESSOR_PARTS = (("_lora.down.weight", "down"), ("_lora.up.weight", "up"), ("_lora.alpha", "alpha"))
 # What a layer's name begins with → what its canonical key begins with: kohya's dialects, then LDM paths.
 _KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
-_DIALECTS = MappingProxyType(
-    {**_KOHYA, "model.diffusion_model.": "lora_unet_", "diffusion_model.": "lora_unet_"}
-)
+_DIALECTS = (*_KOHYA.items(), ("model.diffusion_model.", "lora_unet_"), ("diffusion_model.", "lora_unet_"))
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 )
-# Diffusers' names of a resnet's layers, and of layers outside the blocks → LDM's.
-_RESNET_PARTS = MappingProxyType(
+# Diffusers' names → LDM's: of layers in resnets and downsamplers, and of layers outside the blocks.
+_RESNET = MappingProxyType(
     {
         "norm1": "in_layers.0",
         "conv1": "in_layers.2",
@@ -90,6 +86,7 @@ _RESNET_PARTS = MappingProxyType(
         "conv_shortcut": "skip_connection",
     }
 )
+_RENAMED = MappingProxyType({"resnets": _RESNET, "downsamplers": MappingProxyType({"conv": "op"})})
 _ENDS = MappingProxyType(
     {
         "conv_in": "input_blocks.0.0",
@@ -157,11 +154,8 @@ def ldm_names(module_names: Iterable[str]) -> dict[str, str]:
         if place is None or place[4] is None:
             continue
         prefix = prefixes.get(f"{place[1]}.{place[2]}.{place[3]}")
-        rest: str | None = place[4]
-        if place[2] == "resnets":
-            rest = _RESNET_PARTS.get(place[4])
-        elif place[2] == "downsamplers":
-            rest = "op" if place[4] == "conv" else None
+        renamed = _RENAMED.get(place[2])
+        rest = place[4] if renamed is None else renamed.get(place[4])
         if prefix is not None and rest is not None:
             result[name] = f"{prefix}.{rest}"
     return result
@@ -220,7 +214,7 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
 def _canonical(layer: str) -> tuple[str, ...]:
     """Canonical keys that a file's layer may mean: dotted, then kohya's for hosts that know only those."""
     layer = layer.removeprefix("base_model.model.")
-    for dialect, prefix in _DIALECTS.items():
+    for dialect, prefix in _DIALECTS:
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
@@ -245,7 +239,7 @@ def split_key(key: str) -> tuple[tuple[str, ...], str]:
     pieces = key.rsplit(".", 3)
     if len(pieces) == 4 and pieces[1] in ("lora_A", "lora_B", "lora_magnitude_vector"):
         key = ".".join((pieces[0], pieces[1], pieces[3]))
-    for ending, part in _PROCESSOR_PARTS.items():
+    for ending, part in _PROCESSOR_PARTS:
         if key.endswith(ending):
             layer, _, last = key.removesuffix(ending).rpartition(".")
             if "self_attn" in layer:

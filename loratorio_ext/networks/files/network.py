@@ -14,7 +14,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.computed import LayerPartsError
 from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
 from loratorio_ext.networks.files.keys import KeyMap, split_key
 from loratorio_ext.networks.files.types import layer_deltas
@@ -145,7 +144,7 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
             raise NetworkFileError(path, f"{reason}{shown(written, 120)}; it is unclear which one is meant")
         try:
             deltas = layer_deltas(parts, layer, partial(_scale, config, layer.name))
-        except LayerPartsError as error:
+        except ValueError as error:
             reason = f"layer {shown(written, 120)}: {error}"
             raise NetworkFileError(path, reason + _other_model(header.shapes, keys)) from error
         layers[layer.name] = layers.get(layer.name, ()) + deltas

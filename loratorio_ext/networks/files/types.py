@@ -87,10 +87,7 @@ def _magnitude(parts: Parts, layer: TargetLayer) -> Tensor | None:
 
 
 def _low_rank(parts: Parts, layer: TargetLayer, scale: float) -> LowRank:
-    try:
-        delta = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, layer.output_slice)
-    except ValueError as error:
-        raise LayerPartsError(str(error)) from error
+    delta = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, layer.output_slice)
     if layer.shape is not None:
         got = (delta.up.shape[0], delta.down.shape[1], *delta.kernel)
         expected = (*layer.shape[:2], *kernel_of(layer.shape))
@@ -149,8 +146,8 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
     """The deltas of one layer, which add up: most often one.
 
     parts: by our part names (keys.py), finite floating tensors on the CPU, without empty ones. rank_scale:
-    gives alpha / rank where the parts have neither alpha nor scale. Raises LayerPartsError for parts that
-    are incomplete, contradict each other, or do not fit the layer.
+    gives alpha / rank where the parts have neither alpha nor scale. Raises ValueError for parts that are
+    incomplete, contradict each other, or do not fit the layer.
     """
     kind = _type_of(parts)
     if layer.is_norm and kind not in ("norm", "full", None):
