@@ -24,7 +24,14 @@ def test_rows_of_the_steps() -> None:
         "rescan": 8.4,
         "rescan-fresh": 8.4,
     }
-    assert [step.name for step in steps_for(2)] == ["plain", "paper", "merged", "placed", "recenter-1", "reuse"]
+    assert [step.name for step in steps_for(2)] == [
+        "plain",
+        "paper",
+        "merged",
+        "placed",
+        "recenter-1",
+        "reuse",
+    ]
     assert steps_for(1)[1].rows(1, 3) == 12
 
 

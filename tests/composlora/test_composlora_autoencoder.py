@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from loratorio_ext.hosts.diffusers_host.model_files import ModelError
+from loratorio_ext.hosts.diffusers_host.pipeline import ModelError
 from loratorio_lab.evaluate.composlora.autoencoder import replace_autoencoder
 
 

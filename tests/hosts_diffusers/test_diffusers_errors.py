@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_a_sampler_that_needs_another_package(name: str, package: str, untouchab
 
 
 def test_a_misspelt_network_gets_near_matches(
-    untouchable: DiffusersHost, tmp_path: Path, save_network: Callable[..., Path]
+    untouchable: DiffusersHost, tmp_path: Path, save_network: Any
 ) -> None:
     save_network(untouchable.pipeline, tmp_path / "watercolour.safetensors", seed=1)
     with pytest.raises(ValueError, match="watercolour"):
@@ -99,7 +99,7 @@ def test_a_misspelt_network_gets_near_matches(
 
 
 def test_a_network_of_another_model_is_refused(
-    untouchable: DiffusersHost, sdxl: Any, tmp_path: Path, save_network: Callable[..., Path]
+    untouchable: DiffusersHost, sdxl: Any, tmp_path: Path, save_network: Any
 ) -> None:
     save_network(sdxl, tmp_path / "xl.safetensors", seed=1, text=False)
     with pytest.raises(ValueError, match=r"xl\.safetensors"):
@@ -116,9 +116,7 @@ def snapshot(pipeline: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", ["on_step", "unet", "text_encoder", "vae"])
-def test_an_interrupt_leaves_nothing_behind(
-    where: str, sd: Any, tmp_path: Path, save_network: Callable[..., Path]
-) -> None:
+def test_an_interrupt_leaves_nothing_behind(where: str, sd: Any, tmp_path: Path, save_network: Any) -> None:
     for number, name in enumerate("ab"):
         save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
     host = DiffusersHost(sd)
@@ -186,20 +184,12 @@ def test_the_result_names_its_sampler_so_that_it_can_be_asked_for(
         assert host.samplers[0] == said and torch.equal(draw(said).latents, drawn.latents)
 
 
-def test_the_first_prompts_tags_count_and_others_are_said(
-    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
-) -> None:
+def test_the_first_prompts_tags_count_and_others_are_said(sd: Any, tmp_path: Path, save_network: Any) -> None:
     for number, name in enumerate("ab"):
         save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
     prompts = ["cat <lora:a>", "cat <lora:a>", "cat", "cat <lora:b>", "cat <lora:a:0.5>"]
     request = Request(
-        prompts,
-        "ugly <lora:b>",
-        seeds=list(range(5)),
-        steps=1,
-        width=16,
-        height=16,
-        network_dir=tmp_path,
+        prompts, "ugly <lora:b>", seeds=list(range(5)), steps=1, width=16, height=16, network_dir=tmp_path
     )
     report = DiffusersHost(sd).generate(request).report
     assert report.composed == ("a",)
@@ -208,7 +198,7 @@ def test_the_first_prompts_tags_count_and_others_are_said(
 
 
 def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(
-    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+    sd: Any, tmp_path: Path, save_network: Any
 ) -> None:
     save_network(sd, tmp_path / "star.safetensors", seed=1)
     host = DiffusersHost(sd)
@@ -227,7 +217,7 @@ def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(
 
 
 def test_the_folder_is_walked_once_for_a_picture(
-    sd: Any, tmp_path: Path, save_network: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    sd: Any, tmp_path: Path, save_network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pool").mkdir()
     for number in range(6):
@@ -262,9 +252,7 @@ def test_a_negative_prompt_that_counts_for_nothing_is_said(
     assert all("negative prompt has no effect" in said and words in said for said in parsed.warnings)
 
 
-def test_a_file_is_read_once_until_it_changes(
-    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
-) -> None:
+def test_a_file_is_read_once_until_it_changes(sd: Any, tmp_path: Path, save_network: Any) -> None:
     path = save_network(sd, tmp_path / "a.safetensors", seed=1)
     cache, folder = NetworkCache(key_map(components(sd))), NetworkFolder(tmp_path)
     first = cache.load(Tag("a"), folder)

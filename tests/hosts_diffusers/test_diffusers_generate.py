@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("cfg", [5.0, 1.0])
 @pytest.mark.parametrize("kind", ["sd", "sd_v", "sdxl"])
-def test_without_networks_it_is_the_pipelines_own_picture(
-    kind: str, cfg: float, pipelines: dict[str, Callable[[], Any]]
-) -> None:
+def test_without_networks_it_is_the_pipelines_own_picture(kind: str, cfg: float, pipelines: Any) -> None:
     pipeline = pipelines[kind]()
     theirs = own_picture(pipeline, PROMPTS, SEEDS, guidance_scale=cfg, negative_prompt=["ugly"] * 2)
     ours = draw(DiffusersHost(pipeline), PROMPTS, cfg=cfg, negative_prompt="ugly")
@@ -71,9 +68,7 @@ def test_without_networks_it_is_the_pipelines_own_picture(
         ("LCM", "LCMScheduler", {}),
     ],
 )
-def test_every_kind_of_scheduler(
-    name: str, class_name: str, options: dict[str, Any], pipelines: dict[str, Callable[[], Any]]
-) -> None:
+def test_every_kind_of_scheduler(name: str, class_name: str, options: dict[str, Any], pipelines: Any) -> None:
     import diffusers
 
     pipeline = pipelines["sd_v"]()
@@ -101,7 +96,7 @@ def test_a_scheduler_that_is_handed_over_is_used_and_stays_as_it_was(sd: Any) ->
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_one_merged_network_is_diffusers_own_lora(
-    kind: str, folder: Path, pipelines: dict[str, Callable[[], Any]], save_network: Callable[..., Path]
+    kind: str, folder: Path, pipelines: Any, save_network: Any
 ) -> None:
     pipeline = pipelines[kind]()
     path = save_network(pipeline, folder / "ink.safetensors", seed=7)
@@ -126,9 +121,7 @@ def test_one_merged_network_is_diffusers_own_lora(
     assert not ours.report.warnings
 
 
-def test_strengths_of_the_two_parts_are_apart(
-    sd: Any, folder: Path, save_network: Callable[..., Path]
-) -> None:
+def test_strengths_of_the_two_parts_are_apart(sd: Any, folder: Path, save_network: Any) -> None:
     save_network(sd, folder / "both.safetensors", seed=1)
     save_network(sd, folder / "text.safetensors", seed=1, unet=False)
     save_network(sd, folder / "unet.safetensors", seed=1, text=False)
@@ -142,7 +135,7 @@ def test_strengths_of_the_two_parts_are_apart(
     torch.testing.assert_close(picture("<lora:both:0>"), picture(""))
 
 
-def test_dyn_keeps_the_first_ranks(sd: Any, folder: Path, save_network: Callable[..., Path]) -> None:
+def test_dyn_keeps_the_first_ranks(sd: Any, folder: Path, save_network: Any) -> None:
     whole = load_file(save_network(sd, folder / "whole.safetensors", seed=1))
     first = {key: value[:1] if key.endswith("lora_down.weight") else value for key, value in whole.items()}
     first |= {key: value[:, :1] for key, value in whole.items() if key.endswith("lora_up.weight")}
@@ -162,7 +155,7 @@ def test_dyn_keeps_the_first_ranks(sd: Any, folder: Path, save_network: Callable
 
 
 def test_a_seed_gives_its_picture_at_every_place_of_every_batch(
-    sdxl: Any, folder: Path, save_network: Callable[..., Path]
+    sdxl: Any, folder: Path, save_network: Any
 ) -> None:
     for number, name in enumerate("ab"):
         save_network(sdxl, folder / f"{name}.safetensors", seed=10 * number)
@@ -191,7 +184,7 @@ def test_noise_of_a_sampler_belongs_to_the_picture(name: str, sd_v: Any) -> None
     torch.testing.assert_close(both[1:], second, rtol=1e-4, atol=1e-4 * float(second.abs().max()))
 
 
-def test_kept_networks_act_in_every_row(sd: Any, folder: Path, save_network: Callable[..., Path]) -> None:
+def test_kept_networks_act_in_every_row(sd: Any, folder: Path, save_network: Any) -> None:
     save_network(sd, folder / "fast.safetensors", seed=1)
     host = DiffusersHost(sd)
     kept = draw(host, ["cat <lora:fast:0.5:compose=off>"], (1,), method="base", network_dir=folder)
@@ -201,9 +194,7 @@ def test_kept_networks_act_in_every_row(sd: Any, folder: Path, save_network: Cal
 
 
 @pytest.mark.parametrize("method", ["base", "merge", "switch", "composite", "loratorio"])
-def test_rows_of_every_method_and_size(
-    method: Any, sd: Any, folder: Path, save_network: Callable[..., Path]
-) -> None:
+def test_rows_of_every_method_and_size(method: Any, sd: Any, folder: Path, save_network: Any) -> None:
     for number, name in enumerate("abc"):
         save_network(sd, folder / f"{name}.safetensors", seed=10 * number)
     prompts = ["cat <lora:a> <lora:b> <lora:c:compose=off>", "dog"]
@@ -223,7 +214,7 @@ def test_rows_of_every_method_and_size(
 
 @pytest.mark.parametrize("compare", ["noise", "denoised"])
 def test_zero_terminal_snr_gives_no_nan(
-    compare: Any, sd_v: Any, folder: Path, save_network: Callable[..., Path], base_scheduler: Any
+    compare: Any, sd_v: Any, folder: Path, save_network: Any, base_scheduler: Any
 ) -> None:
     for number, name in enumerate("ab"):
         save_network(sd_v, folder / f"{name}.safetensors", seed=10 * number)
@@ -242,9 +233,7 @@ def test_zero_terminal_snr_gives_no_nan(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(
-    dtype: torch.dtype, sdxl: Any, folder: Path, save_network: Callable[..., Path]
-) -> None:
+def test_half_precision(dtype: torch.dtype, sdxl: Any, folder: Path, save_network: Any) -> None:
     save_network(sdxl, folder / "a.safetensors", seed=1)
     prompts = ["cat <lora:a:0.5>"]
     full = draw(DiffusersHost(sdxl), prompts, (1,), network_dir=folder).latents

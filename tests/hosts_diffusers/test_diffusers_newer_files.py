@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost
-from loratorio_ext.hosts.diffusers_host.model_files import fast_tokenizers, mend_text_encoders
+from loratorio_ext.hosts.diffusers_host.pipeline import fast_tokenizers, mend_text_encoders
 
 MODEL = Path(__file__).resolve().parents[2] / "demo" / "model"
 PARTS = {"tokenizer": ["transformers", "CLIPTokenizer"]}

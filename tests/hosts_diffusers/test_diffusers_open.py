@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, ModelError, Request
 from loratorio_ext.hosts.diffusers_host.pipeline import pick_device, pick_dtype
-from loratorio_ext.networks.files.ldm import ldm_names
+from loratorio_ext.networks.files.keys import ldm_names
 
 SMALL = Request(["a cat"], seeds=[3], steps=2, width=16, height=16)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,7 +78,7 @@ def test_level_of_a_ratio(ratio: float) -> None:
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", [*NAMES, "DPM++ 2M Karras", "Euler Karras"])
 def test_noise_that_every_scheduler_added_is_found_again(
-    name: str, kind: Any, zero_snr: bool, base_scheduler: Callable[..., Any]
+    name: str, kind: Any, zero_snr: bool, base_scheduler: Any
 ) -> None:
     """Latents come from the scheduler's own `add_noise`, so a wrong α or σ shows as a wrong noise."""
     scheduler = make_scheduler(name, base_scheduler(kind, rescale_betas_zero_snr=zero_snr))
@@ -109,7 +108,7 @@ def test_noise_that_every_scheduler_added_is_found_again(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler: Callable[..., Any]) -> None:
+def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler: Any) -> None:
     """With an offset of 1, as the embedded model has it, 1000 steps would begin at timestep 1000."""
     for steps in (999, 1000):
         scheduler = make_scheduler(
@@ -125,9 +124,7 @@ def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_denoised_is_what_the_scheduler_itself_denoises(
-    name: str, base_scheduler: Callable[..., Any]
-) -> None:
+def test_denoised_is_what_the_scheduler_itself_denoises(name: str, base_scheduler: Any) -> None:
     """Where diffusers says what it takes for the denoised picture, ours is the same."""
     scheduler = make_scheduler(name, base_scheduler("v_prediction"))
     timesteps = set_steps(scheduler, 4, torch.device("cpu"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,7 @@ def diffusers_text(pipeline: Any) -> tuple[Tensor, Tensor | None]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
-def test_every_source_sees_its_own_text(
-    kind: str, tmp_path: Path, pipelines: dict[str, Callable[[], Any]], save_network: Callable[..., Path]
-) -> None:
+def test_every_source_sees_its_own_text(kind: str, tmp_path: Path, pipelines: Any, save_network: Any) -> None:
     pipeline = pipelines[kind]()
     names = ("a", "b", "kept")
     for number, name in enumerate(names):
@@ -77,7 +74,7 @@ def test_every_source_sees_its_own_text(
 
 @torch.no_grad()
 def test_networks_without_a_text_part_share_the_bases_rows(
-    sd: Any, tmp_path: Path, save_network: Callable[..., Path]
+    sd: Any, tmp_path: Path, save_network: Any
 ) -> None:
     save_network(sd, tmp_path / "a.safetensors", seed=1, text=False)
     save_network(sd, tmp_path / "b.safetensors", seed=2)
@@ -99,9 +96,7 @@ def test_an_empty_negative_prompt_is_zeros_where_the_model_asks_for_it(sdxl: Any
     assert encode(sd, TEXTS, "", []).hidden[:, -1].any()
 
 
-def test_text_is_encoded_once_in_one_call(
-    sdxl: Any, tmp_path: Path, save_network: Callable[..., Path]
-) -> None:
+def test_text_is_encoded_once_in_one_call(sdxl: Any, tmp_path: Path, save_network: Any) -> None:
     for number, name in enumerate("ab"):
         save_network(sdxl, tmp_path / f"{name}.safetensors", seed=20 * number)
     calls: list[int] = []

@@ -13,22 +13,25 @@ from loratorio_ext.networks.files import TargetLayer, key_map
 from loratorio_ext.networks.files.keys import split_key
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+LDM_Q = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
 OUT = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"
+KOHYA_Q = f"lora_unet_{Q.replace('.', '_')}"
 TE = "encoder.layers.0.self_attn.q_proj"
+PROCESSOR = "text_encoder.text_model.encoder.layers.0.self_attn"
 TE_OUT = "encoder.layers.0.self_attn.out_proj"
 
 
 @pytest.mark.parametrize(
     ("key", "layer", "part"),
     [
-        (f"lora_unet_{Q.replace('.', '_')}.lora_down.weight", f"unet.{Q}", "down"),
-        (f"lora_unet_{Q.replace('.', '_')}.alpha", f"unet.{Q}", "alpha"),
+        (f"{KOHYA_Q}.lora_down.weight", f"unet.{Q}", "down"),
+        (f"{KOHYA_Q}.alpha", f"unet.{Q}", "alpha"),
         (f"lora_unet_{OUT.replace('.', '_')}.lora_up.weight", f"unet.{OUT}", "up"),
-        ("lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.lora_mid.weight", f"unet.{Q}", "mid"),
+        (f"lora_unet_{LDM_Q.replace('.', '_')}.lora_mid.weight", f"unet.{Q}", "mid"),
         (f"lycoris_{Q.replace('.', '_')}.lokr_w1", f"unet.{Q}", "lokr_w1"),
         (f"oft_unet_{Q.replace('.', '_')}.oft_blocks", f"unet.{Q}", "oft_blocks"),
-        (f"lora_unet_{Q.replace('.', '_')}.a1.weight", f"unet.{Q}", "a1.weight"),
-        (f"lora_unet_{Q.replace('.', '_')}.diff_b", f"unet.{Q}", "diff_b"),
+        (f"{KOHYA_Q}.a1.weight", f"unet.{Q}", "a1.weight"),
+        (f"{KOHYA_Q}.diff_b", f"unet.{Q}", "diff_b"),
         (f"unet.{Q}.lora_A.weight", f"unet.{Q}", "down"),
         (f"unet.{Q}.lora_B.default.weight", f"unet.{Q}", "up"),
         (f"unet.{Q}.lora.down.weight", f"unet.{Q}", "down"),
@@ -38,43 +41,23 @@ TE_OUT = "encoder.layers.0.self_attn.out_proj"
         (f"{Q}.lora_B.weight", f"unet.{Q}", "up"),
         (f"unet.{Q.replace('.to_q', '.processor.to_q_lora')}.down.weight", f"unet.{Q}", "down"),
         (f"{OUT.replace('.to_out.0', '.processor.to_out_lora')}.up.weight", f"unet.{OUT}", "up"),
-        (
-            "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
-            f"unet.{Q}",
-            "down",
-        ),
+        (f"diffusion_model.{LDM_Q}.lora_A.weight", f"unet.{Q}", "down"),
         ("unet.conv_in.alpha", "unet.conv_in", "alpha"),
-        (
-            "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight",
-            f"text_encoder.{TE}",
-            "down",
-        ),
-        (
-            "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight",
-            f"text_encoder.{TE}",
-            "down",
-        ),
+        (f"lora_te_text_model_{TE.replace('.', '_')}.lora_down.weight", f"text_encoder.{TE}", "down"),
+        (f"lora_te1_text_model_{TE.replace('.', '_')}.lora_down.weight", f"text_encoder.{TE}", "down"),
         (f"text_encoder.text_model.{TE}.lora_linear_layer.down.weight", f"text_encoder.{TE}", "down"),
         (f"text_encoder.{TE}.lora_A.weight", f"text_encoder.{TE}", "down"),
         (f"base_model.model.text_model.{TE}.lora_A.weight", f"text_encoder.{TE}", "down"),
-        (
-            "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.up.weight",
-            f"text_encoder.{TE}",
-            "up",
-        ),
-        (
-            "text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora.up.weight",
-            f"text_encoder.{TE_OUT}",
-            "up",
-        ),
+        (f"{PROCESSOR}.to_q_lora.up.weight", f"text_encoder.{TE}", "up"),
+        (f"{PROCESSOR}.to_out_lora.up.weight", f"text_encoder.{TE_OUT}", "up"),
     ],
 )
 @pytest.mark.parametrize("nested", [True, False])
 def test_dialects(key: str, layer: str, part: str, nested: bool, unet: nn.Module, make_text: Any) -> None:
     keys = key_map({"unet": unet, "text_encoder": make_text(nested)})
-    split = split_key(key)
-    assert split.part == part
-    found = next(keys[name] for name in split.layers if name in keys)
+    layers, named = split_key(key)
+    assert named == part
+    found = next(keys[name] for name in layers if name in keys)
     if nested:
         layer = layer.replace("text_encoder.", "text_encoder.text_model.")
     assert found.name == layer
@@ -90,8 +73,8 @@ def test_two_text_encoders(unet: nn.Module, make_text: Any) -> None:
 
 
 def test_shapes_and_kinds(keys: dict[str, TargetLayer]) -> None:
-    assert keys["unet.conv_in"] == TargetLayer("unet.conv_in", None, (8, 4, 3, 3), "conv")
-    assert keys["lora_unet_down_blocks_0_attentions_0_norm"].kind == "norm"
+    assert keys["unet.conv_in"] == TargetLayer("unet.conv_in", None, (8, 4, 3, 3))
+    assert keys["lora_unet_down_blocks_0_attentions_0_norm"].is_norm
     assert keys["lora_unet_down_blocks_0_resnets_0_time_emb_proj"].shape == (16, 6)
     assert not any("embeddings" in key for key in keys)
 
@@ -112,9 +95,8 @@ def test_layers_of_other_classes_and_packed_weights() -> None:
 
 
 def test_keys_of_a_host_that_has_only_kohya_names() -> None:
-    split = split_key(f"unet.{Q}.lora_A.weight")
-    assert f"lora_unet_{Q.replace('.', '_')}" in split.layers
-    assert "lora_te_encoder_x" in split_key("text_encoder.encoder.x.lora_A.weight").layers
+    assert KOHYA_Q in split_key(f"unet.{Q}.lora_A.weight")[0]
+    assert "lora_te_encoder_x" in split_key("text_encoder.encoder.x.lora_A.weight")[0]
 
 
 def test_unknown_component(unet: nn.Module) -> None:
@@ -130,5 +112,5 @@ def test_unknown_component(unet: nn.Module) -> None:
     )
 )
 def test_any_text_is_taken_apart(key: str) -> None:
-    split = split_key(key)
-    assert split.layers and all(isinstance(name, str) for name in split.layers)
+    layers, _ = split_key(key)
+    assert layers and all(isinstance(name, str) for name in layers)

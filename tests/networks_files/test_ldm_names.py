@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
 from loratorio_ext.networks.files import key_map
-from loratorio_ext.networks.files.ldm import ldm_aliases, ldm_names, ldm_prefixes
+from loratorio_ext.networks.files.keys import ldm_names
 
 # The layouts of the published models (unet/config.json) with narrow blocks; names do not depend on widths.
 SD1: dict[str, Any] = {"cross_attention_dim": 12, "attention_head_dim": 4}
@@ -84,34 +84,9 @@ def test_names_agree_with_diffusers_conversion(config: dict[str, Any]) -> None:
     ],
 )
 def test_known_aliases(config: dict[str, Any], alias: str, path: str) -> None:
-    unet = unet_of(config)
-    assert ldm_aliases([name for name, _ in unet.named_modules()])[alias] == path
-    assert key_map({"unet": unet})[alias].name == f"unet.{path}"
-
-
-def test_prefixes_from_a_structure_alone() -> None:
-    modules = (
-        *("down_blocks.0.resnets.0.conv1", "down_blocks.0.attentions.0", "down_blocks.0.downsamplers.0.conv"),
-        *("mid_block.resnets.1", "mid_block.attentions.0.proj_in"),
-        *("up_blocks.0.resnets.1.conv1", "up_blocks.0.attentions.1.proj_in"),
-    )
-    assert ldm_prefixes(modules) == {
-        "down_blocks.0.resnets.0": "input_blocks.1.0",
-        "down_blocks.0.attentions.0": "input_blocks.1.1",
-        "down_blocks.0.downsamplers.0": "input_blocks.2.0",
-        "mid_block.resnets.0": "middle_block.0",
-        "mid_block.attentions.0": "middle_block.1",
-        "mid_block.resnets.1": "middle_block.2",
-        "up_blocks.0.resnets.0": "output_blocks.0.0",
-        "up_blocks.0.attentions.0": "output_blocks.0.1",
-        "up_blocks.0.resnets.1": "output_blocks.1.0",
-        "up_blocks.0.attentions.1": "output_blocks.1.1",
-    }
+    assert key_map({"unet": unet_of(config)})[alias].name == f"unet.{path}"
 
 
 def test_names_that_are_no_unets() -> None:
-    assert (
-        ldm_names(["", "text_model.encoder", "up_blocks.x.resnets.0.conv1", "up_blocks.9999.resnets.0.conv1"])
-        == {}
-    )
-    assert ldm_aliases([]) == {}
+    names = ["", "text_model.encoder", "up_blocks.x.resnets.0.conv1", "up_blocks.9999.resnets.0.conv1"]
+    assert ldm_names(names) == ldm_names([]) == {}

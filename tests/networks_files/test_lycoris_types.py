@@ -17,6 +17,9 @@ from loratorio_ext.networks.router import Dense
 LINEAR = ("lora_unet_down_blocks_0_resnets_0_time_emb_proj", "down_blocks.0.resnets.0.time_emb_proj")
 CONV = ("lora_unet_down_blocks_0_resnets_0_conv1", "down_blocks.0.resnets.0.conv1")
 
+LORA = {"lora_down.weight": (2, 6), "lora_up.weight": (16, 2)}
+HADA = {"hada_w1_a": (16, 2), "hada_w1_b": (2, 6), "hada_w2_a": (16, 2), "hada_w2_b": (2, 6)}
+
 CASES = [
     ("LohaModule", {"lora_dim": 3, "alpha": 2}),
     ("LohaModule", {"lora_dim": 3, "alpha": 2, "use_tucker": True}),
@@ -104,24 +107,15 @@ def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any, load_one: 
     layer = unet.get_submodule(LINEAR[1])
     W = layer.weight.detach().double()  # [16, 6]
     r = torch.randn
-    hada = {
-        "hada_w1_a": r(16, 2),
-        "hada_w1_b": r(2, 6),
-        "hada_w2_a": r(16, 2),
-        "hada_w2_b": r(2, 6),
-        "alpha": torch.tensor(1.0),
-    }
+    hada = {"alpha": torch.tensor(1.0), **{part: r(shape) for part, shape in HADA.items()}}
     expected = 0.5 * (hada["hada_w1_a"] @ hada["hada_w1_b"]) * (hada["hada_w2_a"] @ hada["hada_w2_b"])
     torch.testing.assert_close(load_one(hada, layer), expected)
 
     kron = {"lokr_w1": r(2, 3), "lokr_w2_a": r(8, 2), "lokr_w2_b": r(2, 2), "alpha": torch.tensor(1.0)}
     expected = 0.5 * torch.kron(kron["lokr_w1"], kron["lokr_w2_a"] @ kron["lokr_w2_b"])
     torch.testing.assert_close(load_one(kron, layer), expected)
-    full = {
-        "lokr_w1": r(2, 3),
-        "lokr_w2": r(8, 2),
-        "alpha": torch.tensor(1e9),
-    }  # full factors: alpha says nothing
+    # Full factors: alpha says nothing.
+    full = {"lokr_w1": r(2, 3), "lokr_w2": r(8, 2), "alpha": torch.tensor(1e9)}
     torch.testing.assert_close(load_one(full, layer), torch.kron(full["lokr_w1"], full["lokr_w2"]))
 
     for on_input, size in ((0, 16), (1, 6)):
@@ -130,25 +124,17 @@ def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any, load_one: 
         torch.testing.assert_close(load_one(ia3, layer), expected)
 
     now = {"a1.weight": r(6, 2), "a2.weight": r(2, 6), "b1.weight": r(16, 2), "b2.weight": r(2, 6)}
-    expected = (W @ now["a1.weight"].double() @ now["a2.weight"].double()).float() + now["b1.weight"] @ now[
-        "b2.weight"
-    ]
+    a1, a2, b1, b2 = now.values()
+    expected = (W @ a1.double() @ a2.double()).float() + b1 @ b2
     torch.testing.assert_close(load_one(now, layer), expected)
-    before = {
-        "a2.weight": now["a1.weight"],
-        "a1.weight": now["a2.weight"],
-        "b2.weight": now["b1.weight"],
-        "b1.weight": now["b2.weight"],
-    }
+    before = {"a2.weight": a1, "a1.weight": a2, "b2.weight": b1, "b1.weight": b2}
     torch.testing.assert_close(load_one(before, layer), expected)
 
     blocks = 0.2 * r(4, 4, 4)
     rotated = torch.zeros(16, 16, dtype=torch.float64)
     for number, block in enumerate(blocks.double()):
-        Q, eye = block - block.T, torch.eye(4, dtype=torch.float64)
-        rotated[4 * number : 4 * number + 4, 4 * number : 4 * number + 4] = (eye + Q) @ torch.linalg.inv(
-            eye - Q
-        )
+        Q, eye, place = block - block.T, torch.eye(4, dtype=torch.float64), slice(4 * number, 4 * number + 4)
+        rotated[place, place] = (eye + Q) @ torch.linalg.inv(eye - Q)
     oft = load_one({"oft_blocks": blocks, "alpha": torch.tensor(0.0)}, layer)
     torch.testing.assert_close(oft, (rotated.T @ W - W).float(), atol=1e-5, rtol=1e-4)
     # An orthogonal map of the outputs keeps the length of every column.
@@ -192,18 +178,12 @@ def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any, 
         delta_weight(delta, packed)
 
 
-HADA = {"hada_w1_a": (16, 2), "hada_w1_b": (2, 6), "hada_w2_a": (16, 2), "hada_w2_b": (2, 6)}
-
-
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
         ({**HADA, "hada_w1_a": (16, 3)}, "do not fit"),
         ({**HADA, "hada_w1_b": (2, 8), "hada_w2_b": (2, 8)}, "do not fit"),
-        (
-            {**HADA, "hada_w1_a": (6, 2), "hada_w2_a": (6, 2), "hada_w1_b": (2, 16), "hada_w2_b": (2, 16)},
-            "do not fit",
-        ),
+        ({part: (6, 2) if part[-1] == "a" else (2, 16) for part in HADA}, "do not fit"),
         ({k: v for k, v in HADA.items() if k != "hada_w2_b"}, "LoHa without its part hada_w2_b"),
         ({**HADA, "hada_t1": (2, 2, 3, 3)}, "one of its two Tucker cores"),
         ({**HADA, "lokr_w1": (2, 2)}, "several types at once: LoHa, LoKr"),
@@ -217,13 +197,13 @@ HADA = {"hada_w1_a": (16, 2), "hada_w1_b": (2, 6), "hada_w2_a": (16, 2), "hada_w
         ({"on_input": (1,), "weight": (5,)}, "do not fit"),
         ({"a1.weight": (6, 2), "a2.weight": (2, 6), "b1.weight": (16, 2), "b2.weight": (3, 6)}, "do not fit"),
         ({"lora_down.weight": (2, 6)}, "LoRA without its part up"),
+        ({**LORA, "lora_down.weight": ()}, "down has shape"),
+        ({**HADA, "hada_w1_b": ()}, "hada_w1_b has shape"),
+        ({**LORA, "dora_scale": ()}, "magnitude has shape"),
         ({"lora_down.weight": (2, 6), "lora_up.weight": (16, 3)}, "ranks do not fit"),
-        (
-            {"lora_down.weight": (2, 6), "lora_up.weight": (16, 2), "dora_scale": (7, 1)},
-            "magnitude has shape",
-        ),
-        ({"lora_down.weight": (2, 6), "lora_up.weight": (16, 2), "diff_b": (5,)}, "diff_b has shape"),
-        ({"lora_down.weight": (2, 6), "lora_up.weight": (16, 2), "alpha": (2,)}, "alpha has shape"),
+        ({**LORA, "dora_scale": (7, 1)}, "magnitude has shape"),
+        ({**LORA, "diff_b": (5,)}, "diff_b has shape"),
+        ({**LORA, "alpha": (2,)}, "alpha has shape"),
         ({"diff": (6, 16)}, "diff has shape"),
         ({"alpha": (1,)}, "nothing but alpha"),
         ({"q_layer.weight": (2, 6)}, "unknown type"),

@@ -8,9 +8,8 @@ result.images[0].save("castle.png")
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.diffusers_host.host import DiffusersHost, OnStep
-from loratorio_ext.hosts.diffusers_host.model_files import ModelError
+from loratorio_ext.hosts.diffusers_host.host import DiffusersHost
+from loratorio_ext.hosts.diffusers_host.pipeline import ModelError
 from loratorio_ext.hosts.diffusers_host.request import Request, Result
-from loratorio_ext.hosts.diffusers_host.samplers import sampler_names
 
-__all__ = ["DiffusersHost", "ModelError", "OnStep", "Request", "Result", "sampler_names"]
+__all__ = ["DiffusersHost", "ModelError", "Request", "Result"]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
+from loratorio_ext.networks.prompt import shown
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.routes import Routes
@@ -25,9 +26,8 @@ from loratorio_ext.run.routes import Routes
 class Encodings:
     """One generation's text, encoded once.
 
-    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. `sources`
-    gives a source's place in S. Text b < len(prompts) is prompt b; the last one is the negative prompt, if
-    any.
+    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. sources: a
+    source's place in S. Text b < len(prompts) is prompt b; the last one is the negative prompt, if any.
     """
 
     hidden: Tensor
@@ -38,10 +38,8 @@ class Encodings:
     def select(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as `rows` need it."""
         texts = self.hidden.shape[1]
-        places = [
-            self.sources[row.source] * texts + (row.index if row.branch == "cond" else texts - 1)
-            for row in rows
-        ]
+        which = ((row.source, row.index if row.branch == "cond" else texts - 1) for row in rows)
+        places = [self.sources[source] * texts + text for source, text in which]
         index = torch.tensor(places, device=self.hidden.device)
         pooled = None if self.pooled is None else self.pooled.flatten(0, 1).index_select(0, index)
         return self.hidden.flatten(0, 1).index_select(0, index), pooled
@@ -52,24 +50,15 @@ def encode(
 ) -> Encodings:
     """Encode the texts for every source: one call of each text encoder, rows = different sources × texts.
 
-    Sources whose networks have no text-encoder part share the base's rows.
-
-    Args:
-        pipeline: The model.
-        prompts: Every prompt of the batch, without its tags.
-        negative: The one negative prompt; None: no unconditional rows. An empty one is all zeros for models
-            that ask for it (SDXL's force_zeros_for_empty_prompt), as in the WebUI and as diffusers does where
-            no negative prompt is given.
-        networks: Networks with the tags that give their strengths.
+    Sources whose networks have no text-encoder part share the base's rows. prompts: without their tags.
+    negative: None for no unconditional rows. An empty one is all zeros for models that ask for it (SDXL's
+    force_zeros_for_empty_prompt), as in the WebUI and as diffusers does where no negative prompt is given.
     """
     parts = [network.part("text_encoder") for _, network in networks]
-    routes = Routes(
-        [
-            NetworkUse(tag.name, tag.te if part else 0.0, tag.compose)
-            for (tag, _), part in zip(networks, parts, strict=True)
-        ]
-    )
-    composed = range(sum(tag.compose for tag, _ in networks))
+    tags = [tag for tag, _ in networks]
+    acting = [tag.te if part else 0.0 for tag, part in zip(tags, parts, strict=True)]
+    routes = Routes([NetworkUse(t.name, te, t.compose) for t, te in zip(tags, acting, strict=True)])
+    composed = range(sum(tag.compose for tag in tags))
     patterns: dict[RowStrengths, int] = {}
     sources: dict[Source, int] = {}
     for source in ("base", *composed, "merged", "placed"):
@@ -114,15 +103,12 @@ def encode(
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[str]]:
     """(token ids [T, L], attention mask [T, L], a warning for every text that was cut)."""
     longest = tokenizer.model_max_length
-    batch = tokenizer(
-        list(texts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
-    )
+    options = {"padding": "max_length", "max_length": longest, "truncation": True, "return_tensors": "pt"}
+    batch = tokenizer(list(texts), **options)
     warnings: list[str] = []
     for text in texts:
         length = len(tokenizer.tokenize(text)) + 2  # begin and end
         if length > longest:
-            start = text if len(text) <= 60 else text[:59] + "…"
-            warnings.append(
-                f"The prompt {start!r} has {length} tokens; the model reads {longest}, the rest was cut off."
-            )
+            reads = f"the model reads {longest}, the rest was cut off."
+            warnings.append(f"The prompt {shown(text)} has {length} tokens; {reads}")
     return batch.input_ids, batch.attention_mask, warnings

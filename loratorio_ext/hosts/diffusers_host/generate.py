@@ -1,4 +1,4 @@
-"""What a generation asks of the model: first latents, one evaluation of the UNet, and the pictures."""
+"""What a generation asks of the model: one evaluation of the UNet after the other, and the pictures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ ConditionsOf = Callable[[tuple[Row, ...]], tuple[Tensor, dict[str, Any]]]
 def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cfg: float) -> ConditionsOf:
     """The UNet's arguments that depend on the rows alone, gathered once for every pattern of rows.
 
-    Args:
-        pipeline: The model.
-        encodings: The generation's texts.
-        size: Width and height in pixels.
-        cfg: Guidance scale, for models that take it as an input.
+    size: width and height in pixels. cfg: guidance scale, for models that take it as an input.
     """
     unet = pipeline.unet
 
@@ -44,10 +40,8 @@ def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cf
             ids = torch.tensor([height, width, 0, 0, height, width], dtype=hidden.dtype, device=hidden.device)
             arguments["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids.repeat(len(rows), 1)}
         if unet.config.time_cond_proj_dim is not None:
-            scale = torch.full((len(rows),), cfg - 1.0)
-            embedded = pipeline.get_guidance_scale_embedding(
-                scale, embedding_dim=unet.config.time_cond_proj_dim
-            )
+            scale, dim = torch.full((len(rows),), cfg - 1.0), unet.config.time_cond_proj_dim
+            embedded = pipeline.get_guidance_scale_embedding(scale, embedding_dim=dim)
             arguments["timestep_cond"] = embedded.to(hidden.device, hidden.dtype)
         return torch.tensor([row.index for row in rows], device=hidden.device), arguments
 
@@ -56,22 +50,11 @@ def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cf
 
 @dataclass(frozen=True)
 class PipelineEvaluation:
-    """One evaluation of the UNet, as the run asks for it (see `run.Evaluation`).
+    """One evaluation of the UNet, as the run asks for it; see `run.Evaluation`.
 
     Predictions stay in the space that the UNet was trained in, which is what the scheduler's `step` takes.
-
-    Attributes:
-        index: Number of the evaluation, from 0.
-        total: How many there will be.
-        timestep: Element of the scheduler's timesteps.
-        model_input: [B, C, H, W] the latent as the UNet sees it.
-        level: The evaluation's α and σ.
-        prediction: What the UNet was trained to predict.
-        guided: Whether unconditional predictions are wanted.
-        unet: The model.
-        conditions: The UNet's other arguments.
-        router: Gives each row of the UNet its networks.
-        given: Nothing is predicted beforehand.
+    timestep: element of the scheduler's timesteps. model_input: [B, C, H, W] the latent as the UNet sees it.
+    prediction: what the UNet was trained to predict. conditions: the UNet's other arguments.
     """
 
     index: int
@@ -123,18 +106,6 @@ class PipelineEvaluation:
         self.router.release()
 
 
-def first_latents(
-    pipeline: Any, scheduler: Any, size: tuple[int, int], generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Noise at the sampler's first level, [B, C, H, W], each picture's from its own generator on the CPU."""
-    unet, factor = pipeline.unet, pipeline.vae_scale_factor
-    width, height = size
-    shape = (1, unet.config.in_channels, height // factor, width // factor)
-    noise = [torch.randn(shape, generator=generator, dtype=unet.dtype) for generator in generators]
-    latents: Tensor = torch.cat(noise).to(unet.device) * scheduler.init_noise_sigma
-    return latents
-
-
 def decode(pipeline: Any, latents: Tensor) -> list[Image.Image]:
     """Pictures of `latents` [B, C, H, W]; one at a time, so that a batch needs no more memory than one."""
     vae = pipeline.vae
@@ -142,8 +113,8 @@ def decode(pipeline: Any, latents: Tensor) -> list[Image.Image]:
     latents = latents / config.scaling_factor
     mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and deviation is not None:
-        shape = (1, -1, 1, 1)
-        latents = latents * latents.new_tensor(deviation).view(shape) + latents.new_tensor(mean).view(shape)
+        factor, shift = (latents.new_tensor(one).view(1, -1, 1, 1) for one in (deviation, mean))
+        latents = latents * factor + shift
     if getattr(config, "shift_factor", None):
         latents = latents + config.shift_factor
     # The VAE of SDXL overflows in float16; its configuration says so.

@@ -18,7 +18,6 @@ class NetworkCache:
     """The networks of one host, read again only when a file has changed (path and time of modification)."""
 
     def __init__(self, keys: KeyMap) -> None:
-        """`keys`: the host's key map."""
         self._keys = keys
         self._loaded: dict[Path, tuple[int, Network]] = {}
 
@@ -35,19 +34,30 @@ class NetworkCache:
             known = self._loaded[path] = changed, load_network(path, self._keys)
         return known[1] if tag.dyn is None else _with_rank(known[1], tag.dyn)
 
+    def load_all(
+        self, tags: Sequence[Tag], pool: str, folder: NetworkFolder | None
+    ) -> tuple[list[TaggedNetwork], list[str]]:
+        """(the networks of the tags, and at strength 1 those of the pool that no tag names; warnings).
 
-def with_pool(tags: Sequence[Tag], pool: str, folder: NetworkFolder) -> list[Tag]:
-    """The prompt's tags, and one of strength 1 for each network of the pool that they do not name.
-
-    Raises UnknownNetworkError (a ValueError) where a part of the pool means no network.
-    """
-    names, unknown = choose_pool(pool, folder)
-    if unknown:
-        raise UnknownNetworkError(
-            unknown[0], f"the pool has it, but no network in {folder.folder} is meant by it"
-        )
-    named = {folder.find(tag.name) for tag in tags}
-    return [*tags, *(Tag(name) for name in names if folder.find(name) not in named)]
+        Raises as `load`, and UnknownNetworkError where a part of the pool means no network.
+        """
+        if folder is None:
+            return [], []
+        tags, repeated = folder.one_per_file(tags)
+        names, unknown = choose_pool(pool, folder)
+        if unknown:
+            reason = f"the pool has it, but no network in {folder.folder} is meant by it"
+            raise UnknownNetworkError(unknown[0], reason)
+        tagged = {folder.find(tag.name) for tag in tags}
+        tags += [Tag(name) for name in names if folder.find(name) not in tagged]
+        networks = [(tag, self.load(tag, folder)) for tag in tags]
+        unmatched = [
+            f"Network {tag.name!r}: {len(network.unmatched)} of its keys fit no layer of this model, "
+            f"such as {network.unmatched[0]!r}."
+            for tag, network in networks
+            if network.unmatched
+        ]
+        return networks, [*map(str, repeated), *unmatched]
 
 
 def _with_rank(network: Network, rank: int) -> Network:

@@ -1,7 +1,15 @@
-"""Open a Stable Diffusion 1.x, 2.x or XL model from a folder of diffusers or a single file; no pickles."""
+"""Open a Stable Diffusion 1.x, 2.x or XL model from a folder of diffusers or a single file; no pickles.
+
+A folder's list of parts (model_index.json) may name modules of somebody's own, so these are refused.
+
+Transformers 5 writes a tokenizer as one file, and a CLIP text encoder's weights without the first part of
+their names. Transformers 4 does not find either: the one it refuses, and of the other it says in a log that
+the weights are missing, and goes on with random ones.
+"""
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +21,15 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_log
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.utils import logging as transformers_log
 
-from loratorio_ext.hosts.diffusers_host.model_files import (
-    ModelError,
-    fast_tokenizers,
-    mend_text_encoders,
-    read_model_index,
-)
+Device = str | torch.device | None
+DType = str | torch.dtype | None
 
-_CLASSES: Final[Mapping[str, Any]] = MappingProxyType(
-    {kind.__name__: kind for kind in (StableDiffusionPipeline, StableDiffusionXLPipeline)}
-)
+_PIPELINES: Final = (StableDiffusionPipeline, StableDiffusionXLPipeline)
+_CLASSES: Final[Mapping[str, Any]] = MappingProxyType({kind.__name__: kind for kind in _PIPELINES})
 _DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 )
@@ -33,22 +38,26 @@ _NO_SAFETY_CHECKER: Final[Mapping[str, Any]] = MappingProxyType(
 )
 # What diffusers, transformers and safetensors raise for files that are missing, damaged or of another model.
 _LOADING_ERRORS: Final = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-    SafetensorError,
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError),
 )
+_GIVE: Final = "Give a folder in the format of diffusers or a .safetensors file."
 _NEEDS_CONFIGURATION: Final = (
     "A single file holds no configuration and no tokenizer: diffusers takes them from its cache or from the "
     "hub. Without a connection give `config` (--config on the command line), a folder in the format of "
     "diffusers of the same model family."
 )
+# Where diffusers may import a part's class from. It imports any module that the file names, before anything
+# else is checked, so another name could be a module of somebody's own.
+_LIBRARIES: Final = ("diffusers", "transformers", "stable_diffusion")
+# What transformers 5 leaves out of the names of a text encoder's weights.
+_FIRST_PART: Final = "text_model."
 
 
-def pick_device(device: str | torch.device | None) -> torch.device:
+class ModelError(ValueError):
+    """A model that cannot be opened or used; the message names the path, the reason and the remedy."""
+
+
+def pick_device(device: Device) -> torch.device:
     """The device asked for; None: CUDA where there is one, else the CPU. Raises ModelError for others."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,13 +70,12 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, ImportError) as error:  # each kind of device has its own
-        raise ModelError(
-            f"The device {str(chosen)!r} is not available here. Use cpu, or a PyTorch that knows it."
-        ) from error
+        remedy = "Use cpu, or a PyTorch that knows it."
+        raise ModelError(f"The device {str(chosen)!r} is not available here. {remedy}") from error
     return chosen
 
 
-def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: DType, device: torch.device) -> torch.dtype:
     """The dtype asked for; None: float16 on CUDA, else float32. Raises ModelError for others."""
     if dtype is None:
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -77,18 +85,16 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
     return chosen
 
 
-def open_pipeline(
-    path: Path, device: torch.device, dtype: torch.dtype, config: str | Path | None, offline: bool
-) -> Any:
+def open_pipeline(path: Path, device: Device, dtype: DType, config: str | Path | None, offline: bool) -> Any:
     """A StableDiffusionPipeline or StableDiffusionXLPipeline, ready on `device`; see `DiffusersHost.open`."""
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
     if path.is_dir():
         pipeline = _open_folder(path, dtype)
     elif path.is_file():
         pipeline = _open_file(path, dtype, config, offline)
     else:
-        raise ModelError(
-            f"No model at {path}. Give a folder in the format of diffusers or a .safetensors file."
-        )
+        raise ModelError(f"No model at {path}. {_GIVE}")
     check_pipeline(pipeline, str(path))
     pipeline.set_progress_bar_config(disable=True)
     if any(part.dtype != dtype for part in (*components(pipeline).values(), pipeline.vae)):
@@ -98,10 +104,7 @@ def open_pipeline(
 
 def _open_folder(folder: Path, dtype: torch.dtype) -> Any:
     if not (folder / "model_index.json").is_file():
-        raise ModelError(
-            f"{folder} is not a model: it has no model_index.json. "
-            "Give a folder in the format of diffusers or a .safetensors file."
-        )
+        raise ModelError(f"{folder} is not a model: it has no model_index.json. {_GIVE}")
     parts = read_model_index(folder)
     name = parts["_class_name"]
     if name not in _CLASSES:
@@ -140,11 +143,10 @@ def _open_file(file: Path, dtype: torch.dtype, config: str | Path | None, offlin
         # holds nothing (diffusers/loaders/single_file.py).
         raise ModelError(f"{file} cannot be opened offline. {_NEEDS_CONFIGURATION}")
     kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
-    options: dict[str, Any] = {"local_files_only": config is not None}
-    if config is not None:
-        options["config"] = str(config)
-    if not xl:
-        options |= _NO_SAFETY_CHECKER
+    options: dict[str, Any] = {} if xl else dict(_NO_SAFETY_CHECKER)
+    options |= (
+        {"local_files_only": False} if config is None else {"local_files_only": True, "config": str(config)}
+    )
     try:
         return _load(kind.from_single_file, file, dtype, options)
     except _LOADING_ERRORS as error:
@@ -179,15 +181,14 @@ def _first_line(error: BaseException) -> str:
 
 def check_pipeline(pipeline: Any, where: str) -> None:
     """Raise ModelError unless `pipeline` is a text-to-image Stable Diffusion with all its parts."""
-    if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
+    if not isinstance(pipeline, _PIPELINES):
         raise ModelError(f"{where}: a {type(pipeline).__name__} is not one of {', '.join(_CLASSES)}.")
     second = ("text_encoder_2", "tokenizer_2") if is_xl(pipeline) else ()
     needed = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *second)
     missing = [part for part in needed if getattr(pipeline, part, None) is None]
     if missing:
-        raise ModelError(
-            f"{where}: the model has no {', '.join(missing)} (a refiner has no first text encoder)."
-        )
+        reason = f"the model has no {', '.join(missing)} (a refiner has no first text encoder)."
+        raise ModelError(f"{where}: {reason}")
     takes, latent = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
     if takes != latent:
         raise ModelError(
@@ -205,3 +206,68 @@ def components(pipeline: Any) -> dict[str, Any]:
     """The parts that networks touch, by the first part of a layer name: unet, text_encoder, ..."""
     names = ("unet", "text_encoder", "text_encoder_2") if is_xl(pipeline) else ("unet", "text_encoder")
     return {name: getattr(pipeline, name) for name in names}
+
+
+def read_model_index(folder: Path) -> dict[str, Any]:
+    """The entries of ``folder``/model_index.json; "_class_name" is a text, parts are [library, class].
+
+    Raises ModelError where the file cannot be read, names no class of pipeline, or has a part that is neither
+    [null, null] nor a class of diffusers or transformers.
+    """
+    file = folder / "model_index.json"
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        name = entries["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{file} cannot be read as a list of a model's parts: {error}") from error
+    if not isinstance(name, str):
+        must = "it must be the name of a pipeline of diffusers."
+        raise ModelError(f"{file}: _class_name is {json.dumps(name)[:80]}; {must}")
+    for part, value in entries.items():
+        if not part.startswith("_") and not _is_allowed(value):
+            raise ModelError(
+                f"{file}: the part {part!r} is {json.dumps(value)[:80]}; it must be [null, null] or a class "
+                f"of {', '.join(_LIBRARIES)}, as text. Code that comes with a model is not run."
+            )
+    return dict(entries)
+
+
+def _is_allowed(value: object) -> bool:
+    if value is None or isinstance(value, (bool, int, float)):  # an option of the pipeline, not a part
+        return True
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    library, kind = value
+    return (library is None and kind is None) or (library in _LIBRARIES and isinstance(kind, str))
+
+
+def fast_tokenizers(folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Part → tokenizer, for those that diffusers cannot load here; nothing with transformers 5.
+
+    With transformers 4 the class that models name reads the older pair of files alone.
+    """
+    if "tokenizer_file" in CLIPTokenizer.vocab_files_names:
+        return {}
+    return {
+        part: CLIPTokenizerFast.from_pretrained(str(folder / part), local_files_only=True)
+        for part in ("tokenizer", "tokenizer_2")
+        if part in parts
+        and (folder / part / "tokenizer.json").is_file()
+        and not (folder / part / "vocab.json").is_file()
+    }
+
+
+def mend_text_encoders(pipeline: Any, folder: Path) -> None:
+    """Give text encoders the weights that their file has under other names; RuntimeError if it lacks some."""
+    for part in ("text_encoder", "text_encoder_2"):
+        encoder, file = getattr(pipeline, part, None), folder / part / "model.safetensors"
+        if encoder is None or not file.is_file():
+            continue
+        wanted = encoder.state_dict()
+        with safe_open(str(file), framework="pt") as header:
+            saved = set(header.keys())
+        shortened = {name for name in wanted if name.removeprefix(_FIRST_PART) in saved - set(wanted)}
+        if shortened:
+            weights = load_file(file)
+            found = {name: weights[name.removeprefix(_FIRST_PART)] for name in shortened}
+            encoder.load_state_dict({**wanted, **found})

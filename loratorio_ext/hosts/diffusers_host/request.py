@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 from PIL import Image
 from torch import Tensor
 
+from loratorio_ext.networks.files import NetworkFolder
 from loratorio_ext.networks.prompt import Tag, parse_prompt
 from loratorio_ext.run import Method, Report
 from loratorio_ext.settings import Settings
@@ -27,15 +28,12 @@ class Request:
     Attributes:
         prompts: One text per picture, with <lora:name:strength> tags. The first prompt's tags count for the
             whole batch, as in the WebUI. One prompt with several seeds is drawn once per seed.
-        negative_prompt: What to keep away from, for every picture; its tags, if any, are taken out and
-            ignored.
+        negative_prompt: What to keep away from, for every picture; tags in it are taken out and ignored.
         steps: Steps of the sampler, 1 to 1000.
         cfg: Scale of classifier-free guidance, 1 to 1000; 1 means none, and no unconditional is predicted.
         seeds: One per picture, 0 to 2⁶³ − 1. A seed gives the same noise at every place of every batch.
-        width: Picture's width in pixels, a multiple of the model's factor (8, as a rule); None: the model's
-            own.
-        height: As the width.
-        sampler: None (the model's), a name (see `sampler_names`), or a scheduler of diffusers.
+        width, height: In pixels, multiples of the model's factor (8, as a rule); None: the model's own.
+        sampler: None (the model's), a name (see `DiffusersHost.samplers`), or a scheduler of diffusers.
         settings: Settings of the composition. `enabled` is the WebUI's switch and is not read here.
         method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
         switch_every: Evaluations after which Switch moves on to the next network, at least 1.
@@ -60,12 +58,8 @@ class Request:
 class Result:
     """The pictures of one request.
 
-    Attributes:
-        images: One picture per seed, in order.
-        latents: [B, C, H, W] as the sampler left them, before the VAE, in the UNet's dtype, on its device.
-        report: What happened; see `run.Report`.
-        sampler: Name of the sampler that was used, by which it can be asked for: as in the request, else
-            `samplers.sampler_name`.
+    images: one per seed, in order. latents: [B, C, H, W] as the sampler left them, before the VAE, in the
+    UNet's dtype, on its device. sampler: the name by which the sampler that was used can be asked for.
     """
 
     images: list[Image.Image]
@@ -78,81 +72,69 @@ class Result:
 class ParsedRequest:
     """A request that passed its checks.
 
-    Attributes:
-        texts: One per picture, without tags.
-        negative: The negative prompt without tags; None: no unconditional predictions.
-        tags: Networks of the first prompt.
-        folder: Where they are looked up; None only without networks.
-        seeds: One per picture.
-        size: Width and height in pixels.
-        warnings: What the user should know.
+    texts, seeds: one per picture, without tags. negative: without tags; None: no unconditional predictions.
+    tags: of the first prompt. folder: None only without networks. size: width and height in pixels.
     """
 
     texts: tuple[str, ...]
     negative: str | None
     tags: tuple[Tag, ...]
-    folder: Path | None
-    seeds: tuple[int, ...]
+    folder: NetworkFolder | None
+    seeds: Sequence[int]
     size: tuple[int, int]
-    warnings: tuple[str, ...]
+    warnings: Sequence[str]
 
 
 def parse_request(
-    request: Request, *, factor: int, default_size: tuple[int, int], guidable: bool
+    request: Request, factor: int, default_size: tuple[int, int], guidable: bool
 ) -> ParsedRequest:
     """Check everything that can be checked without the model.
 
-    Args:
-        request: What was asked for.
-        factor: Pixels per latent pixel.
-        default_size: The model's own width and height in pixels.
-        guidable: False for models that take the guidance scale as an input and need no unconditional.
-
-    Raises:
-        ValueError: names the value, the allowed range and the remedy.
+    factor: pixels per latent pixel. default_size: the model's own width and height in pixels. guidable: False
+    for models that take the guidance scale as an input and need no unconditional. Raises ValueError, which
+    names the value, the allowed range and the remedy.
     """
-    prompts, negative_prompt = _texts(request.prompts), request.negative_prompt
+    asked: Any = request  # its values may be anything yet
+    prompts, negative_prompt, seeds, cfg = asked.prompts, asked.negative_prompt, asked.seeds, asked.cfg
+    if isinstance(prompts, str):
+        prompts = (prompts,)
+    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
+        raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
     if not isinstance(negative_prompt, str):
         raise ValueError(f'negative_prompt is {negative_prompt!r}; it must be a text, "" for none.')
     for name, text in (*(("prompts", text) for text in prompts), ("negative_prompt", negative_prompt)):
         # A terminal hands over bytes that are no UTF-8 as lone surrogates, which no tokenizer takes.
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
-    seeds: object = request.seeds
     if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
         raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
     for seed in seeds:
         _check_whole("seed", seed, 0, MAX_SEED)
     if len(prompts) == 1:
-        prompts *= len(seeds)
+        prompts = [*prompts] * len(seeds)
     if len(prompts) != len(seeds):
-        raise ValueError(
-            f"{len(prompts)} prompts with {len(seeds)} seeds: give one seed per prompt, or one prompt alone."
-        )
+        reason = f"{len(prompts)} prompts with {len(seeds)} seeds"
+        raise ValueError(f"{reason}: give one seed per prompt, or one prompt alone.")
     _check_whole("steps", request.steps, 1, MAX_STEPS)
     _check_whole("switch_every", request.switch_every, 1, MAX_STEPS)
     if request.method not in get_args(Method):
         raise ValueError(f"method is {request.method!r}; it must be one of: {', '.join(get_args(Method))}.")
-    cfg: object = request.cfg
     if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
         raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
-    if not isinstance(request.settings, Settings):
-        raise ValueError(
-            f"settings is a {type(request.settings).__name__}; it must be a loratorio_ext Settings."
-        )
+    if not isinstance(asked.settings, Settings):
+        kind = type(asked.settings).__name__
+        raise ValueError(f"settings is a {kind}; it must be a loratorio_ext Settings.")
     width = _side("width", request.width, default_size[0], factor)
     height = _side("height", request.height, default_size[1], factor)
 
     first, *others = [parse_prompt(prompt) for prompt in prompts]
     warnings = list(first.problems)
     warnings += [f"ignored the tag <{tag.kind}:…>: only lora tags work here" for tag in first.others]
-    different = [
-        number for number, prompt in enumerate(others, 2) if prompt.tags and prompt.tags != first.tags
-    ]
+    different = [str(n) for n, prompt in enumerate(others, 2) if prompt.tags and prompt.tags != first.tags]
     if different:
         warnings.append(
             "The first prompt's networks are used for all pictures; the tags of prompt "
-            f"{', '.join(map(str, different))} differ and are ignored."
+            f"{', '.join(different)} differ and are ignored."
         )
     negative = parse_prompt(negative_prompt)
     if negative.tags or negative.others:
@@ -161,23 +143,10 @@ def parse_request(
     if negative.text.strip() and not guided:
         why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
         warnings.append(f"The negative prompt has no effect: {why}.")
-    return ParsedRequest(
-        texts=(first.text.strip(), *(prompt.text.strip() for prompt in others)),
-        negative=negative.text.strip() if guided else None,
-        tags=first.tags,
-        folder=_folder(request.network_dir, first.tags, request.settings.pool),
-        seeds=tuple(seeds),
-        size=(width, height),
-        warnings=tuple(warnings),
-    )
-
-
-def _texts(prompts: object) -> tuple[str, ...]:
-    if isinstance(prompts, str):
-        return (prompts,)
-    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(text, str) for text in prompts):
-        raise ValueError(f"prompts is {prompts!r}; it must hold at least one text.")
-    return tuple(prompts)
+    texts = tuple(prompt.text.strip() for prompt in (first, *others))
+    without = negative.text.strip() if guided else None
+    folder = _folder(request.network_dir, first.tags, request.settings.pool)
+    return ParsedRequest(texts, without, first.tags, folder, seeds, (width, height), warnings)
 
 
 def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
@@ -191,23 +160,19 @@ def _side(name: str, value: int | None, default: int, factor: int) -> int:
     _check_whole(name, value, factor, MAX_SIDE)
     if value % factor:
         below = value - value % factor
-        raise ValueError(
-            f"{name} is {value}; it must be a multiple of {factor} for this model, "
-            f"such as {below} or {below + factor}."
-        )
+        must = f"it must be a multiple of {factor} for this model, such as {below} or {below + factor}."
+        raise ValueError(f"{name} is {value}; {must}")
     return value
 
 
-def _folder(network_dir: Path | str | None, tags: Sequence[Tag], pool: str) -> Path | None:
+def _folder(network_dir: Path | str | None, tags: Sequence[Tag], pool: str) -> NetworkFolder | None:
     if network_dir is None:
         if tags:
-            raise ValueError(
-                f"The prompt names the network {tags[0].name!r}: give network_dir, where it lies."
-            )
+            name = tags[0].name
+            raise ValueError(f"The prompt names the network {name!r}: give network_dir, where it lies.")
         if pool:
             raise ValueError(f"The pool is {pool!r}: give network_dir, where its networks lie.")
         return None
-    folder = Path(network_dir)
-    if not folder.is_dir():
-        raise ValueError(f"network_dir is {str(folder)!r}, which is not a folder.")
-    return folder
+    if not Path(network_dir).is_dir():
+        raise ValueError(f"network_dir is {str(network_dir)!r}, which is not a folder.")
+    return NetworkFolder(network_dir)

@@ -41,11 +41,6 @@ SAMPLERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = MappingProxyType(
 _KARRAS: Final = " karras"
 
 
-def sampler_names() -> tuple[str, ...]:
-    """Every short name; " Karras" may follow where the scheduler knows that spacing."""
-    return tuple(SAMPLERS)
-
-
 def usable_samplers(default: Any) -> tuple[str, ...]:
     """The names that `make_scheduler` can make of a model's scheduler; the one that equals it first.
 
@@ -61,7 +56,7 @@ def sampler_name(scheduler: Any, default: Any) -> str:
     """The name by which `make_scheduler` makes an equal scheduler of the model's.
 
     The short name, where one means exactly this scheduler, else its class's name. Of several the one that
-    says most: what the model's scheduler is set to already, another model's need not be.
+    says most: another model's scheduler need not be set as this one's is.
     """
     kind = type(scheduler).__name__
     for short in reversed([short for short, (class_name, _) in SAMPLERS.items() if class_name == kind]):
@@ -111,29 +106,24 @@ def _named(name: str, default: Any) -> Any:
         if wanted in (short.lower(), class_name.lower(), class_name.lower().removesuffix("scheduler")):
             # By class name the class's own defaults hold; by short name what that name means.
             options = {**(settings if wanted == short.lower() else {}), **options}
-            return _from_config(getattr(diffusers, class_name), name, default, options)
-    close = difflib.get_close_matches(wanted, map(str.lower, SAMPLERS), n=1)
-    near = [known for known in SAMPLERS if known.lower() in close]
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(SAMPLERS)}.")
-
-
-def _from_config(scheduler_class: Any, name: str, default: Any, options: dict[str, Any]) -> Any:
-    unknown = [key for key in options if key not in inspect.signature(scheduler_class.__init__).parameters]
+            break
+    else:
+        close = difflib.get_close_matches(wanted, map(str.lower, SAMPLERS), n=1)
+        hint = "".join(f" Did you mean {known!r}?" for known in SAMPLERS if known.lower() in close)
+        raise ValueError(f"Unknown sampler {name!r}.{hint} Known: {', '.join(SAMPLERS)}.")
+    scheduler_class = getattr(diffusers, class_name)
+    known = inspect.signature(scheduler_class.__init__).parameters
+    unknown = ", ".join(key for key in options if key not in known)
     if unknown:
-        raise ValueError(
-            f"No sampler {name!r}: {scheduler_class.__name__} has no option {', '.join(unknown)}."
-        )
+        raise ValueError(f"No sampler {name!r}: {scheduler_class.__name__} has no option {unknown}.")
     try:
         return scheduler_class.from_config(default.config, **options)
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"The sampler {name!r} needs a package that is missing: {reason}") from error
     except RuntimeError as error:  # what diffusers has not implemented
-        raise ValueError(
-            f"The sampler {name!r} cannot take over the settings of this model's own ({error}); "
-            "choose another."
-        ) from error
+        reason = f"cannot take over the settings of this model's own ({error}); choose another."
+        raise ValueError(f"The sampler {name!r} {reason}") from error
 
 
 def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:

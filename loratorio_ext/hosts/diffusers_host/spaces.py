@@ -73,8 +73,7 @@ class NoiseSchedule:
         self._scheduler = scheduler
         self._timesteps = scheduler.timesteps.tolist()  # read once: reading one waits for the device
         # Asked of a copy, because schedulers take the first question as the start of the sampling.
-        first = _input_factor(copy.deepcopy(scheduler), scheduler.timesteps[0])
-        self._scales_input = first != 1.0
+        self._scales_input = _input_factor(copy.deepcopy(scheduler), scheduler.timesteps[0]) != 1.0
 
     def level(self, index: int) -> NoiseLevel:
         """The level of evaluation `index`, asked for before `scheduler.step` is called for it."""
@@ -107,12 +106,9 @@ def converter(
     def convert(predicted: Tensor) -> Tensor:
         y = upcast(predicted)
         x = model_input.to(y)
-        if space == "noise":
-            if prediction == "v_prediction":
-                return alpha * y + sigma * x
-            return (x - alpha * y) / max(sigma, _SMALLEST)
         if prediction == "v_prediction":
-            return alpha * x - sigma * y
-        return (x - sigma * y) / max(alpha, _SMALLEST)
+            return alpha * y + sigma * x if space == "noise" else alpha * x - sigma * y
+        factor, divisor = (alpha, sigma) if space == "noise" else (sigma, alpha)
+        return (x - factor * y) / max(divisor, _SMALLEST)
 
     return convert

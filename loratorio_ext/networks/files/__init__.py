@@ -5,10 +5,9 @@ from __future__ import annotations
 from loratorio_ext.networks.files.container import NetworkFileError
 from loratorio_ext.networks.files.folder import NetworkFolder, UnknownNetworkError
 from loratorio_ext.networks.files.keys import KeyMap, TargetLayer, key_map
-from loratorio_ext.networks.files.network import Component, Network, load_network
+from loratorio_ext.networks.files.network import Network, load_network
 
 __all__ = [
-    "Component",
     "KeyMap",
     "Network",
     "NetworkFileError",

@@ -27,11 +27,8 @@ Rebuild = Callable[[Parts, Tensor], Tensor]
 """(parts, W) → ΔW without its scale, float32, one device. W is empty where the type does not need it."""
 
 
-def plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
-    """The layer's weight in float32 (the slice's rows), detached.
-
-    Raises ValueError where the weight is stored in a form that is not plain numbers (4 bit, GGUF).
-    """
+def _plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
+    """The layer's weight in float32 (the slice's rows), detached; ValueError for 4 bit, GGUF and the like."""
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         stored = f"as {weight.dtype}" if isinstance(weight, Tensor) else "nowhere that can be read"
@@ -46,24 +43,21 @@ def plain_weight(module: nn.Module, output_slice: OutputSlice | None) -> Tensor:
 def weight_decomposed(weight: Tensor, delta: Tensor, magnitude: Tensor) -> Tensor:
     """ΔW of DoRA: m · (W + ΔW) / ‖W + ΔW‖ − W.
 
-    weight, delta: [out, in, *kernel]. magnitude m: [out, 1, ...] (norm of every output's row) or
-    [1, in, 1, ...] (norm of every input's column). Source: DoRA (arXiv 2402.09353) eq. 5; LyCORIS has both
-    directions.
+    weight, delta: [out, in, *kernel]. magnitude m: [out, 1, ...] (norms of rows) or [1, in, 1, ...] (norms of
+    columns), for LyCORIS has both. Source: DoRA (arXiv 2402.09353) eq. 5.
     """
     merged = weight + delta
     over = tuple(dim for dim in range(merged.dim()) if magnitude.shape[dim] == 1)
     norm: Tensor = torch.linalg.vector_norm(merged, dim=over, keepdim=True)
-    tiny = torch.finfo(norm.dtype).tiny
-    return merged * (magnitude / norm.clamp_min(tiny)) - weight
+    return merged * (magnitude / norm.clamp_min(torch.finfo(norm.dtype).tiny)) - weight
 
 
 @dataclass(frozen=True, eq=False)
 class Computed:
     """Callable for `Dense.computed`: module → ΔW, float32, shaped like the weight, on the weight's device.
 
-    rebuild: gives ΔW from the parts. scale: alpha / rank. shape: of the layer's weight, or of the slice;
-    None: the module's own. needs_weight: whether rebuild reads W. magnitude: DoRA's, broadcastable to the
-    shape.
+    scale: alpha / rank. shape: of the layer's weight, or of the slice; None: the module's own. needs_weight:
+    whether rebuild reads W. magnitude: DoRA's, broadcastable to the shape.
     """
 
     rebuild: Rebuild
@@ -78,13 +72,10 @@ class Computed:
         """ΔW for `module`. Raises ValueError where the layer's weight is needed but quantised."""
         stored = getattr(module, "weight", None)
         if self.needs_weight or self.magnitude is not None:
-            weight = plain_weight(module, self.output_slice)
+            weight = _plain_weight(module, self.output_slice)
         else:
-            device = stored.device if isinstance(stored, Tensor) else torch.device("cpu")
-            weight = torch.empty(0, device=device)
-        shape = self.shape
-        if shape is None and isinstance(stored, Tensor):
-            shape = tuple(stored.shape)
+            weight = torch.empty(0, device=getattr(stored, "device", "cpu"))
+        shape = self.shape or getattr(stored, "shape", None)
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
             return self._delta(weight, shape)
 
@@ -92,9 +83,8 @@ class Computed:
         """Tries the shapes without computing. LayerPartsError: they do not fit, or a library is missing."""
         if self.shape is None:
             return
-        weight = torch.empty(self.shape, device="meta")
         try:
-            self._delta(weight, self.shape)
+            self._delta(torch.empty(self.shape, device="meta"), self.shape)
         except LayerPartsError:  # a ValueError too, with a better reason
             raise
         except (RuntimeError, ValueError, IndexError) as error:
@@ -121,16 +111,8 @@ def low_rank(parts: Parts, weight: Tensor) -> Tensor:
     return (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
 
 
-def given(parts: Parts, weight: Tensor) -> Tensor:
-    """A full difference (for DoRA)."""
-    return parts["diff"]
-
-
 def ia3(parts: Parts, weight: Tensor, *, dim: int) -> Tensor:
-    """(IA)³: ΔW = l ⊙ W along the outputs (dim 0) or the inputs (dim 1).
-
-    Source: arXiv 2205.05638 sec. 3.3; LyCORIS modules/ia3.py.
-    """
+    """(IA)³: ΔW = l ⊙ W along the outputs (dim 0) or the inputs (dim 1). Source: arXiv 2205.05638 §3.3."""
     return weight * parts["weight"].reshape([-1 if i == dim else 1 for i in range(weight.dim())])
 
 
@@ -151,10 +133,7 @@ def glora(parts: Parts, weight: Tensor) -> Tensor:
 
 
 def _diff_weight(algorithm: str, *arguments: Any, **options: Any) -> Tensor:
-    """`lycoris.functional.<algorithm>.diff_weight`, plain torch, without its compiled kernels.
-
-    Raises LayerPartsError where the library is missing.
-    """
+    """`lycoris.functional.<algorithm>.diff_weight`, plain torch; LayerPartsError without the library."""
     try:
         function = importlib.import_module(f"lycoris.functional.{algorithm}").diff_weight
     except ImportError as error:
@@ -194,8 +173,7 @@ def oft(parts: Parts, weight: Tensor, *, constraint: float) -> Tensor:
     if constraint > 0:  # here, because the library asks the tensors for their norm on the host
         norm = torch.linalg.vector_norm(blocks - blocks.transpose(-1, -2))
         blocks = blocks * (constraint / norm.clamp_min(1e-8)).clamp_max(1.0)
-    delta = _diff_weight(algorithm, weight, blocks, None, constraint=0)
-    delta = delta.reshape(weight.shape)
+    delta = _diff_weight(algorithm, weight, blocks, None, constraint=0).reshape(weight.shape)
     if "rescale" not in parts:
         return delta
     # Here rather than in the library, whose older versions scale the wrong dim.

@@ -44,10 +44,7 @@ class Header(NamedTuple):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file as safetensors opens it, which checks its header; pickles and long headers are refused before.
-
-    Raises NetworkFileError for every reason why it cannot be read.
-    """
+    """The file in safetensors, which checks its header; pickles and long headers are refused before that."""
     try:
         with path.open("rb") as file:
             first = file.read(8)
@@ -56,11 +53,10 @@ def _opened(path: Path) -> Iterator[Any]:
         if path.suffix.lower() in PICKLES or (too_long and first.startswith(_PICKLE_MAGIC)):
             raise NetworkFileError(path, _PICKLE_REFUSED)
         if too_long:
-            raise NetworkFileError(
-                path,
+            reason = (
                 "it is not a safetensors file (the first 8 bytes do not give the length of a header of at "
-                f"most {MAX_HEADER} bytes); download it again",
             )
+            raise NetworkFileError(path, f"{reason}most {MAX_HEADER} bytes); download it again")
         with safe_open(str(path), framework="pt", device="cpu") as tensors:
             yield tensors
     except SafetensorError as error:
@@ -71,10 +67,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def read_header(path: Path) -> Header:
-    """Reads shapes and metadata without the tensors.
-
-    Raises NetworkFileError for a file that is missing, a pickle, truncated or not safetensors.
-    """
+    """Shapes and metadata, without the tensors; NetworkFileError for what is not a safetensors file."""
     with _opened(path) as file:
         keys = file.keys()
         if len(keys) > MAX_TENSORS:
@@ -91,10 +84,8 @@ def _usable(path: Path, key: str, tensor: Tensor) -> Tensor:
     elif not tensor.is_floating_point() and tensor.numel() != 1:  # alpha and on_input may be whole numbers
         reason = f"holds {tensor.dtype}; a network must be stored as floating-point numbers"
     elif not bool(torch.isfinite(usable).all()):
-        reason = (
-            "holds NaN or infinite numbers: the training failed, or the file is damaged; "
-            "download it again or take another version"
-        )
+        reason = "holds NaN or infinite numbers: the training failed, or the file is damaged; "
+        reason += "download it again or take another version"
     else:
         return usable
     raise NetworkFileError(path, f"{shown(key, 120)} {reason}")

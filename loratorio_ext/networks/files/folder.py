@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from loratorio_ext.networks.prompt import MAX_NAME, Problem, Tag, name_problem, 
 
 SUFFIX = ".safetensors"
 
+_Labels = Sequence[tuple[str, Path]]
+
 
 class UnknownNetworkError(ValueError):
     """No network, or more than one, has this name.
 
-    name: what was asked for. near: names that exist and look alike, best first; where the name is
-    ambiguous, the names that tell the files apart.
+    near: names that exist and look alike, best first, or the names that tell apart the files that have it.
     """
 
     def __init__(self, name: str, reason: str, near: tuple[str, ...] = ()) -> None:
@@ -28,45 +29,29 @@ class UnknownNetworkError(ValueError):
         self.near = near
 
 
-class NetworkFolder(Mapping[str, str]):
+class NetworkFolder(dict[str, str]):
     """The networks of a folder and of those below it, as one walk through it found them.
 
-    A mapping: name of every network → its path below the folder, without suffix, with "/". Names are file
-    stems, with the subfolder where stems repeat; sorted. `find` and `locate` take more names than these. A
-    folder that does not exist has no networks.
-
-    Files that only a link puts below the folder are left out. A file that comes later is not seen.
-
-    Attributes:
-        folder: as it was given.
+    Name of every network → its path below the folder, without suffix, with "/". Names are file stems, with
+    the subfolder where stems repeat; sorted. `find` and `locate` take more names than these. Files that only
+    a link puts below the folder are left out. A folder that does not exist has no networks.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Walk through the folder; no file is opened."""
+        """Walk through the folder; no file is opened, and one that comes later is not seen."""
         self.folder = Path(folder)
         self._root = self.folder.resolve()
         self._links_out = 0
         files = sorted(self._walk())
         self._files = [path for path in files if path.suffix.lower() == SUFFIX]
         self._pickles = [path for path in files if path.suffix.lower() in PICKLES]
-        self._by_stem = _Labels((path.stem, path) for path in self._files)
-        self._by_path = _Labels((self._below(path), path) for path in self._files)
+        self._by_stem = [(path.stem, path) for path in self._files]
+        self._by_path = [(self._below(path), path) for path in self._files]
         stems = Counter(path.stem.casefold() for path in self._files)
-        self._names = dict(
-            sorted(
-                (path.stem if stems[path.stem.casefold()] == 1 else self._below(path), path)
-                for path in self._files
-            )
-        )
-
-    def __getitem__(self, name: str) -> str:
-        return self._below(self._names[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+        is_alone = [stems[path.stem.casefold()] == 1 for path in self._files]
+        named = zip(is_alone, self._by_stem, self._by_path, strict=True)
+        self._names = dict(sorted(by_stem if alone else by_path for alone, by_stem, by_path in named))
+        super().__init__((name, self._below(path)) for name, path in self._names.items())
 
     def find(self, name: str) -> Path:
         """The file of a network.
@@ -75,9 +60,8 @@ class NetworkFolder(Mapping[str, str]):
         ("style/ink"), or the name that the file gives itself (ss_output_name); the first of these that
         answers. The same case goes before any case; the file's suffix may follow.
 
-        Raises UnknownNetworkError for a name that cannot be one, that nothing or more than one file answers
-        to (with near matches), or a folder that does not exist; NetworkFileError where only a pickle has the
-        name.
+        Raises UnknownNetworkError where nothing or more than one file answers, or there is no folder;
+        NetworkFileError where only a pickle has the name.
         """
         problem = name_problem(name)
         if problem is not None:
@@ -87,11 +71,10 @@ class NetworkFolder(Mapping[str, str]):
         found = self._look_up(name)
         if found is not None:
             return found
-        pickle = self._one_of(_Labels((path.stem, path) for path in self._pickles), _plain(name))
+        pickle = self._one_of([(path.stem, path) for path in self._pickles], _plain(name))
         if pickle is not None:
-            raise NetworkFileError(
-                pickle, "only a pickle has this name, and pickles are refused; take the .safetensors version"
-            )
+            reason = "only a pickle has this name, and pickles are refused; take the .safetensors version"
+            raise NetworkFileError(pickle, reason)
         raise self._unknown(name)
 
     def locate(self, name: str) -> str | None:
@@ -114,9 +97,8 @@ class NetworkFolder(Mapping[str, str]):
             file = self.locate(tag.name) or tag
             if file in kept:
                 names = {"first": shown(kept[file].name, 40), "second": shown(tag.name, 40)}
-                problems.append(
-                    Problem("{first} and {second} are the same network; the last tag counts", names)
-                )
+                told = Problem("{first} and {second} are the same network; the last tag counts", names)
+                problems.append(told)
             kept[file] = tag
         return list(kept.values()), tuple(problems)
 
@@ -140,7 +122,7 @@ class NetworkFolder(Mapping[str, str]):
     def _by_alias(self) -> _Labels:
         """Files by the name that they give themselves (kohya's ss_output_name); reads every header once."""
         aliases = ((_alias(path), path) for path in self._files)
-        return _Labels((alias, path) for alias, path in aliases if alias is not None)
+        return [(alias, path) for alias, path in aliases if name_problem(alias) is None]
 
     def _look_up(self, name: str) -> Path | None:
         """As `find`; None where no network has the name."""
@@ -149,8 +131,9 @@ class NetworkFolder(Mapping[str, str]):
         return found or self._one_of(self._by_path, wanted) or self._one_of(self._by_alias, wanted)
 
     def _one_of(self, labels: _Labels, name: str) -> Path | None:
-        """The one file of this label; None if there is none. Raises UnknownNetworkError for several."""
-        paths = labels.of(name)
+        """The one file of this label in the same case, or else in any. UnknownNetworkError for several."""
+        paths = [path for label, path in labels if label == name]
+        paths = paths or [path for label, path in labels if label.casefold() == name.casefold()]
         if len(paths) <= 1:
             return paths[0] if paths else None
         names = tuple(map(self._below, paths))
@@ -158,34 +141,17 @@ class NetworkFolder(Mapping[str, str]):
         raise UnknownNetworkError(name, f"{len(paths)} files answer to it; write one of {listed}", near=names)
 
     def _unknown(self, name: str) -> UnknownNetworkError:
-        labels = (*self._by_alias.exact, *self._by_path.exact, *self._by_stem.exact)
-        known = {label.casefold(): label for label in labels if len(label) <= MAX_NAME}
+        labels = (*self._by_alias, *self._by_path, *self._by_stem)
+        known = {label.casefold(): label for label, _ in labels if len(label) <= MAX_NAME}
         close = difflib.get_close_matches(_plain(name).casefold(), list(known), n=3, cutoff=0.6)
         near = tuple(known[label] for label in close)
         listed = f"did you mean {', '.join(map(shown, near))}?"
         hint = listed if near else f"{len(self._files)} other networks are there"
         if self._links_out:
-            hint += (
-                f"; links that lead out of the folder are skipped ({self._links_out} here): put the files "
-                "themselves there"
-            )
-        where = shown(str(self.folder), 200)
-        return UnknownNetworkError(name, f"no file in {where} has this name; {hint}", near)
-
-
-class _Labels:
-    """Files by a label, in its own case and in any."""
-
-    def __init__(self, labelled: Iterable[tuple[str, Path]]) -> None:
-        self.exact: dict[str, list[Path]] = {}
-        self._any_case: dict[str, list[Path]] = {}
-        for label, path in labelled:
-            self.exact.setdefault(label, []).append(path)
-            self._any_case.setdefault(label.casefold(), []).append(path)
-
-    def of(self, label: str) -> list[Path]:
-        """Files of this label in the same case, or else in any."""
-        return self.exact.get(label) or self._any_case.get(label.casefold(), [])
+            hint += f"; links that lead out of the folder are skipped ({self._links_out} here): "
+            hint += "put the files themselves there"
+        reason = f"no file in {shown(str(self.folder), 200)} has this name; {hint}"
+        return UnknownNetworkError(name, reason, near)
 
 
 def _plain(name: str) -> str:
@@ -194,10 +160,9 @@ def _plain(name: str) -> str:
     return wanted[: -len(SUFFIX)] if wanted.lower().endswith(SUFFIX) else wanted
 
 
-def _alias(path: Path) -> str | None:
-    """The name that the file gives itself; None if it has none or cannot be read."""
+def _alias(path: Path) -> str:
+    """The name that the file gives itself; empty if it has none or cannot be read."""
     try:
-        alias = read_header(path).metadata.get("ss_output_name")
+        return read_header(path).metadata.get("ss_output_name", "")
     except NetworkFileError:
-        return None
-    return alias if alias is not None and name_problem(alias) is None else None
+        return ""

@@ -14,7 +14,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.computed import LayerPartsError
 from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
 from loratorio_ext.networks.files.keys import KeyMap, split_key
 from loratorio_ext.networks.files.types import layer_deltas
@@ -33,12 +32,7 @@ _BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _CONTEXT_LAYERS = ("attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v", "attn2.processor.to_k")
 _WHOLE_MODELS = (
-    "model.diffusion_model.",
-    "first_stage_model.",
-    "down_blocks.",
-    "text_model.",
-    "encoder.",
-    "conv_in.",
+    *("model.diffusion_model.", "first_stage_model.", "down_blocks.", "text_model.", "encoder.", "conv_in."),
 )
 # Parts whose second dim is the layer's input width.
 _INPUT_PARTS = ("lora_down.weight", "lora_A.weight", "down.weight", "hada_w1_b", "diff", "a2.weight")
@@ -66,9 +60,8 @@ class Network:
         Raises ValueError for an unknown component.
         """
         if component not in get_args(Component):
-            raise ValueError(
-                f"component is {component!r}; it must be 'unet', 'text_encoder' or 'text_encoder_2'"
-            )
+            known = ", ".join(map(repr, get_args(Component)))
+            raise ValueError(f"component is {component!r}; it must be one of {known}")
         prefixes = ("text_encoder.", "text_encoder_2.") if component == "text_encoder" else (f"{component}.",)
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
@@ -104,34 +97,25 @@ def _by_layer(
     found: dict[str, dict[str, str]] = {}
     unmatched: list[str] = []
     for key in file_keys:
-        split = split_key(key)
-        name = next((candidate for candidate in split.layers if candidate in keys), None)
+        layers, part = split_key(key)
+        name = next((candidate for candidate in layers if candidate in keys), None)
         if name is None:
             unmatched.append(key)
             continue
-        if not split.part:
+        if not part:
             raise NetworkFileError(path, f"{shown(key, 120)} is a part of an unknown type of network")
-        parts = found.setdefault(name, {})
-        if split.part in parts:
-            other = shown(parts[split.part], 120)
-            raise NetworkFileError(path, f"{shown(key, 120)} and {other} mean the same weight")
-        parts[split.part] = key
+        first = found.setdefault(name, {}).setdefault(part, key)
+        if first != key:
+            raise NetworkFileError(path, f"{shown(key, 120)} and {shown(first, 120)} mean the same weight")
     return found, tuple(unmatched)
-
-
-def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[part], second[part]) for part in first)
 
 
 def load_network(path: str | Path, keys: KeyMap) -> Network:
     """Reads a network file for a model.
 
-    path: a .safetensors file. keys: the model's layers (`key_map`, with a host's own additions). Tensors stay
-    in the file's dtype, on the CPU; only those that belong to a layer are read. alpha: of the layer, else of
-    PEFT's metadata, else the rank.
-
-    Keys that no layer has are listed in `unmatched`. A layer that is written twice, in two styles, counts
-    once if both say the same.
+    keys: the model's layers (`key_map`, with a host's own additions). Tensors stay in the file's dtype, on
+    the CPU; only those that belong to a layer are read. alpha: of the layer, else of PEFT's metadata, else
+    the rank. A layer that is written twice, in two styles, counts once if both say the same.
 
     Raises NetworkFileError, which names the file, the reason and what to do: unreadable, pickle, truncated,
     not safetensors, not finite, no matching key, made for another model, incomplete or unknown types.
@@ -141,8 +125,7 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
     found, unmatched = _by_layer(path, header.shapes, keys)
     if not found:
         reason = f"none of its {len(header.shapes)} keys belongs to a layer of this model"
-        example = next(iter(header.shapes), None)
-        reason += "" if example is None else f" (the first is {shown(example, 120)})"
+        reason += "".join(f" (the first is {shown(key, 120)})" for key in [*header.shapes][:1])
         raise NetworkFileError(path, reason + _other_model(header.shapes, keys))
     tensors = read_tensors(path, [key for parts in found.values() for key in parts.values()])
     config = _adapter_config(header.metadata)
@@ -152,18 +135,16 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
     for written, keys_of_parts in found.items():
         layer = keys[written]
         parts = {part: tensors[key] for part, key in keys_of_parts.items()}
-        earlier = seen.setdefault((layer.name, layer.output_slice), (written, parts))
-        if earlier[1] is not parts:
-            if _same(earlier[1], parts):
+        first, earlier = seen.setdefault((layer.name, layer.output_slice), (written, parts))
+        if first != written:
+            pairs = ((earlier[part], parts[part]) for part in parts)
+            if earlier.keys() == parts.keys() and all(torch.equal(one, other) for one, other in pairs):
                 continue
-            raise NetworkFileError(
-                path,
-                f"layer {layer.name} is there twice with different weights, as {shown(earlier[0], 120)} and "
-                f"{shown(written, 120)}; it is unclear which one is meant",
-            )
+            reason = f"layer {layer.name} is there twice with different weights, as {shown(first, 120)} and "
+            raise NetworkFileError(path, f"{reason}{shown(written, 120)}; it is unclear which one is meant")
         try:
             deltas = layer_deltas(parts, layer, partial(_scale, config, layer.name))
-        except LayerPartsError as error:
+        except ValueError as error:
             reason = f"layer {shown(written, 120)}: {error}"
             raise NetworkFileError(path, reason + _other_model(header.shapes, keys)) from error
         layers[layer.name] = layers.get(layer.name, ()) + deltas
@@ -172,16 +153,19 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
 
 def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
     """A sentence on what file and model look like, empty if neither tells or both look the same."""
-    file, model = _made_for(shapes), _model_is(keys)
+    file, model = _made_for(shapes), None
+    for key, layer in keys.items():
+        if layer.shape is not None and len(layer.shape) == 2 and key.endswith(_CONTEXT_LAYERS):
+            model = _by_width(layer.shape[1])
+            break
     if file is None or file == model:
         return ""
     return f". The file looks made for {file}" + (f", the model is {model}" if model is not None else "")
 
 
 def _by_width(width: int) -> str:
-    """The model of this cross-attention width: 768 → "Stable Diffusion 1.x (cross-attention width 768)"."""
-    name, said = _BY_WIDTH.get(width), f"cross-attention width {width}"
-    return f"a model of {said}" if name is None else f"{name} ({said})"
+    said = f"cross-attention width {width}"
+    return f"{_BY_WIDTH[width]} ({said})" if width in _BY_WIDTH else f"a model of {said}"
 
 
 def _made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -194,15 +178,7 @@ def _made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
             return _by_width(shape[1])
     if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
         return "SDXL"
-    plain = all(split_key(key).part in ("", "weight", "bias") for key in shapes)
+    plain = all(split_key(key)[1] in ("", "weight", "bias") for key in shapes)
     if plain and any(key.startswith(_WHOLE_MODELS) for key in shapes):
         return "a whole model or a part of one, not a network"
-    return None
-
-
-def _model_is(keys: KeyMap) -> str | None:
-    """What the model with these keys is; None if nothing tells."""
-    for key, layer in keys.items():
-        if layer.shape is not None and len(layer.shape) == 2 and key.endswith(_CONTEXT_LAYERS):
-            return _by_width(layer.shape[1])
     return None

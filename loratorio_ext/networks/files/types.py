@@ -38,8 +38,12 @@ def _number(parts: Parts, name: str) -> float | None:
     if name not in parts:
         return None
     if parts[name].numel() != 1:
-        raise LayerPartsError(f"{name} has shape {tuple(parts[name].shape)}; it must be one number")
+        raise _wrong_shape(name, parts[name], "it must be one number")
     return float(parts[name])
+
+
+def _wrong_shape(what: str, tensor: Tensor, why: str) -> LayerPartsError:
+    return LayerPartsError(f"{what} has shape {tuple(tensor.shape)}; {why}")
 
 
 def _type_of(parts: Parts) -> str | None:
@@ -49,9 +53,8 @@ def _type_of(parts: Parts) -> str | None:
     if len(names) > 1:
         raise LayerPartsError(f"parts of several types at once: {', '.join(names)}")
     if "oft_diag" in parts:
-        raise LayerPartsError(
-            "OFT in an old form (oft_diag) is not supported; export it again with LyCORIS 2.0+"
-        )
+        reason = "OFT in an old form (oft_diag) is not supported; export it again with LyCORIS 2.0+"
+        raise LayerPartsError(reason)
     if not fits:
         rest = sorted(set(parts) - _COMMON)
         if rest:
@@ -69,28 +72,22 @@ def _type_of(parts: Parts) -> str | None:
 
 def _magnitude(parts: Parts, layer: TargetLayer) -> Tensor | None:
     """DoRA's magnitude, shaped to broadcast over the weight's outputs or its inputs."""
-    if "magnitude" not in parts and "dora_scale" not in parts:
+    magnitude = parts.get("magnitude", parts.get("dora_scale"))
+    if magnitude is None:
         return None
     if layer.shape is None or len(layer.shape) < 2:
         raise LayerPartsError("DoRA on a layer whose weight shape is not known or has one dim")
     out, width, *kernel = layer.shape
+    # PEFT: one number an output. LyCORIS: [out, 1, ...] or [1, in, ...].
+    of_outputs = "magnitude" in parts or magnitude.dim() < 2 or magnitude.shape[0] != 1 or out == 1
+    if magnitude.numel() != (out if of_outputs else width):
+        raise _wrong_shape("DoRA's magnitude", magnitude, f"the layer's weight has {layer.shape}")
     ones = (1,) * len(kernel)
-    if "magnitude" in parts:  # PEFT: one number an output
-        vector, of_outputs = parts["magnitude"].flatten(), True
-    else:  # LyCORIS: [out, 1, ...] or [1, in, ...]
-        scale = parts["dora_scale"]
-        vector, of_outputs = scale.flatten(), scale.dim() == 1 or scale.shape[0] != 1 or out == 1
-    if vector.numel() != (out if of_outputs else width):
-        shape = tuple(parts["magnitude" if "magnitude" in parts else "dora_scale"].shape)
-        raise LayerPartsError(f"DoRA's magnitude has shape {shape}; the layer's weight has {layer.shape}")
-    return vector.to(torch.float32).reshape((out, 1, *ones) if of_outputs else (1, width, *ones))
+    return magnitude.to(torch.float32).reshape((out, 1, *ones) if of_outputs else (1, width, *ones))
 
 
 def _low_rank(parts: Parts, layer: TargetLayer, scale: float) -> LowRank:
-    try:
-        delta = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, layer.output_slice)
-    except ValueError as error:
-        raise LayerPartsError(str(error)) from error
+    delta = LowRank(parts["down"], parts["up"], parts.get("mid"), scale, layer.output_slice)
     if layer.shape is not None:
         got = (delta.up.shape[0], delta.down.shape[1], *delta.kernel)
         expected = (*layer.shape[:2], *kernel_of(layer.shape))
@@ -103,41 +100,44 @@ def _shaped(tensor: Tensor, layer: TargetLayer, what: str) -> Tensor:
     if layer.shape is None:
         return tensor
     if tensor.numel() != math.prod(layer.shape) or tensor.shape[:1] != layer.shape[:1]:
-        raise LayerPartsError(f"{what} has shape {tuple(tensor.shape)}; the model's layer has {layer.shape}")
+        raise _wrong_shape(what, tensor, f"the model's layer has {layer.shape}")
     return tensor.reshape(layer.shape)
 
 
 def _bias(tensor: Tensor, layer: TargetLayer, what: str) -> Tensor:
     if layer.shape is not None and tensor.numel() != layer.shape[0]:
-        raise LayerPartsError(
-            f"{what} has shape {tuple(tensor.shape)}; the layer has {layer.shape[0]} outputs"
-        )
+        raise _wrong_shape(what, tensor, f"the layer has {layer.shape[0]} outputs")
     return tensor.flatten()
+
+
+def _rank(parts: Parts, name: str, dims: int = 1) -> int:
+    if parts[name].dim() == 0:
+        raise _wrong_shape(name, parts[name], "it must have 2 dims or more")
+    return min(parts[name].shape[:dims])
 
 
 def _rebuild(kind: str, parts: Parts, layer: TargetLayer) -> tuple[Rebuild, int | None, bool]:
     """How ΔW of a dense type is computed, its rank (None: no alpha), and whether it reads W."""
     if kind == "LoRA":
-        return computed.low_rank, parts["down"].shape[0], False
+        return computed.low_rank, _rank(parts, "down"), False
     if kind == "LoHa":
         if ("hada_t1" in parts) != ("hada_t2" in parts):
             raise LayerPartsError("LoHa with only one of its two Tucker cores")
-        return computed.loha, parts["hada_w1_b"].shape[0], False
+        return computed.loha, _rank(parts, "hada_w1_b"), False
     if kind == "LoKr":
         if "lokr_w2" not in parts and not {"lokr_w2_a", "lokr_w2_b"} <= set(parts):
             raise LayerPartsError("LoKr without its second factor")
-        low = next((parts[name] for name in ("lokr_w1_b", "lokr_w2_b") if name in parts), None)
-        return computed.lokr, None if low is None else low.shape[0], False
+        low = next((name for name in ("lokr_w1_b", "lokr_w2_b") if name in parts), None)
+        return computed.lokr, None if low is None else _rank(parts, low), False
     if kind == "GLoRA":
-        return computed.glora, min(parts["a1.weight"].shape[:2]), True
+        return computed.glora, _rank(parts, "a1.weight", dims=2), True
     if kind == "(IA)³":
         return partial(computed.ia3, dim=1 if _number(parts, "on_input") else 0), None, True
     if kind == "full":
-        return computed.given, None, False
-    if parts["oft_blocks"].dim() not in (3, 4):
-        raise LayerPartsError(
-            f"OFT with blocks of shape {tuple(parts['oft_blocks'].shape)}; 3 or 4 dims are known"
-        )
+        return lambda parts, _: parts["diff"], None, False
+    blocks = parts["oft_blocks"]
+    if blocks.dim() not in (3, 4):
+        raise LayerPartsError(f"OFT with blocks of shape {tuple(blocks.shape)}; 3 or 4 dims are known")
     constraint = (_number(parts, "alpha") or 0.0) * (layer.shape[0] if layer.shape else 0)
     return partial(computed.oft, constraint=constraint), None, True
 
@@ -146,11 +146,11 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
     """The deltas of one layer, which add up: most often one.
 
     parts: by our part names (keys.py), finite floating tensors on the CPU, without empty ones. rank_scale:
-    gives alpha / rank where the parts have neither alpha nor scale. Raises LayerPartsError for parts that
-    are incomplete, contradict each other, or do not fit the layer.
+    gives alpha / rank where the parts have neither alpha nor scale. Raises ValueError for parts that are
+    incomplete, contradict each other, or do not fit the layer.
     """
     kind = _type_of(parts)
-    if layer.kind == "norm" and kind not in ("norm", "full", None):
+    if layer.is_norm and kind not in ("norm", "full", None):
         raise LayerPartsError(f"{kind} on a norm layer")
     cut = layer.output_slice
     alpha, own_scale = _number(parts, "alpha"), _number(parts, "scale")
@@ -166,7 +166,7 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
     scale = 1.0
     magnitude = _magnitude(parts, layer)
     if kind == "LoRA" and magnitude is None:
-        scale = scale_of(parts["down"].shape[0])
+        scale = scale_of(_rank(parts, "down"))
         deltas.append(_low_rank(parts, layer, scale))
     elif kind == "norm" or (kind == "full" and magnitude is None):
         name = "diff" if kind == "full" else "w_norm"
@@ -174,8 +174,6 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
         norm_bias = _bias(parts["b_norm"], layer, "b_norm") if "b_norm" in parts else None
         deltas.append(Dense(weight, None, norm_bias, scale_of(None), cut))
     elif kind is not None:
-        if kind == "full":
-            parts = {**parts, "diff": _shaped(parts["diff"], layer, "diff")}
         rebuild, rank, needs_weight = _rebuild(kind, parts, layer)
         scale = scale_of(rank)
         used = {name: part for name, part in parts.items() if name not in _COMMON}
@@ -186,8 +184,8 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
     for name, factor in (("diff_b", 1.0), ("up_bias", scale)):
         if name in parts:
             deltas.append(Dense(bias=_bias(parts[name], layer, name) * factor, output_slice=cut))
-    bias = parts.get("bias")
-    if bias is not None:
+    if "bias" in parts:
+        bias = parts["bias"]
         # A1111 adds it to ΔW before the scale (network.py, finalize_updown); small ones are Δb.
         if layer.shape is not None and bias.numel() == math.prod(layer.shape) and len(layer.shape) > 1:
             deltas.append(Dense(weight=bias.reshape(layer.shape), scale=scale, output_slice=cut))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from loratorio_ext.hosts.diffusers_host.model_files import read_model_index
+from loratorio_ext.hosts.diffusers_host.pipeline import read_model_index
 from loratorio_lab.evaluate.composlora.testbed import Testbed
 from loratorio_lab.evaluate.composlora.wording import REPOSITORY
 

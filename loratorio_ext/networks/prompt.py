@@ -1,9 +1,10 @@
-"""The WebUI's `<lora:name:te:unet:dyn>` tags in a prompt.
+"""What a prompt says of networks: tags, names, and the patterns of a pool. Imports no torch.
 
-Grammar as in modules/extra_networks.py (`parse_prompt`, `ExtraNetworkParams`) and
-extensions-builtin/Lora/extra_networks_lora.py (`activate`) of AUTOMATIC1111's WebUI 1.10: a tag is `<`, a
-word, `:`, one or more characters other than `>`, `>`. The characters are split at `:`; an item with exactly
-one `=` is named, the others are positional. Every tag is taken out of the text, also those that are not ours.
+Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`parse_prompt`,
+`ExtraNetworkParams`) and extensions-builtin/Lora/extra_networks_lora.py (`activate`) of AUTOMATIC1111's WebUI
+1.10: a tag is `<`, a word, `:`, one or more characters other than `>`, `>`. The characters are split at `:`;
+an item with exactly one `=` is named, the others are positional. Every tag is taken out of the text, also
+those that are not ours.
 
 One named argument is ours: `compose=off` keeps the network merged in every prediction.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from loratorio_ext.networks.prompt.names import Problem, name_problem, shown
+MAX_NAME = 200
+"""Longest name, in characters. File systems allow 255 bytes a component."""
 
 KINDS = ("lora", "lyco")
 """Words that mean a LoRA network; the WebUI registers "lyco" as another name of "lora"."""
@@ -34,6 +37,70 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SWITCH = MappingProxyType(
     {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 )
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Untrusted text for a message: quoted, escaped, at most `limit` characters of it."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A sentence with places for values; ``str`` of it is English.
+
+    text: English, with the values' names in braces, as it stands in language files. values: numbers, texts
+    fit to be shown, or other problems.
+    """
+
+    text: str
+    values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    def said(self, say: Callable[..., str]) -> str:
+        """The sentence in another language; ``say`` translates a text and puts its values, by name, in it."""
+        said = {name: one.said(say) if isinstance(one, Problem) else one for name, one in self.values.items()}
+        return say(self.text, **said)
+
+    def __str__(self) -> str:
+        return self.said(lambda text, **values: text.format(**values))
+
+
+def name_problem(name: str) -> Problem | None:
+    """Why `name`, a file's stem with or without subfolders or the name that it gives itself, cannot be one.
+
+    None if it can. It is only ever compared, never joined to a path; names that look like a way out of the
+    folder are refused all the same, so that the message says what is wrong.
+    """
+    if not name:
+        return Problem("the name is empty")
+    if len(name) > MAX_NAME:
+        values = {"count": len(name), "most": MAX_NAME}
+        return Problem("the name has {count} characters; at most {most} are allowed", values)
+    if not name.isprintable():
+        return Problem("the name has control characters or others that cannot be shown")
+    if not {"..", ".", ""}.isdisjoint(name.replace("\\", "/").split("/")):
+        return Problem(
+            "the name must be a file's stem, optionally with subfolders of the folder of networks before it"
+        )
+    return None
+
+
+def choose_pool(pool: str, known: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """(the networks that a pool means, parts of it that mean none).
+
+    pool: names, or patterns of paths such as ``characters/*``, separated by commas. ``*`` also stands for
+    ``/``. A backslash is read as ``/``, and capital and small letters of a path are the same. known: name of
+    every network → its path below the folder of networks, without suffix, with ``/``. The names are each
+    given once, in the order of the pool and sorted within a pattern.
+    """
+    names: dict[str, None] = {}
+    unknown: list[str] = []
+    for wanted in filter(None, (part.strip() for part in pool.split(","))):
+        pattern = wanted.replace("\\", "/").casefold()
+        found = [n for n, path in known.items() if wanted == n or fnmatchcase(path.casefold(), pattern)]
+        if not found:
+            unknown.append(wanted)
+        names.update(dict.fromkeys(sorted(found)))
+    return list(names), unknown
 
 
 @dataclass(frozen=True)
@@ -76,12 +143,12 @@ class Prompt:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """``told`` in English, fit to show to the user."""
+        """``told`` in English."""
         return tuple(map(str, self.told))
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """``lost`` in English, fit to show to the user."""
+        """``lost`` in English."""
         return tuple(map(str, self.lost))
 
 
@@ -92,13 +159,12 @@ class _WrongTagError(Exception):
 def _strength(text: str, what: str) -> float:
     text = text.strip(" ")
     value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
-    if math.isfinite(value) and abs(value) <= MAX_STRENGTH:
+    if abs(value) <= MAX_STRENGTH:
         return value
     most = f"{MAX_STRENGTH:g}"
     values = {"argument": what, "value": shown(text, 24), "lowest": f"-{most}", "highest": most}
-    raise _WrongTagError(
-        Problem("{argument} is {value}; it must be a number from {lowest} to {highest}", values)
-    )
+    told = Problem("{argument} is {value}; it must be a number from {lowest} to {highest}", values)
+    raise _WrongTagError(told)
 
 
 def _rank(text: str) -> int:
@@ -110,7 +176,7 @@ def _rank(text: str) -> int:
 
 
 def _split_items(items: Sequence[str]) -> tuple[list[str], dict[str, str], list[Problem]]:
-    """Positional items, named items, problems; an item with two or more `=` is positional, as in the host."""
+    """(positional, named, problems); an item with two or more `=` is positional, as in the host."""
     positional: list[str] = []
     named: dict[str, str] = {}
     problems: list[Problem] = []
@@ -141,11 +207,10 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
 def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
     """(whether a tag with these named arguments is composed, what is wrong with its ``compose`` or None)."""
     text = next((value for key, value in named.items() if key.strip(" ") == "compose"), "on")
-    compose = _SWITCH.get(text.strip(" ").lower())
-    if compose is not None:
-        return compose, None
-    values = {"value": shown(text.strip(" ").lower(), 24)}
-    return True, Problem("compose is {value}; it must be on or off; taken as on", values)
+    text = text.strip(" ").lower()
+    if text in _SWITCH:
+        return _SWITCH[text], None
+    return True, Problem("compose is {value}; it must be on or off; taken as on", {"value": shown(text, 24)})
 
 
 def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
@@ -156,16 +221,13 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     """
     positional, named, problems = _split_items(items)
     name = positional[0].strip(" ") if positional else ""
-    network = shown(name, 40)
-    wrong_name = name_problem(name)
-    if wrong_name is not None:
-        values = {"network": network, "problem": wrong_name}
+    values: dict[str, object] = {"network": shown(name, 40), "problem": name_problem(name)}
+    if values["problem"] is not None:
         return None, [Problem("ignored the tag of network {network}: {problem}", values)]
-
     try:
         te, unet, dyn = _numbers(positional, named)
     except _WrongTagError as wrong:
-        values = {"network": network, "problem": wrong.args[0]}
+        values["problem"] = wrong.args[0]
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
     compose, wrong_compose = composes(named)
@@ -173,15 +235,14 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         problems.append(wrong_compose)
     if len(positional) > 4:
         given = {"count": len(positional)}
-        problems.append(
-            Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
-        )
+        told = Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
+        problems.append(told)
     unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
     if unknown:
         first = {"argument": shown(unknown[0], 24)}
         problems.append(Problem("unknown argument {argument}; te, unet, dyn and compose are known", first))
-    told = [Problem("network {network}: {problem}", {"network": network, "problem": one}) for one in problems]
-    return Tag(name, te, unet, dyn, compose), told
+    tag = Tag(name, te, unet, dyn, compose)
+    return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
 
 def _raw_tags(text: str) -> tuple[list[tuple[str, str]], str]:
@@ -222,9 +283,8 @@ def parse_prompt(text: str) -> Prompt:
             others.append(OtherTag(kind, items))
             if kind.lower() in KINDS:
                 word = {"tag": shown(kind, 24)}
-                problems.append(
-                    Problem("ignored the tag {tag}: write it in small letters, as the WebUI does", word)
-                )
+                told = Problem("ignored the tag {tag}: write it in small letters, as the WebUI does", word)
+                problems.append(told)
             continue
         tag, trouble = _tag_of(items)
         problems.extend(trouble)
