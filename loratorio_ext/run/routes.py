@@ -106,15 +106,30 @@ class Routes:
             weights = torch.lerp(weights, before.to(weights), SMOOTHING)
         self.weights, self.acting = weights, acting
         self._chosen = None if chosen is None else chosen.of_images
-        self._image_of = aggregation.rows.image_of
         gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)[:, None, None]
-        of_images = mean_over_subprompts(weights * gamma, aggregation.rows) * (1 - aggregation.recenter)
-        for branch, maps in (("cond", weights * gamma), ("uncond", of_images)):
-            found = upsample(maps, aggregation.patch_size, size).transpose(0, 1)
-            every = torch.ones_like(found[:, :1]).repeat(1, len(self._of["base"]), 1, 1)
+        maps = upsample(weights * gamma, aggregation.patch_size, size)
+        self._keep(maps, aggregation.rows, aggregation.recenter)
+
+    def place(self, maps: Tensor, rows: RowMap, recenter: float) -> None:
+        """Take maps from elsewhere.
+
+        Args:
+            maps: what is multiplied by what each network adds, [N, R, H, W]; H and W are the latent's.
+            rows: the image and the AND weight of each conditional row.
+            recenter: λ.
+        """
+        self.weights = maps
+        self.acting = torch.ones(len(maps), rows.images, dtype=torch.bool, device=maps.device)
+        self._keep(maps, rows, recenter)
+
+    def _keep(self, maps: Tensor, rows: RowMap, recenter: float) -> None:
+        self._image_of = rows.image_of
+        of_images = mean_over_subprompts(maps, rows) * (1 - recenter)
+        for branch, found in (("cond", maps), ("uncond", of_images)):
+            every = torch.ones_like(found[:1]).repeat(len(self._of["base"]), 1, 1, 1)
             for network, place in enumerate(self._composed):
-                every[:, place] = found[:, network]
-            self._maps[branch] = every
+                every[place] = found[network]
+            self._maps[branch] = every.transpose(0, 1)
         self._places.clear()
 
     def _strengths(self, row: Row) -> RowStrengths:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, UnplacedError
@@ -172,6 +173,17 @@ class Run:
         """
         self._needs_looks = not self.routes.go_on_from(other.routes, size)
 
+    def place(self, maps: Tensor, rows: RowMap) -> None:
+        """Place networks by these maps at every step of the window: none needs to look.
+
+        Args:
+            maps: what is multiplied by what each composed network adds, [N, R, H, W], finite; H and W are the
+                latent's.
+            rows: the image and the AND weight of each of the R conditional rows.
+        """
+        self.routes.place(maps, rows, self.report.settings.recenter)
+        self._needs_looks = False
+
     def stop_placing(self, index: int, reason: str) -> None:
         """From evaluation ``index`` on every step is a full one; the report says why."""
         self._can_place = False
@@ -210,7 +222,7 @@ class Run:
         can_place = self._can_place and self.routes.fits(rows)
         if plan.mode == "placed" and not can_place:
             return StepPlan("composed", scan=True)
-        if plan.mode == "composed" and self.report.settings.looks > 0 and can_place and not self._needs_looks:
+        if plan.mode == "composed" and can_place and not self._needs_looks:
             return StepPlan("placed")
         return plan
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from loratorio_ext.cli.console import InputError
 from loratorio_ext.cli.option_types import settings_from
@@ -34,6 +34,8 @@ ARM_NAMES: Final = (
     "loratorio-without-gain",
     "merge-recentred",
     "composite-recentred",
+    "regional",
+    "attention-masks",
 )
 
 # The highest temperature that the setting allows: weights equal to 1/N to two digits, whatever diverges.
@@ -85,9 +87,11 @@ class MethodArm(Arm):
 
     Attributes:
         switch_every: evaluations after which Switch moves on.
+        masks: whose maps say where networks act, see `masks`; "": the method's own.
     """
 
     switch_every: int
+    masks: Literal["", "regional", "attention-masks"] = ""
 
 
 def paper(settings: Settings) -> Settings:
@@ -105,7 +109,9 @@ def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) ->
     Controls of LoRAtorio differ from it in one thing: "-fast" evaluates networks half as often,
     "-uniform" has weights of 1/N everywhere (τ → ∞), "-not-recentred" has λ = 0, "-without-gain" has g = 0;
     "-paper" is the method as published. The usual ways re-centred: "merge-recentred" and
-    "composite-recentred" pull the unconditional towards the base by λ = 0.5, as in the paper.
+    "composite-recentred" pull the unconditional towards the base by λ = 0.5, as in the paper. Networks placed
+    by other maps: "regional" knows where the world draws each kind of concept (an upper bound), and
+    "attention-masks" are hard masks from the cross-attention of trigger words, as in FreeFuse.
 
     Raises:
         ValueError: there is no such arm.
@@ -122,6 +128,8 @@ def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) ->
         return MethodArm(name, "loratorio", variants[name], sampling, switch_every)
     if name == "merge-recentred":
         return MethodArm(name, "merge-recentred", replace(settings, recenter=0.5), sampling, switch_every)
+    if name in ("regional", "attention-masks"):
+        return MethodArm(name, "loratorio", settings, sampling, switch_every, name)  # type: ignore[arg-type]
     if name not in ARM_NAMES:
         raise ValueError(f"no arm {name!r}; give one of: {', '.join(ARM_NAMES)}")
     return MethodArm(name, name, settings, sampling, switch_every)  # type: ignore[arg-type]  # the rest are methods

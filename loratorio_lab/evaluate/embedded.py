@@ -80,4 +80,4 @@ def draw(worlds: Mapping[str, World], batch: EmbeddedBatch) -> list[Answer]:
     """Draw one batch in its world, and let the judge look."""
     world, arm, tasks = worlds[batch.world], batch.arm, batch.tasks
     prompts = [task.prompt for task in tasks]
-    return look(world, arm, tasks, prompts, world.networks, switch_every=arm.switch_every)[1]
+    return look(world, arm, tasks, prompts, world.networks, switch_every=arm.switch_every, masks=arm.masks)[1]

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from loratorio_ext.run import Report
 from loratorio_lab.evaluate.arms import Arm
 from loratorio_lab.evaluate.engine import A, R, Suite
 from loratorio_lab.evaluate.lines import Lines
+from loratorio_lab.evaluate.masks import of_attention, regional
 from loratorio_lab.evaluate.tasks import Split, Task, deal
 from loratorio_lab.tools import LabTools
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT, Scene, caption, random_scene
@@ -147,6 +148,7 @@ def look(
     prompts: Sequence[str],
     networks: Path,
     switch_every: int = 5,
+    masks: str = "",
 ) -> tuple[Report, list[Answer]]:
     """Draw tasks together and let the judge look: what the run did, and an answer for each task.
 
@@ -157,21 +159,27 @@ def look(
         prompts: one for each task.
         networks: folder of the networks.
         switch_every: see `Request`; only Switch reads it.
+        masks: see `MethodArm`.
     """
-    drawn = world.host.generate(
-        Request(
-            prompts=prompts,
-            seeds=[task.seed for task in tasks],
-            steps=arm.sampling.steps,
-            cfg=arm.sampling.cfg,
-            settings=arm.settings,
-            method=arm.method,
-            switch_every=switch_every,
-            network_dir=networks,
-        )
+    request = Request(
+        prompts=prompts,
+        seeds=[task.seed for task in tasks],
+        steps=arm.sampling.steps,
+        cfg=arm.sampling.cfg,
+        settings=arm.settings,
+        method=arm.method,
+        switch_every=switch_every,
+        network_dir=networks,
     )
+    before = 0
+    if masks == "regional":
+        request = replace(request, maps=regional(tasks))
+    elif masks:
+        maps, before = of_attention(world.host, request, [task.networks for task in tasks])
+        request = replace(request, maps=maps)
+    drawn = world.host.generate(request)
     totals = drawn.report.totals
-    rows = totals.rows / len(tasks), totals.plain_rows / len(tasks)
+    rows = totals.rows / len(tasks) + before, totals.plain_rows / len(tasks)
     scores = world.judge.scores(drawn.images)
     return drawn.report, [
         Answer(arm.name, world.name, task.key, likeliest(seen), *rows)

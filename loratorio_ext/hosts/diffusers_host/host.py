@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import samplers
 from loratorio_ext.hosts.diffusers_host.encoding import encode
@@ -15,8 +16,10 @@ from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
 from loratorio_ext.hosts.diffusers_host.request import Request, Result, parse_request
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
+from loratorio_ext.method import RowMap
 from loratorio_ext.networks.files import key_map
 from loratorio_ext.networks.router import Router
+from loratorio_ext.networks.router.places import resized
 from loratorio_ext.run import NetworkUse, Run
 
 
@@ -103,6 +106,10 @@ class DiffusersHost:
         shape = (1, unet.config.in_channels, height, width)
         noise = [torch.randn(shape, generator=generator, dtype=unet.dtype) for generator in generators]
         latents = torch.cat(noise).to(unet.device) * scheduler.init_noise_sigma
+        if request.maps is not None:
+            run.place(
+                _maps_of(request.maps, len(run.report.composed), latents), RowMap.one_each(len(latents))
+            )
         arguments = samplers.step_arguments(scheduler, generators, parsed.seeds)
         schedule = NoiseSchedule(scheduler)
         try:
@@ -132,3 +139,17 @@ class DiffusersHost:
         named = isinstance(request.sampler, str)
         name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
         return Result(decode(pipeline, latents), latents, run.report, name)
+
+
+def _maps_of(maps: Tensor, networks: int, latents: Tensor) -> Tensor:
+    """[N, B, H, W] for these latents; ValueError for another shape, or for what is not finite."""
+    pictures = len(latents)
+    given = maps if maps.dim() == 4 else maps.expand(pictures, *maps.shape)
+    if given.dim() != 4 or given.shape[:2] != (pictures, networks) or not given.isfinite().all():
+        raise ValueError(
+            f"maps has shape {tuple(maps.shape)}; it must be [{networks}, H, W], one for each composed "
+            f"network, or [{pictures}, {networks}, H, W], of finite numbers."
+        )
+    return resized(given.to(latents.device, torch.float32), (latents.shape[-2], latents.shape[-1])).transpose(
+        0, 1
+    )
