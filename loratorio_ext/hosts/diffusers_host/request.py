@@ -38,9 +38,9 @@ class Request:
         method: "loratorio", or one of the usual ways to compare with: "base", "merge", "switch", "composite".
         switch_every: Evaluations after which Switch moves on to the next network, at least 1.
         network_dir: Folder where the networks of tags and pool are looked up; needed if there is any.
-        maps: Where the composed networks act, in their order, [N, H, W] or for each picture [B, N, H, W]: what
-            a network adds is multiplied by its map (0: nothing, 1: all), brought to the latent's size. None:
-            they are found, as the settings say.
+        maps: Where the composed networks act, in their order, [N, H, W] or for each picture [B, N, H, W]:
+            what a network adds is multiplied by its map (0: nothing, 1: all), brought to the latent's size.
+            None: they are found, as the settings say.
     """
 
     prompts: Sequence[str]
