@@ -1,7 +1,7 @@
 """Where networks act by other means than the method's: the controls "regional" and "attention-masks".
 
 Regional knows where the world draws each kind of concept, which nobody knows of a real picture. Attention
-masks are made as FreeFuse makes them (arXiv 2510.23515): in a first phase that is thrown away all networks act
+masks are made as FreeFuse makes them (arXiv 2510.23515): in a phase that is thrown away all networks act
 merged; at one early step the cross-attention of each network's trigger word is read, every place goes to the
 word that draws most of it, and sampling starts anew with networks masked. FreeFuse's clean-up of masks
 (superpixels, voting, balancing) is left out but for a mean over neighbours and equal totals for all words.

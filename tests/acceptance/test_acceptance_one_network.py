@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ALONE = {"recenter": 0.0}
+ALONE = {"recenter": 0.0, "looks": 0}
+PLACED = {"recenter": 0.0, "looks": 1}  # its map is 1 everywhere
 LONG = "a cat " + "with very many words " * 30
 
 SAMPLERS = (
@@ -60,9 +61,10 @@ def compare(webui: Any, apart: Any, prompt: str, tag: str, **fields: Any) -> int
     merged = webui.draw(f"{prompt} {tag}", **fields)
     composed = webui.draw(f"{prompt} {tag}", ALONE, **fields)
     without = webui.draw(prompt, **fields)
-    assert "LoRAtorio" not in composed.comments
+    placed = webui.draw(f"{prompt} {tag}", PLACED, **fields)
+    assert composed.comments == placed.comments == ""
     apart(without, merged, "the network's effect")
-    return int(apart(composed, merged))
+    return max(apart(composed, merged), apart(placed, merged, "placed"))
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
