@@ -106,7 +106,8 @@ def _combination(request: Request, report: Report) -> list[str]:
     # The report has names of its own for some methods' steps.
     mode = {"loratorio": "composed", "merge": "merged", "merge-recentred": "merged"}
     # A window that holds no step leaves every step to the usual way.
-    as_asked = any(step.mode == mode.get(request.method, request.method) for step in report.steps)
+    wanted = (mode.get(request.method, request.method), "placed")
+    as_asked = any(step.mode in wanted for step in report.steps)
     facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
     if request.method == "switch":
         facts.append(f"Switch every: {request.switch_every}")

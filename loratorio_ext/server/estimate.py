@@ -166,9 +166,21 @@ def cost_line(found: Estimate, words: Words) -> str:
     if found.kept:
         counts += words(", {count} kept merged", count=len(found.kept))
     lowest, highest = min(found.rows), max(found.rows)
-    span = f"{lowest}" if lowest == highest else words("{low} to {high}", low=lowest, high=highest)
+    if lowest == highest:
+        span = words("{count} predictions a step", count=lowest)
+    elif len(set(found.rows)) == 2:
+        few, others = found.rows.count(highest), found.rows.count(lowest)
+        span = words(
+            "{high} predictions at {few} steps and {low} at {others},",
+            high=highest,
+            few=few,
+            low=lowest,
+            others=others,
+        )
+    else:
+        span = words("{low} to {high} predictions a step", low=lowest, high=highest)
     return words(
-        "{counts}: {span} predictions a step instead of {plain}, about {ratio} ×",
+        "{counts}: {span} instead of {plain}, about {ratio} ×",
         counts=counts,
         span=span,
         plain=found.plain_rows,

@@ -57,6 +57,7 @@ def _done(step: StepReport, words: Words) -> str:
         return words("what each network added before was added again")
     said = {
         "composed": words("composed place by place"),
+        "placed": words("all networks at once, each where it spoke at the last full step"),
         "merged": words("networks merged the usual way"),
         "switch": words("one network at a time"),
         "composite": words("the plain mean of all networks"),
