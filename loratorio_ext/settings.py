@@ -114,9 +114,9 @@ class Settings:
     rescan: int = declare(
         1,
         "Rescan every",
-        "With top k per image: how often, in steps, all networks are compared again; in between, only the "
-        "networks kept are evaluated. Low (1): the choice is always fresh, but every step takes the full "
-        "time. High: faster, but a network may come in late.",
+        "With Looks at 0 and top k per image: how often, in steps, all networks are compared again; in "
+        "between, only the networks kept are evaluated. Low (1): the choice is always fresh, but every step "
+        "takes the full time. High: faster, but a network may come in late.",
         "rescan",
         limits=(1, 1000, 1),
     )
@@ -160,9 +160,9 @@ class Settings:
     reuse: int = declare(
         1,
         "Evaluate networks every",
-        "How often, in steps, the networks are evaluated; in between, what each of them added last is added "
-        "again to the base model's new prediction. Low (1): at every step. High: much faster, but networks "
-        "react late; with few steps in total, fine detail suffers first.",
+        "With Looks at 0: how often, in steps, the networks are evaluated; in between, what each of them "
+        "added last is added again to the base model's new prediction. Low (1): at every step. High: much "
+        "faster, but networks react late; with few steps in total, fine detail suffers first.",
         "reuse",
         limits=(1, 100, 1),
     )

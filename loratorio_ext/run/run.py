@@ -244,6 +244,11 @@ class Run:
                 self.report.warn(
                     f"there is no network to compose: all {kept} networks are kept merged in every row"
                 )
+        elif method == "loratorio" and settings.looks > 0 and max(settings.rescan, settings.reuse) > 1:
+            self.report.warn(
+                f"rescan = {settings.rescan} and reuse = {settings.reuse} have no effect: looks is "
+                f"{settings.looks}; set it to 0 to use them"
+            )
         elif method == "loratorio" and settings.rescan > 1 and not self._schedule.choosing:
             self.report.warn(
                 f"rescan = {settings.rescan} has no effect: it needs top_k between 1 and "

@@ -147,7 +147,9 @@ def _notes(
         notes.append(
             words("all {count} networks of the pool speak at once; set Networks kept (top k)", count=of_pool)
         )
-    if settings.rescan > 1 and not schedule.choosing:
+    if settings.looks > 0 and max(settings.rescan, settings.reuse) > 1:
+        notes.append(words("Rescan every and Evaluate networks every have no effect here: Looks is not 0"))
+    elif settings.rescan > 1 and not schedule.choosing:
         notes.append(
             words(
                 "Rescan every has no effect here: it needs top k per image, and more networks than are kept"

@@ -17,7 +17,9 @@ from loratorio_ext.ui.panel.pool import PoolPicker
 from loratorio_ext.ui.panel.presets import OwnPresets, PresetRow
 
 # What most people change stands in front; the rest under "Advanced".
-FRONT: Final = ("top_k", "patch_size", "recenter", "temperature")
+FRONT: Final = ("looks", "top_k", "patch_size", "recenter", "temperature")
+# What looks have replaced, for those who set it before.
+OLDER: Final = ("rescan", "reuse")
 _SWITCH: Final = SETTINGS[0]
 _POOL: Final = "pool"
 # A slider over more than this many orders of magnitude can't be set by hand.
@@ -100,8 +102,11 @@ def build_panel(
             picker = PoolPicker(server, elem_id, words)
             add(_POOL)
         with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
-            for name in tuple(left):
+            for name in [name for name in left if name not in OLDER]:
                 add(name)
+            with gr.Accordion(words("Without looks"), open=False, elem_id=elem_id("older")):
+                for name in OLDER:
+                    add(name)
         with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
             own = OwnPresets(server, elem_id, words)
     ordered = [controls[one.name] for one in SETTINGS]
