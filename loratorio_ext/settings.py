@@ -70,8 +70,7 @@ class Settings:
         "image",
         "Choose top k per",
         "Where the networks to keep are chosen. image: one choice for the whole picture, so that the others "
-        "can be skipped (see Rescan every). patch: a separate choice at every place; all networks are "
-        "evaluated.",
+        "can be skipped between looks. patch: a separate choice at every place; all networks are evaluated.",
         "top k scope",
         choices=("image", "patch"),
     )
@@ -184,7 +183,7 @@ class Settings:
         "of them early. In the steps between, all networks act at once, each at its own places, which costs "
         "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
         "looks",
-        limits=(0, 1000, 1),
+        limits=(0, 50, 1),
         unnamed=0,
     )
 

@@ -54,6 +54,7 @@ def test_what_there_is() -> None:
         "batch_rows": 0,
         "pool": "",
         "score": "history",
+        "looks": 0,
     }
     assert Settings().to_dict() == {setting.name: setting.default for setting in SETTINGS} == defaults
     assert [field.name for field in dataclasses.fields(Settings)] == list(BY_NAME)
