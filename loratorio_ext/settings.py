@@ -177,7 +177,7 @@ class Settings:
     )
 
     looks: int = declare(
-        0,
+        4,
         "Looks",
         "At how many steps every network is evaluated on its own, to see where it has something to say; most "
         "of them early. In the steps between, all networks act at once, each at its own places, which costs "

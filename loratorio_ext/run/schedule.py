@@ -20,7 +20,7 @@ Branches = tuple[Branch, ...]
 # A fraction that arrives as 0.15000000000000002 from a slider means 0.15.
 _WINDOW_TOLERANCE = 1e-6
 
-LOOK_GROWTH = 1.7
+LOOK_GROWTH = 2.0
 """Each distance between two looks over the one before."""
 
 

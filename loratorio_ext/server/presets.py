@@ -25,19 +25,24 @@ _MODE: Final = 0o644  # as an editor would write it; temporary files are for the
 Preset = Mapping[str, Value]
 
 
-def _preset(**changes: Value) -> Preset:
-    whole = Settings(**changes).to_dict()  # type: ignore[arg-type]
+def _of(settings: Settings) -> Preset:
+    whole = settings.to_dict()
     return MappingProxyType({one.name: whole[one.name] for one in PRESET_SETTINGS})
+
+
+def _preset(**changes: Value) -> Preset:
+    return _of(Settings(**changes))  # type: ignore[arg-type]
 
 
 OURS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
         "Balanced": _preset(),
-        "Fast": _preset(reuse=2),
+        "Fast": _preset(looks=1),
+        "Every step": _preset(looks=0),
         "Faithful to the paper": _preset(
-            weighting="difference", temperature=0.02, gain=0.0, recenter=0.5, score="step"
+            weighting="difference", temperature=0.02, gain=0.0, recenter=0.5, score="step", looks=0
         ),
-        "Large pool": _preset(top_k=3, rescan=5),
+        "Large pool": _preset(top_k=3),
     }
 )
 """What each is for, and what it costs, is measured in the README's "What it brings"."""
@@ -79,8 +84,7 @@ class Presets:
             kept = self._read()
             if name not in kept and len(kept) >= MOST_PRESETS:
                 raise ValueError(f"there are {MOST_PRESETS} presets of your own already; delete one first")
-            values = settings.to_dict()
-            kept[name] = {one.name: values[one.name] for one in PRESET_SETTINGS}
+            kept[name] = dict(_of(settings))
             self._write(kept)
 
     def delete(self, name: str) -> None:
@@ -149,7 +153,8 @@ class Presets:
 def _readable(name: str, values: object) -> Preset | None:
     """A preset of the file; None for one of a newer version, or one that was edited by hand."""
     try:
-        return _preset(**values) if _checked(name) == name and isinstance(values, dict) else None
+        readable = _checked(name) == name and isinstance(values, dict)
+        return _of(Settings.from_dict(values)) if readable else None  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
 

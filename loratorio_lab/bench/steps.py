@@ -152,7 +152,7 @@ class Step:
         return way
 
 
-PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0)
+PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0, looks=0)
 """As in the paper; every network is asked for both halves."""
 
 PLAIN_STEP = "plain"

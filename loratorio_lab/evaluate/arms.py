@@ -27,8 +27,9 @@ ARM_NAMES: Final = (
     "switch",
     "composite",
     REFERENCE,
-    "loratorio-paper",
     "loratorio-fast",
+    "loratorio-every-step",
+    "loratorio-paper",
     "loratorio-uniform",
     "loratorio-not-recentred",
     "loratorio-without-gain",
@@ -99,14 +100,14 @@ def paper(settings: Settings) -> Settings:
 
     The paper does not say its temperature; 0.02 was the best on this project's development tasks.
     """
-    published = replace(settings, weighting="difference", recenter=0.5, gain=0.0, reuse=1, score="step")
-    return replace(published, temperature=0.02)
+    published = replace(settings, weighting="difference", recenter=0.5, gain=0.0, score="step", looks=0)
+    return replace(published, temperature=0.02, reuse=1)
 
 
 def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) -> MethodArm:
     """The arm of a name.
 
-    Controls of LoRAtorio differ from it in one thing: "-fast" evaluates networks half as often,
+    Controls of LoRAtorio differ from it in one thing: "-fast" looks once, "-every-step" at every step,
     "-uniform" has weights of 1/N everywhere (τ → ∞), "-not-recentred" has λ = 0, "-without-gain" has g = 0;
     "-paper" is the method as published. The usual ways re-centred: "merge-recentred" and
     "composite-recentred" pull the unconditional towards the base by λ = 0.5, as in the paper. Networks placed
@@ -118,7 +119,8 @@ def arm(name: str, settings: Settings, switch_every: int, sampling: Sampling) ->
     """
     variants = {
         "loratorio-paper": paper(settings),
-        "loratorio-fast": replace(settings, reuse=min(2 * settings.reuse, 100)),
+        "loratorio-fast": replace(settings, looks=1),
+        "loratorio-every-step": replace(settings, looks=0),
         "loratorio-uniform": replace(settings, temperature=_UNIFORM, weighting="difference"),
         "loratorio-not-recentred": replace(settings, recenter=0.0),
         "loratorio-without-gain": replace(settings, gain=0.0),

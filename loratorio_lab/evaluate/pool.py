@@ -134,7 +134,8 @@ def pool_arms(
         for k in keeps:
             for rescan in rescans:
                 name = f"pool {size}: k={k} per image" + (f", rescan {rescan}" if rescan > 1 else "")
-                chosen = replace(everything, top_k=k, top_k_scope="image", rescan=rescan)
+                looks = everything.looks if rescan == 1 else 0
+                chosen = replace(everything, top_k=k, top_k_scope="image", rescan=rescan, looks=looks)
                 arms.append(PoolArm(name, "loratorio", chosen, sampling, size))
             chosen = replace(everything, top_k=k, top_k_scope="patch", rescan=1)
             arms.append(PoolArm(f"pool {size}: k={k} per patch", "loratorio", chosen, sampling, size))

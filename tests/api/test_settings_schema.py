@@ -26,7 +26,7 @@ def test_every_setting_is_there() -> None:
     for setting in SETTINGS:
         one = schema["properties"][setting.name]
         assert (one["title"], one["description"]) == (setting.label, setting.help)
-        assert one["default"] == setting.default and type(one["default"]) is setting.type
+        assert one["default"] == setting.unnamed and type(one["default"]) is setting.type
         assert one["type"] == {bool: "boolean", int: "integer", float: "number", str: "string"}[setting.type]
         assert one.get("enum", []) == list(setting.choices)
         if setting.type in (int, float):

@@ -58,7 +58,7 @@ def test_every_axis_sets_its_setting(setting: Any, axes: dict[str, Any]) -> None
     put(axis, str(setting.type(other)), p)
     found = xyz.settings_with_axes(p, Settings(enabled=True) if setting.name != "enabled" else Settings())
     assert getattr(found, setting.name) == other and found.enabled
-    assert found == Settings.from_dict({"enabled": True, setting.name: other})
+    assert found == Settings(**{"enabled": True, setting.name: other})
 
 
 @pytest.mark.parametrize(

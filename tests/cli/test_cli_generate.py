@@ -229,5 +229,5 @@ def test_ctrl_c_before_the_first_picture(toys: Any, capsys: pytest.CaptureFixtur
 
 
 def test_warnings_of_the_run_are_told_even_when_quiet(toys: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate", PROMPT, "--quiet", "--rescan", "4"], toys.tools) == 0
+    assert main(["generate", PROMPT, "--quiet", "--rescan", "4", "--looks", "0"], toys.tools) == 0
     assert "rescan = 4 has no effect" in capsys.readouterr().err

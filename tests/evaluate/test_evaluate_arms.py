@@ -11,7 +11,7 @@ SAMPLING = Sampling(20, 4.0)
 
 
 def test_arms_are_what_they_say() -> None:
-    settings = Settings(enabled=True, patch_size=4, temperature=0.3, recenter=0.7, gain=0.4, reuse=2)
+    settings = Settings(enabled=True, patch_size=4, temperature=0.3, recenter=0.7, gain=0.4, reuse=2, looks=3)
     arms = {name: arm(name, settings, 3, SAMPLING) for name in ARM_NAMES}
     assert [arms[name].method for name in ARM_NAMES[:5]] == list(ARM_NAMES[:5])
     assert arms["merge-recentred"].method == "merge-recentred"
@@ -23,9 +23,11 @@ def test_arms_are_what_they_say() -> None:
         for name, one in arms.items()
     }
     as_published = {"weighting": "difference", "recenter": 0.5, "gain": 0.0, "reuse": 1, "score": "step"}
+    as_published |= {"looks": 0}
     assert {name: change for name, change in changed.items() if change} == {
         "loratorio-paper": {**as_published, "temperature": 0.02},
-        "loratorio-fast": {"reuse": 4},
+        "loratorio-fast": {"looks": 1},
+        "loratorio-every-step": {"looks": 0},
         "loratorio-uniform": {"weighting": "difference", "temperature": 1000.0},
         "loratorio-not-recentred": {"recenter": 0.0},
         "loratorio-without-gain": {"gain": 0.0},

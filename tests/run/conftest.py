@@ -17,7 +17,7 @@ from loratorio_ext.run import GivenBase, NetworkUse, Row, Run
 from loratorio_ext.settings import Settings
 
 # The method as published: unconditional rows for every network.
-PAPER = Settings(recenter=0.5, gain=0.0)
+PAPER = Settings(looks=0, recenter=0.5, gain=0.0)
 
 
 @dataclass

@@ -41,7 +41,7 @@ def at_most(rows: int, error: BaseException = SHORTAGES[0]) -> Callable[[Sequenc
 )
 def test_calls_are_of_about_the_same_size(fakes: SimpleNamespace, batch_rows: int, sizes: list[int]) -> None:
     world = fakes.World(fakes.uses(3))
-    run = world.run(Settings(recenter=0.5, gain=0.0, batch_rows=batch_rows))
+    run = world.run(Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=batch_rows))
     run.step(world.evaluation())
     assert [len(call) for call in world.model.calls] == sizes
     assert run.report.steps[0].calls == len(sizes)
@@ -51,7 +51,7 @@ def test_rows_of_different_groups_never_share_a_call(fakes: SimpleNamespace) -> 
     world = fakes.World(fakes.uses(2), images=2)
     whole = world.run().step(world.evaluation())
     world.model.calls.clear()
-    chosen = Settings(recenter=0.5, gain=0.0, batch_rows=4)
+    chosen = Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=4)
     apart = world.run(chosen).step(world.evaluation(group=lambda row: row.branch))
     assert [{row.branch for row in call} for call in world.model.calls] == [
         {"cond"},
@@ -90,7 +90,9 @@ def test_any_memory_gives_the_same_picture(
     whole = world.run().step(world.evaluation())
     world.model.calls.clear()
     world.model.before_call = at_most(rows)
-    prediction = world.run(Settings(recenter=0.5, gain=0.0, batch_rows=batch_rows)).step(world.evaluation())
+    prediction = world.run(Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=batch_rows)).step(
+        world.evaluation()
+    )
     torch.testing.assert_close(prediction.cond, whole.cond, rtol=0, atol=1e-12)
     torch.testing.assert_close(prediction.uncond, whole.uncond, rtol=0, atol=1e-12)
     called = [row for call in world.model.calls for row in call]

@@ -57,6 +57,7 @@ def worlds(draw: st.DrawFn, fakes: SimpleNamespace, most: int = 4, least: int = 
 @st.composite
 def method_settings(draw: st.DrawFn) -> Settings:
     return Settings(
+        looks=0,
         patch_size=draw(st.integers(1, 6)),
         temperature=draw(st.sampled_from([0.01, 0.1, 1.0])),
         weighting=draw(st.sampled_from(["difference", "relative"])),
@@ -102,7 +103,7 @@ def test_duplicated_network_equals_once(fakes: SimpleNamespace) -> None:
     once = fakes.World((NetworkUse("a", 0.8),))
     once.model.base = twice.model.base
     once.model.deltas = {branch: deltas[:1] for branch, deltas in twice.model.deltas.items()}
-    chosen = Settings(recenter=0.0, gain=0.0)
+    chosen = Settings(looks=0, recenter=0.0, gain=0.0)
     same(twice.run(chosen).step(twice.evaluation()), once.run(chosen).step(once.evaluation()))
 
 
@@ -194,7 +195,7 @@ def test_choice_is_per_image(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 1.0, 0.5)))
     for row, network in ((0, 2), (1, 0), (2, 0)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
-    run = world.run(Settings(top_k=1, rescan=10, recenter=0.5))
+    run = world.run(Settings(looks=0, top_k=1, rescan=10, recenter=0.5))
     run.step(world.evaluation(0))
     run.step(world.evaluation(1))
     assert [step.chosen for step in run.report.steps] == [(("network 2",), ("network 0",))] * 2
@@ -210,7 +211,7 @@ def test_choice_is_per_image(fakes: SimpleNamespace) -> None:
 
 def test_another_number_of_images_asks_for_a_new_scan(fakes: SimpleNamespace) -> None:
     two, one = fakes.World(fakes.uses(3), images=2), fakes.World(fakes.uses(3), images=1)
-    run = two.run(Settings(top_k=1, rescan=5))
+    run = two.run(Settings(looks=0, top_k=1, rescan=5))
     run.step(two.evaluation(0))
     run.step(one.evaluation(1))
     run.step(one.evaluation(2))
@@ -221,7 +222,7 @@ def test_network_of_strength_zero_still_counts(fakes: SimpleNamespace) -> None:
     world = fakes.World((NetworkUse("none", 0.0), NetworkUse("some", 1.0)))
     run = world.run()
     prediction = run.step(world.evaluation())
-    close(prediction.cond, fakes.reference(world, Settings(gain=0.0))[0])
+    close(prediction.cond, fakes.reference(world, Settings(looks=0, gain=0.0))[0])
     step = run.report.steps[0]
     assert step.rows == 6
     assert step.similarity is not None and step.weight is not None
@@ -236,7 +237,7 @@ def test_similarity_is_taken_in_the_space_asked_for(fakes: SimpleNamespace) -> N
     moved.model.base["cond"] = latent.numpy() - world.model.base["cond"]
     moved.model.deltas["cond"] = -world.model.deltas["cond"]
     evaluation = world.evaluation(mapping=lambda denoised: latent - denoised)
-    chosen = Settings(compare="denoised")
+    chosen = Settings(looks=0, compare="denoised")
     prediction = world.run(chosen).step(evaluation)
     assert set(evaluation.asked) == {"denoised"}
     close(latent - prediction.cond, fakes.reference(moved, chosen)[0])
@@ -252,6 +253,6 @@ def test_shares_of_rows_keep_float64(fakes: SimpleNamespace) -> None:
         guided=True,
         seed=0,
     )
-    chosen = Settings(recenter=0.0, patch_size=1)
+    chosen = Settings(looks=0, recenter=0.0, patch_size=1)
     _, uncond, _ = fakes.reference(world, chosen)
     close(world.run(chosen).step(world.evaluation()).uncond, uncond)

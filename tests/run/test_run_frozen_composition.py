@@ -66,7 +66,16 @@ def test_the_same_input_gives_the_same_prediction(
     rows = RowMap(owners, tuple(1.0 + row for row in range(len(owners))))
     world = fakes.World(fakes.uses(networks, kept=1), images=images, rows=rows, seed=seed, total=4)
     run = world.run(
-        Settings(recenter=recenter, gain=gain, top_k=top_k, rescan=2, reuse=reuse, start=start, patch_size=2)
+        Settings(
+            looks=0,
+            recenter=recenter,
+            gain=gain,
+            top_k=top_k,
+            rescan=2,
+            reuse=reuse,
+            start=start,
+            patch_size=2,
+        )
     )
     for index in range(4):
         prediction = run.step(world.evaluation(index))
@@ -80,7 +89,7 @@ def test_the_same_input_gives_the_same_prediction(
 
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
 def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, branch: str) -> None:
-    chosen = Settings(recenter=0.3, gain=0.0, patch_size=1, weighting="difference", temperature=0.3)
+    chosen = Settings(looks=0, recenter=0.3, gain=0.0, patch_size=1, weighting="difference", temperature=0.3)
     world = fakes.World(fakes.uses(3), images=2)
     frozen = world.run(chosen).step(world.evaluation()).frozen
     _, _, weights = fakes.reference(world, chosen)
@@ -97,7 +106,7 @@ def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, branc
 def test_between_two_evaluations_what_was_added_is_added(fakes: SimpleNamespace) -> None:
     """Networks are not asked, as they were not at this step."""
     world = fakes.World(fakes.uses(2))
-    run = world.run(Settings(recenter=0.5, reuse=2))
+    run = world.run(Settings(looks=0, recenter=0.5, reuse=2))
     run.step(world.evaluation(0))
     prediction = run.step(world.evaluation(1))
     before = outputs_of(world, "cond", EVERY)["base"]
@@ -109,17 +118,17 @@ def test_between_two_evaluations_what_was_added_is_added(fakes: SimpleNamespace)
 
 def test_networks_without_a_say_are_not_asked(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(4), images=2)
-    frozen = world.run(Settings(top_k=1, recenter=0.5)).step(world.evaluation()).frozen
+    frozen = world.run(Settings(looks=0, top_k=1, recenter=0.5)).step(world.evaluation()).frozen
     for row in range(2):
         assert len(frozen.sources("cond", slice(row, row + 1))) == 2
-    frozen = world.run(Settings(recenter=1.0)).step(world.evaluation()).frozen
+    frozen = world.run(Settings(looks=0, recenter=1.0)).step(world.evaluation()).frozen
     assert frozen.sources("uncond", EVERY) == ("base",)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_network_that_is_not_finite_says_what_the_base_says(fakes: SimpleNamespace, value: float) -> None:
     world = fakes.World(fakes.uses(2))
-    frozen = world.run(Settings(temperature=100.0, gain=0.0)).step(world.evaluation()).frozen
+    frozen = world.run(Settings(looks=0, temperature=100.0, gain=0.0)).step(world.evaluation()).frozen
     outputs = outputs_of(world, "cond", EVERY)
     whole = asked(frozen, "cond", EVERY, outputs | {0: outputs["base"]})
     broken = asked(frozen, "cond", EVERY, outputs | {0: torch.full_like(outputs[0], value)})

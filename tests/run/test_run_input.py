@@ -15,7 +15,7 @@ from loratorio_ext.settings import Settings
 @pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf, True])
 def test_strength_must_be_a_finite_number(fakes: SimpleNamespace, strength: float) -> None:
     with pytest.raises(ValueError, match=r"'bad' is .*finite number"):
-        Run(Settings(), [NetworkUse("bad", strength)])
+        Run(Settings(looks=0), [NetworkUse("bad", strength)])
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_network_that_is_not_finite_is_chosen_last(fakes: SimpleNamespace) -> No
     # A network of strength 0 has similarity 1, which also stands in for a prediction that is not finite.
     world = fakes.World((NetworkUse("broken", 1.0), NetworkUse("silent", 0.0)))
     world.model.deltas["cond"][0] = math.nan
-    run = world.run(Settings(top_k=1, rescan=4))
+    run = world.run(Settings(looks=0, top_k=1, rescan=4))
     for index in range(2):
         run.step(world.evaluation(index))
     assert [step.chosen for step in run.report.steps] == [(("silent",),)] * 2
@@ -84,7 +84,7 @@ def test_network_that_is_not_finite_is_chosen_last(fakes: SimpleNamespace) -> No
 def test_scan_reports_the_networks_that_it_did_not_choose(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
     world.model.deltas["cond"][2] = math.nan
-    run = world.run(Settings(top_k=1, rescan=4))
+    run = world.run(Settings(looks=0, top_k=1, rescan=4))
     for index in range(2):
         run.step(world.evaluation(index))
     scan, between = run.report.steps
@@ -111,7 +111,7 @@ def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace,
     world.model.deltas["cond"][:] = 0.0
     for row, network in ((0, 0), (1, 1)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
-    chosen = Settings(top_k=1, rescan=rescan)
+    chosen = Settings(looks=0, top_k=1, rescan=rescan)
     run = world.run(chosen)
     first, second = (run.step(world.evaluation(index)) for index in range(2))
     torch.testing.assert_close(first.cond, second.cond)
@@ -126,7 +126,7 @@ def test_choice_sees_differences_that_the_similarity_rounds_away(fakes: SimpleNa
     world.model.base["cond"][0] = [[[1.0]], [[0.0]]]
     world.model.deltas["cond"][:, 0, 0] = 0.0
     world.model.deltas["cond"][:, 0, 1, 0, 0] = [1.0e-4, 2.0e-4, 1.48e-4]
-    run = world.run(Settings(patch_size=1, top_k=1, rescan=rescan))
+    run = world.run(Settings(looks=0, patch_size=1, top_k=1, rescan=rescan))
     prediction = run.step(world.evaluation())
     step = run.report.steps[0]
     assert step.chosen == (("b",),)

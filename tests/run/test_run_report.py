@@ -65,14 +65,14 @@ def problems(value: Any, schema: Any, where: str = "report") -> Iterator[str]:
 def test_json_fits_its_schema(fakes: SimpleNamespace, method: str, steps: int) -> None:
     world = fakes.World(fakes.uses(3, kept=1), images=2, total=3)
     world.model.deltas["cond"][1] = math.nan
-    run = world.run(Settings(recenter=0.5, top_k=2, rescan=2), method=method, host="a test")
+    run = world.run(Settings(looks=0, recenter=0.5, top_k=2, rescan=2), method=method, host="a test")
     for index in range(steps):
         run.step(world.evaluation(index, sigma=math.inf if index == 0 else 0.5))
     report = json.loads(run.report.to_json())
     assert list(problems(report, REPORT_SCHEMA)) == []
     assert report["version"] == REPORT_VERSION
     assert report["host"] == "a test" and report["method"] == method
-    assert report["settings"] == Settings(recenter=0.5, top_k=2, rescan=2).to_dict()
+    assert report["settings"] == Settings(looks=0, recenter=0.5, top_k=2, rescan=2).to_dict()
     assert report["networks"][3] == {"name": "network 3", "strength": 1.25, "compose": False}
     assert report["composed"] == ["network 0", "network 1", "network 2"]
     assert report["finished"] is (steps == 3)
@@ -112,7 +112,7 @@ def test_means_per_network_and_image(fakes: SimpleNamespace) -> None:
     run = world.run()
     run.step(world.evaluation())
     step = run.report.steps[0]
-    _, _, weights = fakes.reference(world, Settings())
+    _, _, weights = fakes.reference(world, Settings(looks=0))
     means = weights.mean((2, 3))
     expected = np.stack([0.75 * means[:, 0] + 0.25 * means[:, 1], means[:, 2]], axis=1)
     np.testing.assert_allclose(step.weight, expected, atol=1e-6)
@@ -143,7 +143,7 @@ def test_maps_of_a_generation_stay_within_their_memory(networks: int, rows: int,
 
 def test_full_weights_are_let_go_before_the_report_is_read(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3), shape=(1, 97, 3))
-    run = world.run(Settings(recenter=0.5, patch_size=1))
+    run = world.run(Settings(looks=0, recenter=0.5, patch_size=1))
     run.step(world.evaluation())
     gc.collect()
     held = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor and 97 in thing.shape]
@@ -207,7 +207,7 @@ def test_prediction_that_is_not_finite_is_said_for_every_method(
 def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNamespace, top_k: int) -> None:
     world = fakes.World(fakes.uses(2), total=4)
     world.model.deltas["cond"][:] = math.inf
-    run = world.run(Settings(recenter=0.5, top_k=top_k, rescan=2 if top_k else 1))
+    run = world.run(Settings(looks=0, recenter=0.5, top_k=top_k, rescan=2 if top_k else 1))
     for index in range(2):
         prediction = run.step(world.evaluation(index))
         np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays([0.0, 0.0])[0])
@@ -220,7 +220,7 @@ def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNames
 
 def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
-    run = world.run(Settings(recenter=0.5, top_k=1, rescan=5))
+    run = world.run(Settings(looks=0, recenter=0.5, top_k=1, rescan=5))
     run.step(world.evaluation(0))
     chosen = run.report.composed.index(run.report.steps[0].chosen[0][0])
     world.model.base["cond"][:] = math.nan
@@ -230,8 +230,8 @@ def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleName
 
 def test_setting_without_effect_is_said(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3))
-    assert world.run(Settings(recenter=0.5, top_k=2, rescan=4)).report.warnings == ()
-    for useless in (Settings(rescan=4), Settings(top_k=2, rescan=4, top_k_scope="patch")):
+    assert world.run(Settings(looks=0, recenter=0.5, top_k=2, rescan=4)).report.warnings == ()
+    for useless in (Settings(looks=0, rescan=4), Settings(looks=0, top_k=2, rescan=4, top_k_scope="patch")):
         assert "rescan = 4 has no effect" in world.run(useless).report.warnings[0]
 
 
@@ -268,7 +268,7 @@ def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> Non
 @pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.5, "end": 0.5}])
 def test_run_that_only_merged_says_so(fakes: SimpleNamespace, method: str, window: dict[str, float]) -> None:
     world = fakes.World(fakes.uses(2), total=3)
-    run = world.run(Settings(recenter=0.5, **window), method=method)
+    run = world.run(Settings(looks=0, recenter=0.5, **window), method=method)
     for index in range(3):
         assert run.report.warnings == ()
         run.step(world.evaluation(index))
@@ -285,7 +285,7 @@ def test_run_that_did_what_it_should_is_silent(
     fakes: SimpleNamespace, method: str, start: float, kept: int
 ) -> None:
     world = fakes.World(fakes.uses(2, kept=kept), total=3)
-    run = world.run(Settings(recenter=0.5, start=start), method=method)
+    run = world.run(Settings(looks=0, recenter=0.5, start=start), method=method)
     for index in range(3):
         run.step(world.evaluation(index))
     assert run.report.warnings == ()
@@ -295,10 +295,10 @@ def test_run_that_did_what_it_should_is_silent(
 @pytest.mark.parametrize(
     "chosen",
     [
-        Settings(),
-        Settings(recenter=0.5, top_k=1),
-        Settings(recenter=0.5, top_k=1, top_k_scope="patch"),
-        Settings(recenter=1.0),
+        Settings(looks=0),
+        Settings(looks=0, recenter=0.5, top_k=1),
+        Settings(looks=0, recenter=0.5, top_k=1, top_k_scope="patch"),
+        Settings(looks=0, recenter=1.0),
     ],
 )
 def test_step_never_looks_at_the_predictions(fakes: SimpleNamespace, chosen: Settings, guided: bool) -> None:
@@ -328,7 +328,7 @@ class Looks(TorchFunctionMode):
 
 def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(3), images=2)
-    run = world.run(Settings(recenter=0.5, top_k=1, rescan=2))
+    run = world.run(Settings(looks=0, recenter=0.5, top_k=1, rescan=2))
     seen = []
     for index in range(4):
         with Looks() as looks:
@@ -341,7 +341,7 @@ def test_half_precision_and_gradients_leave_no_trace(fakes: SimpleNamespace) -> 
     world = fakes.World((NetworkUse("a", 1.0), NetworkUse("b", 1.0)))
     evaluation = world.evaluation()
     evaluation.predict = lambda *rows: (world.model.predict(*rows).half().requires_grad_(), 1)
-    run = Run(Settings(), world.uses)
+    run = Run(Settings(looks=0), world.uses)
     prediction = run.step(evaluation)
     assert prediction.cond.dtype == prediction.uncond.dtype == torch.float16
     maps = run.report.steps[0].maps

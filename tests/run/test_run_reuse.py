@@ -49,7 +49,7 @@ def test_while_nothing_changes_nothing_is_lost(
     fakes: SimpleNamespace, data: st.DataObject, reuse: int, recenter: float
 ) -> None:
     world = data.draw(worlds(fakes))
-    chosen = Settings(recenter=recenter, reuse=reuse)
+    chosen = Settings(looks=0, recenter=recenter, reuse=reuse)
     expected, _ = steps(world, replace(chosen, reuse=1), 6)
     world.model.calls.clear()
     got, report = steps(world, chosen, 6)
@@ -69,7 +69,7 @@ def test_noise_is_held_and_the_base_is_new(
 ) -> None:
     """At the second step a prediction means less noise, so the same noise is a larger prediction."""
     world = data.draw(worlds(fakes))
-    chosen = Settings(recenter=recenter, reuse=2)
+    chosen = Settings(looks=0, recenter=recenter, reuse=2)
     run = world.run(chosen)
     run.step(world.evaluation(0, noise_scale=1.0))
     for branch in ("cond", "uncond"):
@@ -83,7 +83,7 @@ def test_noise_is_held_and_the_base_is_new(
 
 def test_a_scan_comes_when_it_is_due_and_the_chosen_ones_are_held(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(5), images=2)
-    chosen = Settings(recenter=0.5, top_k=2, rescan=5, reuse=2)
+    chosen = Settings(looks=0, recenter=0.5, top_k=2, rescan=5, reuse=2)
     expected, _ = steps(world, replace(chosen, reuse=1), 7)
     got, report = steps(world, chosen, 7)
     for one, other in zip(got, expected, strict=True):
@@ -96,16 +96,16 @@ def test_a_scan_comes_when_it_is_due_and_the_chosen_ones_are_held(fakes: SimpleN
 def test_a_step_without_guidance_in_between(fakes: SimpleNamespace) -> None:
     """Unconditional predictions that nobody has made yet are made, whosever turn it is."""
     world = fakes.World(fakes.uses(2))
-    run = world.run(Settings(recenter=0.5, reuse=4))
+    run = world.run(Settings(looks=0, recenter=0.5, reuse=4))
     for index, guided in enumerate([False, True, True, False]):
-        expected = world.run(Settings(recenter=0.5)).step(world.evaluation(index, guided=guided))
+        expected = world.run(Settings(looks=0, recenter=0.5)).step(world.evaluation(index, guided=guided))
         same(run.step(world.evaluation(index, guided=guided)), expected)
     assert [step.reused for step in run.report.steps] == [False, False, True, True]
 
 
 def test_another_number_of_images_is_evaluated_anew(fakes: SimpleNamespace) -> None:
     one, two = fakes.World(fakes.uses(2)), fakes.World(fakes.uses(2), images=2)
-    run = one.run(Settings(reuse=5))
+    run = one.run(Settings(looks=0, reuse=5))
     run.step(one.evaluation(0))
     run.step(two.evaluation(1))
     assert [step.reused for step in run.report.steps] == [False, False]
@@ -113,7 +113,7 @@ def test_another_number_of_images_is_evaluated_anew(fakes: SimpleNamespace) -> N
 
 def test_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(2), total=10)
-    _, report = steps(world, Settings(reuse=3, start=0.2), 10)
+    _, report = steps(world, Settings(looks=0, reuse=3, start=0.2), 10)
     fresh = [step.index for step in report.steps if step.mode == "composed" and not step.reused]
     assert fresh == [2, 5, 8]
 
@@ -124,7 +124,7 @@ def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(
 ) -> None:
     world = fakes.World(fakes.uses(2))
     healthy = world.model.deltas["cond"][0].copy()
-    run = world.run(Settings(recenter=0.5, gain=0.0, reuse=2))
+    run = world.run(Settings(looks=0, recenter=0.5, gain=0.0, reuse=2))
     world.model.deltas["cond"][0] = broken
     first = run.step(world.evaluation(0))
     world.model.deltas["cond"][0] = healthy
@@ -137,6 +137,6 @@ def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(
 def test_half_precision_is_held_in_more(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(2))
     world.model.dtype = torch.float16
-    got, _ = steps(world, Settings(reuse=2), 2)
+    got, _ = steps(world, Settings(looks=0, reuse=2), 2)
     assert got[1].cond.dtype == torch.float16
     torch.testing.assert_close(got[1].cond, got[0].cond, rtol=0, atol=4e-3)

@@ -45,7 +45,7 @@ def test_window_counts_evaluations(
 ) -> None:
     expected = ["composed" if index in inside else "merged" for index in range(total)]
     world = fakes.World(fakes.uses(2))
-    chosen = Settings(start=start, end=end)
+    chosen = Settings(looks=0, start=start, end=end)
     assert modes(world, chosen, total) == expected
     assert [mode == "merged" for mode in modes(world, chosen, total, "switch")] == [
         mode == "merged" for mode in expected
@@ -62,7 +62,7 @@ def test_more_evaluations_than_promised_go_on_composing(fakes: SimpleNamespace) 
 
 def test_outside_the_window_networks_act_merged(fakes: SimpleNamespace) -> None:
     world = fakes.World(fakes.uses(2, kept=1), images=2)
-    prediction = world.run(Settings(start=0.5)).step(world.evaluation(0))
+    prediction = world.run(Settings(looks=0, start=0.5)).step(world.evaluation(0))
     cond, uncond = world.arrays(world.merged())
     np.testing.assert_array_equal(prediction.cond.numpy(), cond)
     np.testing.assert_array_equal(prediction.uncond.numpy(), uncond)
@@ -93,7 +93,7 @@ def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
 @pytest.mark.parametrize("guided", [True, False])
 def test_merge_recentred(fakes: SimpleNamespace, guided: bool) -> None:
     world = fakes.World(fakes.uses(2, kept=1), images=2, guided=guided)
-    prediction = world.run(Settings(recenter=0.3), method="merge-recentred").step(world.evaluation())
+    prediction = world.run(Settings(looks=0, recenter=0.3), method="merge-recentred").step(world.evaluation())
     (cond, uncond), (_, base) = world.arrays(world.merged()), world.arrays(world.kept())
     np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
     assert len(world.model.calls[0]) == (6 if guided else 2)
@@ -156,7 +156,7 @@ def test_unconditional_rows_only_where_needed(
     fakes: SimpleNamespace, guided: bool, recenter: float, rows: int
 ) -> None:
     world = fakes.World(fakes.uses(3), guided=guided)
-    world.run(Settings(recenter=recenter)).step(world.evaluation())
+    world.run(Settings(looks=0, recenter=recenter)).step(world.evaluation())
     called = world.model.calls[0]
     assert len(called) == rows
     assert sum(row.branch == "uncond" for row in called) == (0 if not guided else 1 if recenter == 1 else 4)
@@ -171,6 +171,7 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
     count, total = data.draw(st.integers(0, 5)), data.draw(st.integers(1, 8))
     bounds = sorted(data.draw(st.tuples(*[st.integers(0, 10)] * 2)))
     chosen = Settings(
+        looks=0,
         top_k=data.draw(st.integers(0, 5)),
         top_k_scope=data.draw(st.sampled_from(["image", "patch"])),
         recenter=data.draw(st.sampled_from([0.0, 0.5, 1.0])),
@@ -219,7 +220,7 @@ def test_what_the_host_has_is_used_as_if_it_were_predicted(
     fakes: SimpleNamespace, method: str, reuse: int
 ) -> None:
     world = fakes.World(fakes.uses(2, kept=1), images=2)
-    chosen = Settings(recenter=0.5, start=0.2, reuse=reuse, batch_rows=1)
+    chosen = Settings(looks=0, recenter=0.5, start=0.2, reuse=reuse, batch_rows=1)
     asked, given = world.run(chosen, method=method), world.run(chosen, method=method)
     for index in range(world.total):
         expected = asked.step(world.evaluation(index))
@@ -230,7 +231,7 @@ def test_what_the_host_has_is_used_as_if_it_were_predicted(
 
 
 def test_cost_with_the_base_given() -> None:
-    chosen = Settings(recenter=0.5, start=0.5)
+    chosen = Settings(looks=0, recenter=0.5, start=0.5)
     assert cost(chosen, 2, total=4) == (2, 2, 6, 6)
     assert cost(chosen, 2, total=4, base_is_given=True) == (4, 4, 6, 6)
     assert cost(chosen, 2, False, total=4, cond_rows=3, base_is_given=True) == (6, 6, 9, 9)
@@ -239,34 +240,34 @@ def test_cost_with_the_base_given() -> None:
 def test_cost_makes_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt from strangers can ask for very many."""
     monkeypatch.setattr(Schedule, "rows", lambda *_: pytest.fail("rows were made"))
-    found = cost(Settings(recenter=1.0), 10**6, total=2, images=10**6, cond_rows=10**7)
+    found = cost(Settings(looks=0, recenter=1.0), 10**6, total=2, images=10**6, cond_rows=10**7)
     assert found == (11 * 10**6 + 10**6 * 10**7,) * 2
 
 
 def test_cost_of_the_paper() -> None:
-    assert cost(Settings(recenter=0.5), 3, total=2) == (8, 8)
-    assert cost(Settings(recenter=1.0), 3, total=1) == (5,)
-    assert cost(Settings(), 3, guided=False, total=1) == (4,)
-    assert cost(Settings(recenter=0.5, top_k=2, rescan=3), 10, total=4) == (22, 6, 6, 22)
+    assert cost(Settings(looks=0, recenter=0.5), 3, total=2) == (8, 8)
+    assert cost(Settings(looks=0, recenter=1.0), 3, total=1) == (5,)
+    assert cost(Settings(looks=0), 3, guided=False, total=1) == (4,)
+    assert cost(Settings(looks=0, recenter=0.5, top_k=2, rescan=3), 10, total=4) == (22, 6, 6, 22)
 
 
 def test_cost_of_reuse() -> None:
-    assert cost(Settings(recenter=1.0, reuse=2), 4, total=4) == (6, 2, 6, 2)
-    assert cost(Settings(recenter=0.5, reuse=3), 4, total=4) == (10, 2, 2, 10)
-    assert cost(Settings(recenter=0.5, reuse=2, start=0.25), 4, total=4) == (2, 10, 2, 10)
+    assert cost(Settings(looks=0, recenter=1.0, reuse=2), 4, total=4) == (6, 2, 6, 2)
+    assert cost(Settings(looks=0, recenter=0.5, reuse=3), 4, total=4) == (10, 2, 2, 10)
+    assert cost(Settings(looks=0, recenter=0.5, reuse=2, start=0.25), 4, total=4) == (2, 10, 2, 10)
     # A scan evaluates all networks, whether it is their turn or not.
-    chosen = Settings(recenter=1.0, top_k=2, rescan=3, reuse=2)
+    chosen = Settings(looks=0, recenter=1.0, top_k=2, rescan=3, reuse=2)
     assert cost(chosen, 8, total=7) == (10, 2, 4, 10, 4, 2, 10)
 
 
 @pytest.mark.parametrize("wrong", [{"total": 0}, {"total": 1, "images": 0}, {"total": 1, "cond_rows": 0}])
 def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least"):
-        cost(Settings(), 2, **wrong)
+        cost(Settings(looks=0), 2, **wrong)
 
 
 def test_scans_are_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
-    chosen = Settings(recenter=0.5, top_k=1, rescan=3, start=0.2)
+    chosen = Settings(looks=0, recenter=0.5, top_k=1, rescan=3, start=0.2)
     world = fakes.World(fakes.uses(4), total=10)
     run = world.run(chosen)
     for index in range(10):
@@ -276,10 +277,10 @@ def test_scans_are_counted_from_the_start_of_the_window(fakes: SimpleNamespace) 
 
 
 def test_nothing_to_choose_between_scans_when_all_are_kept() -> None:
-    assert not Schedule(Settings(top_k=3, rescan=3), "loratorio", 3).choosing
-    assert Schedule(Settings(top_k=2, rescan=3), "loratorio", 3).choosing
+    assert not Schedule(Settings(looks=0, top_k=3, rescan=3), "loratorio", 3).choosing
+    assert Schedule(Settings(looks=0, top_k=2, rescan=3), "loratorio", 3).choosing
 
 
 def test_empty_window_at_the_end_stays_empty() -> None:
-    schedule = Schedule(Settings(start=1.0, end=1.0), "loratorio", 2)
+    schedule = Schedule(Settings(looks=0, start=1.0, end=1.0), "loratorio", 2)
     assert {schedule.plan(index, 4).mode for index in range(8)} == {"merged"}

@@ -25,7 +25,8 @@ WORDS = Words()
 
 
 def of(prompt: str, sampling: PlannedSampling | None = None, **changes: Any) -> Any:
-    return estimate(prompt, Settings(enabled=True, **changes), KNOWN, sampling or PlannedSampling(), WORDS)
+    chosen = Settings(enabled=True, **{"looks": 0, **changes})
+    return estimate(prompt, chosen, KNOWN, sampling or PlannedSampling(), WORDS)
 
 
 @settings(max_examples=150, deadline=None)
@@ -97,6 +98,9 @@ def test_any_prompt(
         ({"recenter": 0.0, "top_k": 1, "rescan": 3}, True, (6, 4, 4, 6)),
         ({"recenter": 1.0, "reuse": 2}, True, (4, 2, 4, 2)),
         ({"recenter": 1.0, "end": 0.5}, True, (4, 4, 2, 2)),
+        ({"recenter": 1.0, "looks": 2}, True, (4, 4, 2, 2)),
+        ({"recenter": 0.5, "looks": 1}, True, (6, 2, 2, 2)),
+        ({"recenter": 0.5, "looks": 1}, False, (3, 1, 1, 1)),
     ],
 )
 def test_rows_for_each_picture(changes: dict[str, Any], guided: bool, rows: tuple[int, ...]) -> None:
@@ -187,6 +191,7 @@ def test_two_names_of_one_file_are_one_network_as_in_the_picture(folder: Network
         ("<lora:anna:1>", {"start": 1.0}, "no step lies between Start and End"),
         ("a cat", {"pool": "*"}, "all 11 networks of the pool speak at once"),
         ("<lora:anna:1> <lora:bert:1>", {"rescan": 3}, "Rescan every has no effect here"),
+        ("<lora:anna:1> <lora:bert:1>", {"reuse": 3, "looks": 2}, "have no effect here: Looks is not 0"),
         ("x" * LONGEST_PROMPT + " <lora:anna:1>", {}, f"only the first {LONGEST_PROMPT} characters"),
     ],
 )

@@ -10,13 +10,16 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.settings import INFOTEXT_PREFIX, SETTINGS, Setting, Settings
+from loratorio_ext.settings import INFOTEXT_PREFIX, SETTINGS, Setting, Settings, settings_from_arguments
 
 lines = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters='"') | st.just(" "), max_size=40
 ).map(str.strip)
 quick = settings(max_examples=60, deadline=None)
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+OFF = Settings(looks=0)
 
 
 def allowed(setting: Setting) -> st.SearchStrategy[Any]:
@@ -54,7 +57,7 @@ def test_what_there_is() -> None:
         "batch_rows": 0,
         "pool": "",
         "score": "history",
-        "looks": 0,
+        "looks": 4,
     }
     assert Settings().to_dict() == {setting.name: setting.default for setting in SETTINGS} == defaults
     assert [field.name for field in dataclasses.fields(Settings)] == list(BY_NAME)
@@ -106,8 +109,8 @@ def test_every_value_can_be_written_and_read(setting: Setting, data: st.DataObje
 def test_infotext_says_only_what_differs() -> None:
     assert Settings().to_infotext() == ""
     assert Settings(patch_size=5).to_infotext() == ""  # off: the picture owes nothing to these settings
-    assert Settings(enabled=True).to_infotext() == "LoRAtorio enabled: True"
-    chosen = Settings(enabled=True, patch_size=4, temperature=0.5, compare="denoised")
+    assert Settings(enabled=True).to_infotext() == "LoRAtorio enabled: True, LoRAtorio looks: 4"
+    chosen = Settings(enabled=True, patch_size=4, temperature=0.5, compare="denoised", looks=0)
     assert chosen.infotext_fields() == {
         "LoRAtorio enabled": "True",
         "LoRAtorio patch size": "4",
@@ -127,7 +130,7 @@ def test_infotext_says_only_what_differs() -> None:
     ],
 )
 def test_what_only_looks_like_our_infotext(text: str) -> None:
-    assert Settings.from_infotext(text) == Settings()
+    assert Settings.from_infotext(text) == OFF
 
 
 @pytest.mark.parametrize("name", [s.name for s in SETTINGS])
@@ -252,7 +255,14 @@ def test_any_infotext_is_read_or_refused(text: str, form: str) -> None:
 
 @pytest.mark.parametrize("line", ['"' * 500_000, '"' + '\\"' * 250_000, "a" * 500_000, ",:" * 250_000])
 def test_long_infotext_is_read_in_one_pass(line: str) -> None:
-    assert Settings.from_infotext(line) == Settings()
+    assert Settings.from_infotext(line) == OFF
+
+
+def test_what_was_stored_before_there_were_looks_keeps_its_pictures() -> None:
+    every_step = Settings(enabled=True, patch_size=4, looks=0)
+    assert Settings.from_infotext("LoRAtorio enabled: True, LoRAtorio patch size: 4") == every_step
+    assert Settings.from_dict({"enabled": True, "patch_size": 4}) == every_step
+    assert settings_from_arguments([True, 4]) == settings_from_arguments([{"patch_size": 4}]) == every_step
 
 
 def test_settings_cannot_be_changed() -> None:

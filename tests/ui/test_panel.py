@@ -73,7 +73,7 @@ def built(server: Server, tab: str = "txt2img") -> tuple[Panel, gr.Blocks]:
 
 
 def values(**changes: object) -> list[object]:
-    return list(Settings.from_dict(changes).to_dict().values())
+    return list(Settings(**changes).to_dict().values())
 
 
 def words_of(html: str) -> str:
@@ -204,7 +204,7 @@ def test_a_preset_sets_its_controls_and_leaves_the_rest(server: Server) -> None:
     choose, changed = answer_to(blocks, "txt2img_preset", "input")
     found = dict(zip(changed, choose("Large pool"), strict=True))
     assert found["txt2img_top_k"]["value"] == 3
-    assert found["txt2img_rescan"]["value"] == 5
+    assert found["txt2img_looks"]["value"] == 4
     assert "txt2img_pool" not in found and "txt2img_enabled-checkbox" not in found
     assert all("value" not in update for update in choose("gone"))
 

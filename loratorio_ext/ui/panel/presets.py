@@ -34,9 +34,10 @@ class PresetRow:
                 value=names[0],
                 label=words("Preset"),
                 info=words(
-                    "Sets several controls at once. Balanced: the defaults. Fast: networks are evaluated at "
-                    "every second step. Faithful to the paper: its own weights. Large pool: only a few of "
-                    "many networks are kept. Empty when the controls match none."
+                    "Sets several controls at once. Balanced: the defaults. Fast: a single look. Every step: "
+                    "every network is evaluated at every step. Faithful to the paper: its own weights, at "
+                    "every step. Large pool: only a few of many networks are kept. Empty when the controls "
+                    "match none."
                 ),
                 interactive=True,
                 elem_id=elem_id("preset"),
