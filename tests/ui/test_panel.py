@@ -132,26 +132,28 @@ def test_ids_differ_between_the_tabs(server: Server) -> None:
 def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> None:
     inputs = PageInputs(prompt=object())
     line = words_of(
-        cost_of(server, inputs, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True)])
+        cost_of(server, inputs, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True, looks=0)])
     )
     assert "1 network composed, 1 kept merged: 3 predictions a step instead of 2, about 1.5" in line
     assert "Off." not in line
-    off = words_of(cost_of(server, inputs, ["<lora:star:1> <lora:no&:1>", *values()]))
+    off = words_of(cost_of(server, inputs, ["<lora:star:1> <lora:no&:1>", *values(looks=0)]))
     assert "Off. If switched on: 1 network composed" in off
     assert "no&amp;" in off and "no&:" not in off
-    assert "No network to compose yet" in words_of(cost_of(server, inputs, ["", *values()]))
+    assert "No network to compose yet" in words_of(cost_of(server, inputs, ["", *values(looks=0)]))
 
 
 def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
     inputs = PageInputs(prompt=object(), cfg_scale=object())
-    sent = ["<lora:star:1>", 1, *values(enabled=True)]
+    sent = ["<lora:star:1>", 1, *values(enabled=True, looks=0)]
     assert "2 predictions a step instead of 1" in words_of(cost_of(server, inputs, sent))
     always = replace(server, uncond_at_cfg_1=True)
     assert "3 predictions a step instead of 2" in words_of(cost_of(always, inputs, sent))
     split = replace(server, splits_at_and=True)
     assert "7 predictions a step instead of 3" in words_of(
         cost_of(
-            split, PageInputs(prompt=object()), ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True)]
+            split,
+            PageInputs(prompt=object()),
+            ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True, looks=0)],
         )
     )
     assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
