@@ -58,6 +58,7 @@ class EmbeddedSuite(WorldSuite[MethodArm, Answer]):
     FILE = "answers.jsonl"
     SCHEMA = "loratorio.evaluation"
     REFERENCE = REFERENCE
+    PLOTTED = "presence"
 
     def __init__(self, arguments: Namespace, tools: LabTools) -> None:
         """As the options say; raises ValueError for a world or a sweep that cannot be used."""

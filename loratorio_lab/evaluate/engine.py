@@ -15,6 +15,7 @@ from loratorio_ext.cli.console import OK, Console, Interrupted, OnStep, Work
 from loratorio_ext.cli.demo_results import versions
 from loratorio_ext.cli.writing import prepare_folder, write_text
 from loratorio_lab.evaluate.arms import Arm
+from loratorio_lab.evaluate.curve import curve
 from loratorio_lab.evaluate.lines import Lines
 from loratorio_lab.evaluate.spread import Each, Open, alone
 from loratorio_lab.evaluate.summary import Cell, Counted, Figure, cells_of, grouped, table
@@ -54,6 +55,8 @@ class Suite(ABC, Generic[A, T, R, D]):
     """Name of the format of its lines, whose version is 1."""
     REFERENCE: ClassVar[str]
     """Name of the arm that the others are compared with."""
+    PLOTTED: ClassVar[str] = ""
+    """The figure that is drawn against rows, in results.svg; "": none."""
     HEAD: ClassVar[tuple[str, str]] = ("networks", "method")
     """What networks and arms are called in the table."""
 
@@ -117,7 +120,7 @@ class Suite(ABC, Generic[A, T, R, D]):
 
 
 def run(suite: Suite[A, T, R, D], arguments: Namespace, tools: LabTools, console: Console, work: Work) -> int:
-    """Draw what is not there yet; write results.json and results.md into the suite's folder; print the page.
+    """Draw what is not there yet; write results.json, .md and .svg into the suite's folder; print the page.
 
     Raises:
         ValueError: something that the suite needs cannot be used, or its folder holds another evaluation.
@@ -154,6 +157,8 @@ def run(suite: Suite[A, T, R, D], arguments: Namespace, tools: LabTools, console
     text = json.dumps(results, indent=2, ensure_ascii=False, default=asdict)
     write_text(out / "results.json", text + "\n")
     write_text(out / "results.md", page)
+    if suite.PLOTTED:
+        write_text(out / "results.svg", curve(json.loads(text)["cells"], suite.PLOTTED))
     console.result(page)
     console.result(str(out / "results.md"))
     return OK
