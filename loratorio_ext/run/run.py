@@ -219,6 +219,9 @@ class Run:
 
     def _fitting(self, plan: StepPlan, rows: RowMap) -> StepPlan:
         """A look in place of a step for which there are no maps, and none where there are all."""
+        if plan.mode == "placed" and self._schedule.networks == 1 and not self.routes.fits(rows):
+            everywhere = torch.ones(1, rows.cond_rows, 1, 1)
+            self.routes.place(everywhere, rows, self.report.settings.recenter)
         can_place = self._can_place and self.routes.fits(rows)
         if plan.mode == "placed" and not can_place:
             return StepPlan("composed", scan=True)

@@ -61,7 +61,7 @@ class Schedule:
     ``reuse``-th evaluation from the first one of the window.
 
     With ``looks`` full steps happen only at `places_of_looks` of the window, and networks are placed between
-    them.
+    them; a single network is placed everywhere from the first step on.
 
     ``settings.enabled`` is not read: the host decides whether there is a run at all.
 
@@ -105,7 +105,8 @@ class Schedule:
         choosing, place = self.choosing, index - first
         if self.settings.looks > 0:
             length = (total if end >= 1 else int(last)) - first
-            is_look = place in places_of_looks(length, self.settings.looks)
+            # One network alone acts everywhere, so there is nothing to look for.
+            is_look = self.networks > 1 and place in places_of_looks(length, self.settings.looks)
             return StepPlan("composed", scan=True) if is_look else StepPlan("placed")
         scan = choosing and place % self.settings.rescan == 0
         fresh = scan or place % self.settings.reuse == 0

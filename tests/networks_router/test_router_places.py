@@ -272,6 +272,7 @@ def test_joint_sequences(tools: SimpleNamespace) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 4), st.integers(0, 10))
+@settings(max_examples=50, deadline=None)
 def test_means_where_maps_shrink_and_copies_where_they_grow(
     height: int, width: int, halvings: int, seed: int
 ) -> None:
@@ -306,3 +307,11 @@ def test_maps_of_a_part_of_the_call() -> None:
     out = torch.zeros(1, 2, 4, 4)
     assert torch.equal(part.at("conv", out, 1, 1, (0,)), maps[1:])
     assert places.of([0, 2, None]) is None
+
+
+def test_a_map_of_one_place_holds_everywhere_whatever_the_layer() -> None:
+    places = Places([0], torch.tensor([[[[0.25]], [[2.0]]]]))
+    assert places.suit(torch.zeros(1, 4, 9, 7))
+    for layer, out, channels in (("to_q", torch.zeros(1, 47, 3), -1), ("conv", torch.zeros(1, 3, 5, 8), 1)):
+        found = places.at(layer, out, channels, 0, (1, 0)).expand_as(out.narrow(channels, 0, 2))
+        assert (found.select(channels, 0) == 2).all() and (found.select(channels, 1) == 0.25).all()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -148,6 +149,21 @@ def test_old_ways_to_save_time_play_no_part_with_looks(fakes: SimpleNamespace) -
             run.step(world.evaluation(index))
         modes.append([(step.mode, step.rows, step.reused) for step in run.report.steps])
     assert modes[0] == modes[1]
+
+
+def test_one_network_alone_acts_everywhere_and_costs_nothing(fakes: SimpleNamespace) -> None:
+    uses = (NetworkUse("kept", 0.5, compose=False), NetworkUse("a", 0.8))
+    world = fakes.World(uses, images=2, total=5)
+    settings = Settings(recenter=0.5)
+    run = world.run(settings)
+    for index in range(5):
+        got = run.step(world.evaluation(index))
+        wanted, uncond = world.arrays([0.5, 0.8])
+        np.testing.assert_allclose(got.cond.numpy(), wanted, atol=1e-6)
+        between = (uncond + world.arrays([0.5, 0.0])[1]) / 2
+        np.testing.assert_allclose(got.uncond.numpy(), between, atol=1e-6)
+    assert [step.rows for step in run.report.steps] == [4] * 5
+    assert cost(settings, 1, total=5, images=2) == (4,) * 5
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

@@ -61,7 +61,7 @@ class PlacedCall:
     def _before(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         x, first = args[0], self._predicted
         self._predicted += len(x)
-        if self._predicted > len(self._strengths) or tuple(x.shape[-2:]) != self._places.size:
+        if self._predicted > len(self._strengths) or not self._places.suit(x):
             self._fail("another extension calls the model too, or cuts the picture up")
             return
         rows = range(first, self._predicted)

@@ -272,7 +272,7 @@ class RoutedModel:
                 "has; another extension has changed them"
             )
         branches = [BRANCHES[one] for one in conditions["transformer_options"]["cond_or_uncond"]]
-        if len(branches) != chunks or (routes.places and x.shape[-2:] != routes.places.size):
+        if len(branches) != chunks or (routes.places is not None and not routes.places.suit(x)):
             if routes.places is not None:
                 raise UnplacedError("another extension has cut the picture up, or has added model calls")
             branches = ["cond"] * chunks  # both have the same strengths

@@ -47,7 +47,7 @@ class Places:
         Args:
             rows: those rows of the model call that place networks, ascending.
             maps: what each network's contribution is multiplied by, [len(rows), networks, H, W], where H and
-                W are the latent's; any finite numbers.
+                W are the latent's, or 1 and 1 for a network that acts alike everywhere; any finite numbers.
             patch: side in latent pixels of the square behind an image token in a joint sequence with text.
 
         Raises:
@@ -66,10 +66,9 @@ class Places:
         """How many networks the maps are for."""
         return self._maps.shape[1]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """H and W of the latent."""
-        return self._maps.shape[-2], self._maps.shape[-1]
+    def suit(self, latents: Tensor) -> bool:
+        """Whether latents [..., H, W] have the maps' size."""
+        return self._maps.shape[-2:] in (latents.shape[-2:], (1, 1))
 
     def of(self, rows: Sequence[int | None]) -> Places | None:
         """The maps of another call, whose rows are these of this one (None: a row that is not placed).
@@ -116,8 +115,8 @@ class Places:
     def _at(self, maps: Tensor, layer: str, spatial: tuple[int, ...], tokens: Tokens) -> Tensor:
         """[rows, networks, *spatial], or ones in place of sizes."""
         mean = maps.mean(dim=(-2, -1))
-        if not spatial:
-            return mean
+        if not spatial or maps.shape[-2:] == (1, 1):
+            return mean.view(*mean.shape, *(1,) * len(spatial))
         if len(spatial) == 2:
             return resized(maps, (spatial[0], spatial[1]))
         if tokens == "text":
