@@ -96,7 +96,7 @@ def run(arguments: Namespace, console: Console, work: Work) -> int:
 
             on_step(0, total)
             for part, measured in measure_all(
-                wanted, device, dtype, rounds, arguments.measure, arguments.ways, on_round
+                wanted, device, dtype, rounds, arguments.measure, arguments.ways, arguments.steps, on_round
             ):
                 results.measured.append((part, measured))
                 results.write()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -92,6 +92,7 @@ def measure(
     *,
     what: What = "all",
     builders: Mapping[str, Callable[[Setup], Way]] = WAYS,
+    steps: Sequence[str] | None = None,
 ) -> Measured:
     """All of it.
 
@@ -101,6 +102,7 @@ def measure(
         on_round: called after every round of the ways, and of the steps; see `rounds_of`.
         what: the ways, or whole steps, or both.
         builders: ways by name; "plain" and "router" must be among them.
+        steps: names of the steps beside the plain one; None: all.
 
     Raises:
         ValueError: the networks change the predictions too little to tell the ways apart.
@@ -111,7 +113,7 @@ def measure(
         found = agree(setup, builders if what != "steps" else {OURS: builders[OURS]})
         held = setup.router.held_bytes
         ways = _ways(setup, found, rounds, on_round, clock) if what != "steps" else ()
-        steps = _steps(setup, rounds, on_round, clock) if what != "ways" else ()
+        whole = _steps(setup, rounds, on_round, clock, steps) if what != "ways" else ()
         small = {
             "compose": compose_way(found.predictions, setup.sources),
             "but model": step_way(setup, found.predictions),
@@ -123,7 +125,7 @@ def measure(
         clock=clock,
         effect=found.effect,
         ways=ways,
-        steps=steps,
+        steps=whole,
         compose=took["compose"],
         but_model=took["but model"],
         prepare=max(0.0, took["first"] - took["later"]),
@@ -156,9 +158,12 @@ def _ways(setup: Setup, found: Agreement, rounds: int, on_round: OnRound, clock:
     )
 
 
-def _steps(setup: Setup, rounds: int, on_round: OnRound, clock: Clock) -> tuple[Figure, ...]:
+def _steps(
+    setup: Setup, rounds: int, on_round: OnRound, clock: Clock, names: Sequence[str] | None
+) -> tuple[Figure, ...]:
     networks, pictures = len(setup.networks), len(setup.rows) // 2
-    steps = {step.name: step for step in steps_for(networks)}
+    every = {step.name: step for step in steps_for(networks)}
+    steps = {name: s for name, s in every.items() if names is None or name in (PLAIN_STEP, *names)}
     ways = {name: step.way(setup) for name, step in steps.items()}
     times = take_turns(ways, rounds, setup.rows.latents.device, on_round, warm=False)
     plain = steps[PLAIN_STEP].rows(networks, pictures)

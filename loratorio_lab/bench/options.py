@@ -18,6 +18,9 @@ WAYS: Final = (
     "merge-and-back",
 )
 
+# The same for steps.steps_for, without the plain one.
+STEPS: Final = ("paper", "merged", "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
+
 
 def add_bench(commands: Commands) -> None:
     """The command and its options."""
@@ -64,6 +67,14 @@ def add_bench(commands: Commands) -> None:
         default=list(WAYS),
         metavar="NAME",
         help=f"beside the plain UNet and our router, none or more of: {', '.join(WAYS)} (default all)",
+    )
+    parser.add_argument(
+        "--steps",
+        nargs="*",
+        choices=STEPS,
+        default=list(STEPS),
+        metavar="NAME",
+        help=f"beside the plain step, none or more of: {', '.join(STEPS)} (default all)",
     )
     add_text(parser, "--device", "NAME", "cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument(

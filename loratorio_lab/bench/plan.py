@@ -104,11 +104,12 @@ def measure_all(
     rounds: int,
     what: What,
     ways: Sequence[str],
+    steps: Sequence[str],
     on_round: OnRound,
 ) -> Iterator[tuple[Part, Measured]]:
     """Each part when it is done; a UNet is made once for the neighbouring parts of its size.
 
-    ways: names of those beside "plain" and "router".
+    ways: names of those beside "plain" and "router". steps: of those beside the plain one.
     """
     builders = {name: build for name, build in WAYS.items() if name in (PLAIN, OURS, *ways)}
 
@@ -120,7 +121,7 @@ def measure_all(
             networks = random_networks(unet, part.networks, part.rank, part.layers)
             rows = random_rows(shape, part.latent, part.pictures, device, dtype)
             setup = Setup.of(unet, networks, rows)
-            yield part, measure(setup, rounds, on_round, what=what, builders=builders)
+            yield part, measure(setup, rounds, on_round, what=what, builders=builders, steps=steps)
 
     for size, group in groupby(wanted, key=lambda part: part.size):
         yield from of_size(size, list(group))

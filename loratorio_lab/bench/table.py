@@ -90,7 +90,7 @@ def _notes(measured: Measured) -> list[str]:
     paper = [one.seconds[1] for one in measured.steps if one.name == PAPER_STEP]
     share = f" ({measured.compose / paper[0]:.2%} of a step with λ = 0.5)" if paper else ""
     ratios = {one.name: one.ratio[1] for one in measured.steps}
-    for steps in (20, 30) if PLACED_STEP in ratios else ():
+    for steps in (20, 30) if {LOOK_STEP, PLACED_STEP} <= ratios.keys() else ():
         whole = (_LOOKS * ratios[LOOK_STEP] + (steps - _LOOKS) * ratios[PLACED_STEP]) / steps
         notes.append(f"{steps} steps, {_LOOKS} of them looks, are {whole:.2f} × plain by these ratios.")
     rest = f" ({measured.but_model / paper[0]:.2%})" if paper else ""

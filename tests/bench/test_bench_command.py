@@ -14,6 +14,7 @@ from loratorio_lab.bench import options, plan
 from loratorio_lab.bench.agreement import Refused
 from loratorio_lab.bench.measure import Figure, Measured
 from loratorio_lab.bench.shapes import SHAPES
+from loratorio_lab.bench.steps import steps_for
 from loratorio_lab.bench.ways import OURS, PLAIN, WAYS
 from loratorio_lab.main import main
 
@@ -195,3 +196,4 @@ def test_a_place_that_cannot_be_written(measured: list[Any], capsys: pytest.Capt
 def test_the_options_know_every_size_and_way() -> None:
     assert tuple(SHAPES) == options.SIZES
     assert (PLAIN, OURS, *options.WAYS) == tuple(WAYS)
+    assert ("plain", *options.STEPS) == tuple(step.name for step in steps_for(4))
