@@ -100,8 +100,9 @@ def test_every_combination_is_measured_once_and_sizes_stay_together(
     assert main([*COMMAND, *chosen, "--measure", "ways", "--ways", "merge-and-back"]) == 0
     combinations = [(part.size, part.rank, part.networks) for part, *_ in measured]
     assert combinations == [(s, r, n) for s in ("small", "embedded") for r in (4, 8) for n in (1, 2)]
-    _, device, dtype, rounds, what, ways = measured[0]
+    _, device, dtype, rounds, what, ways, steps = measured[0]
     assert (device.type, dtype, rounds, what, ways) == ("cpu", torch.float32, 2, "ways", ["merge-and-back"])
+    assert steps == list(options.STEPS)
     assert len(results()["measured"]) == 8
     assert capsys.readouterr().out.count("## ") == 8
 
