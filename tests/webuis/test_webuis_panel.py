@@ -39,6 +39,7 @@ def test_the_panel_has_a_control_for_every_setting(webui: Any) -> None:
         ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "8"}, {"patch_size": 8}),
         ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "abc", "LoRAtorio recenter": "7"}, {}),
         ({"LoRAtorio enabled": "True", "LoRAtorio compare": "denoised"}, {"compare": "denoised"}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio looks": "3"}, {"looks": 3}),
     ],
 )
 def test_a_pasted_infotext_sets_every_control(
@@ -54,16 +55,17 @@ def test_a_pasted_infotext_sets_every_control(
     if "LoRAtorio enabled" not in found:
         assert values == {one.name: None for one in SETTINGS} | wanted
     else:
-        assert values == vars(Settings(enabled=True)) | wanted
+        assert values == vars(Settings(enabled=True, looks=0)) | wanted
 
 
 def test_arguments_are_positions_or_one_dict() -> None:
     assert settings_from_arguments([one.default for one in SETTINGS]) == Settings()
-    assert settings_from_arguments([True, 4]) == Settings(enabled=True, patch_size=4)
-    assert settings_from_arguments([{"patch_size": 4}, 9, "x"]) == Settings(enabled=True, patch_size=4)
+    every_step = Settings(enabled=True, patch_size=4, looks=0)
+    assert settings_from_arguments([True, 4]) == every_step
+    assert settings_from_arguments([{"patch_size": 4}, 9, "x"]) == every_step
     defaults = [one.default for one in SETTINGS]  # the WebUI writes a request's arguments over these
-    assert settings_from_arguments([{"patch_size": 4}, *defaults[1:]]) == Settings(enabled=True, patch_size=4)
-    assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == Settings()
+    assert settings_from_arguments([{"patch_size": 4}, *defaults[1:]]) == every_step
+    assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == Settings(looks=0)
 
 
 @pytest.mark.parametrize(
