@@ -171,13 +171,12 @@ def cost_line(found: Estimate, words: Words) -> str:
     if lowest == highest:
         span = words("{count} predictions a step", count=lowest)
     elif len(set(found.rows)) == 2:
-        few, others = found.rows.count(highest), found.rows.count(lowest)
         span = words(
-            "{high} predictions at {few} steps and {low} at {others},",
+            "{high} predictions at {few} of {count} steps and {low} at the others,",
             high=highest,
-            few=few,
+            few=found.rows.count(highest),
+            count=len(found.rows),
             low=lowest,
-            others=others,
         )
     else:
         span = words("{low} to {high} predictions a step", low=lowest, high=highest)

@@ -83,7 +83,7 @@ def test_from_a_prompt_to_the_same_picture_again(
 ) -> None:
     page = opened()
     page.locator("#txt2img_prompt textarea").fill("a circle")
-    look.write(page, "txt2img", PROMPT, "3 networks composed: 5 predictions a step")
+    look.write(page, "txt2img", PROMPT, "3 networks composed: 5 predictions at 4 of 20 steps")
     set_number(page, "seed", 5)
     set_number(page, "steps", 8)
     first = draw(page)

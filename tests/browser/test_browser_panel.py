@@ -49,10 +49,10 @@ def test_a_preset_sets_the_controls_and_the_cost(
     open_panel: Callable[[], Any], look: SimpleNamespace
 ) -> None:
     page = open_panel()
-    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "4 predictions a step")
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "4 predictions at 4 of 20 steps")
     page.locator(f"{of('txt2img', 'preset')} input").first.click()
     preset(page, "Fast").click()
-    page.locator(of("txt2img", "cost")).first.get_by_text("2 to 4 predictions a step").wait_for()
+    page.locator(of("txt2img", "cost")).first.get_by_text("4 predictions at 1 of 20 steps").wait_for()
 
 
 def test_an_open_list_stays_whole_when_the_cost_comes(open_panel: Callable[[], Any]) -> None:
@@ -64,7 +64,7 @@ def test_an_open_list_stays_whole_when_the_cost_comes(open_panel: Callable[[], A
         page.evaluate("(button) => document.querySelector(button).click()", of("txt2img", "estimate"))
     answered.value.finished()
     page.wait_for_timeout(1000)
-    for name in ("Balanced", "Fast", "Faithful to the paper", "Large pool"):
+    for name in ("Balanced", "Fast", "Every step", "Faithful to the paper", "Large pool"):
         assert preset(page, name).is_visible(), name
 
 

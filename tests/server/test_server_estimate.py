@@ -210,8 +210,16 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
         ),
         ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
         ("<lora:anna:1>", {"pool": "bert"}, "2 networks composed (1 from the pool): "),
-        ("<lora:anna:1> <lora:bert:1>", {"reuse": 2}, "4 predictions at 10 steps and 2 at 10, instead of 2"),
-        ("<lora:anna:1> <lora:bert:1>", {"looks": 4}, "4 predictions at 4 steps and 2 at 16, instead of 2"),
+        (
+            "<lora:anna:1> <lora:bert:1>",
+            {"reuse": 2},
+            "4 predictions at 10 of 20 steps and 2 at the others, instead of 2",
+        ),
+        (
+            "<lora:anna:1> <lora:bert:1>",
+            {"looks": 4},
+            "4 predictions at 4 of 20 steps and 2 at the others, instead of 2",
+        ),
         (
             "<lora:anna:1> <lora:bert:1>",
             {"recenter": 0.5, "top_k": 1, "rescan": 2, "end": 0.5},
