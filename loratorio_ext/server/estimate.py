@@ -141,7 +141,8 @@ def _notes(
     if networks == 0:
         return [words("there is no network to compose: name one with a tag, or give a pool")]
     schedule = Schedule(settings, "loratorio", networks)
-    if all(schedule.plan(index, sampling.steps).mode != "composed" for index in range(sampling.steps)):
+    modes = {schedule.plan(index, sampling.steps).mode for index in range(sampling.steps)}
+    if not modes & {"composed", "placed"}:
         notes.append(words("no step lies between Start and End, so the networks act merged"))
     if of_pool > _SMALL_POOL and settings.top_k == 0:
         notes.append(
