@@ -1,0 +1,78 @@
+"""Networks placed in one model call, by looks and by maps from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request, Result
+from loratorio_ext.settings import Settings
+
+BOTH = "a red cat <lora:a:1> <lora:b:0.7>"
+EVERY_STEP = Settings(looks=0, recenter=0.0)
+
+
+@pytest.fixture(params=["sd", "sd_v", "sdxl"])
+def host(request: Any, pipelines: Any, save_network: Any, tmp_path: Path) -> DiffusersHost:
+    pipeline = pipelines[request.param]()
+    for seed, name in enumerate("ab", 1):
+        save_network(pipeline, tmp_path / f"{name}.safetensors", seed=seed)
+    return DiffusersHost(pipeline)
+
+
+def draw(host: DiffusersHost, folder: Path, prompt: str = BOTH, **more: Any) -> Result:
+    options: dict[str, Any] = {"steps": 6, "cfg": 5.0, "height": 16, "width": 24, "network_dir": folder}
+    return host.generate(Request(prompt, **{"seeds": (3, 4), **options, **more}))
+
+
+def apart(a: Result, b: Result) -> float:
+    return float((a.latents - b.latents).abs().max() / b.latents.abs().max())
+
+
+@pytest.mark.parametrize("prompt", ["a cat <lora:a:1>", "a cat <lora:a:-0.6> <lora:b:1:compose=off>"])
+def test_one_network_is_placed_everywhere_as_if_merged(
+    host: DiffusersHost, tmp_path: Path, prompt: str
+) -> None:
+    merged = draw(host, tmp_path, prompt, method="merge")
+    placed = draw(host, tmp_path, prompt, settings=Settings(recenter=0.0))
+    assert apart(placed, merged) < 1e-4
+    assert {step.mode for step in placed.report.steps} == {"placed"} and placed.report.totals.ratio == 1
+    assert apart(draw(host, tmp_path, "a cat", method="base"), merged) > 1e-2
+
+
+def test_maps_of_1_merge_and_maps_of_0_are_the_base(host: DiffusersHost, tmp_path: Path) -> None:
+    merged, base = draw(host, tmp_path, method="merge"), draw(host, tmp_path, method="base")
+    ones = draw(host, tmp_path, maps=torch.ones(2, 8, 12), settings=EVERY_STEP)
+    assert apart(ones, merged) < 1e-4
+    assert {step.mode for step in ones.report.steps} == {"placed"}
+    zeros = draw(host, tmp_path, "a red cat <lora:a:0:1> <lora:b:0:0.7>", maps=torch.zeros(2, 8, 12))
+    assert torch.equal(zeros.latents, base.latents)
+
+
+def test_looks_come_first_and_a_batch_holds_the_single_pictures(host: DiffusersHost, tmp_path: Path) -> None:
+    settings = Settings(looks=2, recenter=0.5)
+    both = draw(host, tmp_path, settings=settings)
+    assert [step.mode for step in both.report.steps] == ["composed", "placed", "composed", *["placed"] * 3]
+    assert [step.rows for step in both.report.steps] == [12, 4, 12, 4, 4, 4]
+    second = draw(host, tmp_path, settings=settings, seeds=(4,))
+    torch.testing.assert_close(both.latents[1:], second.latents, rtol=1e-3, atol=1e-4)
+    every = draw(host, tmp_path, settings=Settings(looks=0, recenter=0.5))
+    assert apart(both, every) > 1e-4
+    plain = draw(host, tmp_path, "a red cat")
+    assert torch.equal(plain.latents, draw(host, tmp_path, "a red cat").latents)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 12), (8, 12), (3, 2, 8, 12), (2, 8, 12, 1, 1)])
+def test_other_maps_are_refused(host: DiffusersHost, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="maps has shape"):
+        draw(host, tmp_path, maps=torch.ones(shape))
+
+
+def test_maps_that_are_not_finite_are_refused(sd: Any, save_network: Any, tmp_path: Path) -> None:
+    for seed, name in enumerate("ab", 1):
+        save_network(sd, tmp_path / f"{name}.safetensors", seed=seed)
+    with pytest.raises(ValueError, match="finite"):
+        draw(DiffusersHost(sd), tmp_path, maps=torch.full((2, 8, 12), torch.nan))
