@@ -175,3 +175,16 @@ def test_looks_begin_at_once_and_come_less_and_less_often(length: int, looks: in
     assert places[0] == 0
     distances = [b - a for a, b in zip(places, (*places[1:], length), strict=True)]
     assert all(b >= a - 1 for a, b in pairwise(distances))
+
+
+def test_networks_that_were_not_chosen_have_no_strength_in_placed_rows(fakes: SimpleNamespace) -> None:
+    uses = (NetworkUse("a", 0.8), NetworkUse("kept", 0.5, compose=False), NetworkUse("b", -1.0))
+    world = fakes.World(uses, images=2)
+    run = world.run(Settings(looks=1, top_k=1))
+    run.step(world.evaluation(0))
+    chosen = [names[0] for names in run.report.steps[0].chosen]
+    rows = [Row("placed", "cond", 0), Row("placed", "cond", 1), Row("base", "uncond", 1)]
+    strengths, places = run.routes.of_rows(rows)
+    wanted = {"a": (0.8, 0.5, 0.0), "b": (0.0, 0.5, -1.0)}
+    assert strengths == [wanted[chosen[0]], wanted[chosen[1]], (0.0, 0.5, 0.0)]
+    assert places is not None and places.rows == (0, 1)

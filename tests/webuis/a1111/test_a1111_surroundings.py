@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 ALONE = {"recenter": 0.0}
+THREE = "a cat <lora:lin:1> <lora:te:1> <lora:locon:1>"
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 
 
@@ -143,3 +144,26 @@ def test_marks_in_the_conditions_reach_every_row_and_are_not_kept(webui: Any, dr
     webui.processing.StableDiffusionProcessing.cached_c = [None, None]
     webui.processing.StableDiffusionProcessing.cached_uc = [None, None]
     assert torch.equal(draw(PROMPT, {})[0], wanted)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_call_of_another_extension_ends_placing_and_spoils_nothing(
+    webui: Any, draw: Any, close: Any, cut: bool
+) -> None:
+    every, _ = draw(THREE, {"gain": 0.5})
+
+    def call(params: Any) -> None:
+        if params.denoiser.step == 2:
+            x = params.x[:1, ..., :4] if cut else params.x[:1]
+            text, image = params.text_cond[:1], params.image_cond[:1]
+            condition = {"c_crossattn": [text], "c_concat": [image]}
+            params.denoiser.inner_model(x, params.sigma[:1], cond=condition)
+
+    webui.script_callbacks.denoiser_callbacks.append(call)
+    looked, p = draw(THREE, {"gain": 0.5, "looks": 1})
+    (comment,) = p.comments
+    assert "cannot be placed" in comment and "from evaluation 2 on" in comment
+    modes = [step.mode for step in p.loratorio.passes[0].report.steps]
+    assert modes == ["composed", "placed", "composed", "composed"]
+    assert not close(looked, every)
+    webui.script_callbacks.denoiser_callbacks.remove(call)

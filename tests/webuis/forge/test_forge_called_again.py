@@ -151,8 +151,30 @@ def test_and_with_several_networks(close: Any, both_orders: Any, change: Any) ->
     assert close(first, second)
 
 
+@pytest.mark.parametrize("change", [one for one in CHANGES if one is not tiles])
+def test_and_where_networks_are_placed(close: Any, both_orders: Any, change: Any) -> None:
+    first, second, _ = both_orders(change, SEVERAL, {"looks": 2})
+    assert close(first, second)
+
+
+def test_in_tiles_networks_cannot_be_placed(draw: Any, close: Any, beside: Any) -> None:
+    every, _ = draw(SEVERAL, {}, scripts=beside(tiles))
+    looked, p = draw(SEVERAL, {"looks": 1}, scripts=beside(tiles))
+    (comment,) = p.comments
+    assert "cannot be placed" in comment and "cut the picture up" in comment
+    assert close(looked, every)
+
+
 @pytest.mark.parametrize(
-    "settings", [{}, {"recenter": 0.4}, {"top_k": 1, "rescan": 3}, {"reuse": 2, "recenter": 0.4}]
+    "settings",
+    [
+        {},
+        {"recenter": 0.4},
+        {"top_k": 1, "rescan": 3},
+        {"reuse": 2, "recenter": 0.4},
+        {"looks": 1},
+        {"looks": 2, "recenter": 0.4, "top_k": 1},
+    ],
 )
 @pytest.mark.parametrize("prompt", [PROMPT, SEVERAL, TWO])
 def test_asked_again_the_model_says_the_same(
