@@ -60,12 +60,14 @@ def line_chart(
     mark: int | None = None,
     labels: Labels | None = None,
     slots: Sequence[int] | None = None,
+    gaps: bool = True,
 ) -> str:
     """An SVG of `series` (one value a step, None where there is none), named at the line's end.
 
     `guide` draws a faint level, such as the weight that every network would have if none stood out. `mark`
     is a step, counted from 0, at which an upright line stands. `slots` says which color and dash each line
-    has where that is not its place in the list. The axis begins at 0.
+    has where that is not its place in the list. Without `gaps`, lines go on to the next value over steps that
+    have none. The axis begins at 0.
     """
     labels = labels or Labels()
     known = [value for line in series for value in line if value is not None]
@@ -101,7 +103,7 @@ def line_chart(
         color, dash = network_color(slot), DASHES[slot % len(DASHES)]
         parts += [
             f'<polyline points="{points}" stroke="{color}" stroke-dasharray="{dash}" class="line"/>'
-            for points in _runs(line, x, y)
+            for points in _runs(line, x, y, gaps)
         ]
         parts.append(
             f'<text x="{LEFT + wide + 9}" y="{heights[index] + 4:.1f}" class="name">'
@@ -122,13 +124,13 @@ def _level(y: float, text: str) -> str:
     )
 
 
-def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float]) -> list[str]:
-    """The points of every unbroken part of a line; steps without a value leave a gap."""
+def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float], gaps: bool) -> list[str]:
+    """The points of every unbroken part of a line; with `gaps`, steps without a value break it."""
     runs: list[list[str]] = [[]]
     for step, value in enumerate(line):
-        if value is None:
+        if value is None and gaps:
             runs.append([])
-        else:
+        elif value is not None:
             runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
     # A step that stands alone is drawn as a dot: a line to itself with round ends.
     return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]

@@ -119,6 +119,7 @@ def _chart(
         title=words("{title}. Means over the steps: {means}", title=title, means=said),
         guide=guide,
         slots=networks.speaking,
+        gaps=all(step.mode != "placed" for step in selection.steps),  # between looks nothing is compared
         mark=selection.step - 1 if selection.step else None,
         labels=Labels(
             words("step {step}", step=1),
