@@ -16,12 +16,21 @@ LABELS = {
     "merge": "Merge",
     "switch": "Switch, every 5 steps",
     "composite": "Composite",
-    "loratorio": "**LoRAtorio**",
-    "loratorio-fast": "LoRAtorio, `--reuse 2`",
+    "loratorio": "**LoRAtorio, every step**",
+    "loratorio-fast": "LoRAtorio, networks at every second step (`--reuse 2`)",
     "loratorio-paper": "LoRAtorio, the paper's form",
     "loratorio-uniform": "LoRAtorio with equal weights everywhere",
     "merge-recentred": "Merge, re-centred (λ = 0.5)",
     "composite-recentred": "Composite, re-centred (λ = 0.5)",
+}
+
+WAYS = {
+    "merge": "Merge",
+    "loratorio": "**LoRAtorio, four looks**",
+    "loratorio-fast": "LoRAtorio, one look",
+    "loratorio-every-step": "LoRAtorio, every step",
+    "attention-masks": "hard masks from cross-attention",
+    "regional": "true masks",
 }
 
 
@@ -40,6 +49,23 @@ def methods() -> Iterator[str]:
         columns = [shown(mine[n]["presence"]) for n in (1, 2, 3, 4)]
         ahead = [shown(mine[n]["behind"], "+") if mine[n]["behind"] else "" for n in (3, 4)]
         yield f"| {LABELS[arm]} | {' | '.join([*columns, *ahead])} | {mine[4]['ratio']:.2f} |"
+
+
+def looks() -> Iterator[str]:
+    cells = results("looks")["cells"]
+    for arm in dict.fromkeys(cell["arm"] for cell in cells):
+        mine = {cell["networks"]: cell for cell in cells if cell["arm"] == arm}
+        columns = [shown(mine[n]["presence"]) for n in (1, 2, 3, 4)]
+        ahead = [shown(mine[n]["behind"], "+") if mine[n]["behind"] else "" for n in (3, 4)]
+        complete = f"{mine[4]['complete']['mean']:.2f}"
+        yield f"| {WAYS[arm]} | {' | '.join([*columns, *ahead])} | {complete} | {mine[4]['ratio']:.2f} |"
+
+
+def numbers_of_looks() -> Iterator[str]:
+    for cell in results("looks-sweep")["cells"]:
+        if cell["networks"] == 4 and "looks=" in cell["arm"]:
+            number = cell["arm"].removeprefix("loratorio looks=")
+            yield f"| {number} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
 
 
 def pools() -> Iterator[str]:
@@ -64,14 +90,14 @@ def reuse() -> Iterator[str]:
         yield f"| {label} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
 
 
-@pytest.mark.parametrize("table", [methods, pools, reuse])
+@pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, pools, reuse])
 def test_the_readme_has_every_line(table: Any) -> None:
     lines = list(table())
     assert lines
     assert [line for line in lines if line not in README] == []
 
 
-@pytest.mark.parametrize("name", ["evaluate", "pool-8", "pool-64", "reuse"])
+@pytest.mark.parametrize("name", ["evaluate", "looks", "looks-sweep", "pool-8", "pool-64", "reuse"])
 def test_results_say_when_and_with_what_they_were_made(name: str) -> None:
     made = results(name)["made_with"]
     assert {"date", "loratorio", "python", "torch", "threads", "machine"} <= made.keys()
