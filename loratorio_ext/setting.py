@@ -51,7 +51,11 @@ class Setting:
     maximum: float | None = None
     step: float | None = None
     choices: Choices = ()
-    unnamed: Value = ""
+    unnamed: Value | None = None
+
+    def __post_init__(self) -> None:
+        if self.unnamed is None:
+            object.__setattr__(self, "unnamed", self.default)
 
     @property
     def type(self) -> type[bool] | type[int] | type[float] | type[str]:
@@ -148,7 +152,6 @@ def declare(
 ) -> Any:
     """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
     key = INFOTEXT_PREFIX + key
-    unnamed = default if unnamed is None else unnamed
     described = Setting("", default, label, explanation, key, *limits, choices, unnamed)
     return field(default=default, metadata={"setting": described})
 

@@ -85,11 +85,11 @@ def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any, look: S
     switch(page, True)
     look.show(page, "txt2img", "Pool: networks without a tag")
     pick(page, "txt2img", "preset", "Fast")
-    wait_for(page, "img2img", "reuse", "2")
+    wait_for(page, "img2img", "looks", "1")
     pick(page, "txt2img", "pool_list", "animals/*")
     wait_for(page, "img2img", "pool", "animals/*", "text")
     page.wait_for_timeout(1000)
-    assert value(page, "txt2img", "reuse") == "2"
+    assert value(page, "txt2img", "looks") == "1"
     assert value(page, "img2img", "preset", "text") == value(page, "txt2img", "preset", "text") == "Fast"
     look.show(page, "img2img", "Pool: networks without a tag")
     page.locator("#script_img2img_loratorio_pool_list").get_by_text("animals/*").first.wait_for()

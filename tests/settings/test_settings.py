@@ -268,3 +268,9 @@ def test_what_was_stored_before_there_were_looks_keeps_its_pictures() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().top_k = 3  # type: ignore[misc]
+
+
+def test_what_is_meant_where_a_setting_is_not_named_is_its_default_unless_told() -> None:
+    other = Setting("steps", 20, "Steps", "", "", 1, 100)
+    assert other.unnamed == other.to_schema()["default"] == 20
+    assert {one.name: one.unnamed for one in SETTINGS if one.unnamed != one.default} == {"looks": 0}
