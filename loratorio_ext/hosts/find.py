@@ -21,22 +21,24 @@ def this_webui() -> Webui:
     """
     if not _is_forge() and _has_another_backend():
         return unsupported_webui(_UNKNOWN)
-    name = "forge" if _is_forge() else "a1111"
-    try:
-        adapter = import_module(f"loratorio_ext.hosts.{name}")
-    except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
-        logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
-        return unsupported_webui(f"{_LACKING} ({error})")
-    missing = adapter.missing_parts()
-    if missing:
-        logger.warning("this WebUI looks like %s but has no %s", name, ", ".join(missing))
-        return unsupported_webui(f"{_UNKNOWN} (it has no {missing[0]})")
-    webui: Webui = adapter.make_webui()
-    return webui
+    missing: list[str] = []
+    for name in ("forge", "forge_neo") if _is_forge() else ("a1111",):
+        try:
+            adapter = import_module(f"loratorio_ext.hosts.{name}")
+        except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
+            logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
+            return unsupported_webui(f"{_LACKING} ({error})")
+        missing = adapter.missing_parts()
+        if not missing:
+            webui: Webui = adapter.make_webui()
+            return webui
+        logger.info("this WebUI is not %s, since it has no %s", name, ", ".join(missing))
+    logger.warning("this WebUI has no %s", ", ".join(missing))
+    return unsupported_webui(f"{_UNKNOWN} (it has no {missing[0]})")
 
 
 def _is_forge() -> bool:
-    """Forge since August 2024, when its backend became its own."""
+    """Forge since August 2024, when its backend became its own, and Forge Neo."""
     return all(map(_there, ("modules_forge", "backend.sampling.sampling_function", "backend.patcher.lora")))
 
 

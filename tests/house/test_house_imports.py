@@ -85,6 +85,7 @@ EXCEPTIONS = MappingProxyType(
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
+        "loratorio_ext/hosts/forge_neo/webui.py": frozenset({"modules", "backend", "networks"}),
     }
 )
 

@@ -26,7 +26,13 @@ from fastapi.testclient import TestClient
 
 ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
-STACKS = MappingProxyType({"a1111": ("a1111", "common"), "forge": ("forge", "common")})
+STACKS = MappingProxyType(
+    {
+        "a1111": ("a1111", "common"),
+        "forge": ("forge", "common"),
+        "forge_neo": ("forge_neo", "forge", "common"),
+    }
+)
 # What the WebUIs call their folders and files, and what of the project is made anew with them.
 NAMES = frozenset(path.stem for path in (*STANDINS.glob("*/*"), *STANDINS.glob("*/extensions-builtin/*/*")))
 HOSTS = "loratorio_ext.hosts."

@@ -1,8 +1,8 @@
 """Every name and signature of the WebUIs that the adapters use, against the stand-ins and real trees.
 
 The records (``contract.json`` in each WebUI's folder) were made from v1.10.1 of AUTOMATIC1111's WebUI and
-Forge's commit dfdcbab6. Set LORATORIO_WEBUI_TREE or LORATORIO_FORGE_TREE to the folder of a WebUI to compare
-with it; the source is only read, never run.
+Forge's commit dfdcbab6, and release 2.26 of Forge Neo. Set LORATORIO_WEBUI_TREE, LORATORIO_FORGE_TREE or
+LORATORIO_FORGE_NEO_TREE to the folder of a WebUI to compare with it; the source is only read, never run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SHARED = "loratorio_ext/hosts/webuis/webui.py"
+FOLDERS = ("modules", "backend", "backend.sampling", "backend.patcher")  # modules are imported from them
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ CONTRACTS = {
         ("forge", "common"),
         "LORATORIO_FORGE_TREE",
         ("loratorio_ext/hosts/forge/webui.py", SHARED, "scripts/loratorio.py"),
+        "extensions-builtin/sd_forge_lora/networks.py",
+    ),
+    "forge_neo": Contract(
+        HERE / "forge" / "contract_neo.json",
+        ("forge_neo", "forge", "common"),
+        "LORATORIO_FORGE_NEO_TREE",
+        (
+            "loratorio_ext/hosts/forge/webui.py",
+            "loratorio_ext/hosts/forge_neo/webui.py",
+            SHARED,
+            "scripts/loratorio.py",
+        ),
         "extensions-builtin/sd_forge_lora/networks.py",
     ),
 }
@@ -177,7 +190,7 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
             file_of |= {
                 one.asname or one.name: contract.networks for one in node.names if one.name == "networks"
             }
-        elif isinstance(node, ast.ImportFrom) and node.module in ("modules", "backend", "backend.sampling"):
+        elif isinstance(node, ast.ImportFrom) and node.module in FOLDERS:
             folder = node.module.replace(".", "/")
             file_of |= {one.asname or one.name: f"{folder}/{one.name}.py" for one in node.names}
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(("modules.", "backend.")):

@@ -123,7 +123,8 @@ def test_what_of_a_pool_takes_no_part_is_said(draw: Any) -> None:
 def test_a_pool_is_read_once(webui: Any, draw: Any) -> None:
     for _ in range(2):
         draw("a cat <lora:lin:1>", {"pool": r"te, SUB\*"}, hr_prompts=["a dog <lora:lin:1>"])
-    assert sorted(webui.standin.read_files()) == ["lin", "lin2", "te"]
+    read = webui.standin.read_files()  # Forge Neo: that of the prompt also to tell its patches apart
+    assert (read.count("te"), read.count("lin2")) == (1, 1)
 
 
 def test_a_pool_s_file_that_has_changed_is_read_anew(webui: Any, draw: Any, close: Any) -> None:

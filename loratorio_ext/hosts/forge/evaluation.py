@@ -34,9 +34,10 @@ Pass = tuple[int | None, bool]
 class ForgeEvaluation:
     """What a pre-CFG function is given (see ``run.Evaluation``).
 
-    Predictions are denoised latents, whatever the sampler. Every conditional dict (an AND sub-prompt, or one
-    that an extension has given a mask or an area) has a row for each image: row r is dict r // B of image
-    r % B. Dicts of the unconditional branch are evaluated together, since Forge takes their mean.
+    Predictions are denoised latents, whatever the sampler, without the one frame that a still picture has in
+    a model of videos. Every conditional dict (an AND sub-prompt, or one that an extension has given a mask or
+    an area) has a row for each image: row r is dict r // B of image r % B. Dicts of the unconditional branch
+    are evaluated together, since Forge takes their mean.
 
     Attributes:
         index: number of the evaluation in this sampling pass.
@@ -55,6 +56,8 @@ class ForgeEvaluation:
         router: Router,
         index: int,
         total: int,
+        *,
+        rows_alone: bool = False,
     ) -> None:
         """Read one evaluation.
 
@@ -65,7 +68,9 @@ class ForgeEvaluation:
             router: gives rows their networks.
             index: see the attribute.
             total: see the attribute.
+            rows_alone: a model call may have the rows of one image alone.
         """
+        self._rows_alone = rows_alone
         self._model, _, _, self._x, self._timestep, self._options = evaluation
         self._texts = texts
         self._router = router
@@ -90,7 +95,7 @@ class ForgeEvaluation:
         """Texts of different length never share a call."""
         texts = self._texts.get(row.source, self._texts["base"])
         parts = (*(texts["cond"] or ()), *(texts["uncond"] or ()))
-        return tuple(tuple(part["model_conds"][TEXT[0]].cond.shape[1:]) for part in parts)
+        return tuple(_length(part) for part in parts)
 
     def predict(
         self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
@@ -114,13 +119,14 @@ class ForgeEvaluation:
                 for number, entry in enumerate(together):
                     for branch, place in wanted.get(entry, {}).items():
                         result[place] = predicted[branch][number]
-        return result, calls
+        return without_frames(result), calls
 
     def combined(self, cond: Tensor) -> Tensor:
-        """Conditional rows [R, C, H, W] combined to one per image, [B, C, H, W], weighted as in Forge.
+        """Conditional rows [R, C, H, W] combined to one per image, shaped like x, weighted as in Forge.
 
         Source: calc_cond_uncond_batch (backend/sampling/sampling_function.py).
         """
+        cond = self.like_x(cond)
         if len(self._parts) == 1:
             return cond
         total, weights = torch.zeros_like(self._x), torch.full_like(self._x, 1e-37)
@@ -128,16 +134,20 @@ class ForgeEvaluation:
             place = webui.place_of(part, self._x, self._timestep)
             if place is not None:
                 (height, width, y, x), weight = place
-                cut = (..., slice(y, y + height), slice(x, x + width))
+                cut = (slice(None), slice(None), slice(y, y + height), slice(x, x + width))
                 total[cut] += rows[cut] * weight
                 weights[cut] += weight
         return total / weights
+
+    def like_x(self, predictions: Tensor) -> Tensor:
+        """[rows, C, H, W] with the dimensions that x has."""
+        return predictions.reshape(-1, *self._x.shape[1:])
 
     def compare_as(self, space: Literal["noise", "denoised"]) -> Callable[[Tensor], Tensor] | None:
         """Noise, up to the positive factor sigma; a flow model's velocity."""
         if space == "denoised":
             return None
-        x = self._x.repeat(len(self._parts), 1, 1, 1)
+        x = without_frames(self._x).repeat(len(self._parts), 1, 1, 1)
         return lambda denoised: x.to(denoised.dtype) - denoised
 
     def release(self) -> None:
@@ -161,14 +171,27 @@ class ForgeEvaluation:
         passes: dict[Pass, dict[Entry, dict[Branch, int]]] = {}
         for entry, (conds, unconds) in found.items():
             for number, (part, place) in enumerate(conds.items()):
-                with_uncond = bool(unconds) and number == 0
+                with_uncond = bool(unconds) and number == 0 and self._may_join(entry, part)
                 places: dict[Branch, int] = {"cond": place}
                 passes.setdefault((part, with_uncond), {})[entry] = places
                 if with_uncond:
                     places["uncond"] = unconds[0]
-            if not conds:
+            if unconds and not any("uncond" in one.get(entry, {}) for one in passes.values()):
                 passes.setdefault((None, True), {})[entry] = {"uncond": unconds[0]}
         return passes
+
+    def _may_join(self, entry: Entry, part: int) -> bool:
+        """Whether Forge may put cond and uncond into one call.
+
+        It repeats tokens where that gives both texts one length (condition.py), which leaves cross-attention
+        as it is, but not a transformer in which picture and text are one sequence.
+        """
+        if hasattr(self._model.diffusion_model, "input_blocks"):
+            return True
+        base = self._texts["base"]
+        cond = (self._texts.get(entry.cond, base)["cond"] or ())[part]
+        unconds = self._texts.get(entry.uncond, base)["uncond"] or ()
+        return {_length(one) for one in unconds} == {_length(cond)}
 
     def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         """Entries of one evaluation: what fits into memory, and whole sources where extensions need them."""
@@ -180,7 +203,11 @@ class ForgeEvaluation:
             entries = [Entry(*source, image) for source in sources for image in range(images)]
             unit = images
         one = self._model.memory_required([unit, *self._x.shape[1:]])
-        most = unit if alone else max(int(webui.free_memory(self._x) / max(one, 1.0)), 1) * unit
+        most = (
+            unit
+            if alone or self._rows_alone
+            else max(int(webui.free_memory(self._x) / max(one, 1.0)), 1) * unit
+        )
         for start in range(0, len(entries), most):
             yield entries[start : start + most]
 
@@ -284,6 +311,16 @@ class RoutedModel:
             denoised: Tensor = self._model.apply_model(x, t, **conditions)
         self.calls += 1
         return denoised
+
+
+def without_frames(latents: Tensor) -> Tensor:
+    """[rows, C, 1, H, W] as [rows, C, H, W]."""
+    return latents.squeeze(2) if latents.dim() == 5 else latents
+
+
+def _length(part: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many tokens a dict's text has, and how wide they are."""
+    return tuple(part["model_conds"][TEXT[0]].cond.shape[1:])
 
 
 def _row(tensor: Tensor, image: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.evaluation import without_frames
 from loratorio_ext.hosts.forge.texts import TEXT, Texts, text_of
 from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.networks.router import Router
@@ -112,13 +113,12 @@ class ComposedModel:
         asked = [(chunk.branch, chunk.rows(self.shape[0])) for chunk in call.chunks]
         needed = [frozen.sources(*one) for one in asked]
         sources = dict.fromkeys(source for some in needed for source in some)
-        predicted = {source: self._of(source, call).chunk(len(asked)) for source in sources}
-        return torch.cat(
-            [
-                frozen.prediction(*one, {source: predicted[source][chunk] for source in needed[chunk]})
-                for chunk, one in enumerate(asked)
-            ]
-        )
+        predicted = {source: without_frames(self._of(source, call)).chunk(len(asked)) for source in sources}
+        found = [
+            frozen.prediction(*one, {source: predicted[source][chunk] for source in needed[chunk]})
+            for chunk, one in enumerate(asked)
+        ]
+        return torch.cat(found).reshape(call.x.shape)
 
     def _of(self, source: Source, call: ModelCall) -> Tensor:
         conditions, images = self._with_texts(source, call), self.shape[0]

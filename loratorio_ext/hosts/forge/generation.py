@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import networks as forge_networks, webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.evaluation import ForgeEvaluation
 from loratorio_ext.hosts.forge.further_calls import ComposedModel
 from loratorio_ext.hosts.forge.layers import layers_of
@@ -25,6 +27,7 @@ from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of, guarded
+from loratorio_ext.hosts.webuis.host import Webui, webui_of
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass
 from loratorio_ext.run import FrozenComposition, Source
 
@@ -47,9 +50,10 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     _others: tuple[webui.Wrapper, bool] | None = None
     _further_failed = False
 
-    def __init__(self, *arguments: Any) -> None:
-        """As `Generation`."""
+    def __init__(self, backend: Backend, *arguments: Any) -> None:
+        """As `Generation`; ``backend``: of this Forge."""
         super().__init__(*arguments)
+        self._backend = backend
         self._functions = OptionFunctions(self.before_guidance)
 
     # ------------------------------------------------ at an evaluation
@@ -80,7 +84,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         wrappers: list[Any] = []
 
         def compose() -> None:
-            forge_networks.take_out_again(webui.objects().unet, self.networks)
+            forge_networks.take_out_again(self._backend, webui.objects().unet, self.networks)
             answer = self._substitute if is_own else self._merged_for_others
             wrappers.append(answer(params, bound, evaluation))
 
@@ -112,11 +116,13 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             bound.router,
             index=int(denoiser.step),
             total=max(int(denoiser.total_steps), 1),
+            rows_alone=self._backend.calls_rows_alone(),
         )
         prediction = self.step(p, asked)
         frozen = None if self._further_failed else prediction.frozen
         further = self._further(p, bound, frozen, texts, x, others)
-        composed = {"cond": asked.combined(prediction.cond), "uncond": prediction.uncond}
+        uncond = None if prediction.uncond is None else asked.like_x(prediction.uncond)
+        composed = {"cond": asked.combined(prediction.cond), "uncond": uncond}
         self.infotext.has_composed = True
         return SubstituteWrapper(composed, evaluation, further, around)  # type: ignore[arg-type]
 
@@ -200,21 +206,22 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     # ------------------------------------------------ answers
 
-    def obstacle(self, p: Any) -> None:
+    def obstacle(self, p: Any) -> str | None:
         """Which networks fit is known only when they are bound."""
+        return self._backend.obstacle()
 
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[ComposedNetwork]:
-        return forge_networks.networks_of_prompt(data, kept)
+        return forge_networks.networks_of_prompt(self._backend, data, kept)
 
     def take_out(self, networks: Sequence[ComposedNetwork]) -> Sequence[ComposedNetwork]:
         """Out of the text encoders now, out of the UNet when a sampler begins."""
-        networks = forge_networks.with_patches(networks)
-        webui.objects().clip = forge_networks.clip_of(networks)
+        networks = forge_networks.with_patches(self._backend, networks)
+        webui.objects().clip = forge_networks.clip_of(self._backend, networks)
         return networks
 
     def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
         objects = webui.objects()
-        unet = forge_networks.unet_with_all(objects.unet)
+        unet = forge_networks.unet_with_all(self._backend, objects.unet)
         self._functions.take_out(unet)
         objects.unet = unet
         forge_networks.give_text_encoders_back()
@@ -222,21 +229,21 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     def text_encoders(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> AbstractContextManager[None]:
-        return forge_networks.text_encoders(networks, acting)
+        return forge_networks.text_encoders(self._backend, networks, acting)
 
     def text_key(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
     ) -> Hashable | None:
         if not webui.keeps_conds():
             return None
-        kept = forge_networks.kept_clip_keys(networks)
+        kept = forge_networks.kept_clip_keys(self._backend, networks)
         return (webui.text_options(), kept, tuple(one.clip_key for one in acting))
 
     def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
         return webui.texts_at((conditions.c, conditions.uc), step)
 
     def layers_of(self, network: ComposedNetwork) -> UnetLayers:
-        return layers_of(network, webui.objects().unet.model)
+        return layers_of(self._backend, network, webui.objects().unet.model)
 
     def rows_of_call(self, p: Any) -> int:
         """Forge splits calls by free memory alone."""
@@ -244,8 +251,9 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     def put_in_place(self, rows: int, x: Tensor) -> None:
         """A UNet that lacks the composed networks and has our functions."""
+        self._backend.check_latents(x)
         objects, bound = webui.objects(), self.bound
-        unet = forge_networks.unet_without(objects.unet, self.networks)
+        unet = forge_networks.unet_without(self._backend, objects.unet, self.networks)
         self._functions.put_into(unet)
         if bound is not None:
             announce_memory(unet, x, rows, bound.layers.values(), self._options().network_bytes)
@@ -258,3 +266,19 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
     def load(self, x: Tensor) -> None:
         webui.load_for_sampling(webui.objects().unet, x)
+
+
+def forge_of(name: str, backend: Backend) -> Webui:
+    """The Forge that runs here.
+
+    Args:
+        name: for users.
+        backend: what this Forge keeps in a form of its own.
+    """
+    return webui_of(
+        webui.ForgeServices(name, backend),
+        partial(ForgeGeneration, backend),
+        partial(forge_networks.network_of_pool, backend),
+        merged_on_top=False,
+        uncond_at_cfg_1=False,
+    )

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
 from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, Dense, FittedLayers, LowRank, OutputSlice, input_width
 
 
-def layers_of(one: ComposedNetwork, model: nn.Module) -> UnetLayers:
+def layers_of(backend: Backend, one: ComposedNetwork, model: nn.Module) -> UnetLayers:
     """What the network adds to the layers of a KModel."""
     deltas = FittedLayers()
     unmatched: list[str] = []
@@ -22,15 +22,18 @@ def layers_of(one: ComposedNetwork, model: nn.Module) -> UnetLayers:
         name, _, kind = parameter.rpartition(".")
         try:
             module = model.get_submodule(name)
-            found = [_delta(one, patch, kind, module) for patch in patches if _share(one, patch) != 0]
+            acting = [patch for patch in patches if _share(one, patch) != 0]
+            found = [_delta(backend, one, patch, kind, module) for patch in acting]
             deltas.add(name, module, found)
         except (AttributeError, RuntimeError, ValueError) as error:
             unmatched.append(f"{parameter}: {error}")
     return UnetLayers(deltas, tuple(unmatched))
 
 
-def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module) -> Delta:
-    _, value, _, offset, function = patch
+def _delta(
+    backend: Backend, one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module
+) -> Delta:
+    _, value, _, offset, function = patch[:5]
     share = _share(one, patch)
     if kind == "bias":
         if _type(value) != "diff" or offset is not None or function is not None:
@@ -40,7 +43,7 @@ def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Mod
         raise ValueError("neither a weight nor a bias, so it cannot be composed")
     output_slice = _output_slice(offset)
     routable = function is None and (offset is None or output_slice is not None)
-    if _type(value) == "lora" and _tensors(value)[4] is None and routable:
+    if _type(value) == "lora" and set(_tensors(value)[4:]) == {None} and routable:
         return _low_rank(_tensors(value), module, output_slice, share)
     if _type(value) == "diff" and offset is None and function is None:
         return Dense(weight=_tensors(value)[0], scale=share)
@@ -49,7 +52,7 @@ def _delta(one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Mod
 
     def computed(layer: nn.Module) -> Tensor:
         with torch.no_grad():
-            return webui.difference(layer, patch)
+            return backend.difference(layer, patch)
 
     return Dense(computed=computed, scale=scale)
 
@@ -59,13 +62,15 @@ def _share(one: ComposedNetwork, patch: Sequence[Any]) -> float:
     return float(patch[0]) / one.unet if one.unet != 0 else 1.0
 
 
-def _type(value: Sequence[Any]) -> str:
-    """The kind of a patch (patcher/lora.py, merge_lora_to_weight)."""
+def _type(value: Any) -> str:
+    """The kind of a patch (patcher/lora.py, merge_lora_to_weight); Forge Neo has classes for them."""
+    if hasattr(value, "weights"):
+        return str(value.name)
     return "diff" if len(value) == 1 else str(value[0])
 
 
-def _tensors(value: Sequence[Any]) -> Sequence[Any]:
-    found: Sequence[Any] = value if len(value) == 1 else value[1]
+def _tensors(value: Any) -> Sequence[Any]:
+    found: Sequence[Any] = getattr(value, "weights", None) or (value if len(value) == 1 else value[1])
     return found
 
 

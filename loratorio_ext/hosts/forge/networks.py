@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loratorio_ext.hosts.forge import webui
-from loratorio_ext.hosts.forge.webui import Patches, PatchKey
+from loratorio_ext.hosts.forge.backend import Backend, Patches, PatchKey
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData
 from loratorio_ext.hosts.webuis.networks import tags_of_networks
 
@@ -56,7 +56,9 @@ class ComposedNetwork:
         return (file, self.te, 1.0, False)
 
 
-def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[ComposedNetwork]:
+def networks_of_prompt(
+    backend: Backend, data: ExtraNetworkData, kept: Collection[str]
+) -> list[ComposedNetwork]:
     """The composed networks among those that Forge has loaded for the prompt, still without patches.
 
     A network that is named twice with the same strengths counts once, as it does in Forge. One that Forge's
@@ -64,7 +66,7 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     """
     files = {one.mentioned_name: one.network_on_disk.filename for one in webui.loaded_networks()}
     patchers = webui.objects_with_networks()
-    of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
+    of_unet, of_clip = backend.patches_in(patchers.unet), backend.patches_in(patchers.clip.patcher)
     tags = [params for params in tags_of_networks(data) if params.positional[0] in files]
     tagged = [(params.positional[0], strengths_of(params)) for params in tags]
     names = {name for name, _ in tagged}
@@ -80,14 +82,14 @@ def networks_of_prompt(data: ExtraNetworkData, kept: Collection[str]) -> list[Co
     return list(found.values())
 
 
-def with_patches(networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
+def with_patches(backend: Backend, networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
     """The networks with the patches that Forge's patchers hold for them now.
 
     Until a prompt is encoded or a sampler begins, other extensions may give a network's patches another key,
     and each patch its own strength (LoRA Block Weight).
     """
     patchers = webui.objects_with_networks()
-    of_unet, of_clip = patchers.unet.lora_patches, patchers.clip.patcher.lora_patches
+    of_unet, of_clip = backend.patches_in(patchers.unet), backend.patches_in(patchers.clip.patcher)
     ours = [one for one in networks if one.in_prompt]
     unet_keys = _keys(of_unet, [(one.file, one.unet) for one in ours])
     clip_keys = _keys(of_clip, [(one.file, one.te) for one in ours])
@@ -104,9 +106,9 @@ def with_patches(networks: Sequence[ComposedNetwork]) -> list[ComposedNetwork]:
     return [found.get(one, one) for one in networks]
 
 
-def network_of_pool(name: str, file: str) -> ComposedNetwork:
+def network_of_pool(backend: Backend, name: str, file: str) -> ComposedNetwork:
     """A network that no tag names, at strength 1."""
-    unet, clip = webui.patches_of_file(file)
+    unet, clip = backend.patches_of_file(file)
     version = Path(file).stat().st_mtime
     return ComposedNetwork(name, file, 1.0, 1.0, unet, clip, in_prompt=False, version=version)
 
@@ -118,12 +120,12 @@ def strengths_of(params: Any) -> tuple[float, float]:
     return te, float(named.get("unet", positional[2] if len(positional) > 2 else te))
 
 
-def unet_without(unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
+def unet_without(backend: Backend, unet: Any, networks: Sequence[ComposedNetwork]) -> Any:
     """A clone of a UNet patcher that lacks these networks of the prompt; kept ones stay."""
-    return _with_patches(unet.clone(), _without(unet.lora_patches, networks))
+    return backend.put_patches(unet.clone(), _without(backend.patches_in(unet), networks))
 
 
-def take_out_again(unet: Any, networks: Sequence[ComposedNetwork]) -> None:
+def take_out_again(backend: Backend, unet: Any, networks: Sequence[ComposedNetwork]) -> None:
     """Where an extension has loaded its own clone with all networks, take the composed ones out again.
 
     Forge's Fooocus inpaint does so at the first evaluation, and where its part of the steps ends.
@@ -131,34 +133,39 @@ def take_out_again(unet: Any, networks: Sequence[ComposedNetwork]) -> None:
     """
     other = webui.loaded_clone(unet)
     if other is not None:
-        _with_patches(unet, _without(other.lora_patches, networks)).refresh_loras()
+        backend.load_again(backend.put_patches(unet, _without(backend.patches_in(other), networks)))
 
 
-def unet_with_all(unet: Any) -> Any:
+def unet_with_all(backend: Backend, unet: Any) -> Any:
     """A clone of a UNet patcher with all networks of the prompt again."""
-    of_prompt = webui.objects_with_networks().unet.lora_patches
-    return _with_patches(unet.clone(), {**of_prompt, **unet.lora_patches})  # extensions may have added more
+    of_prompt = backend.patches_in(webui.objects_with_networks().unet)
+    # Extensions may have added more.
+    return backend.put_patches(unet.clone(), {**of_prompt, **backend.patches_in(unet)})
 
 
 @contextmanager
-def text_encoders(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]) -> Iterator[None]:
+def text_encoders(
+    backend: Backend, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]
+) -> Iterator[None]:
     """While this lasts, prompts are encoded with only the kept networks and ``acting``."""
     objects = webui.objects()
     before = objects.clip
-    objects.clip = clip_of(networks, acting)
+    objects.clip = clip_of(backend, networks, acting)
     try:
         yield
     finally:
         objects.clip = before
 
 
-def clip_of(networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork] = ()) -> Any:
+def clip_of(
+    backend: Backend, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork] = ()
+) -> Any:
     """A clone of the text encoders with the kept networks and those of ``networks`` that are ``acting``."""
     clip = webui.objects_with_networks().clip.clone()
     gone = {one.forge_clip_key for one in networks}
-    patches = {key: value for key, value in clip.patcher.lora_patches.items() if key not in gone}
+    patches = {key: value for key, value in backend.patches_in(clip.patcher).items() if key not in gone}
     patches.update({one.clip_key: one.clip_patches for one in acting if one.clip_patches})
-    _with_patches(clip.patcher, patches)
+    backend.put_patches(clip.patcher, patches)
     return clip
 
 
@@ -169,14 +176,9 @@ def give_text_encoders_back() -> None:
     webui.load_in_place_of_clones(clip.patcher)
 
 
-def kept_clip_keys(networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
+def kept_clip_keys(backend: Backend, networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
     """What stays merged in the text encoders."""
-    return tuple(clip_of(networks).patcher.lora_patches)
-
-
-def _with_patches(patcher: Any, patches: Mapping[PatchKey, Patches]) -> Any:
-    patcher.lora_patches = patches
-    return patcher
+    return tuple(backend.patches_in(clip_of(backend, networks).patcher))
 
 
 def _strength(patches: Mapping[PatchKey, Patches], file: str) -> float:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import networks as lora_networks
-from backend import memory_management, operations, utils
+from backend import memory_management, utils
 from backend.patcher.base import ModelPatcher
 from backend.patcher.lora import merge_lora_to_weight
 from backend.sampling import condition, sampling_function
 from modules import prompt_parser, sd_models, shared
 from torch import Tensor, nn
 
+from loratorio_ext.hosts.forge.backend import Backend, Patches, PatchKey
 from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds
 
 PRE_CFG = "sampler_pre_cfg_function"
@@ -30,14 +31,8 @@ WRAPPER = "model_function_wrapper"
 MODIFIERS = "conditioning_modifiers"
 """The model option with the list of functions that are called first in the denoiser's own evaluation."""
 
-PatchKey = tuple[str, float, float, bool]
-"""File, strength, strength of the model, online: how Forge identifies the patches of one network."""
-
 Area = tuple[int, int, int, int]
 """(height, width, y, x) in latent pixels."""
-
-Patches = Mapping[str, Sequence[Sequence[Any]]]
-"""Name of a parameter → [strength, patch, strength of the model, offset, function] of each patch."""
 
 Wrapper = Callable[[Callable[..., Tensor], Mapping[str, Any]], Tensor]
 """(apply_model, call with input, timestep, c and cond_or_uncond) → denoised rows."""
@@ -60,10 +55,14 @@ def missing_parts() -> list[str]:
 class ForgeServices(WebuiServices):
     """See `WebuiServices`."""
 
-    name = "Forge"
+    def __init__(self, name: str, backend: Backend) -> None:
+        """``name``: of this Forge; ``backend``: its own."""
+        self.name = name
+        self._backend = backend
 
-    def obstacle(self) -> None:
-        """Every model's layers can be reached; which networks fit is known only when they are bound."""
+    def obstacle(self) -> str | None:
+        """Which networks fit is known only when they are bound."""
+        return self._backend.obstacle()
 
     def model_identity(self) -> tuple[int, str]:
         """Changes when another model or text encoder is loaded."""
@@ -74,6 +73,49 @@ class ForgeServices(WebuiServices):
         memory_management.soft_empty_cache()
 
 
+class ForgeBackend:
+    """See `Backend`: Forge keeps a table of patches for each network, with its file."""
+
+    def obstacle(self) -> None:
+        """Every model's layers can be reached."""
+
+    def check_latents(self, x: Tensor) -> None:
+        """All latents are pictures."""
+
+    def calls_rows_alone(self) -> bool:
+        """No model looks at the number of rows."""
+        return False
+
+    def patches_in(self, patcher: Any) -> Mapping[PatchKey, Patches]:
+        patches: Mapping[PatchKey, Patches] = patcher.lora_patches
+        return patches
+
+    def put_patches(self, patcher: Any, patches: Mapping[PatchKey, Patches]) -> Any:
+        patcher.lora_patches = patches
+        return patcher
+
+    def load_again(self, patcher: Any) -> None:
+        patcher.refresh_loras()
+
+    def patches_of_file(self, file: str) -> tuple[Patches, Patches]:
+        original = shared.sd_model.forge_objects_original
+        tensors = utils.load_torch_file(file, safe_load=True)
+        unet, clip = lora_networks.load_lora_for_models(
+            original.unet, original.clip, tensors, 1.0, 1.0, filename=file, online_mode=False
+        )
+        key: PatchKey = (file, 1.0, 1.0, False)
+        return unet.lora_patches.get(key, {}), clip.patcher.lora_patches.get(key, {})
+
+    def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
+        """ValueError for a patch that makes a weight of another shape."""
+        weight = plain_weight(layer)
+        _, value, strength_of_model, offset, function = patch
+        merged: Tensor = merge_lora_to_weight([[1.0, value, strength_of_model, offset, function]], weight)
+        if merged.shape != weight.shape:
+            raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
+        return merged - weight
+
+
 # ------------------------------------------------ networks (extensions-builtin/sd_forge_lora/networks.py)
 
 
@@ -81,17 +123,6 @@ def loaded_networks() -> Sequence[Any]:
     """The networks of the last activation; empty where a tag of the prompt names an unknown one."""
     loaded: Sequence[Any] = lora_networks.loaded_networks
     return loaded
-
-
-def patches_of_file(file: str) -> tuple[Patches, Patches]:
-    """(patches of the UNet, of the text encoders) of a file, at strength 1, by Forge's own loader."""
-    original = shared.sd_model.forge_objects_original
-    tensors = utils.load_torch_file(file, safe_load=True)
-    unet, clip = lora_networks.load_lora_for_models(
-        original.unet, original.clip, tensors, 1.0, 1.0, filename=file, online_mode=False
-    )
-    key: PatchKey = (file, 1.0, 1.0, False)
-    return unet.lora_patches.get(key, {}), clip.patcher.lora_patches.get(key, {})
 
 
 # ------------------------------------------------ the model
@@ -134,19 +165,6 @@ def loaded_clone(patcher: Any) -> Any | None:
     return next((one for one in loaded if one is not patcher and patcher.is_clone(one)), None)
 
 
-def difference(layer: nn.Module, patch: Sequence[Any]) -> Tensor:
-    """What one patch at strength 1 adds to a layer's weight, in float32, by Forge's own calculation.
-
-    ``patch``: as in ``Patches``; its strength is not read.
-    """
-    weight = plain_weight(layer)
-    _, value, strength_of_model, offset, function = patch
-    merged: Tensor = merge_lora_to_weight([[1.0, value, strength_of_model, offset, function]], weight)
-    if merged.shape != weight.shape:
-        raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
-    return merged - weight
-
-
 def plain_weight(layer: nn.Module) -> Tensor:
     """The weight in float32, dequantised where it is not stored as numbers (patcher/lora.py, LoraLoader)."""
     stored: Any = layer.weight
@@ -154,7 +172,7 @@ def plain_weight(layer: nn.Module) -> Tensor:
         from backend.operations_gguf import dequantize_tensor
 
         stored = dequantize_tensor(stored)
-    elif hasattr(stored, "bnb_quantized") and operations.bnb_avaliable:
+    elif hasattr(stored, "bnb_quantized"):
         from backend.operations_bnb import functional_dequantize_4bit
 
         stored = functional_dequantize_4bit(stored)

@@ -51,7 +51,7 @@ class Webui:
 
 def webui_of(
     services: WebuiServices,
-    generation: type[Generation[Network]],
+    generation: Callable[..., Generation[Network]],
     network_of_pool: Callable[[str, str], Network],
     *,
     merged_on_top: bool,
@@ -178,5 +178,5 @@ class Unsupported(Hooks):
         say(
             p,
             f"{self._obstacle}, so the networks act merged, the usual way; LoRAtorio composes in "
-            "AUTOMATIC1111's WebUI and in Forge",
+            "AUTOMATIC1111's WebUI, in Forge and in Forge Neo",
         )

@@ -117,6 +117,8 @@ class Places:
         mean = maps.mean(dim=(-2, -1))
         if not spatial or maps.shape[-2:] == (1, 1):
             return mean.view(*mean.shape, *(1,) * len(spatial))
+        if len(spatial) == 3 and spatial[0] == 1:  # the one frame of a still picture
+            return self._at(maps, layer, spatial[1:], tokens).unsqueeze(2)
         if len(spatial) == 2:
             return resized(maps, (spatial[0], spatial[1]))
         if tokens == "text":

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 
-@pytest.fixture
-def webui_name() -> str:
-    """The tests in this folder are for one WebUI."""
-    return "forge"
+@pytest.fixture(params=["forge", "forge_neo"])
+def webui_name(request: pytest.FixtureRequest) -> str:
+    """The tests in this folder are for Forge and Forge Neo."""
+    return str(request.param)
 
 
 @pytest.fixture

@@ -206,7 +206,6 @@ def unpacked(layer: Any) -> Any:
 @pytest.mark.parametrize("kind", ["gguf", "four bits", "fp8"])
 def test_quantised_weights_are_read_and_left_alone(webui: Any, draw: Any, close: Any, kind: str) -> None:
     """DoRA and LoHa need the plain weight of a layer that stores whole numbers."""
-    webui.backend("operations").bnb_avaliable = True
     prompt = "a cat <lora:dora:1> <lora:loha:0.7>"
     webui.standin.replace_linears(webui.model, packed(kind))
     stored = [one.weight.clone() for one in webui.unet.modules() if hasattr(one, "plain")]

@@ -88,6 +88,7 @@ class TinyUnet(nn.Module):
         self.attentions = nn.ModuleList([Transformer(8, linear), Transformer(16, linear)])
         self.upsample = nn.Conv2d(16, 8, 3, padding=1)
         self.conv_out = nn.Conv2d(8, 4, 3, padding=1)
+        self.input_blocks = ()  # only UNets have them
 
     def forward(self, x, time, context, y=None, guidance=None, control=None):
         """x [rows, 4, H, W], H and W even; time [rows]; context [rows, tokens, WIDTH]; y [rows, WIDTH]."""

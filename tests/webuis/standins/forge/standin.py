@@ -12,13 +12,16 @@ from backend import memory_management, utils
 from backend.diffusion_engine.base import ForgeObjects
 from backend.modules.k_model import KModel
 from backend.operations import ForgeOperations
+from backend.patcher.base import ModelPatcher
 from backend.patcher.clip import CLIP
 from backend.patcher.unet import UnetPatcher
 from modules.prompt_parser import DictWithShape
 from tiny_model import TextEncoder, TinyUnet
 from torch import nn
 
-SAID = ("Forge", "f2.0.1", False)  # name, version, whether networks are predicted on top of the merged
+NEO = not hasattr(ModelPatcher, "refresh_loras")
+# Name, version, whether networks are predicted on top of the merged.
+SAID = ("Forge Neo" if NEO else "Forge", "f2.0.1", False)
 KINDS = ("lin", "lin2", "te", "locon", "cp", "loha", "full", "norm", "dora", "sliced", "set")
 DictWithShape.advanced_indexing = lambda text, places: DictWithShape(
     {name: part[places] for name, part in text.items()}
@@ -81,7 +84,8 @@ def replace_linears(model, kind):
 def options_of_patchers(model):
     """What a generation puts there."""
     original, merged = model.forge_objects_original.unet, model.forge_objects_after_applying_lora.unet
-    return dict(original.lora_patches), copy.deepcopy((original.model_options, merged.model_options))
+    patches = dict(original.patches if NEO else original.lora_patches)
+    return patches, copy.deepcopy((original.model_options, merged.model_options))
 
 
 def read_files():

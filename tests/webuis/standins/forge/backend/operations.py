@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import torch
 
-bnb_avaliable = False
-
 
 class ForgeOperations:
     class Linear(torch.nn.Module):

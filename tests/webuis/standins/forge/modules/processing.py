@@ -123,7 +123,8 @@ def _sample_batch(p):
         extra_networks.activate(p, p.hr_extra_network_data)
         p.calculate_hr_conds()
         x = processing_common.enlarged(x)
-        p.before_every_sampling(x, p.hr_c, p.hr_uc)
+        if not hasattr(memory_management, "bnb_enabled"):  # Forge Neo
+            p.before_every_sampling(x, p.hr_c, p.hr_uc)
         p.networks_are_loaded()
         p.before_every_sampling(x, p.hr_c, p.hr_uc)
         x = p.sample(x, p.hr_c, p.hr_uc)

@@ -130,6 +130,8 @@ def sampling_function(self, denoiser_params, cond_scale, cond_composition):
 
     unet = shared.sd_model.forge_objects.unet
     model, model_options = unet.model, unet.model_options
+    if hasattr(memory_management, "bnb_enabled"):  # Forge Neo joins samplers' own options
+        model_options = model_options.copy()
     x, timestep = denoiser_params.x, denoiser_params.sigma
     uncond = compile_conditions(denoiser_params.text_uncond)
     cond = compile_weighted_conditions(denoiser_params.text_cond, cond_composition)

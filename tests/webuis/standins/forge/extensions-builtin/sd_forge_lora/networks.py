@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from backend.utils import load_torch_file
+from lora_patches import patches_in
 from modules import shared
 from modules.networks_common import (  # noqa: F401
     available_network_aliases,
@@ -23,46 +24,11 @@ def load_lora_state_dict(filename):
     return load_torch_file(filename, safe_load=True)
 
 
-def _patches(tensors, names):
-    """Patches of the parameters whose layer's name is known."""
-    layers = {}
-    for key, tensor in tensors.items():
-        layer, _, part = key.partition(".")
-        layers.setdefault(layer, {})[part] = tensor
-    found = {}
-    for layer, parts in layers.items():
-        if layer not in names:
-            continue
-        key, alpha = names[layer], parts.get("alpha")
-        alpha = None if alpha is None else alpha.item()
-        if "lora_up.weight" in parts:
-            tensors = [parts.get(f"lora_{one}.weight") for one in ("up", "down", "mid")]
-            value = (tensors[0], tensors[1], alpha, tensors[2], parts.get("dora_scale"))
-            found[key if "slice" not in parts else (key, tuple(parts["slice"].tolist()))] = ("lora", value)
-        elif "hada_w1_a" in parts:
-            a1, b1, a2, b2 = (parts[f"hada_w{i}_{side}"] for i in (1, 2) for side in "ab")
-            found[key] = ("loha", (a1, b1, alpha, a2, b2, None, None, None))
-        elif "diff" in parts:
-            found[key] = ("diff", (parts["diff"],))
-        elif "set_weight" in parts:
-            found[key] = ("set", (parts["set_weight"],))
-        if "diff_b" in parts:
-            found[f"{key.removesuffix('.weight')}.bias"] = ("diff", (parts["diff_b"],))
-    return found
-
-
 def load_lora_for_models(
     model, clip, lora, strength_model, strength_clip, filename="default", online_mode=False
 ):
-    def names(module, prefix):
-        return {
-            f"{prefix}_{name.removesuffix('.weight').replace('.', '_')}": name
-            for name, _ in module.named_parameters()
-            if name.endswith(".weight")
-        }
-
-    unet_patches = _patches(lora, names(model.model, "lora"))
-    clip_patches = _patches(lora, names(clip.cond_stage_model, "te"))
+    unet_patches = patches_in(lora, model.model, "lora")
+    clip_patches = patches_in(lora, clip.cond_stage_model, "te")
     if unet_patches:
         model = model.clone()
         model.add_patches(
