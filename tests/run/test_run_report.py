@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterator
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.run import REPORT_SCHEMA, REPORT_VERSION, NetworkUse, Run
 from loratorio_ext.run.composer import MAP_BYTES, small_maps
 from loratorio_ext.settings import Settings
+from tests.run.world import World, reference, uses
 
 TYPES: dict[str, Any] = {
     "object": dict,
@@ -62,8 +62,8 @@ def problems(value: Any, schema: Any, where: str = "report") -> Iterator[str]:
 
 @pytest.mark.parametrize("method", ["loratorio", "base", "merge", "switch", "composite"])
 @pytest.mark.parametrize("steps", [0, 3])
-def test_json_fits_its_schema(fakes: SimpleNamespace, method: str, steps: int) -> None:
-    world = fakes.World(fakes.uses(3, kept=1), images=2, total=3)
+def test_json_fits_its_schema(method: str, steps: int) -> None:
+    world = World(uses(3, kept=1), images=2, total=3)
     world.model.deltas["cond"][1] = math.nan
     run = world.run(Settings(looks=0, recenter=0.5, top_k=2, rescan=2), method=method, host="a test")
     for index in range(steps):
@@ -79,8 +79,8 @@ def test_json_fits_its_schema(fakes: SimpleNamespace, method: str, steps: int) -
     assert json.dumps(json.loads(json.dumps(REPORT_SCHEMA.copy()))) != "{}"
 
 
-def test_checker_finds_what_does_not_fit(fakes: SimpleNamespace) -> None:
-    report = json.loads(fakes.World(fakes.uses(1)).run().report.to_json())
+def test_checker_finds_what_does_not_fit() -> None:
+    report = json.loads(World(uses(1)).run().report.to_json())
     wrong = [
         {"finished": 1},
         {"version": 2},
@@ -94,8 +94,8 @@ def test_checker_finds_what_does_not_fit(fakes: SimpleNamespace) -> None:
     assert list(problems(report, REPORT_SCHEMA)) == ["report.host is missing"]
 
 
-def test_totals_and_seconds(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), total=2)
+def test_totals_and_seconds() -> None:
+    world = World(uses(3), total=2)
     ticks = count(step=0.25)
     run = world.run(clock=lambda: next(ticks))
     for index in range(2):
@@ -106,13 +106,13 @@ def test_totals_and_seconds(fakes: SimpleNamespace) -> None:
     assert [step.sigma for step in run.report.steps] == [14.6, 13.6]
 
 
-def test_means_per_network_and_image(fakes: SimpleNamespace) -> None:
+def test_means_per_network_and_image() -> None:
     rows = RowMap((0, 0, 1), (3.0, -1.0, 0.0))
-    world = fakes.World(fakes.uses(2), images=2, rows=rows, shape=(2, 4, 4))
+    world = World(uses(2), images=2, rows=rows, shape=(2, 4, 4))
     run = world.run()
     run.step(world.evaluation())
     step = run.report.steps[0]
-    _, _, weights = fakes.reference(world, Settings(looks=0))
+    _, _, weights = reference(world, Settings(looks=0))
     means = weights.mean((2, 3))
     expected = np.stack([0.75 * means[:, 0] + 0.25 * means[:, 1], means[:, 2]], axis=1)
     np.testing.assert_allclose(step.weight, expected, atol=1e-6)
@@ -141,8 +141,8 @@ def test_maps_of_a_generation_stay_within_their_memory(networks: int, rows: int,
     assert maps.numel() * 2 * total <= MAP_BYTES
 
 
-def test_full_weights_are_let_go_before_the_report_is_read(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), shape=(1, 97, 3))
+def test_full_weights_are_let_go_before_the_report_is_read() -> None:
+    world = World(uses(3), shape=(1, 97, 3))
     run = world.run(Settings(looks=0, recenter=0.5, patch_size=1))
     run.step(world.evaluation())
     gc.collect()
@@ -151,8 +151,8 @@ def test_full_weights_are_let_go_before_the_report_is_read(fakes: SimpleNamespac
     assert run.report.steps[0].maps.shape == (3, 1, 64, 1)
 
 
-def test_network_that_is_not_finite_is_named_and_has_no_weight(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), total=6)
+def test_network_that_is_not_finite_is_named_and_has_no_weight() -> None:
+    world = World(uses(3), total=6)
     run = world.run()
     healthy = world.model.deltas["cond"][1].copy()
     for index in range(6):
@@ -171,9 +171,9 @@ def test_network_that_is_not_finite_is_named_and_has_no_weight(fakes: SimpleName
     )
 
 
-def test_image_in_which_a_network_is_not_finite_is_named(fakes: SimpleNamespace) -> None:
+def test_image_in_which_a_network_is_not_finite_is_named() -> None:
     rows = RowMap((0, 1, 1), (1.0, 1.0, 0.5))
-    world = fakes.World(fakes.uses(2), images=2, rows=rows, total=2)
+    world = World(uses(2), images=2, rows=rows, total=2)
     world.model.deltas["cond"][1, 2] = math.nan
     run = world.run()
     run.step(world.evaluation())
@@ -189,10 +189,8 @@ def test_image_in_which_a_network_is_not_finite_is_named(fakes: SimpleNamespace)
 
 @pytest.mark.parametrize("method", ["loratorio", "base", "merge", "switch", "composite"])
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-def test_prediction_that_is_not_finite_is_said_for_every_method(
-    fakes: SimpleNamespace, method: str, branch: str
-) -> None:
-    world = fakes.World(fakes.uses(2), images=2, total=4)
+def test_prediction_that_is_not_finite_is_said_for_every_method(method: str, branch: str) -> None:
+    world = World(uses(2), images=2, total=4)
     run = world.run(method=method)
     run.step(world.evaluation(0))
     world.model.base[branch][1] = math.inf
@@ -204,8 +202,8 @@ def test_prediction_that_is_not_finite_is_said_for_every_method(
 
 
 @pytest.mark.parametrize("top_k", [0, 1])
-def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNamespace, top_k: int) -> None:
-    world = fakes.World(fakes.uses(2), total=4)
+def test_no_finite_network_falls_back_to_the_base_and_says_so(top_k: int) -> None:
+    world = World(uses(2), total=4)
     world.model.deltas["cond"][:] = math.inf
     run = world.run(Settings(looks=0, recenter=0.5, top_k=top_k, rescan=2 if top_k else 1))
     for index in range(2):
@@ -218,8 +216,8 @@ def test_no_finite_network_falls_back_to_the_base_and_says_so(fakes: SimpleNames
     )
 
 
-def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3))
+def test_networks_left_out_between_scans_are_not_called_faulty() -> None:
+    world = World(uses(3))
     run = world.run(Settings(looks=0, recenter=0.5, top_k=1, rescan=5))
     run.step(world.evaluation(0))
     chosen = run.report.composed.index(run.report.steps[0].chosen[0][0])
@@ -228,25 +226,23 @@ def test_networks_left_out_between_scans_are_not_called_faulty(fakes: SimpleName
     assert run.report.steps[1].non_finite == (f"network {chosen}",)
 
 
-def test_setting_without_effect_is_said(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3))
+def test_setting_without_effect_is_said() -> None:
+    world = World(uses(3))
     assert world.run(Settings(looks=0, recenter=0.5, top_k=2, rescan=4)).report.warnings == ()
     for useless in (Settings(looks=0, rescan=4), Settings(looks=0, top_k=2, rescan=4, top_k_scope="patch")):
         assert "rescan = 4 has no effect" in world.run(useless).report.warnings[0]
 
 
-def test_host_may_warn_and_a_sentence_is_kept_once(fakes: SimpleNamespace) -> None:
-    report = fakes.World(fakes.uses(1)).run().report
+def test_host_may_warn_and_a_sentence_is_kept_once() -> None:
+    report = World(uses(1)).run().report
     report.warn("the prompt was cut")
     report.warn("the prompt was cut")
     assert report.warnings == ("the prompt was cut",)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_sampler_that_ends_early_is_done_unless_it_was_stopped(
-    fakes: SimpleNamespace, stopped: bool
-) -> None:
-    world = fakes.World(fakes.uses(1), total=8)
+def test_a_sampler_that_ends_early_is_done_unless_it_was_stopped(stopped: bool) -> None:
+    world = World(uses(1), total=8)
     run = world.run()
     run.step(world.evaluation(0))
     assert not run.report.finished
@@ -254,8 +250,8 @@ def test_a_sampler_that_ends_early_is_done_unless_it_was_stopped(
     assert run.report.finished is not stopped
 
 
-def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), total=2)
+def test_report_can_be_read_while_the_run_goes_on() -> None:
+    world = World(uses(2), total=2)
     run = world.run()
     run.step(world.evaluation(0))
     first = run.report.steps
@@ -266,8 +262,8 @@ def test_report_can_be_read_while_the_run_goes_on(fakes: SimpleNamespace) -> Non
 
 @pytest.mark.parametrize("method", ["loratorio", "switch", "composite"])
 @pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.5, "end": 0.5}])
-def test_run_that_only_merged_says_so(fakes: SimpleNamespace, method: str, window: dict[str, float]) -> None:
-    world = fakes.World(fakes.uses(2), total=3)
+def test_run_that_only_merged_says_so(method: str, window: dict[str, float]) -> None:
+    world = World(uses(2), total=3)
     run = world.run(Settings(looks=0, recenter=0.5, **window), method=method)
     for index in range(3):
         assert run.report.warnings == ()
@@ -281,10 +277,8 @@ def test_run_that_only_merged_says_so(fakes: SimpleNamespace, method: str, windo
     ("method", "start", "kept"),
     [("merge", 0.99, 0), ("base", 0.99, 0), ("loratorio", 0.6, 0), ("switch", 0.6, 0), ("composite", 0.6, 1)],
 )
-def test_run_that_did_what_it_should_is_silent(
-    fakes: SimpleNamespace, method: str, start: float, kept: int
-) -> None:
-    world = fakes.World(fakes.uses(2, kept=kept), total=3)
+def test_run_that_did_what_it_should_is_silent(method: str, start: float, kept: int) -> None:
+    world = World(uses(2, kept=kept), total=3)
     run = world.run(Settings(looks=0, recenter=0.5, start=start), method=method)
     for index in range(3):
         run.step(world.evaluation(index))
@@ -301,9 +295,9 @@ def test_run_that_did_what_it_should_is_silent(
         Settings(looks=0, recenter=1.0),
     ],
 )
-def test_step_never_looks_at_the_predictions(fakes: SimpleNamespace, chosen: Settings, guided: bool) -> None:
+def test_step_never_looks_at_the_predictions(chosen: Settings, guided: bool) -> None:
     # Tensors without data: whoever asks for a number fails.
-    world = fakes.World(fakes.uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 0.5, 2.0)), guided=guided)
+    world = World(uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 0.5, 2.0)), guided=guided)
     world.model.device = "meta"
     run = world.run(chosen)
     for index in range(2):
@@ -326,8 +320,8 @@ class Looks(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), images=2)
+def test_only_a_scan_waits_for_the_device() -> None:
+    world = World(uses(3), images=2)
     run = world.run(Settings(looks=0, recenter=0.5, top_k=1, rescan=2))
     seen = []
     for index in range(4):
@@ -337,8 +331,8 @@ def test_only_a_scan_waits_for_the_device(fakes: SimpleNamespace) -> None:
     assert seen == [["tolist"], [], ["tolist"], []]
 
 
-def test_half_precision_and_gradients_leave_no_trace(fakes: SimpleNamespace) -> None:
-    world = fakes.World((NetworkUse("a", 1.0), NetworkUse("b", 1.0)))
+def test_half_precision_and_gradients_leave_no_trace() -> None:
+    world = World((NetworkUse("a", 1.0), NetworkUse("b", 1.0)))
     evaluation = world.evaluation()
     evaluation.predict = lambda *rows: (world.model.predict(*rows).half().requires_grad_(), 1)
     run = Run(Settings(looks=0), world.uses)

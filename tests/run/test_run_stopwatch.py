@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from loratorio_ext.run.step_report import Stopwatch, cuda_mark
+from tests.run.world import World, uses
 
 
 class Event:
@@ -64,13 +64,11 @@ def test_clock_when_the_model_is_on_another_cuda_device() -> None:
     assert watch.stop(torch.device("cuda", 1))() == 0.5
 
 
-def test_run_times_the_device_of_its_last_prediction(
-    fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_times_the_device_of_its_last_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.device | None] = []
     watches = "loratorio_ext.run.run.Stopwatch"
     monkeypatch.setattr(watches, lambda clock, device: asked.append(device) or Stopwatch(clock, device))
-    world = fakes.World(fakes.uses(1))
+    world = World(uses(1))
     run = world.run()
     for index in range(2):
         run.step(world.evaluation(index))

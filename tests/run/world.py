@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 
 from loratorio_ext.method import RowMap
@@ -256,8 +254,3 @@ def _weighted(weights: np.ndarray, values: list[np.ndarray], d: int, height: int
 
 def uses(count: int, kept: int = 0) -> tuple[NetworkUse, ...]:
     return tuple(NetworkUse(f"network {i}", 0.5 + 0.25 * i, compose=i < count) for i in range(count + kept))
-
-
-@pytest.fixture(scope="session")
-def fakes() -> SimpleNamespace:
-    return SimpleNamespace(World=World, uses=uses, reference=reference)
