@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.networks.files import Network, NetworkFileError, TargetLayer, key_map, load_network
 from loratorio_ext.networks.router import Dense, LowRank
+from tests.networks_router.merging import delta_weight
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 KOHYA_Q = "lora_unet_" + Q.replace(".", "_")
@@ -23,7 +24,7 @@ DOWN, UP = f"{KOHYA_Q}.lora_down.weight", f"{KOHYA_Q}.lora_up.weight"
 
 
 @pytest.fixture(scope="session")
-def merged(delta_weight: Any) -> Any:
+def merged() -> Any:
     """Gives the sum of ΔW and of Δb of a layer, zeros where there is none."""
 
     def sums(network: Network, name: str, model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ def test_the_file_may_go_after_loading(keys: Any, write: Any) -> None:
     assert isinstance(delta, LowRank) and delta.down.sum() == 8
 
 
-def test_output_slice_of_a_fused_layer(write: Any, delta_weight: Any) -> None:
+def test_output_slice_of_a_fused_layer(write: Any) -> None:
     fused = nn.Linear(4, 9)
     keys = {
         "lora_te1_q": TargetLayer("text_encoder.qkv", (0, 3), (3, 4)),

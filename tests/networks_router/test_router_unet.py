@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+
+from tests.networks_router import nets
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +36,36 @@ def run(unet: nn.Module, x: Tensor, text: Tensor) -> Any:
 
 @pytest.mark.parametrize("kinds", ["low_rank", "all"])
 def test_eight_networks_on_a_unet(
-    tools: SimpleNamespace, unet: nn.Module, record_property: Callable[[str, object], None], kinds: str
+    unet: nn.Module, record_property: Callable[[str, object], None], kinds: str
 ) -> None:
     torch.manual_seed(1)
-    networks = [tools.random_network(unet, seed, kinds=kinds) for seed in range(8)]
+    networks = [nets.random_network(unet, seed, kinds=kinds) for seed in range(8)]
     table = [[0.0] * 8] * 2 + [[0.7 * (i == j) for j in range(8)] for i in range(8) for _ in range(2)]
     table += [[0.2] * 8]
     x, text = torch.randn(len(table), 4, 8, 8), torch.randn(len(table), 5, 12)
-    state, hooks = tools.snapshot(unet), tools.hook_tables(unet)
+    state, hooks = nets.snapshot(unet), nets.hook_tables(unet)
     with torch.inference_mode():
         plain = run(unet, x, text)
-        with tools.router_for(unet, networks).routing(table):
+        with nets.router_for(unet, networks).routing(table):
             got = run(unet, x, text)
-    assert tools.hook_tables(unet) == hooks
-    assert tools.same_state(state, unet)
+    assert nets.hook_tables(unet) == hooks
+    assert nets.same_state(state, unet)
     wanted = []
     for index, row in enumerate(table):
         part = slice(index, index + 1)
         with torch.no_grad():
-            wanted.append(run(tools.merged(unet, networks, row), x[part].double(), text[part].double()))
+            wanted.append(run(nets.merged(unet, networks, row), x[part].double(), text[part].double()))
     wanted = torch.cat(wanted)
-    error = tools.relative_error(got, wanted)
+    error = nets.relative_error(got, wanted)
     record_property("relative_error_fp32", error)
     assert error < 1e-5
-    assert tools.relative_error(plain, wanted) > 0.05
+    assert nets.relative_error(plain, wanted) > 0.05
     assert torch.equal(got[:2], plain[:2])
 
 
-def test_an_exception_in_the_middle_of_a_unet(tools: SimpleNamespace, unet: nn.Module) -> None:
-    networks = [tools.random_network(unet, 3)]
-    hooks = tools.hook_tables(unet)
-    with pytest.raises(RuntimeError), tools.router_for(unet, networks).routing([[1.0]]):
+def test_an_exception_in_the_middle_of_a_unet(unet: nn.Module) -> None:
+    networks = [nets.random_network(unet, 3)]
+    hooks = nets.hook_tables(unet)
+    with pytest.raises(RuntimeError), nets.router_for(unet, networks).routing([[1.0]]):
         run(unet, torch.randn(1, 4, 8, 8), torch.randn(1, 5, 13))
-    assert tools.hook_tables(unet) == hooks
+    assert nets.hook_tables(unet) == hooks
