@@ -48,13 +48,7 @@ CASES = [
 @pytest.mark.parametrize(("algorithm", "options"), CASES, ids=str)
 @pytest.mark.parametrize("place", [LINEAR, CONV], ids=["linear", "conv"])
 def test_types_against_the_librarys_modules(
-    algorithm: str,
-    options: dict[str, Any],
-    place: tuple[str, str],
-    keys: Any,
-    unet: nn.Module,
-    write: Any,
-    load_one: Any,
+    algorithm: str, options: dict[str, Any], place: tuple[str, str], keys: Any, unet: nn.Module, write: Any
 ) -> None:
     """The reference is what the library's module adds to the layer's output when it is trained."""
     key, path = place
@@ -103,7 +97,7 @@ def load_one(keys: Any, write: Any) -> Any:
     return load
 
 
-def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any, load_one: Any) -> None:
+def test_formulas_written_out(unet: nn.Module, load_one: Any) -> None:
     layer = unet.get_submodule(LINEAR[1])
     W = layer.weight.detach().double()  # [16, 6]
     r = torch.randn

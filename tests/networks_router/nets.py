@@ -91,6 +91,13 @@ def random_network(
     return layers
 
 
+def small(seed: int, count: int, padding_mode: str = "zeros") -> tuple[SmallNet, list[NetworkLayers]]:
+    """A net, and networks for it."""
+    torch.manual_seed(seed)
+    net = SmallNet(padding_mode).eval()
+    return net, [random_network(net, number) for number in range(count)]
+
+
 def merged(
     net: nn.Module, networks: Sequence[Mapping[str, Sequence[Delta]]], strengths: Sequence[float]
 ) -> nn.Module:

@@ -17,9 +17,7 @@ Setting = tuple[nn.Module, Router, Tensor, Tensor]
 
 @pytest.fixture
 def setting() -> Any:
-    torch.manual_seed(0)
-    net = nets.SmallNet().eval()
-    networks = [nets.random_network(net, seed) for seed in range(3)]
+    net, networks = nets.small(0, 3)
     return net, nets.router_for(net, networks), torch.randn(3, 3, 7, 6), torch.randn(3, 4)
 
 
@@ -69,12 +67,12 @@ def test_a_module_that_cannot_be_hooked_leaves_the_others_clean(setting: Setting
     def refuse(*_: object, **__: object) -> Any:
         raise RuntimeError("no hooks here")
 
-    net.to_q.register_forward_hook = refuse
-    net.layer_norm.register_forward_hook = refuse
-    net.no_bias.register_forward_hook = refuse
+    modules = (net.to_q, net.layer_norm, net.no_bias)
+    for module in modules:
+        module.register_forward_hook = refuse
     with pytest.raises(RuntimeError, match="no hooks here"), router.routing(TABLE):
         pass
-    for module in (net.to_q, net.layer_norm, net.no_bias):
+    for module in modules:
         del module.register_forward_hook
     assert nets.hook_tables(net) == hooks
 

@@ -159,9 +159,7 @@ def test_networks_of_another_dtype(source: torch.dtype) -> None:
 
 
 def test_autocast() -> None:
-    torch.manual_seed(0)
-    net = nets.SmallNet().eval()
-    networks = [nets.random_network(net, seed) for seed in range(3)]
+    net, networks = nets.small(0, 3)
     table = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, 0.3]]
     x, time = torch.randn(3, 3, 7, 6), torch.randn(3, 4)
     wanted = nets.reference_rows(net, networks, table, 1, x, time)
@@ -202,11 +200,7 @@ def test_an_input_given_by_name() -> None:
         (nn.LayerNorm(4), Dense(weight=torch.ones(5)), "gives 5"),
         (nn.Linear(3, 4), Dense(bias=torch.ones(3)), "gives 3 outputs"),
         (nn.MultiheadAttention(4, 2), LowRank(torch.ones(1, 4), torch.ones(12, 1)), "without calling"),
-        (
-            nn.MultiheadAttention(4, 2).out_proj,
-            LowRank(torch.ones(1, 4), torch.ones(4, 1)),
-            "without calling",
-        ),
+        (nn.MultiheadAttention(4, 2).out_proj, LowRank(torch.ones(1, 4), torch.ones(4, 1)), "without call"),
     ],
 )
 def test_deltas_that_do_not_fit_are_refused_by_layer(

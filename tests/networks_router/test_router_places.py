@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
-from loratorio_ext.networks.router import Dense, Places, UnplacedError
+from loratorio_ext.networks.router import Dense, Places, Router, UnplacedError
 from loratorio_ext.networks.router.places import resized, tokens_of
 from tests.networks_router import nets
 
@@ -209,17 +209,20 @@ def test_a_network_of_strength_0_in_placed_rows_is_not_calculated() -> None:
         raise AssertionError("not asked for")
 
     networks = [{"0": (Dense(computed=never),)}, {"0": (Dense(weight=torch.ones(4, 3, 1, 1)),)}]
-    with (
-        torch.no_grad(),
-        nets.router_for(net, networks).routing([[0.0, 1.0]], Places([0], torch.ones(1, 2, 4, 4))),
-    ):
+    routing = nets.router_for(net, networks).routing([[0.0, 1.0]], Places([0], torch.ones(1, 2, 4, 4)))
+    with torch.no_grad(), routing:
         net(torch.randn(1, 3, 4, 4))
+
+
+def one_layer() -> tuple[nn.ModuleDict, Router]:
+    """A layer of tokens, and a router with one network for it."""
+    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
+    return net, nets.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
 
 
 @pytest.mark.parametrize("tokens", [47, 50, 100])
 def test_tokens_that_are_no_places_are_refused(tokens: int) -> None:
-    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router = nets.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
+    net, router = one_layer()
     places = Places([0], torch.ones(1, 1, 8, 6))
     with router.routing([[1.0]], places), pytest.raises(UnplacedError, match="to_q has an output of"):
         net["to_q"](torch.randn(1, tokens, 3))
@@ -228,8 +231,7 @@ def test_tokens_that_are_no_places_are_refused(tokens: int) -> None:
 
 
 def test_a_call_that_is_not_ours_goes_on() -> None:
-    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router, failed = nets.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}]), []
+    (net, router), failed = one_layer(), []
     x = torch.randn(1, 47, 3)
     with torch.no_grad(), router.routing([[1.0]], Places([0], torch.ones(1, 1, 8, 6)), failed.append):
         got = net["to_q"](x)
@@ -285,8 +287,7 @@ def test_means_where_maps_shrink_and_copies_where_they_grow(
 
 
 def test_impossible_maps_are_refused() -> None:
-    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router = nets.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
+    _, router = one_layer()
     with pytest.raises(ValueError, match="maps has shape"):
         Places([0, 1], torch.ones(1, 1, 8, 6))
     for places in (Places([0], torch.ones(1, 2, 8, 6)), Places([3], torch.ones(1, 1, 8, 6))):

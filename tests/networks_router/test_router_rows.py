@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
 
+from tests.hosts_diffusers.pipelines import make_unet
 from tests.networks_router import nets
 
 
@@ -21,9 +23,7 @@ def one_each(networks: Any, rows: int) -> Any:
 def test_eight_networks_in_one_call(
     record_property: Callable[[str, object], None], per_row: int, padding_mode: str
 ) -> None:
-    torch.manual_seed(1)
-    net = nets.SmallNet(padding_mode).eval()
-    networks = [nets.random_network(net, seed) for seed in range(8)]
+    net, networks = nets.small(1, 8, padding_mode)
     table = [[0.0] * 8] * 2 + one_each(8, 2) + [[0.5] * 8]
     x, time = torch.randn(len(table) * per_row, 3, 11, 9), torch.randn(len(table) * per_row, 4)
     wanted = nets.reference_rows(net, networks, table, per_row, x, time)
@@ -44,9 +44,7 @@ def test_eight_networks_in_one_call(
 def test_half_precision_activations(
     record_property: Callable[[str, object], None], dtype: torch.dtype, bound: float
 ) -> None:
-    torch.manual_seed(2)
-    net = nets.SmallNet().eval().to(dtype)
-    networks = [nets.random_network(net.float(), seed) for seed in range(8)]
+    net, networks = nets.small(2, 8)
     net = net.to(dtype)
     table = one_each(8, 1)
     x, time = torch.randn(8, 3, 11, 9).to(dtype), torch.randn(8, 4).to(dtype)
@@ -95,9 +93,7 @@ def test_any_table_on_any_networks(table: list[list[float]], per_row: int, seed:
 
 
 def test_the_copies_are_kept_bounded_and_released() -> None:
-    torch.manual_seed(3)
-    net = nets.SmallNet().eval()
-    networks = [nets.random_network(net, seed) for seed in range(3)]
+    net, networks = nets.small(3, 3)
     x, time = torch.randn(3, 3, 7, 6), torch.randn(3, 4)
     tables_used = [one_each(3, 1), one_each(3, 1)[::-1], [[1.0, 1.0, 0.5]] * 3]
     for limit in (0, 10**9):
@@ -119,9 +115,7 @@ def test_the_copies_are_kept_bounded_and_released() -> None:
 
 
 def test_release_within_a_call_is_harmless() -> None:
-    torch.manual_seed(4)
-    net = nets.SmallNet().eval()
-    networks = [nets.random_network(net, 5)]
+    net, networks = nets.small(4, 1)
     x, time = torch.randn(1, 3, 7, 6), torch.randn(1, 4)
     router = nets.router_for(net, networks)
     with torch.inference_mode(), router.routing([[1.0]]):
@@ -131,8 +125,7 @@ def test_release_within_a_call_is_harmless() -> None:
 
 
 def test_networks_loaded_in_inference_mode_serve_outside_it() -> None:
-    torch.manual_seed(6)
-    net = nets.SmallNet().eval()
+    net, _ = nets.small(6, 0)
     with torch.inference_mode():
         networks = [nets.random_network(net, seed) for seed in range(2)]
     table = [[1.0, 0.5]] * 2
@@ -145,9 +138,7 @@ def test_networks_loaded_in_inference_mode_serve_outside_it() -> None:
 
 
 def test_copies_made_in_inference_mode_serve_gradients_later() -> None:
-    torch.manual_seed(5)
-    net = nets.SmallNet().eval()
-    networks = [nets.random_network(net, seed) for seed in range(2)]
+    net, networks = nets.small(5, 2)
     router = nets.router_for(net, networks)
     table = [[1.0, 0.0], [0.0, -0.5]]
     x, time = torch.randn(2, 3, 7, 6), torch.randn(2, 4)
@@ -161,3 +152,42 @@ def test_copies_made_in_inference_mode_serve_gradients_later() -> None:
         y = x.detach()[index : index + 1].double().requires_grad_(True)
         nets.merged(net, networks, row)(y, time[index : index + 1].double()).square().sum().backward()
         assert nets.relative_error(got[index : index + 1], y.grad) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    torch.manual_seed(0)
+    return make_unet(12)
+
+
+def run(unet: nn.Module, x: Tensor, text: Tensor) -> Any:
+    return unet(x, torch.tensor([500], dtype=torch.long), text).sample
+
+
+@pytest.mark.parametrize("kinds", ["low_rank", "all"])
+def test_eight_networks_on_a_unet(
+    unet: nn.Module, record_property: Callable[[str, object], None], kinds: str
+) -> None:
+    torch.manual_seed(1)
+    networks = [nets.random_network(unet, seed, kinds=kinds) for seed in range(8)]
+    table = [[0.0] * 8] * 2 + [[0.7 * (i == j) for j in range(8)] for i in range(8) for _ in range(2)]
+    table += [[0.2] * 8]
+    x, text = torch.randn(len(table), 4, 8, 8), torch.randn(len(table), 5, 12)
+    state, hooks = nets.snapshot(unet), nets.hook_tables(unet)
+    with torch.inference_mode():
+        plain = run(unet, x, text)
+        with nets.router_for(unet, networks).routing(table):
+            got = run(unet, x, text)
+    assert nets.hook_tables(unet) == hooks
+    assert nets.same_state(state, unet)
+    wanted = []
+    for index, row in enumerate(table):
+        part = slice(index, index + 1)
+        with torch.no_grad():
+            wanted.append(run(nets.merged(unet, networks, row), x[part].double(), text[part].double()))
+    wanted = torch.cat(wanted)
+    error = nets.relative_error(got, wanted)
+    record_property("relative_error_fp32", error)
+    assert error < 1e-5
+    assert nets.relative_error(plain, wanted) > 0.05
+    assert torch.equal(got[:2], plain[:2])
