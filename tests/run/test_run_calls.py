@@ -41,10 +41,9 @@ def at_most(rows: int, error: BaseException = SHORTAGES[0]) -> Callable[[Sequenc
 )
 def test_calls_are_of_about_the_same_size(batch_rows: int, sizes: list[int]) -> None:
     world = World(uses(3))
-    run = world.run(Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=batch_rows))
-    run.step(world.evaluation())
+    report = world.report(1, Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=batch_rows))
     assert [len(call) for call in world.model.calls] == sizes
-    assert run.report.steps[0].calls == len(sizes)
+    assert report.steps[0].calls == len(sizes)
 
 
 def test_rows_of_different_groups_never_share_a_call() -> None:
@@ -53,12 +52,8 @@ def test_rows_of_different_groups_never_share_a_call() -> None:
     world.model.calls.clear()
     chosen = Settings(looks=0, recenter=0.5, gain=0.0, batch_rows=4)
     apart = world.run(chosen).step(world.evaluation(group=lambda row: row.branch))
-    assert [{row.branch for row in call} for call in world.model.calls] == [
-        {"cond"},
-        {"cond"},
-        {"uncond"},
-        {"uncond"},
-    ]
+    branches = [{row.branch for row in call} for call in world.model.calls]
+    assert branches == [{"cond"}, {"cond"}, {"uncond"}, {"uncond"}]
     assert [row.source for call in world.model.calls[:2] for row in call] == ["base", "base", 0, 0, 1, 1]
     torch.testing.assert_close(apart.cond, whole.cond)
     torch.testing.assert_close(apart.uncond, whole.uncond)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from loratorio_ext.method import RowMap
 from loratorio_ext.run import NetworkUse
 from loratorio_ext.settings import Settings
-from tests.run.world import World, reference, uses
+from tests.run.world import World, reference, same, uses, worlds
 
 fast = settings(deadline=None, max_examples=25)
 CLOSE = {"rtol": 0, "atol": 1e-10}
@@ -24,52 +23,21 @@ def close(prediction: torch.Tensor | None, expected: np.ndarray) -> None:
     np.testing.assert_allclose(prediction.numpy(), expected, **CLOSE)
 
 
-def same(first: Any, second: Any) -> None:
-    torch.testing.assert_close(first.cond, second.cond, **CLOSE)
-    assert (first.uncond is None) == (second.uncond is None)
-    if first.uncond is not None:
-        torch.testing.assert_close(first.uncond, second.uncond, **CLOSE)
+method_settings = st.builds(
+    Settings,
+    looks=st.just(0),
+    patch_size=st.integers(1, 6),
+    temperature=st.sampled_from([0.01, 0.1, 1.0]),
+    weighting=st.sampled_from(["difference", "relative"]),
+    gain=st.sampled_from([0.0, 0.35, 1.0]),
+    top_k=st.integers(0, 5),
+    top_k_scope=st.sampled_from(["image", "patch"]),
+    recenter=st.sampled_from([0.0, 0.3, 1.0]),
+    batch_rows=st.sampled_from([0, 1, 2, 5]),
+)
 
 
-@st.composite
-def rows_of(draw: st.DrawFn, images: int) -> RowMap | None:
-    if draw(st.booleans()):
-        return None
-    extra = draw(st.lists(st.integers(0, images - 1), max_size=2))
-    owners = draw(st.permutations([*range(images), *extra]))
-    weights = [draw(st.sampled_from([1.0, 0.5, -0.7, 0.0, 2.0])) for _ in owners]
-    return RowMap(tuple(owners), tuple(weights))
-
-
-@st.composite
-def worlds(draw: st.DrawFn, most: int = 4, least: int = 1) -> Any:
-    images = draw(st.integers(1, 3))
-    count = draw(st.integers(least, most))
-    return World(
-        uses=uses(count, kept=draw(st.integers(0, 1))),
-        images=images,
-        rows=draw(rows_of(images)),
-        guided=draw(st.booleans()),
-        seed=draw(st.integers(0, 2**32 - 1)),
-    )
-
-
-@st.composite
-def method_settings(draw: st.DrawFn) -> Settings:
-    return Settings(
-        looks=0,
-        patch_size=draw(st.integers(1, 6)),
-        temperature=draw(st.sampled_from([0.01, 0.1, 1.0])),
-        weighting=draw(st.sampled_from(["difference", "relative"])),
-        gain=draw(st.sampled_from([0.0, 0.35, 1.0])),
-        top_k=draw(st.integers(0, 5)),
-        top_k_scope=draw(st.sampled_from(["image", "patch"])),
-        recenter=draw(st.sampled_from([0.0, 0.3, 1.0])),
-        batch_rows=draw(st.sampled_from([0, 1, 2, 5])),
-    )
-
-
-@given(data=st.data(), chosen=method_settings())
+@given(data=st.data(), chosen=method_settings)
 @fast
 def test_step_equals_plain_reference(data: st.DataObject, chosen: Settings) -> None:
     world = data.draw(worlds())
@@ -86,7 +54,7 @@ def test_step_equals_plain_reference(data: st.DataObject, chosen: Settings) -> N
     np.testing.assert_allclose(maps.float().numpy(), weights, atol=1e-3)
 
 
-@given(data=st.data(), chosen=method_settings())
+@given(data=st.data(), chosen=method_settings)
 @fast
 def test_one_network_without_recentring_is_the_network_merged(data: st.DataObject, chosen: Settings) -> None:
     world = data.draw(worlds(most=1))
@@ -105,7 +73,7 @@ def test_duplicated_network_equals_once() -> None:
     same(twice.run(chosen).step(twice.evaluation()), once.run(chosen).step(once.evaluation()))
 
 
-@given(order=st.permutations(range(4)), chosen=method_settings())
+@given(order=st.permutations(range(4)), chosen=method_settings)
 @fast
 def test_order_of_networks_does_not_matter(order: list[int], chosen: Settings) -> None:
     world = World(uses(3, kept=1), images=2)
@@ -115,7 +83,7 @@ def test_order_of_networks_does_not_matter(order: list[int], chosen: Settings) -
     same(world.run(chosen).step(world.evaluation()), shuffled.run(chosen).step(shuffled.evaluation()))
 
 
-@given(data=st.data(), chosen=method_settings(), rescan=st.integers(1, 3))
+@given(data=st.data(), chosen=method_settings, rescan=st.integers(1, 3))
 @fast
 def test_batch_equals_single_images_over_several_steps(
     data: st.DataObject, chosen: Settings, rescan: int
@@ -142,17 +110,7 @@ def test_batch_equals_single_images_over_several_steps(
                 torch.testing.assert_close(batch.uncond[[image]], alone.uncond, **CLOSE)
 
 
-@given(data=st.data(), chosen=method_settings(), rows=st.integers(1, 40))
-@fast
-def test_size_of_a_call_changes_nothing(data: st.DataObject, chosen: Settings, rows: int) -> None:
-    world = data.draw(worlds())
-    whole = world.run(replace(chosen, batch_rows=0)).step(world.evaluation())
-    world.model.calls.clear()
-    same(world.run(replace(chosen, batch_rows=rows)).step(world.evaluation()), whole)
-    assert all(len(call) <= rows for call in world.model.calls)
-
-
-@given(data=st.data(), chosen=method_settings())
+@given(data=st.data(), chosen=method_settings)
 @fast
 def test_chosen_networks_alone_between_scans(data: st.DataObject, chosen: Settings) -> None:
     world = data.draw(worlds(least=3))
@@ -192,13 +150,7 @@ def test_choice_is_per_image() -> None:
     run.step(world.evaluation(1))
     assert [step.chosen for step in run.report.steps] == [(("network 2",), ("network 0",))] * 2
     networks = [(row.source, row.branch, row.index) for row in world.model.calls[1] if row.source != "base"]
-    assert networks == [
-        (0, "cond", 1),
-        (0, "cond", 2),
-        (0, "uncond", 1),
-        (2, "cond", 0),
-        (2, "uncond", 0),
-    ]
+    assert networks == [(0, "cond", 1), (0, "cond", 2), (0, "uncond", 1), (2, "cond", 0), (2, "uncond", 0)]
 
 
 def test_another_number_of_images_asks_for_a_new_scan() -> None:
@@ -239,11 +191,7 @@ def test_similarity_is_taken_in_the_space_asked_for() -> None:
 def test_shares_of_rows_keep_float64() -> None:
     """Three AND weights whose shares do not sum to 1 in float32."""
     world = World(
-        uses=uses(1, kept=0),
-        images=1,
-        rows=RowMap((0, 0, 0), (1.0, 2.0, 0.5)),
-        guided=True,
-        seed=0,
+        uses=uses(1, kept=0), images=1, rows=RowMap((0, 0, 0), (1.0, 2.0, 0.5)), guided=True, seed=0
     )
     chosen = Settings(looks=0, recenter=0.0, patch_size=1)
     _, uncond, _ = reference(world, chosen)

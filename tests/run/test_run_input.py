@@ -32,13 +32,7 @@ def test_options(options: dict[str, Any], text: str) -> None:
         World(uses(1)).run(**options)
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"index": -1}, "index is -1"),
-        ({"total": 0}, "total is 0"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "text"), [({"index": -1}, "index is -1"), ({"total": 0}, "total is 0")])
 def test_impossible_evaluations(changes: dict[str, Any], text: str) -> None:
     world = World(uses(2), images=2)
     run = world.run()

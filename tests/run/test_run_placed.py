@@ -18,11 +18,7 @@ from loratorio_ext.run.schedule import places_of_looks
 from loratorio_ext.settings import Settings
 from tests.run.world import World, uses
 
-ROW_MAPS = {
-    "one": RowMap.one_each(1),
-    "batch": RowMap.one_each(2),
-    "AND": RowMap((0, 1, 0), (1.0, 1.0, 0.5)),
-}
+ROW_MAPS = {"one": RowMap.one_each(1), "batch": RowMap.one_each(2), "AND": RowMap((0, 1, 0), (1.0, 1.0, 0.5))}
 
 
 @pytest.mark.parametrize("rows", ROW_MAPS)
@@ -54,14 +50,11 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
 def test_a_placed_step_has_the_rows_of_a_plain_one(guided: bool, recenter: float) -> None:
     world = World(uses(5), images=2, guided=guided, total=20)
     settings = Settings(looks=3, recenter=recenter)
-    run = world.run(settings)
-    for index in range(20):
-        run.step(world.evaluation(index))
-    rows = tuple(step.rows for step in run.report.steps)
+    report = world.report(20, settings)
+    rows = tuple(step.rows for step in report.steps)
     assert rows == cost(settings, 5, guided, total=20, images=2)
-    assert [row for row, step in zip(rows, run.report.steps, strict=True) if step.mode == "placed"] == [
-        4 if guided else 2
-    ] * 17
+    placed = [step.rows for step in report.steps if step.mode == "placed"]
+    assert placed == [4 if guided else 2] * 17
     assert len(world.model.calls) == 20
 
 
@@ -115,20 +108,12 @@ def test_a_host_may_place_networks_in_its_own_call() -> None:
     assert run.placed_rows(0, 10, world.row_map, True) is None
     run.step(world.evaluation(0))
     rows, strengths, places = run.placed_rows(1, 10, world.row_map, True)
-    assert [(row.branch, row.index) for row in rows] == [("cond", i) for i in range(3)] + [
-        ("uncond", i) for i in range(2)
-    ]
+    wanted = [("cond", i) for i in range(3)] + [("uncond", i) for i in range(2)]
+    assert [(row.branch, row.index) for row in rows] == wanted
     predicted = world.model.predict(rows, strengths, places)
-    evaluation = world.evaluation(1)
     given = GivenBase(predicted[:3], predicted[3:], 1, is_placed=True)
     calls = len(world.model.calls)
-
-    class Given(type(evaluation)):
-        given = None
-
-    own = Given(**{name: getattr(evaluation, name) for name in ("model", "index", "total", "rows", "kept")})
-    object.__setattr__(own, "given", given)
-    got = run.step(own)
+    got = run.step(world.evaluation(1, placed=given))
     assert len(world.model.calls) == calls
     again = world.run(settings)
     again.step(world.evaluation(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,6 @@ from loratorio_ext.run.ranking import ChosenNetworks, Ranking
 from loratorio_ext.settings import Settings
 from tests.run.world import World, uses
 
-Score = Literal["history", "step"]
 TWO_IMAGES = RowMap((0, 0, 1), (3.0, 1.0, 1.0))
 
 
@@ -32,7 +31,7 @@ def test_row_without_a_share_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("score", ["history", "step"])
-def test_most_divergent_of_each_image(score: Score) -> None:
+def test_most_divergent_of_each_image(score: Any) -> None:
     similarity = torch.tensor([[0.9, 0.9, 0.1], [0.5, 1.0, 0.2], [1.0, 1.0, 0.3]])[:, :, None, None]
     finite = torch.ones(3, 3, dtype=torch.bool)
     mask = Ranking(score).most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
@@ -74,11 +73,9 @@ def test_network_that_is_not_finite_is_chosen_last() -> None:
     # A network of strength 0 has similarity 1, which also stands in for a prediction that is not finite.
     world = World((NetworkUse("broken", 1.0), NetworkUse("silent", 0.0)))
     world.model.deltas["cond"][0] = math.nan
-    run = world.run(Settings(looks=0, top_k=1, rescan=4))
-    for index in range(2):
-        run.step(world.evaluation(index))
-    assert [step.chosen for step in run.report.steps] == [(("silent",),)] * 2
-    assert not any(step.fallback for step in run.report.steps)
+    report = world.report(2, Settings(looks=0, top_k=1, rescan=4))
+    assert [step.chosen for step in report.steps] == [(("silent",),)] * 2
+    assert not any(step.fallback for step in report.steps)
 
 
 def test_scan_reports_the_networks_that_it_did_not_choose() -> None:

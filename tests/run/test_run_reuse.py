@@ -10,10 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import RowMap
 from loratorio_ext.run import Prediction
 from loratorio_ext.settings import Settings
-from tests.run.world import World, uses
+from tests.run.world import World, same, uses, worlds
 
 fast = settings(deadline=None, max_examples=40)
 
@@ -21,26 +20,6 @@ fast = settings(deadline=None, max_examples=40)
 def steps(world: Any, chosen: Settings, total: int, **changes: Any) -> tuple[list[Prediction], Any]:
     run = world.run(chosen)
     return [run.step(world.evaluation(index, **changes)) for index in range(total)], run.report
-
-
-def same(got: Prediction, expected: Prediction) -> None:
-    torch.testing.assert_close(got.cond, expected.cond, rtol=0, atol=1e-9)
-    assert (got.uncond is None) == (expected.uncond is None)
-    if got.uncond is not None:
-        torch.testing.assert_close(got.uncond, expected.uncond, rtol=0, atol=1e-9)
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> Any:
-    images = draw(st.integers(1, 2))
-    owners = (*range(images), *draw(st.lists(st.integers(0, images - 1), max_size=2)))
-    return World(
-        uses(draw(st.integers(1, 4)), kept=draw(st.integers(0, 1))),
-        images=images,
-        rows=RowMap(owners, tuple(1.0 + row for row in range(len(owners)))),
-        guided=draw(st.booleans()),
-        seed=draw(st.integers(0, 1000)),
-    )
 
 
 @given(data=st.data(), reuse=st.integers(1, 5), recenter=st.sampled_from([0.0, 0.5, 1.0]))

@@ -20,10 +20,8 @@ METHODS = ["loratorio", "base", "merge", "merge-recentred", "switch", "composite
 
 def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", **options: Any) -> list[str]:
     world.total = total
-    run = world.run(chosen, method=method, **options)
-    for index in range(total):
-        run.step(world.evaluation(index))
-    return [step.mode for step in run.report.steps]
+    report = world.report(total, chosen, method=method, **options)
+    return [step.mode for step in report.steps]
 
 
 @pytest.mark.parametrize(
@@ -45,17 +43,14 @@ def test_window_counts_evaluations(start: float, end: float, total: int, inside:
     world = World(uses(2))
     chosen = Settings(looks=0, start=start, end=end)
     assert modes(world, chosen, total) == expected
-    assert [mode == "merged" for mode in modes(world, chosen, total, "switch")] == [
-        mode == "merged" for mode in expected
-    ]
+    switching = modes(world, chosen, total, "switch")
+    assert [mode == "merged" for mode in switching] == [mode == "merged" for mode in expected]
 
 
 def test_more_evaluations_than_promised_go_on_composing() -> None:
     world = World(uses(2), total=2)
-    run = world.run()
-    for index in range(4):
-        run.step(world.evaluation(index))
-    assert {step.mode for step in run.report.steps} == {"composed"}
+    report = world.report(4)
+    assert {step.mode for step in report.steps} == {"composed"}
 
 
 def test_outside_the_window_networks_act_merged() -> None:
@@ -72,33 +67,25 @@ def test_outside_the_window_networks_act_merged() -> None:
 def test_usual_ways(guided: bool) -> None:
     world = World(uses(3, kept=1), images=2, guided=guided)
     alone = [world.arrays(world.alone(i)) for i in range(3)]
+    base, merge = world.arrays(world.kept()), world.arrays(world.merged())
     expected = {
-        "base": world.arrays(world.kept()),
-        "merge": world.arrays(world.merged()),
+        "base": base,
+        "merge": merge,
+        "merge-recentred": (merge[0], 0.3 * base[1] + 0.7 * merge[1]),
         "composite": tuple(np.mean([branch[i] for branch in alone], axis=0) for i in range(2)),
     }
     for index in range(5):
         expected["switch"] = alone[(index // 2) % 3]
         for method, (cond, uncond) in expected.items():
-            prediction = world.run(method=method, switch_every=2).step(world.evaluation(index))
+            run = world.run(Settings(looks=0, recenter=0.3), method=method, switch_every=2)
+            prediction = run.step(world.evaluation(index))
+            if method == "merge-recentred":
+                assert len(world.model.calls[-1]) == (6 if guided else 2)
             np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
             if guided:
                 np.testing.assert_allclose(prediction.uncond.numpy(), uncond, atol=1e-12)
             else:
                 assert prediction.uncond is None
-
-
-@pytest.mark.parametrize("guided", [True, False])
-def test_merge_recentred(guided: bool) -> None:
-    world = World(uses(2, kept=1), images=2, guided=guided)
-    prediction = world.run(Settings(looks=0, recenter=0.3), method="merge-recentred").step(world.evaluation())
-    (cond, uncond), (_, base) = world.arrays(world.merged()), world.arrays(world.kept())
-    np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
-    assert len(world.model.calls[0]) == (6 if guided else 2)
-    if guided:
-        np.testing.assert_allclose(prediction.uncond.numpy(), 0.3 * base + 0.7 * uncond, atol=1e-12)
-    else:
-        assert prediction.uncond is None
 
 
 def test_usual_ways_say_who_acted() -> None:
@@ -263,10 +250,8 @@ def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
 def test_scans_are_counted_from_the_start_of_the_window() -> None:
     chosen = Settings(looks=0, recenter=0.5, top_k=1, rescan=3, start=0.2)
     world = World(uses(4), total=10)
-    run = world.run(chosen)
-    for index in range(10):
-        run.step(world.evaluation(index))
-    assert [step.index for step in run.report.steps if step.scan] == [2, 5, 8]
+    report = world.report(10, chosen)
+    assert [step.index for step in report.steps if step.scan] == [2, 5, 8]
     assert cost(chosen, 4, total=10) == (2, 2, 10, 4, 4, 10, 4, 4, 10, 4)
 
 
