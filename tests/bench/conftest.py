@@ -9,23 +9,11 @@ import torch
 from loratorio_lab.bench.networks import Layers, random_networks
 from loratorio_lab.bench.shapes import Shape, build_unet, random_rows
 from loratorio_lab.bench.ways import Setup
+from tests.hosts_diffusers.pipelines import UNET
 
 CPU = torch.device("cpu")
 TINY = Shape(
-    "tiny",
-    {
-        "in_channels": 4,
-        "out_channels": 4,
-        "block_out_channels": (8, 16),
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "layers_per_block": 1,
-        "cross_attention_dim": 12,
-        "attention_head_dim": 4,
-        "norm_num_groups": 4,
-    },
-    latent=8,
-    tokens=5,
+    "tiny", {**UNET, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 12}, latent=8, tokens=5
 )
 TINY_XL = Shape(
     "tiny xl",

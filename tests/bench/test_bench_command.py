@@ -24,11 +24,8 @@ FIGURE = Figure("plain", "plain UNet, one call", 4, 4, THIRD, (1.0, 1.0, 1.0), 2
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def results(folder: str = "b") -> Any:
     return json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
 
 
-def test_a_real_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_real_measurement(capsys: Any) -> None:
     command = [*COMMAND, "--size", "embedded", "--networks", "3", "--rank", "4", "--threads", "1"]
     assert main(command) == 0
     captured = capsys.readouterr()
@@ -61,26 +58,12 @@ def test_a_real_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     document = results()
     assert document["schema"] == "loratorio.bench"
     assert set(document["made_with"]) == {"loratorio", "python", "torch", "diffusers", "peft"}
-    assert set(document["machine"]) == {
-        "processor",
-        "cores",
-        "threads",
-        "load",
-        "device",
-        "dtype",
-        "date",
-    }
+    assert set(document["machine"]) == {"processor", "cores", "threads", "load", "device", "dtype", "date"}
     assert document["machine"]["threads"] == 1
     assert document["left_out"] == []
     (found,) = document["measured"]
-    assert found["of"] == {
-        "size": "embedded",
-        "latent": 8,
-        "networks": 3,
-        "rank": 4,
-        "layers": "linear",
-        "pictures": 1,
-    }
+    of = {"size": "embedded", "latent": 8, "networks": 3, "rank": 4, "layers": "linear", "pictures": 1}
+    assert found["of"] == of
     assert found["clock"] == "processor"
     assert [one["name"] for one in found["ways"]] == list(WAYS)
     assert {one["rows"] for one in found["ways"]} == {8}
@@ -93,9 +76,7 @@ def test_a_real_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the model's own is 16" in table
 
 
-def test_every_combination_is_measured_once_and_sizes_stay_together(
-    measured: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_combination_is_measured_once_and_sizes_stay_together(measured: list[Any], capsys: Any) -> None:
     chosen = ["--size", "small", "embedded", "small", "--networks", "2", "1", "2", "--rank", "8", "4"]
     assert main([*COMMAND, *chosen, "--measure", "ways", "--ways", "merge-and-back"]) == 0
     combinations = [(part.size, part.rank, part.networks) for part, *_ in measured]
@@ -108,7 +89,7 @@ def test_every_combination_is_measured_once_and_sizes_stay_together(
 
 
 def test_an_interrupt_keeps_what_was_measured(
-    measured: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     usual = plan.measure_all
 
@@ -123,16 +104,14 @@ def test_an_interrupt_keeps_what_was_measured(
     assert Path("b/results.md").read_text(encoding="utf-8").count("## ") == 2
 
 
-def test_an_interrupt_before_that_keeps_nothing(
-    measured: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupt_before_that_keeps_nothing(measured: list[Any], capsys: Any) -> None:
     measured.append(KeyboardInterrupt())
     assert main(COMMAND) == 130
     assert "nothing was kept" in capsys.readouterr().err
     assert not Path("b/results.json").exists()
 
 
-def test_a_way_that_is_wrong_is_a_failure(measured: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_way_that_is_wrong_is_a_failure(measured: list[Any], capsys: Any) -> None:
     assert main([*COMMAND, "--rank", "13"]) == 1
     captured = capsys.readouterr()
     assert "failed: other predictions than our router's by merge-and-back" in captured.err
@@ -141,7 +120,7 @@ def test_a_way_that_is_wrong_is_a_failure(measured: list[Any], capsys: pytest.Ca
 
 
 def test_what_does_not_fit_into_memory_is_left_out_and_said(
-    measured: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measured: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(plan, "available_bytes", lambda device: 10**9)
     assert main([*COMMAND, "--size", "embedded", "sdxl"]) == 0
@@ -177,7 +156,7 @@ def test_what_does_not_fit_into_memory_is_left_out_and_said(
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_wrong_input_is_refused_before_any_work(
-    wrong: list[str], said: str, measured: list[Any], capsys: pytest.CaptureFixture[str]
+    wrong: list[str], said: str, measured: list[Any], capsys: Any
 ) -> None:
     assert main([*COMMAND, *wrong]) == 2
     captured = capsys.readouterr()
@@ -187,7 +166,7 @@ def test_wrong_input_is_refused_before_any_work(
     assert not Path("b").exists()
 
 
-def test_a_place_that_cannot_be_written(measured: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written(measured: list[Any], capsys: Any) -> None:
     Path("taken").write_text("a file", encoding="utf-8")
     assert main([*COMMAND, "--out", "taken"]) == 2
     assert "cannot write" in capsys.readouterr().err

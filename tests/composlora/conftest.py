@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
 from loratorio_lab.main import main
+from tests.hosts_diffusers.pipelines import make_sd, make_vae, write_networks
 
 COUNTS = {"character": 3, "clothing": 2, "style": 2, "background": 2, "object": 2}
 PROMPTS = """
@@ -29,16 +29,6 @@ def get_prompt(image_style):
         negative_prompt = "drawing"
     return prompt, negative_prompt
 """
-
-
-def tiny_models() -> Any:
-    """What makes the tiny pipelines of the tests of the diffusers host."""
-    path = Path(__file__).parents[1] / "hosts_diffusers" / "conftest.py"
-    specification = importlib.util.spec_from_file_location("tiny_models", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def lora_list(style: str) -> dict[str, list[dict[str, Any]]]:
@@ -106,19 +96,16 @@ class Copy:
 @pytest.fixture(scope="session")
 def whole_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("testbed")
-    tiny = tiny_models()
-    pipeline = tiny.make_sd()
+    pipeline = make_sd()
     pipeline.save_pretrained(root / "base")
     torch.manual_seed(9)
-    tiny.make_vae().save_pretrained(root / "vae")
+    make_vae().save_pretrained(root / "vae")
     for style in ("anime", "reality"):
         (root / f"{style}_lora_info.json").write_text(json.dumps(lora_list(style)))
         folder = root / "models" / "lora" / style
         folder.mkdir(parents=True)
-        for seed, name in enumerate(
-            f"{kind}_{number + 1}" for kind in COUNTS for number in range(COUNTS[kind])
-        ):
-            tiny.write_network(pipeline, folder / f"{name}.safetensors", seed=10 * seed + len(style))
+        names = [f"{kind}_{number + 1}" for kind in COUNTS for number in range(COUNTS[kind])]
+        write_networks(pipeline, folder, names, first_seed=len(style))
     (root / "utils.py").write_text(PROMPTS)
     save_clip(root / "clip", 7)
     save_clip(root / "clip-2", 4)

@@ -8,32 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 
 from loratorio_ext.hosts.diffusers_host.pipeline import ModelError
 from loratorio_lab.evaluate.composlora.autoencoder import replace_autoencoder
-
-
-def autoencoder(**more: Any) -> AutoencoderKL:
-    settings = {
-        "block_out_channels": (8, 16),
-        "down_block_types": ("DownEncoderBlock2D",) * 2,
-        "up_block_types": ("UpDecoderBlock2D",) * 2,
-        "norm_num_groups": 4,
-        "latent_channels": 4,
-    }
-    return AutoencoderKL(**{**settings, **more})
+from tests.hosts_diffusers.pipelines import make_vae
 
 
 def saved(folder: Path, **more: Any) -> Path:
-    autoencoder(**more).save_pretrained(folder)
+    make_vae(**more).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
 def sd() -> SimpleNamespace:
     """As much of a pipeline as has to do with it."""
-    return SimpleNamespace(vae=autoencoder().eval())
+    return SimpleNamespace(vae=make_vae())
 
 
 def test_one_that_fits_is_taken_in_the_dtype_of_the_old_one(sd: Any, tmp_path: Path) -> None:

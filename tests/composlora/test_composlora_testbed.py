@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,6 @@ def test_the_counts_are_the_testbed_s(networks: int, count: int) -> None:
         assert len(set(categories)) == networks
 
 
-def test_a_style_has_240_combinations() -> None:
-    assert sum(len(TESTBED.combinations(networks)) for networks in (2, 3, 4, 5)) == 240
-
-
 @pytest.mark.parametrize("networks", [0, 6])
 def test_no_picture_holds_more_networks_than_categories(networks: int) -> None:
     with pytest.raises(ValueError, match=f"networks is {networks}; give 1 to 5"):
@@ -51,12 +48,9 @@ def test_more_pictures_keep_the_first_ones(networks: int, few: int, more: int) -
     longer = composlora_tasks(TESTBED, "anime", networks, few + more, "held-out", WORDS)
     assert longer[:few] == first
     assert len({task.key for task in longer}) == len(longer)
-    counts = [longer_count(longer, chosen) for chosen in TESTBED.combinations(networks)]
+    chosen = Counter(task.networks for task in longer)
+    counts = [chosen[tuple(element.id for element in one)] for one in TESTBED.combinations(networks)]
     assert max(counts) - min(counts) <= 1
-
-
-def longer_count(some: Any, chosen: tuple[Element, ...]) -> int:
-    return sum(task.networks == tuple(element.id for element in chosen) for task in some)
 
 
 def test_a_few_pictures_are_no_one_character_s() -> None:

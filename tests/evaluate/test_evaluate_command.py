@@ -13,8 +13,18 @@ import pytest
 from loratorio_lab.main import main
 
 COMMAND = [
-    *("evaluate", "--out", "e", "--networks", "2", "1"),
-    *("--pictures", "10", "--batch", "4", "--steps", "2"),
+    "evaluate",
+    "--out",
+    "e",
+    "--networks",
+    "2",
+    "1",
+    "--pictures",
+    "10",
+    "--batch",
+    "4",
+    "--steps",
+    "2",
 ]
 
 

@@ -55,13 +55,10 @@ class Speaker:
 
     def __init__(self, acting: list[tuple[str, ...]], weights: dict[str, list[float]]) -> None:
         self.requests: list[Any] = []
+        said = [tuple((values[step],) for values in weights.values()) for step in range(2)]
         steps = [
-            SimpleNamespace(
-                mode="composed",
-                chosen=(acting[step],),
-                weight=tuple((values[step],) for values in weights.values()),
-            )
-            for step in range(2)
+            SimpleNamespace(mode="composed", chosen=(names,), weight=weight)
+            for names, weight in zip(acting, said, strict=True)
         ]
         totals = SimpleNamespace(rows=30, plain_rows=4)
         self.report = SimpleNamespace(totals=totals, composed=tuple(weights), steps=steps)
@@ -139,12 +136,8 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert main(command) == 0  # nothing is drawn again
     assert capsys.readouterr().out == first
     results = json.loads((tmp_path / "p" / "results.json").read_text())
-    assert [cell["arm"] for cell in results["cells"]] == [
-        NAMED,
-        "pool 8: merged",
-        "pool 8: k=2 per image",
-        "pool 8: k=2 per patch",
-    ]
+    ways = [NAMED, "pool 8: merged", "pool 8: k=2 per image", "pool 8: k=2 per patch"]
+    assert [cell["arm"] for cell in results["cells"]] == ways
     assert [cell["ratio"] for cell in results["cells"]] == [2.0, 1.0, 5.0, 5.0]
     assert main([*command, "--keep", "3"]) == 2
     assert "another arms" in capsys.readouterr().err

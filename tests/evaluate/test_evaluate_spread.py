@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from loratorio_lab.evaluate.ray_engine import check_ray, share
+from loratorio_lab.evaluate.ray_engine import share
 from loratorio_lab.evaluate.spread import TRIES, WorkerDiedError, alone, spread
 
 
@@ -161,9 +160,3 @@ def test_without_cards_a_worker_has_a_core() -> None:
     assert share({"CPU": 4.0}, 4) == {"num_cpus": 1, "num_gpus": 0}
     with pytest.raises(ValueError, match="--workers 5: the cluster has 4 cores .* at most 4"):
         share({"CPU": 4.0}, 5)
-
-
-def test_without_ray_the_remedy_is_said(monkeypatch: Any) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ValueError, match=r"pip install 'loratorio\[ray\]'"):
-        check_ray()

@@ -21,6 +21,7 @@ from loratorio_ext.hosts.diffusers_host.samplers import make_scheduler
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.settings import Settings
+from tests.hosts_diffusers.pipelines import small, write_network, write_networks
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
 
@@ -87,43 +88,34 @@ def test_a_sampler_that_needs_another_package(name: str, package: str, untouchab
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
     with pytest.raises(ValueError, match=package):
-        untouchable.generate(Request(["cat"], sampler=name, width=16, height=16))
+        untouchable.generate(small(["cat"], sampler=name))
 
 
-def test_a_misspelt_network_gets_near_matches(
-    untouchable: DiffusersHost, tmp_path: Path, save_network: Any
+def test_misspelt_networks_and_those_of_another_model_are_refused(
+    untouchable: DiffusersHost, sdxl: Any, tmp_path: Path
 ) -> None:
-    save_network(untouchable.pipeline, tmp_path / "watercolour.safetensors", seed=1)
-    with pytest.raises(ValueError, match="watercolour"):
-        untouchable.generate(Request(["a <lora:watercolor>"], network_dir=tmp_path, width=16, height=16))
-
-
-def test_a_network_of_another_model_is_refused(
-    untouchable: DiffusersHost, sdxl: Any, tmp_path: Path, save_network: Any
-) -> None:
-    save_network(sdxl, tmp_path / "xl.safetensors", seed=1, text=False)
-    with pytest.raises(ValueError, match=r"xl\.safetensors"):
-        untouchable.generate(Request(["a <lora:xl>"], network_dir=tmp_path, width=16, height=16))
+    write_network(untouchable.pipeline, tmp_path / "watercolour.safetensors", seed=1)
+    write_network(sdxl, tmp_path / "xl.safetensors", seed=1, text=False)
+    for name, words in (("watercolor", "watercolour"), ("xl", r"xl\.safetensors")):
+        with pytest.raises(ValueError, match=words):
+            untouchable.generate(small([f"a <lora:{name}>"], network_dir=tmp_path))
 
 
 def snapshot(pipeline: Any) -> dict[str, Any]:
-    state: dict[str, Any] = {}
-    for name, component in components(pipeline).items():
-        for path, module in component.named_modules():
-            for table in HOOKS:
-                state[f"{name}.{path}:{table}"] = dict(getattr(module, table))
-    return state
+    return {
+        f"{name}.{path}:{table}": dict(getattr(module, table))
+        for name, component in components(pipeline).items()
+        for path, module in component.named_modules()
+        for table in HOOKS
+    }
 
 
 @pytest.mark.parametrize("where", ["on_step", "unet", "text_encoder", "vae"])
-def test_an_interrupt_leaves_nothing_behind(where: str, sd: Any, tmp_path: Path, save_network: Any) -> None:
-    for number, name in enumerate("ab"):
-        save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
+def test_an_interrupt_leaves_nothing_behind(where: str, sd: Any, tmp_path: Path) -> None:
+    write_networks(sd, tmp_path, "ab")
     host = DiffusersHost(sd)
-    plain = Request(["cat"], seeds=[1], steps=2, width=16, height=16)
-    composed = Request(
-        ["cat <lora:a> <lora:b>"], seeds=[1], steps=2, width=16, height=16, network_dir=tmp_path
-    )
+    plain = small(["cat"], seeds=[1])
+    composed = small(["cat <lora:a> <lora:b>"], seeds=[1], network_dir=tmp_path)
     before = host.generate(plain).latents
     weights = {name: value.clone() for name, value in sd.unet.state_dict().items()}
     hooks = snapshot(sd)
@@ -135,11 +127,8 @@ def test_an_interrupt_leaves_nothing_behind(where: str, sd: Any, tmp_path: Path,
         with pytest.raises(KeyboardInterrupt):
             host.generate(composed, on_step=interrupt)
     else:
-        part = {
-            "unet": sd.unet.conv_out,
-            "text_encoder": sd.text_encoder.final_layer_norm,
-            "vae": sd.vae.decoder,
-        }[where]
+        inside = {"unet": "conv_out", "text_encoder": "final_layer_norm", "vae": "decoder"}
+        part = getattr(getattr(sd, where), inside[where])
         handle = part.register_forward_pre_hook(interrupt)
         with pytest.raises(KeyboardInterrupt):
             host.generate(composed)
@@ -152,7 +141,7 @@ def test_an_interrupt_leaves_nothing_behind(where: str, sd: Any, tmp_path: Path,
 
 def test_progress_counts_evaluations(sd: Any) -> None:
     seen: list[tuple[int, int]] = []
-    request = Request(["cat"], seeds=[1], steps=3, width=16, height=16, sampler="Heun")
+    request = small(["cat"], seeds=[1], steps=3, sampler="Heun")
     DiffusersHost(sd).generate(request, on_step=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 5) for done in range(1, 6)]
 
@@ -175,8 +164,7 @@ def test_the_result_names_its_sampler_so_that_it_can_be_asked_for(
     host = DiffusersHost(sd)
 
     def draw(sampler: Any) -> Any:
-        request = Request(["cat"], steps=2, cfg=1.0, width=16, height=16, sampler=sampler)
-        return host.generate(request)
+        return host.generate(small(["cat"], cfg=1.0, sampler=sampler))
 
     drawn = draw(asked)
     assert drawn.sampler == said
@@ -184,29 +172,23 @@ def test_the_result_names_its_sampler_so_that_it_can_be_asked_for(
         assert host.samplers[0] == said and torch.equal(draw(said).latents, drawn.latents)
 
 
-def test_the_first_prompts_tags_count_and_others_are_said(sd: Any, tmp_path: Path, save_network: Any) -> None:
-    for number, name in enumerate("ab"):
-        save_network(sd, tmp_path / f"{name}.safetensors", seed=10 * number)
+def test_the_first_prompts_tags_count_and_others_are_said(sd: Any, tmp_path: Path) -> None:
+    write_networks(sd, tmp_path, "ab")
     prompts = ["cat <lora:a>", "cat <lora:a>", "cat", "cat <lora:b>", "cat <lora:a:0.5>"]
-    request = Request(
-        prompts, "ugly <lora:b>", seeds=list(range(5)), steps=1, width=16, height=16, network_dir=tmp_path
-    )
+    request = small(prompts, "ugly <lora:b>", seeds=list(range(5)), steps=1, network_dir=tmp_path)
     report = DiffusersHost(sd).generate(request).report
     assert report.composed == ("a",)
     assert any("prompt 4, 5 differ" in warning for warning in report.warnings)
     assert any("negative prompt" in warning for warning in report.warnings)
 
 
-def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(
-    sd: Any, tmp_path: Path, save_network: Any
-) -> None:
-    save_network(sd, tmp_path / "star.safetensors", seed=1)
+def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(sd: Any, tmp_path: Path) -> None:
+    write_network(sd, tmp_path / "star.safetensors", seed=1)
     host = DiffusersHost(sd)
 
     def draw(prompt: str) -> Any:
         settings = Settings(pool="star")  # of which the tag is no second one
-        request = Request([prompt], steps=2, width=16, height=16, network_dir=tmp_path, settings=settings)
-        return host.generate(request)
+        return host.generate(small([prompt], network_dir=tmp_path, settings=settings))
 
     twice = draw("cat <lora:star:1> <lora:STAR:0.5>")
     assert twice.report.composed == ("STAR",)
@@ -217,18 +199,16 @@ def test_two_names_of_one_file_are_one_network_at_the_last_tags_strength(
 
 
 def test_the_folder_is_walked_once_for_a_picture(
-    sd: Any, tmp_path: Path, save_network: Any, monkeypatch: pytest.MonkeyPatch
+    sd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pool").mkdir()
     for number in range(6):
-        save_network(sd, tmp_path / "pool" / f"n{number}.safetensors", seed=number, text=False)
+        write_network(sd, tmp_path / "pool" / f"n{number}.safetensors", seed=number, text=False)
     walks: list[object] = []
     walk = os.walk
     monkeypatch.setattr(os, "walk", lambda top, *more, **options: walks.append(top) or walk(top))
     settings = Settings(pool="pool/*", top_k=2)
-    request = Request(
-        ["cat <lora:n0> <lora:n1>"], steps=1, width=16, height=16, network_dir=tmp_path, settings=settings
-    )
+    request = small(["cat <lora:n0> <lora:n1>"], steps=1, network_dir=tmp_path, settings=settings)
     assert len(DiffusersHost(sd).generate(request).report.composed) == 6
     assert len(walks) == 1
 
@@ -252,12 +232,12 @@ def test_a_negative_prompt_that_counts_for_nothing_is_said(
     assert all("negative prompt has no effect" in said and words in said for said in parsed.warnings)
 
 
-def test_a_file_is_read_once_until_it_changes(sd: Any, tmp_path: Path, save_network: Any) -> None:
-    path = save_network(sd, tmp_path / "a.safetensors", seed=1)
+def test_a_file_is_read_once_until_it_changes(sd: Any, tmp_path: Path) -> None:
+    path = write_network(sd, tmp_path / "a.safetensors", seed=1)
     cache, folder = NetworkCache(key_map(components(sd))), NetworkFolder(tmp_path)
     first = cache.load(Tag("a"), folder)
     assert cache.load(Tag("a", te=0.3), folder).layers is first.layers
-    save_network(sd, path, seed=2)
+    write_network(sd, path, seed=2)
     os.utime(path, ns=(1, 1))
     changed = cache.load(Tag("a"), folder)
     assert changed.layers is not first.layers

@@ -52,13 +52,9 @@ def test_a_tokenizer_in_one_file_reads_the_same(monkeypatch: pytest.MonkeyPatch)
     found = fast_tokenizers(MODEL, PARTS)
     assert list(found) == ["tokenizer"]
     options = {"padding": "max_length", "max_length": 16, "truncation": True}
-    assert (
-        found["tokenizer"](WORDS, **options).input_ids == host.pipeline.tokenizer(WORDS, **options).input_ids
-    )
-    assert (
-        DiffusersHost.open(MODEL).pipeline.tokenizer(WORDS).input_ids
-        == host.pipeline.tokenizer(WORDS).input_ids
-    )
+    usual = host.pipeline.tokenizer
+    assert found["tokenizer"](WORDS, **options).input_ids == usual(WORDS, **options).input_ids
+    assert DiffusersHost.open(MODEL).pipeline.tokenizer(WORDS).input_ids == usual(WORDS).input_ids
 
 
 def test_other_tokenizers_are_left_to_diffusers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,17 @@ import torch
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request, Result
 from loratorio_ext.settings import Settings
+from tests.hosts_diffusers.pipelines import PIPELINES, write_networks
 
 BOTH = "a red cat <lora:a:1> <lora:b:0.7>"
+OTHER_SHAPES = ((3, 8, 12), (8, 12), (3, 2, 8, 12), (2, 8, 12, 1, 1))
 EVERY_STEP = Settings(looks=0, recenter=0.0)
 
 
 @pytest.fixture(params=["sd", "sd_v", "sdxl"])
-def host(request: Any, pipelines: Any, save_network: Any, tmp_path: Path) -> DiffusersHost:
-    pipeline = pipelines[request.param]()
-    for seed, name in enumerate("ab", 1):
-        save_network(pipeline, tmp_path / f"{name}.safetensors", seed=seed)
+def host(request: Any, tmp_path: Path) -> DiffusersHost:
+    pipeline = PIPELINES[request.param]()
+    write_networks(pipeline, tmp_path, "ab")
     return DiffusersHost(pipeline)
 
 
@@ -65,14 +66,12 @@ def test_looks_come_first_and_a_batch_holds_the_single_pictures(host: DiffusersH
     assert torch.equal(plain.latents, draw(host, tmp_path, "a red cat").latents)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 12), (8, 12), (3, 2, 8, 12), (2, 8, 12, 1, 1)])
-def test_other_maps_are_refused(host: DiffusersHost, tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="maps has shape"):
-        draw(host, tmp_path, maps=torch.ones(shape))
-
-
-def test_maps_that_are_not_finite_are_refused(sd: Any, save_network: Any, tmp_path: Path) -> None:
-    for seed, name in enumerate("ab", 1):
-        save_network(sd, tmp_path / f"{name}.safetensors", seed=seed)
-    with pytest.raises(ValueError, match="finite"):
-        draw(DiffusersHost(sd), tmp_path, maps=torch.full((2, 8, 12), torch.nan))
+@pytest.mark.parametrize(
+    ("shape", "value", "words"),
+    [*((shape, 1.0, "maps has shape") for shape in OTHER_SHAPES), ((2, 8, 12), torch.nan, "finite")],
+)
+def test_other_maps_are_refused(
+    host: DiffusersHost, tmp_path: Path, shape: tuple[int, ...], value: float, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw(host, tmp_path, maps=torch.full(shape, value))

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.hosts.diffusers_host.samplers import SAMPLERS, make_scheduler, set_steps
 from loratorio_ext.hosts.diffusers_host.spaces import PREDICTION_TYPES, NoiseLevel, NoiseSchedule, converter
+from tests.hosts_diffusers.pipelines import plain_scheduler
 
 # diffusers' own arithmetic of numpy with torch tensors.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
@@ -77,11 +78,9 @@ def test_level_of_a_ratio(ratio: float) -> None:
 @pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", [*NAMES, "DPM++ 2M Karras", "Euler Karras"])
-def test_noise_that_every_scheduler_added_is_found_again(
-    name: str, kind: Any, zero_snr: bool, base_scheduler: Any
-) -> None:
+def test_noise_that_every_scheduler_added_is_found_again(name: str, kind: Any, zero_snr: bool) -> None:
     """Latents come from the scheduler's own `add_noise`, so a wrong α or σ shows as a wrong noise."""
-    scheduler = make_scheduler(name, base_scheduler(kind, rescale_betas_zero_snr=zero_snr))
+    scheduler = make_scheduler(name, plain_scheduler(kind, rescale_betas_zero_snr=zero_snr))
     timesteps = set_steps(scheduler, 5, torch.device("cpu"))
     schedule = NoiseSchedule(scheduler)
     generator = torch.Generator().manual_seed(3)
@@ -108,12 +107,11 @@ def test_noise_that_every_scheduler_added_is_found_again(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler: Any) -> None:
+def test_no_step_begins_after_the_models_last_timestep(name: str) -> None:
     """With an offset of 1, as the embedded model has it, 1000 steps would begin at timestep 1000."""
     for steps in (999, 1000):
-        scheduler = make_scheduler(
-            name, base_scheduler("v_prediction", steps_offset=1, timestep_spacing="leading")
-        )
+        plain = plain_scheduler("v_prediction", steps_offset=1, timestep_spacing="leading")
+        scheduler = make_scheduler(name, plain)
         try:
             assert float(set_steps(scheduler, steps, torch.device("cpu")).max()) <= 999
         except ValueError as error:
@@ -124,9 +122,9 @@ def test_no_step_begins_after_the_models_last_timestep(name: str, base_scheduler
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_denoised_is_what_the_scheduler_itself_denoises(name: str, base_scheduler: Any) -> None:
+def test_denoised_is_what_the_scheduler_itself_denoises(name: str) -> None:
     """Where diffusers says what it takes for the denoised picture, ours is the same."""
-    scheduler = make_scheduler(name, base_scheduler("v_prediction"))
+    scheduler = make_scheduler(name, plain_scheduler("v_prediction"))
     timesteps = set_steps(scheduler, 4, torch.device("cpu"))
     schedule = NoiseSchedule(scheduler)
     generator = torch.Generator().manual_seed(0)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
+from loratorio_ext.hosts.diffusers_host import DiffusersHost
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings, encode
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache, TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.run import Row
+from tests.hosts_diffusers.pipelines import PIPELINES, small, write_network, write_networks
 
 TEXTS = ("a cat", "dog, blue")
 
@@ -41,11 +42,10 @@ def diffusers_text(pipeline: Any) -> tuple[Tensor, Tensor | None]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
-def test_every_source_sees_its_own_text(kind: str, tmp_path: Path, pipelines: Any, save_network: Any) -> None:
-    pipeline = pipelines[kind]()
+def test_every_source_sees_its_own_text(kind: str, tmp_path: Path) -> None:
+    pipeline = PIPELINES[kind]()
     names = ("a", "b", "kept")
-    for number, name in enumerate(names):
-        save_network(pipeline, tmp_path / f"{name}.safetensors", seed=20 * number)
+    write_networks(pipeline, tmp_path, names)
     strengths = {"a": 0.8, "b": -0.5, "kept": 0.3}
     tags = [Tag(name, te=strengths[name], unet=9.0, compose=name != "kept") for name in names]
     networks = hosted(pipeline, tmp_path, *tags)
@@ -53,12 +53,8 @@ def test_every_source_sees_its_own_text(kind: str, tmp_path: Path, pipelines: An
 
     for name in names:
         pipeline.load_lora_weights(str(tmp_path / f"{name}.safetensors"), adapter_name=name)
-    acting: dict[Any, tuple[str, ...]] = {
-        "base": ("kept",),
-        0: ("a", "kept"),
-        1: ("b", "kept"),
-        "merged": names,
-    }
+    acting: dict[Any, tuple[str, ...]] = {"base": ("kept",), 0: ("a", "kept"), 1: ("b", "kept")}
+    acting["merged"] = names
     seen: list[Tensor] = []
     for source, active in acting.items():
         pipeline.set_adapters(list(active), adapter_weights=[strengths[name] for name in active])
@@ -73,11 +69,9 @@ def test_every_source_sees_its_own_text(kind: str, tmp_path: Path, pipelines: An
 
 
 @torch.no_grad()
-def test_networks_without_a_text_part_share_the_bases_rows(
-    sd: Any, tmp_path: Path, save_network: Any
-) -> None:
-    save_network(sd, tmp_path / "a.safetensors", seed=1, text=False)
-    save_network(sd, tmp_path / "b.safetensors", seed=2)
+def test_networks_without_a_text_part_share_the_bases_rows(sd: Any, tmp_path: Path) -> None:
+    write_network(sd, tmp_path / "a.safetensors", seed=1, text=False)
+    write_network(sd, tmp_path / "b.safetensors", seed=2)
     encodings = encode(sd, TEXTS, "", hosted(sd, tmp_path, Tag("a"), Tag("b")))
     assert encodings.hidden.shape[:2] == (2, 3)
     assert encodings.sources["base"] == encodings.sources[0] != encodings.sources[1]
@@ -96,23 +90,20 @@ def test_an_empty_negative_prompt_is_zeros_where_the_model_asks_for_it(sdxl: Any
     assert encode(sd, TEXTS, "", []).hidden[:, -1].any()
 
 
-def test_text_is_encoded_once_in_one_call(sdxl: Any, tmp_path: Path, save_network: Any) -> None:
-    for number, name in enumerate("ab"):
-        save_network(sdxl, tmp_path / f"{name}.safetensors", seed=20 * number)
+def test_text_is_encoded_once_in_one_call(sdxl: Any, tmp_path: Path) -> None:
+    write_networks(sdxl, tmp_path, "ab")
     calls: list[int] = []
     for encoder in (sdxl.text_encoder, sdxl.text_encoder_2):
         encoder.register_forward_hook(lambda module, given, output: calls.append(output[0].shape[0]))
     prompts = ["cat <lora:a> <lora:b>", "dog"]
-    DiffusersHost(sdxl).generate(
-        Request(prompts, "ugly", seeds=[1, 2], steps=3, width=16, height=16, network_dir=tmp_path)
-    )
+    DiffusersHost(sdxl).generate(small(prompts, "ugly", seeds=[1, 2], steps=3, network_dir=tmp_path))
     assert calls == [4 * 3, 4 * 3]  # base, two networks, merged; two prompts and the negative one
 
 
 def test_a_prompt_that_is_too_long_is_said(sd: Any) -> None:
     host = DiffusersHost(sd)
     long, short = "zzzz " * 10, "a cat"
-    said = host.generate(Request([long, short], seeds=[1, 2], steps=1, width=16, height=16)).report.warnings
+    said = host.generate(small([long, short], seeds=[1, 2], steps=1)).report.warnings
     assert sum("42 tokens" in warning and "reads 16" in warning for warning in said) == 1
-    fits = host.generate(Request(["abcdefghijklmn"], seeds=[1], steps=1, width=16, height=16)).report.warnings
+    fits = host.generate(small(["abcdefghijklmn"], seeds=[1], steps=1)).report.warnings
     assert not any("tokens" in warning for warning in fits)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from loratorio_ext.method import Composition, RowMap, compose
+from tests.method import reference
 
+Test = Callable[..., None]
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def drawn(**others: st.SearchStrategy[Any]) -> Callable[[Test], Test]:
+    """Forty examples of a test, from ``data`` and what else is named."""
+    return lambda test: settings(max_examples=40, deadline=None)(given(data=st.data(), **others)(test))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +39,12 @@ class Case:
         own = {name: changes.pop(name) for name in list(changes) if name in Case.__dataclass_fields__}
         return replace(self, settings={**self.settings, **changes}, **own)
 
+    def with_value(self, name: str, place: Any, value: float) -> Case:
+        """The same where one tensor holds this value at this place."""
+        tensor: Tensor = getattr(self, name).clone()
+        tensor[place] = value
+        return self.but(**{name: tensor})
+
     def run(self) -> Composition:
         latent = self.latent
         return compose(
@@ -46,7 +58,7 @@ class Case:
             **self.settings,
         )
 
-    def run_reference(self, reference: ModuleType) -> Any:
+    def run_reference(self) -> reference.Composed:
         latent = None if self.latent is None else as_float64(self.latent)
         return reference.compose(
             as_float64(self.base_cond),
@@ -76,7 +88,7 @@ def make(
     scale: float = 1.0,
     dtype: torch.dtype = torch.float32,
     guided: bool = True,
-    **settings: Any,
+    **chosen: Any,
 ) -> Case:
     """Networks that differ from the base by about ``spread``, each by its own amount at every place."""
     rng = np.random.default_rng(seed)
@@ -95,7 +107,7 @@ def make(
         (scale * conds).to(dtype),
         (scale * base_uncond).to(dtype) if guided else None,
         (scale * unconds).to(dtype) if guided else None,
-        {**defaults, **settings},
+        {**defaults, **chosen},
     )
 
 

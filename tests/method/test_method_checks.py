@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from loratorio_ext.method import RowMap
+from tests.method import cases
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from loratorio_ext.method import RowMap
         ("gain", [-0.1, 1.1, math.nan, math.inf, True, "1", None], "from 0"),
     ],
 )
-def test_settings_out_of_range(name: str, values: list[Any], allowed: str, cases: ModuleType) -> None:
+def test_settings_out_of_range(name: str, values: list[Any], allowed: str) -> None:
     for value in values:
         with pytest.raises(ValueError, match=allowed) as raised:
             cases.make(0, **{name: value}).run()
@@ -61,7 +61,7 @@ def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         ({"latent": zeros(2, 1, 4, 6, 8)}, "compare_as made .* must keep the shape"),
     ],
 )
-def test_predictions_that_do_not_fit(changes: dict[str, Any], message: str, cases: ModuleType) -> None:
+def test_predictions_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cases.make(0).but(**changes).run()
 

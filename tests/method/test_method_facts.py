@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import strategies as st
 
 from loratorio_ext.method import RowMap, aggregate, to_patches, upsample
-
-quick = settings(max_examples=40, deadline=None)
+from tests.method import cases
 
 
 def rounding(case: Any, ulps: float = 8.0) -> dict[str, float]:
@@ -36,9 +34,8 @@ def permuted(case: Any, order: list[int]) -> Any:
     return case.but(network_conds=case.network_conds[order], network_unconds=unconds, active=active)
 
 
-@quick
-@given(data=st.data())
-def test_one_network_at_lambda_0_is_that_network(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_one_network_at_lambda_0_is_that_network(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, max_networks=1, plain=True, recenter=0.0))
     got = case.run()
     assert torch.equal(got.cond, case.network_conds[0])
@@ -47,17 +44,15 @@ def test_one_network_at_lambda_0_is_that_network(data: st.DataObject, cases: Mod
     assert (got.weights == 1).all()
 
 
-@quick
-@given(data=st.data())
-def test_the_same_network_twice_is_once(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_the_same_network_twice_is_once(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, max_networks=1, plain=True))
     copies = data.draw(st.integers(2, 5))
     assert_same_picture(permuted(case, [0] * copies).run(), case.run(), **rounding(case))
 
 
-@quick
-@given(data=st.data())
-def test_order_of_networks_does_not_matter(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_order_of_networks_does_not_matter(data: st.DataObject) -> None:
     # Patches of one number have a cosine of exactly 1 or -1: different networks tie, and ties go by order.
     case = data.draw(cases.cases(cases.DTYPES).filter(lambda case: case.base_cond.shape[1] > 1))
     order = data.draw(st.permutations(range(len(case.network_conds))))
@@ -68,9 +63,8 @@ def test_order_of_networks_does_not_matter(data: st.DataObject, cases: ModuleTyp
     assert_same_picture(got, expected, **rounding(case))
 
 
-@quick
-@given(data=st.data())
-def test_k_of_n_or_more_is_no_selection(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_k_of_n_or_more_is_no_selection(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, top_k=0))
     more = len(case.network_conds) + data.draw(st.integers(0, 3))
     got, expected = case.but(top_k=more).run(), case.run()
@@ -78,9 +72,8 @@ def test_k_of_n_or_more_is_no_selection(data: st.DataObject, cases: ModuleType) 
     assert_same_picture(got, expected, rtol=0, atol=0)
 
 
-@quick
-@given(data=st.data())
-def test_k_1_per_image_is_one_network_alone(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_k_1_per_image_is_one_network_alone(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, plain=True, top_k=1, top_k_scope="image", recenter=0.0))
     got = case.run()
     chosen = got.weights.amax(dim=(-2, -1)).argmax(dim=0)
@@ -93,17 +86,15 @@ def test_k_1_per_image_is_one_network_alone(data: st.DataObject, cases: ModuleTy
             assert torch.equal(got.uncond[row], case.network_unconds[network, row])
 
 
-@quick
-@given(data=st.data())
-def test_at_most_k_networks_speak_at_a_patch(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_at_most_k_networks_speak_at_a_patch(data: st.DataObject) -> None:
     case = data.draw(cases.cases(max_networks=5))
     kept = case.settings["top_k"] or len(case.network_conds)
     assert ((case.run().weights > 0).sum(dim=0) <= kept).all()
 
 
-@quick
-@given(data=st.data())
-def test_the_choice_per_patch_takes_the_most_divergent_there(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_the_choice_per_patch_takes_the_most_divergent_there(data: st.DataObject) -> None:
     case = data.draw(cases.cases(plain=True, top_k=2, top_k_scope="patch", temperature=1.0))
     got = case.run()
     if len(case.network_conds) > 2:
@@ -115,9 +106,8 @@ def test_the_choice_per_patch_takes_the_most_divergent_there(data: st.DataObject
         assert (speaks & got.selected == got.selected).all() and not got.weights[~got.selected].any()
 
 
-@quick
-@given(data=st.data())
-def test_large_temperature_is_composite(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_large_temperature_is_composite(data: st.DataObject) -> None:
     # By ratios a network that does not diverge at all has no weight at any temperature.
     case = data.draw(
         cases.cases(cases.DTYPES, plain=True, top_k=0, temperature=1e30, recenter=0.0, weighting="difference")
@@ -129,11 +119,8 @@ def test_large_temperature_is_composite(data: st.DataObject, cases: ModuleType) 
         torch.testing.assert_close(got.uncond.double(), case.network_unconds.double().mean(0), **tolerance)
 
 
-@quick
-@given(data=st.data(), gain=st.sampled_from([0.3, 1.0]), k=st.integers(0, 4))
-def test_gain_multiplies_what_the_networks_add(
-    data: st.DataObject, gain: float, k: int, cases: ModuleType
-) -> None:
+@cases.drawn(gain=st.sampled_from([0.3, 1.0]), k=st.integers(0, 4))
+def test_gain_multiplies_what_the_networks_add(data: st.DataObject, gain: float, k: int) -> None:
     case = data.draw(cases.cases((torch.float64,), plain=True, top_k=k))
     plain, got = case.run(), case.but(gain=gain).run()
     assert torch.equal(got.weights, plain.weights)
@@ -145,11 +132,8 @@ def test_gain_multiplies_what_the_networks_add(
         torch.testing.assert_close(got.uncond, expected, **tolerance)
 
 
-@quick
-@given(data=st.data())
-def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(
-    data: st.DataObject, cases: ModuleType
-) -> None:
+@cases.drawn()
+def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(data: st.DataObject) -> None:
     case = data.draw(
         cases.cases((torch.float64,), plain=True, top_k=0, temperature=1e30, weighting="difference")
     )
@@ -158,10 +142,9 @@ def test_gain_1_with_equal_weights_sums_all_that_the_networks_add(
     torch.testing.assert_close(got.cond, case.base_cond + added, **rounding(case, 64))
 
 
-@quick
-@given(data=st.data(), factor=st.floats(0.05, 0.5))
+@cases.drawn(factor=st.floats(0.05, 0.5))
 def test_relative_weights_stay_when_all_networks_come_nearer_to_the_base(
-    data: st.DataObject, factor: float, cases: ModuleType
+    data: st.DataObject, factor: float
 ) -> None:
     """Of small differences: half the difference is a quarter of the divergence, for every network."""
     case = data.draw(
@@ -180,15 +163,12 @@ def test_relative_weights_stay_when_all_networks_come_nearer_to_the_base(
     torch.testing.assert_close(got.weights, expected.weights, rtol=0, atol=0.02)
 
 
-@quick
-@given(data=st.data())
-def test_small_temperature_is_the_most_divergent_network_at_each_patch(
-    data: st.DataObject, cases: ModuleType, reference: ModuleType
-) -> None:
+@cases.drawn()
+def test_small_temperature_is_the_most_divergent_network_at_each_patch(data: st.DataObject) -> None:
     fixed = {"plain": True, "top_k": 0, "recenter": 0.0, "weighting": "difference"}
     case = data.draw(cases.cases((torch.float64,), **fixed))
     case = case.but(base_cond=case.base_cond + 1)  # no cosine of exactly ±1 in both of two networks
-    s = case.run_reference(reference).similarity
+    s = case.run_reference().similarity
     ranked = np.sort(s, axis=0)
     if len(s) > 1 and (ranked[1] - ranked[0]).min() < 1e-9:
         return
@@ -200,11 +180,8 @@ def test_small_temperature_is_the_most_divergent_network_at_each_patch(
     assert torch.equal(got.cond, aggregate(case.network_conds, up, case.base_cond))
 
 
-@quick
-@given(data=st.data(), scope=st.sampled_from(["image", "patch"]))
-def test_a_network_of_strength_0_has_the_lowest_weight(
-    data: st.DataObject, scope: str, cases: ModuleType
-) -> None:
+@cases.drawn(scope=st.sampled_from(["image", "patch"]))
+def test_a_network_of_strength_0_has_the_lowest_weight(data: st.DataObject, scope: str) -> None:
     case = data.draw(cases.cases(cases.DTYPES, max_networks=3, plain=True, top_k=0, top_k_scope=scope))
     conds = torch.cat([case.network_conds, case.base_cond[None]])
     unconds = None if case.base_uncond is None else torch.cat([case.network_unconds, case.base_uncond[None]])
@@ -213,9 +190,8 @@ def test_a_network_of_strength_0_has_the_lowest_weight(
     assert (got.weights[-1] <= got.weights[:-1]).all()
 
 
-@quick
-@given(data=st.data())
-def test_networks_of_strength_0_alone_give_the_base(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_networks_of_strength_0_alone_give_the_base(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, plain=True))
     conds = case.base_cond.expand_as(case.network_conds)
     unconds = None if case.base_uncond is None else case.base_uncond.expand_as(case.network_unconds)
@@ -225,11 +201,8 @@ def test_networks_of_strength_0_alone_give_the_base(data: st.DataObject, cases: 
         torch.testing.assert_close(got.uncond, case.base_uncond, **rounding(case))
 
 
-@quick
-@given(data=st.data())
-def test_lambda_1_is_the_base_to_the_bit_and_needs_no_unconditionals(
-    data: st.DataObject, cases: ModuleType
-) -> None:
+@cases.drawn()
+def test_lambda_1_is_the_base_to_the_bit_and_needs_no_unconditionals(data: st.DataObject) -> None:
     case = data.draw(cases.cases(cases.DTYPES, recenter=1.0))
     expected = case.run()
     got = case.but(network_unconds=None).run()
@@ -239,9 +212,8 @@ def test_lambda_1_is_the_base_to_the_bit_and_needs_no_unconditionals(
         assert torch.equal(expected.uncond, case.base_uncond)
 
 
-@quick
-@given(data=st.data())
-def test_rows_do_not_touch_each_other(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_rows_do_not_touch_each_other(data: st.DataObject) -> None:
     case = data.draw(cases.cases(plain=True))
     together = case.run()
     for row in range(len(case.base_cond)):
@@ -255,9 +227,8 @@ def test_rows_do_not_touch_each_other(data: st.DataObject, cases: ModuleType) ->
         torch.testing.assert_close(alone.cond[0], together.cond[row], **rounding(case, 2))
 
 
-@quick
-@given(data=st.data())
-def test_inactive_networks_are_as_if_not_there(data: st.DataObject, cases: ModuleType) -> None:
+@cases.drawn()
+def test_inactive_networks_are_as_if_not_there(data: st.DataObject) -> None:
     case = data.draw(cases.cases(max_networks=5, plain=True))
     networks = len(case.network_conds)
     keep = sorted(data.draw(st.sets(st.integers(0, networks - 1), min_size=1)))
@@ -269,9 +240,8 @@ def test_inactive_networks_are_as_if_not_there(data: st.DataObject, cases: Modul
     assert_same_picture(got, expected, **rounding(case))
 
 
-@quick
-@given(data=st.data(), sign=st.sampled_from([1.0, -1.0]))
-def test_one_subprompt_per_image_is_as_none(data: st.DataObject, sign: float, cases: ModuleType) -> None:
+@cases.drawn(sign=st.sampled_from([1.0, -1.0]))
+def test_one_subprompt_per_image_is_as_none(data: st.DataObject, sign: float) -> None:
     case = data.draw(cases.cases(plain=True))
     rows = len(case.base_cond)
     weights = tuple(sign * data.draw(st.floats(0, 1e308)) for _ in range(rows))
@@ -280,9 +250,7 @@ def test_one_subprompt_per_image_is_as_none(data: st.DataObject, sign: float, ca
 
 
 @pytest.mark.parametrize("weights", [(1.0, 3.0), (-1.0, 3.0), (0.0, 0.0), (1e308, 1e308)])
-def test_unconditional_has_the_mean_of_its_rows_weights(
-    weights: tuple[float, float], cases: ModuleType
-) -> None:
+def test_unconditional_has_the_mean_of_its_rows_weights(weights: tuple[float, float]) -> None:
     case = cases.make(0, rows=2, images=1, dtype=torch.float64, recenter=0.0)
     got = case.but(row_map=RowMap((0, 0), weights)).run()
     first = 0.25 if abs(weights[1]) == 3 else 0.5
@@ -291,11 +259,8 @@ def test_unconditional_has_the_mean_of_its_rows_weights(
     torch.testing.assert_close(got.uncond, expected, rtol=0, atol=1e-6)
 
 
-@quick
-@given(data=st.data())
-def test_scaling_the_compared_predictions_changes_no_similarity(
-    data: st.DataObject, cases: ModuleType
-) -> None:
+@cases.drawn()
+def test_scaling_the_compared_predictions_changes_no_similarity(data: st.DataObject) -> None:
     """(x - x0) / σ and x - x0 have the same cosine."""
     case = data.draw(cases.cases((torch.float64,), plain=True))
     factor = data.draw(st.floats(1e-30, 1e30))
@@ -304,7 +269,7 @@ def test_scaling_the_compared_predictions_changes_no_similarity(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-def test_rounding_gives_a_silent_network_no_voice(dtype: torch.dtype, cases: ModuleType) -> None:
+def test_rounding_gives_a_silent_network_no_voice(dtype: torch.dtype) -> None:
     """A network that says nothing, rounded otherwise by another call, beside one that speaks."""
     case = cases.make(3, networks=2, dtype=torch.float64, spread=0.3, weighting="relative", temperature=0.25)
     silent = case.base_cond * (1 + torch.finfo(dtype).eps * torch.randn_like(case.base_cond))

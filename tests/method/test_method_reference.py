@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
+
+from tests.method import cases
 
 
 def choice_is_clear(expected: Any, case: Any) -> bool:
@@ -66,10 +67,10 @@ def tolerances(expected: Any, case: Any) -> tuple[Any, float]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_equals_the_reference(data: st.DataObject, reference: ModuleType, cases: ModuleType) -> None:
+def test_equals_the_reference(data: st.DataObject) -> None:
     case = data.draw(cases.cases(dtypes=cases.DTYPES))
     case = case.but(gain=data.draw(st.sampled_from([0.0, 0.0, 0.3, 1.0])))
-    expected = case.run_reference(reference)
+    expected = case.run_reference()
     assume(choice_is_clear(expected, case))
     got = case.run()
 
@@ -91,19 +92,14 @@ def test_equals_the_reference(data: st.DataObject, reference: ModuleType, cases:
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_weights_are_positive_and_sum_to_one(data: st.DataObject, cases: ModuleType) -> None:
+def test_weights_are_positive_and_sum_to_one(data: st.DataObject) -> None:
     got = data.draw(cases.cases(dtypes=cases.DTYPES, active=None)).run()
     assert (got.weights >= 0).all()
     assert torch.allclose(got.weights.sum(0), torch.ones(()), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_largest_errors(
-    dtype: torch.dtype,
-    reference: ModuleType,
-    cases: ModuleType,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_largest_errors(dtype: torch.dtype, record_property: Callable[[str, object], None]) -> None:
     """Largest errors over a fixed set of cases: typical similarities, τ down to 0.001 (by ratios: 0.1)."""
     largest = {"similarity": 0.0, "weights": 0.0, "cond": 0.0, "uncond": 0.0}
     compared = 0
@@ -121,7 +117,7 @@ def test_largest_errors(
             top_k_scope=("image", "patch")[seed // 2 % 2],
             weighting=("difference", "relative")[ratio],
         )
-        expected, got = case.run_reference(reference), case.run()
+        expected, got = case.run_reference(), case.run()
         if not choice_is_clear(expected, case):  # 16 bits of input leave few distinct similarities
             continue
         compared += 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -100,15 +98,3 @@ def write(tmp_path: Path) -> WriteFile:
         return path
 
     return write_file
-
-
-@pytest.fixture(scope="session")
-def delta_weight() -> Callable[..., Any]:
-    """What merging adds to a layer: the reference of the router's tests."""
-    path = Path(__file__).parents[1] / "networks_router" / "merging.py"
-    specification = importlib.util.spec_from_file_location("merging", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    found: Callable[..., Any] = module.delta_weight
-    return found

@@ -10,12 +10,13 @@ from typing import Any
 import peft
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import Tensor, nn
 
 from loratorio_ext.networks.files import Network, NetworkFileError, TargetLayer, key_map, load_network
 from loratorio_ext.networks.router import Dense, LowRank
+from tests.hosts_diffusers.pipelines import make_unet
+from tests.networks_router.merging import delta_weight
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 KOHYA_Q = "lora_unet_" + Q.replace(".", "_")
@@ -23,7 +24,7 @@ DOWN, UP = f"{KOHYA_Q}.lora_down.weight", f"{KOHYA_Q}.lora_up.weight"
 
 
 @pytest.fixture(scope="session")
-def merged(delta_weight: Any) -> Any:
+def merged() -> Any:
     """Gives the sum of ΔW and of Δb of a layer, zeros where there is none."""
 
     def sums(network: Network, name: str, model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ def test_the_file_may_go_after_loading(keys: Any, write: Any) -> None:
     assert isinstance(delta, LowRank) and delta.down.sum() == 8
 
 
-def test_output_slice_of_a_fused_layer(write: Any, delta_weight: Any) -> None:
+def test_output_slice_of_a_fused_layer(write: Any) -> None:
     fused = nn.Linear(4, 9)
     keys = {
         "lora_te1_q": TargetLayer("text_encoder.qkv", (0, 3), (3, 4)),
@@ -177,17 +178,9 @@ def test_partly_matching_files_load_and_list_the_rest(keys: Any, write: Any) -> 
 
 
 @pytest.fixture(scope="module")
-def real_unet() -> UNet2DConditionModel:
+def real_unet() -> nn.Module:
     torch.manual_seed(1)
-    return UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=12,
-        norm_num_groups=4,
-        attention_head_dim=4,
-    )
+    return make_unet(12)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +189,7 @@ def real_unet() -> UNet2DConditionModel:
 @pytest.mark.parametrize("prefix", ["", "unet.", "base_model.model."])
 @pytest.mark.filterwarnings("ignore:Adapter 'default'")
 def test_what_peft_trains_is_what_is_loaded(
-    options: dict[str, bool], prefix: str, real_unet: UNet2DConditionModel, write: Any, merged: Any
+    options: dict[str, bool], prefix: str, real_unet: nn.Module, write: Any, merged: Any
 ) -> None:
     """PEFT's own merge is the reference: alpha comes from the metadata that diffusers writes."""
     plain, model = real_unet, copy.deepcopy(real_unet)

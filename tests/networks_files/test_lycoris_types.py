@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from loratorio_ext.networks.files import NetworkFileError, TargetLayer, load_network
 from loratorio_ext.networks.files.computed import Computed, weight_decomposed
 from loratorio_ext.networks.router import Dense
+from tests.networks_router.merging import delta_weight
 
 LINEAR = ("lora_unet_down_blocks_0_resnets_0_time_emb_proj", "down_blocks.0.resnets.0.time_emb_proj")
 CONV = ("lora_unet_down_blocks_0_resnets_0_conv1", "down_blocks.0.resnets.0.conv1")
@@ -47,14 +48,7 @@ CASES = [
 @pytest.mark.parametrize(("algorithm", "options"), CASES, ids=str)
 @pytest.mark.parametrize("place", [LINEAR, CONV], ids=["linear", "conv"])
 def test_types_against_the_librarys_modules(
-    algorithm: str,
-    options: dict[str, Any],
-    place: tuple[str, str],
-    keys: Any,
-    unet: nn.Module,
-    write: Any,
-    load_one: Any,
-    delta_weight: Any,
+    algorithm: str, options: dict[str, Any], place: tuple[str, str], keys: Any, unet: nn.Module, write: Any
 ) -> None:
     """The reference is what the library's module adds to the layer's output when it is trained."""
     key, path = place
@@ -91,7 +85,7 @@ def test_types_against_the_librarys_modules(
 
 
 @pytest.fixture
-def load_one(delta_weight: Any, keys: Any, write: Any) -> Any:
+def load_one(keys: Any, write: Any) -> Any:
     """Gives ΔW of one layer from a file with these parts of it."""
 
     def load(tensors: dict[str, Tensor], layer: nn.Module) -> Tensor:
@@ -103,7 +97,7 @@ def load_one(delta_weight: Any, keys: Any, write: Any) -> Any:
     return load
 
 
-def test_formulas_written_out(keys: Any, unet: nn.Module, write: Any, load_one: Any) -> None:
+def test_formulas_written_out(unet: nn.Module, load_one: Any) -> None:
     layer = unet.get_submodule(LINEAR[1])
     W = layer.weight.detach().double()  # [16, 6]
     r = torch.randn
@@ -169,7 +163,7 @@ def test_half_precision_autocast_and_slices(unet: nn.Module) -> None:
     assert isinstance(Dense(computed=recipe, output_slice=(4, 4)), Dense)
 
 
-def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any, delta_weight: Any) -> None:
+def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any) -> None:
     tensors = {f"{LINEAR[0]}.weight": torch.ones(16), f"{LINEAR[0]}.on_input": torch.tensor(0)}
     (delta,) = load_network(write(tensors), keys).layers[f"unet.{LINEAR[1]}"]
     packed = nn.Module()
@@ -233,7 +227,7 @@ def test_a_missing_library_is_named_with_the_remedy(
         load_network(path, keys)
 
 
-def test_nothing_is_computed_where_the_shape_is_unknown(write: Any, delta_weight: Any) -> None:
+def test_nothing_is_computed_where_the_shape_is_unknown(write: Any) -> None:
     keys = {"lora_unet_x": TargetLayer("unet.x")}
     path = write({f"lora_unet_x.{part}": torch.ones(shape) for part, shape in HADA.items()})
     (delta,) = load_network(path, keys).layers["unet.x"]

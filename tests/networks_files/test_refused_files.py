@@ -139,27 +139,28 @@ def test_another_architecture_is_named(make_unet: Any, write: Any) -> None:
     message = refused(write(lora(K2, 8, 2048)), sd1)
     assert "made for a weight of shape (8, 2048)" in message and "layer has (8, 768)" in message
     assert "SDXL (cross-attention width 2048), the model is Stable Diffusion 1.x" in message
-
-    message = refused(write({**lora(Q, 16, 16), **lora(K2, 8, 1024)}), sd1)
-    assert "Stable Diffusion 2.x" in message
-    message = refused(write(lora("lora_unet_double_blocks_0_img_attn_qkv", 8, 8)), sd1)
-    assert "none of its 2 keys" in message and "made for Flux" in message
-    message = refused(write(lora("transformer.single_transformer_blocks.0.attn.to_q", 8, 8)), sd1)
-    assert "made for Flux" in message
-    message = refused(write(lora("lora_unet_joint_blocks_0_x_block_attn_qkv", 8, 8)), sd1)
-    assert "Stable Diffusion 3" in message
-    message = refused(write(lora("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8, 8)), sd1)
-    assert "made for SDXL" in message
-    message = refused(write({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2, 2)}), sd1)
-    assert "not a network" in message
-    message = refused(write({"emb_params": torch.ones(2, 768)}), sd1)
-    assert "textual inversion" in message
     message = refused(write({"x": torch.ones(1)}), sd1)
     assert "'x'" in message and "looks made" not in message
 
 
-def test_a_file_without_tensors(keys: Any, write: Any) -> None:
-    assert "none of its 0 keys" in refused(write({}), keys)
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({**lora(Q, 16, 16), **lora(K2, 8, 1024)}, ["Stable Diffusion 2.x"]),
+        (lora("lora_unet_double_blocks_0_img_attn_qkv", 8, 8), ["none of its 2 keys", "made for Flux"]),
+        (lora("transformer.single_transformer_blocks.0.attn.to_q", 8, 8), ["made for Flux"]),
+        (lora("lora_unet_joint_blocks_0_x_block_attn_qkv", 8, 8), ["Stable Diffusion 3"]),
+        (lora("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8, 8), ["made for SDXL"]),
+        ({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2, 2)}, ["not a network"]),
+        ({"emb_params": torch.ones(2, 768)}, ["textual inversion"]),
+        ({}, ["none of its 0 keys"]),
+    ],
+)
+def test_what_a_file_was_made_for_is_told(
+    tensors: dict[str, torch.Tensor], words: list[str], make_unet: Any, write: Any
+) -> None:
+    message = refused(write(tensors), key_map({"unet": make_unet(768)}))
+    assert all(word in message for word in words)
 
 
 def test_norm_layers_take_no_low_rank(keys: Any, write: Any) -> None:

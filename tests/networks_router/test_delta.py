@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +13,13 @@ from torch import nn
 
 from loratorio_ext.networks.files import Network
 from loratorio_ext.networks.router import Dense, LowRank
+from tests.networks_router import nets
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans())
 def test_low_rank_product_is_the_sum_over_ranks(
-    tools: Any, seed: int, rank: int, kernel: int, mid: bool, piece: bool
+    seed: int, rank: int, kernel: int, mid: bool, piece: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     module = nn.Conv2d(3, 5, kernel)
@@ -32,7 +32,7 @@ def test_low_rank_product_is_the_sum_over_ranks(
     down = draw(rank + 1, 3, 1, 1) if mid else draw(rank, 3, kernel, kernel)
     up = draw(rows, rank, 1, 1)
     delta = LowRank(down, up, core, 0.25, (1, 3) if piece else None)
-    weight, bias = tools.delta_weight(delta, module)
+    weight, bias = nets.delta_weight(delta, module)
     wanted = torch.zeros(5, 3, kernel, kernel, dtype=torch.float64)
     for o, i, y, x, a in itertools.product(range(rows), range(3), range(kernel), range(kernel), range(rank)):
         inner = (
@@ -46,20 +46,20 @@ def test_low_rank_product_is_the_sum_over_ranks(
     assert torch.allclose(weight, wanted)
 
 
-def test_half_precision_deltas_are_multiplied_in_float32(tools: Any) -> None:
+def test_half_precision_deltas_are_multiplied_in_float32() -> None:
     delta = LowRank(torch.randn(4, 6).half(), torch.randn(5, 4).half())
-    weight, _ = tools.delta_weight(delta, nn.Linear(6, 5))
+    weight, _ = nets.delta_weight(delta, nn.Linear(6, 5))
     assert torch.equal(weight, delta.up.float() @ delta.down.float())
 
 
-def test_linear_factors_on_a_pointwise_convolution_take_its_dims(tools: Any) -> None:
-    weight, _ = tools.delta_weight(LowRank(torch.randn(2, 6), torch.randn(5, 2)), nn.Conv2d(6, 5, 1))
+def test_linear_factors_on_a_pointwise_convolution_take_its_dims() -> None:
+    weight, _ = nets.delta_weight(LowRank(torch.randn(2, 6), torch.randn(5, 2)), nn.Conv2d(6, 5, 1))
     assert weight.shape == (5, 6, 1, 1)
 
 
-def test_the_scale_is_for_the_weight_not_for_the_bias(tools: Any) -> None:
+def test_the_scale_is_for_the_weight_not_for_the_bias() -> None:
     delta = Dense(weight=torch.ones(3, 2), bias=torch.ones(3), scale=0.5)
-    weight, bias = tools.delta_weight(delta, nn.Linear(2, 3))
+    weight, bias = nets.delta_weight(delta, nn.Linear(2, 3))
     assert torch.equal(weight, torch.full((3, 2), 0.5))
     assert torch.equal(bias, torch.ones(3))
 
@@ -86,14 +86,9 @@ def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> 
 
 
 def test_parts_of_a_network() -> None:
-    delta = (Dense(bias=torch.ones(1)),)
     names = ("unet.a", "text_encoder.a", "text_encoder_2.a")
-    network = Network("n", dict.fromkeys(names, delta))
-    found = SimpleNamespace(
-        **{part: set(network.part(part)) for part in ("unet", "text_encoder", "text_encoder_2")}
-    )
-    assert found.unet == {"unet.a"}
-    assert found.text_encoder == {"text_encoder.a", "text_encoder_2.a"}
-    assert found.text_encoder_2 == {"text_encoder_2.a"}
+    network = Network("n", dict.fromkeys(names, (Dense(bias=torch.ones(1)),)))
+    for part, held in (("unet", names[:1]), ("text_encoder", names[1:]), ("text_encoder_2", names[2:])):
+        assert set(network.part(part)) == set(held)
     with pytest.raises(ValueError, match="'vae'"):
         network.part("vae")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,45 +10,42 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from loratorio_ext.networks.router import Router
+from tests.networks_router import nets
+
+Setting = tuple[nn.Module, Router, Tensor, Tensor]
 
 
 @pytest.fixture
-def setting(tools: SimpleNamespace) -> Any:
-    torch.manual_seed(0)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, seed) for seed in range(3)]
-    return net, tools.router_for(net, networks), torch.randn(3, 3, 7, 6), torch.randn(3, 4)
+def setting() -> Any:
+    net, networks = nets.small(0, 3)
+    return net, nets.router_for(net, networks), torch.randn(3, 3, 7, 6), torch.randn(3, 4)
 
 
 TABLE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
-def test_state_and_hooks_are_as_before(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor]
-) -> None:
+def test_state_and_hooks_are_as_before(setting: Setting) -> None:
     net, router, x, time = setting
     net.conv.register_forward_hook(lambda *_: None)
-    state, hooks = tools.snapshot(net), tools.hook_tables(net)
+    state, hooks = nets.snapshot(net), nets.hook_tables(net)
     global_hooks = dict(torch_module._global_forward_hooks)
     with torch.inference_mode():
         plain = net(x, time)
         with router.routing(TABLE):
-            assert tools.hook_tables(net) != hooks
+            assert nets.hook_tables(net) != hooks
             routed = net(x, time)
         after = net(x, time)
-    assert tools.hook_tables(net) == hooks
+    assert nets.hook_tables(net) == hooks
     assert dict(torch_module._global_forward_hooks) == global_hooks
-    assert tools.same_state(state, net)
+    assert nets.same_state(state, net)
     assert torch.equal(plain, after)
     assert not torch.equal(plain, routed)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_also_when_the_model_raises(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor], error: type[BaseException]
-) -> None:
+def test_also_when_the_model_raises(setting: Setting, error: type[BaseException]) -> None:
     net, router, x, time = setting
-    state, hooks = tools.snapshot(net), tools.hook_tables(net)
+    state, hooks = nets.snapshot(net), nets.hook_tables(net)
 
     def fail(*_: object) -> Any:
         raise error("in the middle")
@@ -58,72 +54,64 @@ def test_also_when_the_model_raises(
     with pytest.raises(error), router.routing(TABLE):
         net(x, time)
     handle.remove()
-    assert tools.hook_tables(net) == hooks
-    assert tools.same_state(state, net)
+    assert nets.hook_tables(net) == hooks
+    assert nets.same_state(state, net)
     with router.routing(TABLE):
         net(x, time)
 
 
-def test_a_module_that_cannot_be_hooked_leaves_the_others_clean(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor]
-) -> None:
+def test_a_module_that_cannot_be_hooked_leaves_the_others_clean(setting: Setting) -> None:
     net, router, _, _ = setting
-    hooks = tools.hook_tables(net)
+    hooks = nets.hook_tables(net)
 
     def refuse(*_: object, **__: object) -> Any:
         raise RuntimeError("no hooks here")
 
-    net.to_q.register_forward_hook = refuse
-    net.layer_norm.register_forward_hook = refuse
-    net.no_bias.register_forward_hook = refuse
+    modules = (net.to_q, net.layer_norm, net.no_bias)
+    for module in modules:
+        module.register_forward_hook = refuse
     with pytest.raises(RuntimeError, match="no hooks here"), router.routing(TABLE):
         pass
-    for module in (net.to_q, net.layer_norm, net.no_bias):
+    for module in modules:
         del module.register_forward_hook
-    assert tools.hook_tables(net) == hooks
+    assert nets.hook_tables(net) == hooks
 
 
-def test_nested_routing_is_refused_and_the_outer_one_goes_on(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor]
-) -> None:
+def test_nested_routing_is_refused_and_the_outer_one_goes_on(setting: Setting) -> None:
     net, router, x, time = setting
-    hooks = tools.hook_tables(net)
+    hooks = nets.hook_tables(net)
     with router.routing(TABLE):
         first = net(x, time)
         with pytest.raises(RuntimeError, match="routing already"), router.routing(TABLE):
             pass
         assert torch.equal(net(x, time), first)
-    assert tools.hook_tables(net) == hooks
+    assert nets.hook_tables(net) == hooks
     with router.routing(TABLE):
         assert torch.equal(net(x, time), first)
 
 
-def test_bad_strengths_leave_nothing(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor]
-) -> None:
+def test_bad_strengths_leave_nothing(setting: Setting) -> None:
     net, router, _, _ = setting
-    hooks = tools.hook_tables(net)
+    hooks = nets.hook_tables(net)
     with pytest.raises(ValueError, match="3 networks"), router.routing([[1.0]]):
         pass
-    assert tools.hook_tables(net) == hooks
+    assert nets.hook_tables(net) == hooks
 
 
-def test_only_touched_layers_are_hooked(tools: SimpleNamespace) -> None:
-    net = tools.SmallNet()
+def test_only_touched_layers_are_hooked() -> None:
+    net = nets.SmallNet()
     layers = {
-        "conv": (tools.random_low_rank(net.conv, 2, 0),),
-        "to_q": (tools.random_low_rank(net.to_q, 2, 1),),
+        "conv": (nets.random_low_rank(net.conv, 2, 0),),
+        "to_q": (nets.random_low_rank(net.to_q, 2, 1),),
     }
-    router = tools.router_for(net, [layers, {"to_q": layers["to_q"]}])
+    router = nets.router_for(net, [layers, {"to_q": layers["to_q"]}])
     with router.routing([[0.0, 1.0]]):
         assert [name for name, module in net.named_modules() if module._forward_hooks] == ["to_q"]
     with router.routing([[0.0, 0.0]]):
         assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_what_others_captured_is_not_written_to(
-    tools: SimpleNamespace, setting: tuple[nn.Module, Router, Tensor, Tensor]
-) -> None:
+def test_what_others_captured_is_not_written_to(setting: Setting) -> None:
     net, router, x, time = setting
     captured = []
     handle = net.to_q.register_forward_hook(lambda module, args, output: captured.append((args[0], output)))
@@ -143,9 +131,9 @@ class Passing(nn.Linear):
         return x
 
 
-def test_an_output_that_is_not_fresh_is_not_written_to(tools: SimpleNamespace) -> None:
+def test_an_output_that_is_not_fresh_is_not_written_to() -> None:
     module = Passing(4, 4)
-    router = tools.router_for(nn.ModuleDict({"a": module}), [{"a": (tools.random_low_rank(module, 2, 0),)}])
+    router = nets.router_for(nn.ModuleDict({"a": module}), [{"a": (nets.random_low_rank(module, 2, 0),)}])
     x = torch.randn(2, 4)
     before = x.clone()
     with torch.no_grad(), router.routing([[1.0], [1.0]]):
@@ -155,21 +143,21 @@ def test_an_output_that_is_not_fresh_is_not_written_to(tools: SimpleNamespace) -
     assert not torch.equal(out, before)
 
 
-def test_rows_that_do_not_fit_are_refused(setting: tuple[nn.Module, Router, Tensor, Tensor]) -> None:
+def test_rows_that_do_not_fit_are_refused(setting: Setting) -> None:
     net, router, x, time = setting
     with pytest.raises(ValueError, match="opened for 3 rows"), router.routing(TABLE):
         net(x[:2], time[:2])
 
 
-def test_a_layer_called_several_times_in_one_call(tools: SimpleNamespace) -> None:
+def test_a_layer_called_several_times_in_one_call() -> None:
     linear = nn.Linear(6, 6)
-    layers = {"a": (tools.random_low_rank(linear, 2, 0),)}
-    router = tools.router_for(nn.ModuleDict({"a": linear}), [layers])
+    layers = {"a": (nets.random_low_rank(linear, 2, 0),)}
+    router = nets.router_for(nn.ModuleDict({"a": linear}), [layers])
     x, table = torch.randn(4, 5, 6), [[1.0], [-0.5]]
     with torch.no_grad(), router.routing(table):
         got = linear(linear(x)[:, :2])
     wanted = []
     for index, row in enumerate(table):
-        merged = tools.merged(nn.ModuleDict({"a": linear}), [layers], row)["a"]
+        merged = nets.merged(nn.ModuleDict({"a": linear}), [layers], row)["a"]
         wanted.append(merged(merged(x[2 * index : 2 * index + 2].double())[:, :2]))
-    assert tools.relative_error(got, torch.cat(wanted).detach()) < 1e-6
+    assert nets.relative_error(got, torch.cat(wanted).detach()) < 1e-6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,17 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loratorio_ext.networks.router import Dense, FittedLayers, LowRank, Router, fit
+from tests.networks_router import nets
 
 TABLE = [[1.0, 0.0], [0.0, 1.0], [-0.5, 2.0]]
 
 
 def check(
-    tools: SimpleNamespace,
-    module: nn.Module,
-    networks: Any,
-    x: Tensor,
-    table: list[list[float]] = TABLE,
-    bound: float = 1e-6,
+    module: nn.Module, networks: Any, x: Tensor, table: list[list[float]] = TABLE, bound: float = 1e-6
 ) -> Tensor:
     """Route x through the module and compare with every row merged alone."""
     layers = [{"layer": deltas} for deltas in networks]
@@ -31,9 +26,9 @@ def check(
         got = module(x)
     wanted = []
     for index, row in enumerate(table):
-        merged = tools.merged(holder, layers, row)["layer"]
+        merged = nets.merged(holder, layers, row)["layer"]
         wanted.append(merged(x[index * per_row : (index + 1) * per_row].double()).detach())
-    assert tools.relative_error(got, torch.cat(wanted)) < bound
+    assert nets.relative_error(got, torch.cat(wanted)) < bound
     return got
 
 
@@ -50,7 +45,7 @@ class Linear(nn.Module):
         return functional.linear(x, self.secret.to(x.dtype))
 
 
-def test_a_foreign_linear_with_a_packed_weight(tools: SimpleNamespace) -> None:
+def test_a_foreign_linear_with_a_packed_weight() -> None:
     weight, delta = torch.randn(5, 6), LowRank(torch.randn(2, 6), torch.randn(5, 2), scale=0.3)
     x = torch.randn(2, 4, 6)
     module = Linear(weight)
@@ -61,7 +56,7 @@ def test_a_foreign_linear_with_a_packed_weight(tools: SimpleNamespace) -> None:
     assert torch.allclose(got, wanted, atol=1e-5)
 
 
-def test_fused_qkv_slices(tools: SimpleNamespace) -> None:
+def test_fused_qkv_slices() -> None:
     module = nn.Linear(6, 12)
     first = tuple(
         LowRank(torch.randn(rank, 6), torch.randn(4, rank), None, 0.5, (start, 4))
@@ -72,7 +67,7 @@ def test_fused_qkv_slices(tools: SimpleNamespace) -> None:
         Dense(weight=torch.randn(4, 6), bias=torch.randn(4), output_slice=(8, 4)),
         Dense(computed=lambda module: torch.ones(4, 6), output_slice=(0, 4), scale=0.1),
     )
-    check(tools, module, [first, second], torch.randn(6, 5, 6))
+    check(module, [first, second], torch.randn(6, 5, 6))
 
 
 @pytest.mark.parametrize("mid", [False, True])
@@ -88,36 +83,34 @@ def test_fused_qkv_slices(tools: SimpleNamespace) -> None:
     ],
     ids=str,
 )
-def test_convolutions(tools: SimpleNamespace, options: dict[str, Any], mode: str, mid: bool) -> None:
+def test_convolutions(options: dict[str, Any], mode: str, mid: bool) -> None:
     torch.manual_seed(0)
     module = nn.Conv2d(4, 8, padding_mode=mode, **options)
-    deltas = [(tools.random_low_rank(module, rank, rank, mid=mid),) for rank in (1, 3)]
-    check(tools, module, deltas, torch.randn(6, 4, 7, 6))
+    deltas = [(nets.random_low_rank(module, rank, rank, mid=mid),) for rank in (1, 3)]
+    check(module, deltas, torch.randn(6, 4, 7, 6))
     many_rows = [[1.0, 0.0]] * 5 + [[0.0, -0.5]] * 5
-    check(tools, module, deltas, torch.randn(10, 4, 7, 6), many_rows)
-    check(tools, module, deltas, torch.randn(4, 4, 7, 6), [[0.3, -0.5]] * 4)
+    check(module, deltas, torch.randn(10, 4, 7, 6), many_rows)
+    check(module, deltas, torch.randn(4, 4, 7, 6), [[0.3, -0.5]] * 4)
 
 
-def test_plain_and_mid_factors_and_a_dense_difference_on_one_convolution(tools: SimpleNamespace) -> None:
+def test_plain_and_mid_factors_and_a_dense_difference_on_one_convolution() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
-    plain, mid = (tools.random_low_rank(module, 2, 7, mid=mid, piece=mid) for mid in (False, True))
+    plain, mid = (nets.random_low_rank(module, 2, 7, mid=mid, piece=mid) for mid in (False, True))
     dense = Dense(weight=torch.randn(6, 4, 3, 3), bias=torch.randn(6))
-    check(tools, module, [(plain, mid), (mid, dense)], torch.randn(3, 4, 5, 5))
+    check(module, [(plain, mid), (mid, dense)], torch.randn(3, 4, 5, 5))
 
 
 @pytest.mark.parametrize(
     ("module", "shape"), [(nn.Conv1d(4, 6, 3, padding=1), (5,)), (nn.Conv3d(4, 6, 2, stride=2), (4, 4, 4))]
 )
-def test_convolutions_of_other_dims(
-    tools: SimpleNamespace, module: nn.Module, shape: tuple[int, ...]
-) -> None:
-    deltas = [(tools.random_low_rank(module, rank, rank),) for rank in (2, 3)]
-    check(tools, module, deltas, torch.randn(3, 4, *shape))
+def test_convolutions_of_other_dims(module: nn.Module, shape: tuple[int, ...]) -> None:
+    deltas = [(nets.random_low_rank(module, rank, rank),) for rank in (2, 3)]
+    check(module, deltas, torch.randn(3, 4, *shape))
 
 
-def test_tiling_switched_on_between_calls(tools: SimpleNamespace) -> None:
+def test_tiling_switched_on_between_calls() -> None:
     module = nn.Conv2d(4, 4, 3, padding=1)
-    deltas = [(tools.random_low_rank(module, 2, seed),) for seed in (1, 2)]
+    deltas = [(nets.random_low_rank(module, 2, seed),) for seed in (1, 2)]
     x, router = torch.randn(3, 4, 5, 5), Router({"a": module}, [{"a": part} for part in deltas])
     with torch.no_grad(), router.routing(TABLE):
         zeros = module(x)
@@ -126,52 +119,50 @@ def test_tiling_switched_on_between_calls(tools: SimpleNamespace) -> None:
     with torch.no_grad(), router.routing(TABLE):
         circular = module(x)
     assert not torch.allclose(zeros, circular)
-    assert torch.equal(check(tools, module, deltas, x), circular)
+    assert torch.equal(check(module, deltas, x), circular)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_channels_last(tools: SimpleNamespace, kernel: int) -> None:
+def test_channels_last(kernel: int) -> None:
     module = nn.Conv2d(4, 6, kernel, padding=kernel // 2).to(memory_format=torch.channels_last)
-    deltas = [(tools.random_low_rank(module, 2, seed),) for seed in (1, 2)]
-    check(tools, module, deltas, torch.randn(3, 4, 5, 5).to(memory_format=torch.channels_last))
+    deltas = [(nets.random_low_rank(module, 2, seed),) for seed in (1, 2)]
+    check(module, deltas, torch.randn(3, 4, 5, 5).to(memory_format=torch.channels_last))
 
 
-def test_inputs_that_are_not_contiguous(tools: SimpleNamespace) -> None:
+def test_inputs_that_are_not_contiguous() -> None:
     module = nn.Linear(4, 6)
-    deltas = [(tools.random_low_rank(module, 2, seed),) for seed in (1, 2)]
-    check(tools, module, deltas, torch.randn(3, 4, 7).transpose(1, 2))
-    check(tools, module, deltas, torch.randn(6, 4))
+    deltas = [(nets.random_low_rank(module, 2, seed),) for seed in (1, 2)]
+    check(module, deltas, torch.randn(3, 4, 7).transpose(1, 2))
+    check(module, deltas, torch.randn(6, 4))
 
 
-def test_norms(tools: SimpleNamespace) -> None:
+def test_norms() -> None:
     parts = [
         (Dense(weight=torch.randn(6), bias=torch.randn(6), scale=0.5),),
         (Dense(bias=torch.randn(6)), Dense(weight=torch.randn(6))),
     ]
-    check(tools, nn.LayerNorm(6, eps=1e-3), parts, torch.randn(6, 5, 6))
-    check(tools, nn.GroupNorm(3, 6, eps=1e-3), parts, torch.randn(6, 6, 5, 4))
+    check(nn.LayerNorm(6, eps=1e-3), parts, torch.randn(6, 5, 6))
+    check(nn.GroupNorm(3, 6, eps=1e-3), parts, torch.randn(6, 6, 5, 4))
     without_bias = [(Dense(weight=torch.randn(6)),)] * 2
     if hasattr(nn, "RMSNorm"):
-        check(tools, nn.RMSNorm(6), without_bias, torch.randn(3, 5, 6))
+        check(nn.RMSNorm(6), without_bias, torch.randn(3, 5, 6))
 
 
 @pytest.mark.parametrize("source", [torch.float16, torch.bfloat16, torch.float64])
-def test_networks_of_another_dtype(tools: SimpleNamespace, source: torch.dtype) -> None:
+def test_networks_of_another_dtype(source: torch.dtype) -> None:
     module = nn.Linear(6, 5)
     deltas = [
         (LowRank(torch.randn(2, 6).to(source), torch.randn(5, 2).to(source), scale=0.3),),
         (Dense(weight=torch.randn(5, 6).to(source), bias=torch.randn(5).to(source)),),
     ]
-    assert check(tools, module, deltas, torch.randn(3, 6)).dtype == torch.float32
+    assert check(module, deltas, torch.randn(3, 6)).dtype == torch.float32
 
 
-def test_autocast(tools: SimpleNamespace) -> None:
-    torch.manual_seed(0)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, seed) for seed in range(3)]
+def test_autocast() -> None:
+    net, networks = nets.small(0, 3)
     table = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, 0.3]]
     x, time = torch.randn(3, 3, 7, 6), torch.randn(3, 4)
-    wanted = tools.reference_rows(net, networks, table, 1, x, time)
+    wanted = nets.reference_rows(net, networks, table, 1, x, time)
     dtypes = {}
     for name in ("conv", "to_q", "group_norm", "layer_norm"):
         net.get_submodule(name).register_forward_hook(
@@ -179,11 +170,11 @@ def test_autocast(tools: SimpleNamespace) -> None:
         )
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         plain = net(x, time)
-        with tools.router_for(net, networks).routing(table):
+        with nets.router_for(net, networks).routing(table):
             got = net(x, time)
     assert got.dtype == plain.dtype
     assert all(before == after for before, after in dtypes.values())
-    assert tools.relative_error(got, wanted) < 0.06
+    assert nets.relative_error(got, wanted) < 0.06
 
 
 def test_an_input_given_by_name() -> None:
@@ -209,11 +200,7 @@ def test_an_input_given_by_name() -> None:
         (nn.LayerNorm(4), Dense(weight=torch.ones(5)), "gives 5"),
         (nn.Linear(3, 4), Dense(bias=torch.ones(3)), "gives 3 outputs"),
         (nn.MultiheadAttention(4, 2), LowRank(torch.ones(1, 4), torch.ones(12, 1)), "without calling"),
-        (
-            nn.MultiheadAttention(4, 2).out_proj,
-            LowRank(torch.ones(1, 4), torch.ones(4, 1)),
-            "without calling",
-        ),
+        (nn.MultiheadAttention(4, 2).out_proj, LowRank(torch.ones(1, 4), torch.ones(4, 1)), "without call"),
     ],
 )
 def test_deltas_that_do_not_fit_are_refused_by_layer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
-from loratorio_ext.networks.router import Dense, Places, UnplacedError
+from loratorio_ext.networks.router import Dense, Places, Router, UnplacedError
 from loratorio_ext.networks.router.places import resized, tokens_of
+from tests.networks_router import nets
 
+World = tuple[nn.Module, Any]  # a net and networks for it
 STRENGTHS = (0.8, -0.6, 1.2)
 
 
@@ -57,10 +58,10 @@ def mean_at(maps: Tensor, y: int, x: int, stride: int) -> Tensor:
     return maps[y * stride : (y + 1) * stride, x * stride : (x + 1) * stride].mean()
 
 
-def reference(tools: Any, net: nn.Module, networks: Any, maps: Tensor, values: Sequence[Tensor]) -> Tensor:
+def reference(net: nn.Module, networks: Any, maps: Tensor, values: Sequence[Tensor]) -> Tensor:
     """Place by place, in float64: every layer plus Σ m_i (the layer with network i merged − the layer)."""
     alone = [
-        tools.merged(net, networks, [s * (i == j) for j, s in enumerate(STRENGTHS)])
+        nets.merged(net, networks, [s * (i == j) for j, s in enumerate(STRENGTHS)])
         for i in range(len(networks))
     ]
     height, width = maps.shape[-2:]
@@ -95,53 +96,49 @@ def reference(tools: Any, net: nn.Module, networks: Any, maps: Tensor, values: S
 
 
 @pytest.fixture(scope="module")
-def world(tools: SimpleNamespace) -> tuple[nn.Module, Any]:
+def world() -> World:
     torch.manual_seed(0)
     net = PlacedNet().eval()
-    return net, [tools.random_network(net, seed) for seed in range(3)]
+    return net, [nets.random_network(net, seed) for seed in range(3)]
 
 
 @pytest.mark.parametrize("size", [(8, 8), (11, 9), (6, 14)])
-def test_every_layer_adds_what_each_network_adds_at_its_places(
-    tools: SimpleNamespace, world: tuple[nn.Module, Any], size: tuple[int, int]
-) -> None:
+def test_every_layer_adds_what_each_network_adds_at_its_places(world: World, size: tuple[int, int]) -> None:
     net, networks = world
     values, maps = inputs(2, size), torch.rand(2, 3, *size)
-    router = tools.router_for(net, networks)
+    router = nets.router_for(net, networks)
     with torch.no_grad(), router.routing([STRENGTHS] * 2, Places(range(2), maps)):
         got = net(*values)
-    assert tools.relative_error(got, reference(tools, net, networks, maps, values)) < 3e-6
+    assert nets.relative_error(got, reference(net, networks, maps, values)) < 3e-6
 
 
-def test_maps_of_1_merge_and_maps_of_0_leave_the_base_to_the_bit(
-    tools: SimpleNamespace, world: tuple[nn.Module, Any]
-) -> None:
+def test_maps_of_1_merge_and_maps_of_0_leave_the_base_to_the_bit(world: World) -> None:
     net, networks = world
-    values, router = inputs(2, (11, 9)), tools.router_for(net, networks)
+    values, router = inputs(2, (11, 9)), nets.router_for(net, networks)
     with torch.no_grad():
         plain = net(*values)
         for row in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, -0.7], STRENGTHS):
-            wanted = tools.reference_rows(net, networks, [row] * 2, 1, *values)
+            wanted = nets.reference_rows(net, networks, [row] * 2, 1, *values)
             with router.routing([row] * 2, Places(range(2), torch.ones(2, 3, 11, 9))):
-                assert tools.relative_error(net(*values), wanted) < 1e-5
+                assert nets.relative_error(net(*values), wanted) < 1e-5
         with router.routing([STRENGTHS] * 2, Places(range(2), torch.zeros(2, 3, 11, 9))):
             assert torch.equal(net(*values), plain)
 
 
-def test_disjoint_parts_each_come_from_their_own_network(tools: SimpleNamespace) -> None:
+def test_disjoint_parts_each_come_from_their_own_network() -> None:
     # Without any mixing of places.
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Tanh(), nn.Conv2d(8, 4, 1)).eval()
-    networks = [tools.random_network(net, seed) for seed in (3, 8)]
+    networks = [nets.random_network(net, seed) for seed in (3, 8)]
     x, maps = torch.randn(1, 3, 6, 8), torch.zeros(1, 2, 6, 8)
     maps[:, 0, :, :3], maps[:, 1, :, 3:] = 1, 1
-    router = tools.router_for(net, networks)
+    router = nets.router_for(net, networks)
     with torch.no_grad():
         with router.routing([[1.0, 1.0]], Places([0], maps)):
             got = net(x)
-        left, right = tools.reference_rows(net, networks, [[1.0, 0.0], [0.0, 1.0]], 1, x.repeat(2, 1, 1, 1))
+        left, right = nets.reference_rows(net, networks, [[1.0, 0.0], [0.0, 1.0]], 1, x.repeat(2, 1, 1, 1))
     wanted = torch.cat((left[..., :3], right[..., 3:]), dim=-1)[None]
-    assert tools.relative_error(got, wanted) < 1e-6
+    assert nets.relative_error(got, wanted) < 1e-6
 
 
 @st.composite
@@ -154,14 +151,14 @@ def calls(draw: Callable[..., Any]) -> tuple[list[tuple[int, bool]], int]:
 @given(calls())
 @settings(max_examples=25, deadline=None)
 def test_rows_that_place_and_rows_that_do_not_share_a_call(
-    tools: SimpleNamespace, world: tuple[nn.Module, Any], call: tuple[list[tuple[int, bool]], int]
+    world: World, call: tuple[list[tuple[int, bool]], int]
 ) -> None:
     (net, networks), (rows, seed) = world, call
     kinds = ((0.0, 0.0, 0.0), (0.5, 0.0, 1.0), STRENGTHS)
     table = [kinds[kind] for kind, _ in rows]
     placed = [row for row, (_, is_placed) in enumerate(rows) if is_placed]
     maps = torch.rand(len(rows), 3, 5, 7, generator=torch.Generator().manual_seed(seed))
-    values, router = inputs(len(rows), (5, 7)), tools.router_for(net, networks)
+    values, router = inputs(len(rows), (5, 7)), nets.router_for(net, networks)
     places = Places(placed, maps[placed]) if placed else None
     with torch.no_grad():
         with router.routing(table, places):
@@ -170,43 +167,41 @@ def test_rows_that_place_and_rows_that_do_not_share_a_call(
             one = Places([0], maps[row : row + 1]) if row in placed else None
             with router.routing([strengths], one):
                 alone = net(*(value[row : row + 1] for value in values))
-            assert tools.relative_error(together[row : row + 1], alone.double()) < 2e-5
+            assert nets.relative_error(together[row : row + 1], alone.double()) < 2e-5
 
 
-def test_order_of_networks_and_copies(tools: SimpleNamespace, world: tuple[nn.Module, Any]) -> None:
+def test_order_of_networks_and_copies(world: World) -> None:
     net, networks = world
     values, maps = inputs(1, (8, 6)), torch.rand(1, 3, 8, 6)
     with torch.no_grad():
-        with tools.router_for(net, networks).routing([STRENGTHS], Places([0], maps)):
+        with nets.router_for(net, networks).routing([STRENGTHS], Places([0], maps)):
             first = net(*values)
-        with tools.router_for(net, networks[::-1]).routing([STRENGTHS[::-1]], Places([0], maps.flip(1))):
+        with nets.router_for(net, networks[::-1]).routing([STRENGTHS[::-1]], Places([0], maps.flip(1))):
             turned = net(*values)
         halves = torch.cat((maps / 2, maps / 2), dim=1)
-        with tools.router_for(net, networks * 2).routing([STRENGTHS * 2], Places([0], halves)):
+        with nets.router_for(net, networks * 2).routing([STRENGTHS * 2], Places([0], halves)):
             copied = net(*values)
-    assert tools.relative_error(turned, first.double()) < 1e-6
-    assert tools.relative_error(copied, first.double()) < 1e-6
+    assert nets.relative_error(turned, first.double()) < 1e-6
+    assert nets.relative_error(copied, first.double()) < 1e-6
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.03), (torch.float16, 0.005)])
-def test_half_precision_and_autocast(
-    tools: SimpleNamespace, world: tuple[nn.Module, Any], dtype: torch.dtype, bound: float
-) -> None:
+def test_half_precision_and_autocast(world: World, dtype: torch.dtype, bound: float) -> None:
     net, networks = world
     values, maps = inputs(2, (8, 8)), torch.rand(2, 3, 8, 8)
-    wanted = reference(tools, net, networks, maps, values)
+    wanted = reference(net, networks, maps, values)
     half = copy.deepcopy(net).to(dtype)
-    with torch.no_grad(), tools.router_for(half, networks).routing([STRENGTHS] * 2, Places([0, 1], maps)):
+    with torch.no_grad(), nets.router_for(half, networks).routing([STRENGTHS] * 2, Places([0, 1], maps)):
         got = half(*(value.to(dtype) for value in values))
-    assert got.dtype == dtype and tools.relative_error(got, wanted) < bound
+    assert got.dtype == dtype and nets.relative_error(got, wanted) < bound
     if dtype == torch.bfloat16:
-        routing = tools.router_for(net, networks).routing([STRENGTHS] * 2, Places([0, 1], maps))
+        routing = nets.router_for(net, networks).routing([STRENGTHS] * 2, Places([0, 1], maps))
         with torch.no_grad(), torch.autocast("cpu", dtype), routing:
             got = net(*values)
-        assert tools.relative_error(got, wanted) < bound
+        assert nets.relative_error(got, wanted) < bound
 
 
-def test_a_network_of_strength_0_in_placed_rows_is_not_calculated(tools: SimpleNamespace) -> None:
+def test_a_network_of_strength_0_in_placed_rows_is_not_calculated() -> None:
     torch.manual_seed(2)
     net = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
 
@@ -214,17 +209,20 @@ def test_a_network_of_strength_0_in_placed_rows_is_not_calculated(tools: SimpleN
         raise AssertionError("not asked for")
 
     networks = [{"0": (Dense(computed=never),)}, {"0": (Dense(weight=torch.ones(4, 3, 1, 1)),)}]
-    with (
-        torch.no_grad(),
-        tools.router_for(net, networks).routing([[0.0, 1.0]], Places([0], torch.ones(1, 2, 4, 4))),
-    ):
+    routing = nets.router_for(net, networks).routing([[0.0, 1.0]], Places([0], torch.ones(1, 2, 4, 4)))
+    with torch.no_grad(), routing:
         net(torch.randn(1, 3, 4, 4))
 
 
-@pytest.mark.parametrize("tokens", [47, 50, 100])
-def test_tokens_that_are_no_places_are_refused(tools: SimpleNamespace, tokens: int) -> None:
+def one_layer() -> tuple[nn.ModuleDict, Router]:
+    """A layer of tokens, and a router with one network for it."""
     net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router = tools.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
+    return net, nets.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
+
+
+@pytest.mark.parametrize("tokens", [47, 50, 100])
+def test_tokens_that_are_no_places_are_refused(tokens: int) -> None:
+    net, router = one_layer()
     places = Places([0], torch.ones(1, 1, 8, 6))
     with router.routing([[1.0]], places), pytest.raises(UnplacedError, match="to_q has an output of"):
         net["to_q"](torch.randn(1, tokens, 3))
@@ -232,9 +230,8 @@ def test_tokens_that_are_no_places_are_refused(tools: SimpleNamespace, tokens: i
         net["to_q"](torch.randn(2, 48, 3))
 
 
-def test_a_call_that_is_not_ours_goes_on(tools: SimpleNamespace) -> None:
-    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router, failed = tools.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}]), []
+def test_a_call_that_is_not_ours_goes_on() -> None:
+    (net, router), failed = one_layer(), []
     x = torch.randn(1, 47, 3)
     with torch.no_grad(), router.routing([[1.0]], Places([0], torch.ones(1, 1, 8, 6)), failed.append):
         got = net["to_q"](x)
@@ -259,7 +256,7 @@ def test_what_the_tokens_of_layers_are(layer: str, wanted: str) -> None:
     assert tokens_of(layer) == wanted
 
 
-def test_joint_sequences(tools: SimpleNamespace) -> None:
+def test_joint_sequences() -> None:
     out, maps = torch.zeros(1, 5 + 12, 3), torch.rand(1, 2, 8, 6)
     places = Places([0], maps)
     found = places.at("single_blocks.0.linear1", out, -1, 0, (1, 0, 1))
@@ -289,9 +286,8 @@ def test_means_where_maps_shrink_and_copies_where_they_grow(
     assert found.min() >= maps.min() - 1e-6 and found.max() <= maps.max() + 1e-6
 
 
-def test_impossible_maps_are_refused(tools: SimpleNamespace) -> None:
-    net = nn.ModuleDict({"to_q": nn.Linear(3, 4)})
-    router = tools.router_for(net, [{"to_q": (Dense(weight=torch.ones(4, 3)),)}])
+def test_impossible_maps_are_refused() -> None:
+    _, router = one_layer()
     with pytest.raises(ValueError, match="maps has shape"):
         Places([0, 1], torch.ones(1, 1, 8, 6))
     for places in (Places([0], torch.ones(1, 2, 8, 6)), Places([3], torch.ones(1, 1, 8, 6))):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
+
+from tests.hosts_diffusers.pipelines import make_unet
+from tests.networks_router import nets
 
 
 def one_each(networks: Any, rows: int) -> Any:
@@ -18,41 +21,37 @@ def one_each(networks: Any, rows: int) -> Any:
 @pytest.mark.parametrize("per_row", [1, 2])
 @pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
 def test_eight_networks_in_one_call(
-    tools: SimpleNamespace, record_property: Callable[[str, object], None], per_row: int, padding_mode: str
+    record_property: Callable[[str, object], None], per_row: int, padding_mode: str
 ) -> None:
-    torch.manual_seed(1)
-    net = tools.SmallNet(padding_mode).eval()
-    networks = [tools.random_network(net, seed) for seed in range(8)]
+    net, networks = nets.small(1, 8, padding_mode)
     table = [[0.0] * 8] * 2 + one_each(8, 2) + [[0.5] * 8]
     x, time = torch.randn(len(table) * per_row, 3, 11, 9), torch.randn(len(table) * per_row, 4)
-    wanted = tools.reference_rows(net, networks, table, per_row, x, time)
-    router = tools.router_for(net, networks)
+    wanted = nets.reference_rows(net, networks, table, per_row, x, time)
+    router = nets.router_for(net, networks)
     with torch.inference_mode():
         plain = net(x, time)
         for _ in range(2):
             with router.routing(table):
                 got = net(x, time)
-    error = tools.relative_error(got, wanted)
+    error = nets.relative_error(got, wanted)
     record_property("relative_error_fp32", error)
     assert error < 3e-6
     assert torch.equal(got[: 2 * per_row], plain[: 2 * per_row])
-    assert tools.relative_error(plain, wanted) > 0.1
+    assert nets.relative_error(plain, wanted) > 0.1
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.02), (torch.float16, 0.003)])
 def test_half_precision_activations(
-    tools: SimpleNamespace, record_property: Callable[[str, object], None], dtype: torch.dtype, bound: float
+    record_property: Callable[[str, object], None], dtype: torch.dtype, bound: float
 ) -> None:
-    torch.manual_seed(2)
-    net = tools.SmallNet().eval().to(dtype)
-    networks = [tools.random_network(net.float(), seed) for seed in range(8)]
+    net, networks = nets.small(2, 8)
     net = net.to(dtype)
     table = one_each(8, 1)
     x, time = torch.randn(8, 3, 11, 9).to(dtype), torch.randn(8, 4).to(dtype)
-    wanted = tools.reference_rows(net, networks, table, 1, x, time)
-    with torch.inference_mode(), tools.router_for(net, networks).routing(table):
+    wanted = nets.reference_rows(net, networks, table, 1, x, time)
+    with torch.inference_mode(), nets.router_for(net, networks).routing(table):
         got = net(x, time)
-    error = tools.relative_error(got, wanted)
+    error = nets.relative_error(got, wanted)
     record_property(f"relative_error_{dtype}", error)
     assert got.dtype == dtype
     assert error < bound
@@ -82,33 +81,29 @@ def tables(draw: Callable[..., Any]) -> Any:
 
 @settings(deadline=None, max_examples=40)
 @given(tables(), st.integers(1, 2), st.integers(0, 10**6))
-def test_any_table_on_any_networks(
-    tools: SimpleNamespace, table: list[list[float]], per_row: int, seed: int
-) -> None:
+def test_any_table_on_any_networks(table: list[list[float]], per_row: int, seed: int) -> None:
     torch.manual_seed(seed)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, seed + i, ranks=(1, 3, 16)) for i in range(len(table[0]))]
+    net = nets.SmallNet().eval()
+    networks = [nets.random_network(net, seed + i, ranks=(1, 3, 16)) for i in range(len(table[0]))]
     x, time = torch.randn(len(table) * per_row, 3, 7, 6), torch.randn(len(table) * per_row, 4)
-    wanted = tools.reference_rows(net, networks, table, per_row, x, time)
-    with torch.inference_mode(), tools.router_for(net, networks).routing(table):
+    wanted = nets.reference_rows(net, networks, table, per_row, x, time)
+    with torch.inference_mode(), nets.router_for(net, networks).routing(table):
         got = net(x, time)
-    assert tools.relative_error(got, wanted) < 1e-5
+    assert nets.relative_error(got, wanted) < 1e-5
 
 
-def test_the_copies_are_kept_bounded_and_released(tools: SimpleNamespace) -> None:
-    torch.manual_seed(3)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, seed) for seed in range(3)]
+def test_the_copies_are_kept_bounded_and_released() -> None:
+    net, networks = nets.small(3, 3)
     x, time = torch.randn(3, 3, 7, 6), torch.randn(3, 4)
     tables_used = [one_each(3, 1), one_each(3, 1)[::-1], [[1.0, 1.0, 0.5]] * 3]
     for limit in (0, 10**9):
-        router = tools.router_for(net, networks, cache_bytes=limit)
+        router = nets.router_for(net, networks, cache_bytes=limit)
         held = []
         for table in tables_used * 2:
-            wanted = tools.reference_rows(net, networks, table, 1, x, time)
+            wanted = nets.reference_rows(net, networks, table, 1, x, time)
             with torch.inference_mode(), router.routing(table):
                 got = net(x, time)
-            assert tools.relative_error(got, wanted) < 1e-5
+            assert nets.relative_error(got, wanted) < 1e-5
             held.append(router.held_bytes)
         if limit:
             assert held[2] == held[5] > held[0] > 0
@@ -119,37 +114,32 @@ def test_the_copies_are_kept_bounded_and_released(tools: SimpleNamespace) -> Non
         assert router.held_bytes == 0
 
 
-def test_release_within_a_call_is_harmless(tools: SimpleNamespace) -> None:
-    torch.manual_seed(4)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, 5)]
+def test_release_within_a_call_is_harmless() -> None:
+    net, networks = nets.small(4, 1)
     x, time = torch.randn(1, 3, 7, 6), torch.randn(1, 4)
-    router = tools.router_for(net, networks)
+    router = nets.router_for(net, networks)
     with torch.inference_mode(), router.routing([[1.0]]):
         first = net(x, time)
         router.release()
         assert torch.equal(net(x, time), first)
 
 
-def test_networks_loaded_in_inference_mode_serve_outside_it(tools: SimpleNamespace) -> None:
-    torch.manual_seed(6)
-    net = tools.SmallNet().eval()
+def test_networks_loaded_in_inference_mode_serve_outside_it() -> None:
+    net, _ = nets.small(6, 0)
     with torch.inference_mode():
-        networks = [tools.random_network(net, seed) for seed in range(2)]
+        networks = [nets.random_network(net, seed) for seed in range(2)]
     table = [[1.0, 0.5]] * 2
     x, time = torch.randn(2, 3, 7, 6, requires_grad=True), torch.randn(2, 4)
-    wanted = tools.reference_rows(net, networks, table, 1, x.detach(), time)
-    with tools.router_for(net, networks).routing(table):
+    wanted = nets.reference_rows(net, networks, table, 1, x.detach(), time)
+    with nets.router_for(net, networks).routing(table):
         got = net(x, time)
     got.sum().backward()
-    assert tools.relative_error(got.detach(), wanted) < 1e-5
+    assert nets.relative_error(got.detach(), wanted) < 1e-5
 
 
-def test_copies_made_in_inference_mode_serve_gradients_later(tools: SimpleNamespace) -> None:
-    torch.manual_seed(5)
-    net = tools.SmallNet().eval()
-    networks = [tools.random_network(net, seed) for seed in range(2)]
-    router = tools.router_for(net, networks)
+def test_copies_made_in_inference_mode_serve_gradients_later() -> None:
+    net, networks = nets.small(5, 2)
+    router = nets.router_for(net, networks)
     table = [[1.0, 0.0], [0.0, -0.5]]
     x, time = torch.randn(2, 3, 7, 6), torch.randn(2, 4)
     with torch.inference_mode(), router.routing(table):
@@ -160,5 +150,44 @@ def test_copies_made_in_inference_mode_serve_gradients_later(tools: SimpleNamesp
     got = x.grad.clone()
     for index, row in enumerate(table):
         y = x.detach()[index : index + 1].double().requires_grad_(True)
-        tools.merged(net, networks, row)(y, time[index : index + 1].double()).square().sum().backward()
-        assert tools.relative_error(got[index : index + 1], y.grad) < 1e-5
+        nets.merged(net, networks, row)(y, time[index : index + 1].double()).square().sum().backward()
+        assert nets.relative_error(got[index : index + 1], y.grad) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    torch.manual_seed(0)
+    return make_unet(12)
+
+
+def run(unet: nn.Module, x: Tensor, text: Tensor) -> Any:
+    return unet(x, torch.tensor([500], dtype=torch.long), text).sample
+
+
+@pytest.mark.parametrize("kinds", ["low_rank", "all"])
+def test_eight_networks_on_a_unet(
+    unet: nn.Module, record_property: Callable[[str, object], None], kinds: str
+) -> None:
+    torch.manual_seed(1)
+    networks = [nets.random_network(unet, seed, kinds=kinds) for seed in range(8)]
+    table = [[0.0] * 8] * 2 + [[0.7 * (i == j) for j in range(8)] for i in range(8) for _ in range(2)]
+    table += [[0.2] * 8]
+    x, text = torch.randn(len(table), 4, 8, 8), torch.randn(len(table), 5, 12)
+    state, hooks = nets.snapshot(unet), nets.hook_tables(unet)
+    with torch.inference_mode():
+        plain = run(unet, x, text)
+        with nets.router_for(unet, networks).routing(table):
+            got = run(unet, x, text)
+    assert nets.hook_tables(unet) == hooks
+    assert nets.same_state(state, unet)
+    wanted = []
+    for index, row in enumerate(table):
+        part = slice(index, index + 1)
+        with torch.no_grad():
+            wanted.append(run(nets.merged(unet, networks, row), x[part].double(), text[part].double()))
+    wanted = torch.cat(wanted)
+    error = nets.relative_error(got, wanted)
+    record_property("relative_error_fp32", error)
+    assert error < 1e-5
+    assert nets.relative_error(plain, wanted) > 0.05
+    assert torch.equal(got[:2], plain[:2])

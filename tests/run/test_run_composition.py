@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from loratorio_ext.method import RowMap
 from loratorio_ext.run import NetworkUse
 from loratorio_ext.settings import Settings
+from tests.run.world import World, reference, same, uses, worlds
 
 fast = settings(deadline=None, max_examples=25)
 CLOSE = {"rtol": 0, "atol": 1e-10}
@@ -24,58 +23,27 @@ def close(prediction: torch.Tensor | None, expected: np.ndarray) -> None:
     np.testing.assert_allclose(prediction.numpy(), expected, **CLOSE)
 
 
-def same(first: Any, second: Any) -> None:
-    torch.testing.assert_close(first.cond, second.cond, **CLOSE)
-    assert (first.uncond is None) == (second.uncond is None)
-    if first.uncond is not None:
-        torch.testing.assert_close(first.uncond, second.uncond, **CLOSE)
+method_settings = st.builds(
+    Settings,
+    looks=st.just(0),
+    patch_size=st.integers(1, 6),
+    temperature=st.sampled_from([0.01, 0.1, 1.0]),
+    weighting=st.sampled_from(["difference", "relative"]),
+    gain=st.sampled_from([0.0, 0.35, 1.0]),
+    top_k=st.integers(0, 5),
+    top_k_scope=st.sampled_from(["image", "patch"]),
+    recenter=st.sampled_from([0.0, 0.3, 1.0]),
+    batch_rows=st.sampled_from([0, 1, 2, 5]),
+)
 
 
-@st.composite
-def rows_of(draw: st.DrawFn, images: int) -> RowMap | None:
-    if draw(st.booleans()):
-        return None
-    extra = draw(st.lists(st.integers(0, images - 1), max_size=2))
-    owners = draw(st.permutations([*range(images), *extra]))
-    weights = [draw(st.sampled_from([1.0, 0.5, -0.7, 0.0, 2.0])) for _ in owners]
-    return RowMap(tuple(owners), tuple(weights))
-
-
-@st.composite
-def worlds(draw: st.DrawFn, fakes: SimpleNamespace, most: int = 4, least: int = 1) -> Any:
-    images = draw(st.integers(1, 3))
-    count = draw(st.integers(least, most))
-    return fakes.World(
-        uses=fakes.uses(count, kept=draw(st.integers(0, 1))),
-        images=images,
-        rows=draw(rows_of(images)),
-        guided=draw(st.booleans()),
-        seed=draw(st.integers(0, 2**32 - 1)),
-    )
-
-
-@st.composite
-def method_settings(draw: st.DrawFn) -> Settings:
-    return Settings(
-        looks=0,
-        patch_size=draw(st.integers(1, 6)),
-        temperature=draw(st.sampled_from([0.01, 0.1, 1.0])),
-        weighting=draw(st.sampled_from(["difference", "relative"])),
-        gain=draw(st.sampled_from([0.0, 0.35, 1.0])),
-        top_k=draw(st.integers(0, 5)),
-        top_k_scope=draw(st.sampled_from(["image", "patch"])),
-        recenter=draw(st.sampled_from([0.0, 0.3, 1.0])),
-        batch_rows=draw(st.sampled_from([0, 1, 2, 5])),
-    )
-
-
-@given(data=st.data(), chosen=method_settings())
+@given(data=st.data(), chosen=method_settings)
 @fast
-def test_step_equals_plain_reference(fakes: SimpleNamespace, data: st.DataObject, chosen: Settings) -> None:
-    world = data.draw(worlds(fakes))
+def test_step_equals_plain_reference(data: st.DataObject, chosen: Settings) -> None:
+    world = data.draw(worlds())
     run = world.run(chosen)
     prediction = run.step(world.evaluation())
-    cond, uncond, weights = fakes.reference(world, chosen)
+    cond, uncond, weights = reference(world, chosen)
     close(prediction.cond, cond)
     if world.guided:
         close(prediction.uncond, uncond)
@@ -86,45 +54,41 @@ def test_step_equals_plain_reference(fakes: SimpleNamespace, data: st.DataObject
     np.testing.assert_allclose(maps.float().numpy(), weights, atol=1e-3)
 
 
-@given(data=st.data(), chosen=method_settings())
+@given(data=st.data(), chosen=method_settings)
 @fast
-def test_one_network_without_recentring_is_the_network_merged(
-    fakes: SimpleNamespace, data: st.DataObject, chosen: Settings
-) -> None:
-    world = data.draw(worlds(fakes, most=1))
+def test_one_network_without_recentring_is_the_network_merged(data: st.DataObject, chosen: Settings) -> None:
+    world = data.draw(worlds(most=1))
     composed = world.run(replace(chosen, recenter=0.0)).step(world.evaluation())
     same(composed, world.run(method="merge").step(world.evaluation()))
 
 
-def test_duplicated_network_equals_once(fakes: SimpleNamespace) -> None:
-    twice = fakes.World((NetworkUse("a", 0.8), NetworkUse("a", 0.8)))
+def test_duplicated_network_equals_once() -> None:
+    twice = World((NetworkUse("a", 0.8), NetworkUse("a", 0.8)))
     for branch in ("cond", "uncond"):
         twice.model.deltas[branch][1] = twice.model.deltas[branch][0]
-    once = fakes.World((NetworkUse("a", 0.8),))
+    once = World((NetworkUse("a", 0.8),))
     once.model.base = twice.model.base
     once.model.deltas = {branch: deltas[:1] for branch, deltas in twice.model.deltas.items()}
     chosen = Settings(looks=0, recenter=0.0, gain=0.0)
     same(twice.run(chosen).step(twice.evaluation()), once.run(chosen).step(once.evaluation()))
 
 
-@given(order=st.permutations(range(4)), chosen=method_settings())
+@given(order=st.permutations(range(4)), chosen=method_settings)
 @fast
-def test_order_of_networks_does_not_matter(
-    fakes: SimpleNamespace, order: list[int], chosen: Settings
-) -> None:
-    world = fakes.World(fakes.uses(3, kept=1), images=2)
-    shuffled = fakes.World(tuple(world.uses[i] for i in order), images=2)
+def test_order_of_networks_does_not_matter(order: list[int], chosen: Settings) -> None:
+    world = World(uses(3, kept=1), images=2)
+    shuffled = World(tuple(world.uses[i] for i in order), images=2)
     shuffled.model.base = world.model.base
     shuffled.model.deltas = {branch: deltas[order] for branch, deltas in world.model.deltas.items()}
     same(world.run(chosen).step(world.evaluation()), shuffled.run(chosen).step(shuffled.evaluation()))
 
 
-@given(data=st.data(), chosen=method_settings(), rescan=st.integers(1, 3))
+@given(data=st.data(), chosen=method_settings, rescan=st.integers(1, 3))
 @fast
 def test_batch_equals_single_images_over_several_steps(
-    fakes: SimpleNamespace, data: st.DataObject, chosen: Settings, rescan: int
+    data: st.DataObject, chosen: Settings, rescan: int
 ) -> None:
-    world = data.draw(worlds(fakes))
+    world = data.draw(worlds())
     chosen = replace(chosen, rescan=rescan)
     owners = world.row_map.image_of
     rows_of = [[row for row, owner in enumerate(owners) if owner == b] for b in range(world.images)]
@@ -146,24 +110,10 @@ def test_batch_equals_single_images_over_several_steps(
                 torch.testing.assert_close(batch.uncond[[image]], alone.uncond, **CLOSE)
 
 
-@given(data=st.data(), chosen=method_settings(), rows=st.integers(1, 40))
+@given(data=st.data(), chosen=method_settings)
 @fast
-def test_size_of_a_call_changes_nothing(
-    fakes: SimpleNamespace, data: st.DataObject, chosen: Settings, rows: int
-) -> None:
-    world = data.draw(worlds(fakes))
-    whole = world.run(replace(chosen, batch_rows=0)).step(world.evaluation())
-    world.model.calls.clear()
-    same(world.run(replace(chosen, batch_rows=rows)).step(world.evaluation()), whole)
-    assert all(len(call) <= rows for call in world.model.calls)
-
-
-@given(data=st.data(), chosen=method_settings())
-@fast
-def test_chosen_networks_alone_between_scans(
-    fakes: SimpleNamespace, data: st.DataObject, chosen: Settings
-) -> None:
-    world = data.draw(worlds(fakes, least=3))
+def test_chosen_networks_alone_between_scans(data: st.DataObject, chosen: Settings) -> None:
+    world = data.draw(worlds(least=3))
     chosen = replace(chosen, top_k=2, top_k_scope="image", rescan=3, score="step")
     run = world.run(chosen)
     steps = []
@@ -175,12 +125,12 @@ def test_chosen_networks_alone_between_scans(
         step = run.report.steps[-1]
         allowed = [[run.report.composed.index(name) for name in names] for names in step.chosen]
         assert all(len(networks) == 2 for networks in allowed)
-        cond, uncond, _ = fakes.reference(world, replace(chosen, top_k=0), allowed)
+        cond, uncond, _ = reference(world, replace(chosen, top_k=0), allowed)
         close(prediction.cond, cond)
         if world.guided:
             close(prediction.uncond, uncond)
         if index % 3 == 0 and world.rows is None:
-            close(prediction.cond, fakes.reference(world, chosen)[0])
+            close(prediction.cond, reference(world, chosen)[0])
         steps.append(step)
     assert [step.scan for step in steps] == [True, False, False, True, False, False, True]
     assert steps[0].chosen == steps[1].chosen == steps[2].chosen
@@ -191,8 +141,8 @@ def test_chosen_networks_alone_between_scans(
             assert known == [name in names for name in run.report.composed]
 
 
-def test_choice_is_per_image(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 1.0, 0.5)))
+def test_choice_is_per_image() -> None:
+    world = World(uses(3), images=2, rows=RowMap((0, 1, 1), (1.0, 1.0, 0.5)))
     for row, network in ((0, 2), (1, 0), (2, 0)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
     run = world.run(Settings(looks=0, top_k=1, rescan=10, recenter=0.5))
@@ -200,17 +150,11 @@ def test_choice_is_per_image(fakes: SimpleNamespace) -> None:
     run.step(world.evaluation(1))
     assert [step.chosen for step in run.report.steps] == [(("network 2",), ("network 0",))] * 2
     networks = [(row.source, row.branch, row.index) for row in world.model.calls[1] if row.source != "base"]
-    assert networks == [
-        (0, "cond", 1),
-        (0, "cond", 2),
-        (0, "uncond", 1),
-        (2, "cond", 0),
-        (2, "uncond", 0),
-    ]
+    assert networks == [(0, "cond", 1), (0, "cond", 2), (0, "uncond", 1), (2, "cond", 0), (2, "uncond", 0)]
 
 
-def test_another_number_of_images_asks_for_a_new_scan(fakes: SimpleNamespace) -> None:
-    two, one = fakes.World(fakes.uses(3), images=2), fakes.World(fakes.uses(3), images=1)
+def test_another_number_of_images_asks_for_a_new_scan() -> None:
+    two, one = World(uses(3), images=2), World(uses(3), images=1)
     run = two.run(Settings(looks=0, top_k=1, rescan=5))
     run.step(two.evaluation(0))
     run.step(one.evaluation(1))
@@ -218,11 +162,11 @@ def test_another_number_of_images_asks_for_a_new_scan(fakes: SimpleNamespace) ->
     assert [step.scan for step in run.report.steps] == [True, True, False]
 
 
-def test_network_of_strength_zero_still_counts(fakes: SimpleNamespace) -> None:
-    world = fakes.World((NetworkUse("none", 0.0), NetworkUse("some", 1.0)))
+def test_network_of_strength_zero_still_counts() -> None:
+    world = World((NetworkUse("none", 0.0), NetworkUse("some", 1.0)))
     run = world.run()
     prediction = run.step(world.evaluation())
-    close(prediction.cond, fakes.reference(world, Settings(looks=0, gain=0.0))[0])
+    close(prediction.cond, reference(world, Settings(looks=0, gain=0.0))[0])
     step = run.report.steps[0]
     assert step.rows == 6
     assert step.similarity is not None and step.weight is not None
@@ -230,29 +174,25 @@ def test_network_of_strength_zero_still_counts(fakes: SimpleNamespace) -> None:
     assert step.weight[0][0] < step.weight[1][0]
 
 
-def test_similarity_is_taken_in_the_space_asked_for(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3))
+def test_similarity_is_taken_in_the_space_asked_for() -> None:
+    world = World(uses(3))
     latent = torch.from_numpy(np.random.default_rng(5).normal(size=(1, *world.shape)))
-    moved = fakes.World(fakes.uses(3))
+    moved = World(uses(3))
     moved.model.base["cond"] = latent.numpy() - world.model.base["cond"]
     moved.model.deltas["cond"] = -world.model.deltas["cond"]
     evaluation = world.evaluation(mapping=lambda denoised: latent - denoised)
     chosen = Settings(looks=0, compare="denoised")
     prediction = world.run(chosen).step(evaluation)
     assert set(evaluation.asked) == {"denoised"}
-    close(latent - prediction.cond, fakes.reference(moved, chosen)[0])
+    close(latent - prediction.cond, reference(moved, chosen)[0])
     close(prediction.uncond, world.run(chosen).step(evaluation).uncond.numpy())
 
 
-def test_shares_of_rows_keep_float64(fakes: SimpleNamespace) -> None:
+def test_shares_of_rows_keep_float64() -> None:
     """Three AND weights whose shares do not sum to 1 in float32."""
-    world = fakes.World(
-        uses=fakes.uses(1, kept=0),
-        images=1,
-        rows=RowMap((0, 0, 0), (1.0, 2.0, 0.5)),
-        guided=True,
-        seed=0,
+    world = World(
+        uses=uses(1, kept=0), images=1, rows=RowMap((0, 0, 0), (1.0, 2.0, 0.5)), guided=True, seed=0
     )
     chosen = Settings(looks=0, recenter=0.0, patch_size=1)
-    _, uncond, _ = fakes.reference(world, chosen)
+    _, uncond, _ = reference(world, chosen)
     close(world.run(chosen).step(world.evaluation()).uncond, uncond)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from loratorio_ext.method import RowMap
 from loratorio_ext.run import FrozenComposition, Prediction
 from loratorio_ext.settings import Settings
+from tests.run.world import World, reference, uses
 
 fast = settings(deadline=None, max_examples=40)
 EVERY = slice(None)
@@ -42,41 +42,27 @@ def outputs_of(world: Any, branch: str, rows: slice) -> dict[Any, torch.Tensor]:
     networks=st.integers(1, 4),
     images=st.integers(1, 2),
     more=st.lists(st.integers(0, 1), max_size=2),
-    recenter=st.sampled_from([0.0, 0.4, 1.0]),
-    gain=st.sampled_from([0.0, 0.5, 1.0]),
-    top_k=st.integers(0, 3),
-    reuse=st.integers(1, 2),
-    start=st.sampled_from([0.0, 0.5]),
+    chosen=st.builds(
+        Settings,
+        looks=st.just(0),
+        recenter=st.sampled_from([0.0, 0.4, 1.0]),
+        gain=st.sampled_from([0.0, 0.5, 1.0]),
+        top_k=st.integers(0, 3),
+        rescan=st.just(2),
+        reuse=st.integers(1, 2),
+        start=st.sampled_from([0.0, 0.5]),
+        patch_size=st.just(2),
+    ),
     seed=st.integers(0, 1000),
 )
 @fast
 def test_the_same_input_gives_the_same_prediction(
-    fakes: SimpleNamespace,
-    networks: int,
-    images: int,
-    more: list[int],
-    recenter: float,
-    gain: float,
-    top_k: int,
-    reuse: int,
-    start: float,
-    seed: int,
+    networks: int, images: int, more: list[int], chosen: Settings, seed: int
 ) -> None:
     owners = (*range(images), *(image % images for image in more))
     rows = RowMap(owners, tuple(1.0 + row for row in range(len(owners))))
-    world = fakes.World(fakes.uses(networks, kept=1), images=images, rows=rows, seed=seed, total=4)
-    run = world.run(
-        Settings(
-            looks=0,
-            recenter=recenter,
-            gain=gain,
-            top_k=top_k,
-            rescan=2,
-            reuse=reuse,
-            start=start,
-            patch_size=2,
-        )
-    )
+    world = World(uses(networks, kept=1), images=images, rows=rows, seed=seed, total=4)
+    run = world.run(chosen)
     for index in range(4):
         prediction = run.step(world.evaluation(index))
         for row in range(len(owners)):
@@ -88,11 +74,11 @@ def test_the_same_input_gives_the_same_prediction(
 
 
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
-def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, branch: str) -> None:
+def test_another_input_is_weighted_as_the_step_was(branch: str) -> None:
     chosen = Settings(looks=0, recenter=0.3, gain=0.0, patch_size=1, weighting="difference", temperature=0.3)
-    world = fakes.World(fakes.uses(3), images=2)
+    world = World(uses(3), images=2)
     frozen = world.run(chosen).step(world.evaluation()).frozen
-    _, _, weights = fakes.reference(world, chosen)
+    _, _, weights = reference(world, chosen)
     for part in (world.model.base, world.model.deltas):
         part[branch] = part[branch] * 0.7 + 0.1
     outputs = {source: one.numpy() for source, one in outputs_of(world, branch, EVERY).items()}
@@ -103,9 +89,9 @@ def test_another_input_is_weighted_as_the_step_was(fakes: SimpleNamespace, branc
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_between_two_evaluations_what_was_added_is_added(fakes: SimpleNamespace) -> None:
+def test_between_two_evaluations_what_was_added_is_added() -> None:
     """Networks are not asked, as they were not at this step."""
-    world = fakes.World(fakes.uses(2))
+    world = World(uses(2))
     run = world.run(Settings(looks=0, recenter=0.5, reuse=2))
     run.step(world.evaluation(0))
     prediction = run.step(world.evaluation(1))
@@ -116,8 +102,8 @@ def test_between_two_evaluations_what_was_added_is_added(fakes: SimpleNamespace)
     torch.testing.assert_close(got - prediction.cond, 2 * before)
 
 
-def test_networks_without_a_say_are_not_asked(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(4), images=2)
+def test_networks_without_a_say_are_not_asked() -> None:
+    world = World(uses(4), images=2)
     frozen = world.run(Settings(looks=0, top_k=1, recenter=0.5)).step(world.evaluation()).frozen
     for row in range(2):
         assert len(frozen.sources("cond", slice(row, row + 1))) == 2
@@ -126,8 +112,8 @@ def test_networks_without_a_say_are_not_asked(fakes: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_network_that_is_not_finite_says_what_the_base_says(fakes: SimpleNamespace, value: float) -> None:
-    world = fakes.World(fakes.uses(2))
+def test_a_network_that_is_not_finite_says_what_the_base_says(value: float) -> None:
+    world = World(uses(2))
     frozen = world.run(Settings(looks=0, temperature=100.0, gain=0.0)).step(world.evaluation()).frozen
     outputs = outputs_of(world, "cond", EVERY)
     whole = asked(frozen, "cond", EVERY, outputs | {0: outputs["base"]})
@@ -136,7 +122,7 @@ def test_a_network_that_is_not_finite_says_what_the_base_says(fakes: SimpleNames
 
 
 @pytest.mark.parametrize("method", ["switch", "composite", "merge-recentred"])
-def test_ways_for_comparison_are_not_asked_again(fakes: SimpleNamespace, method: str) -> None:
-    world = fakes.World(fakes.uses(2))
+def test_ways_for_comparison_are_not_asked_again(method: str) -> None:
+    world = World(uses(2))
     prediction: Prediction = world.run(method=method).step(world.evaluation())
     assert prediction.frozen is None

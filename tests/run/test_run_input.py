@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loratorio_ext.run import NetworkUse, Run
 from loratorio_ext.settings import Settings
+from tests.run.world import World, uses
 
 
 @pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf, True])
-def test_strength_must_be_a_finite_number(fakes: SimpleNamespace, strength: float) -> None:
+def test_strength_must_be_a_finite_number(strength: float) -> None:
     with pytest.raises(ValueError, match=r"'bad' is .*finite number"):
         Run(Settings(looks=0), [NetworkUse("bad", strength)])
 
@@ -27,20 +27,14 @@ def test_strength_must_be_a_finite_number(fakes: SimpleNamespace, strength: floa
         ({"switch_every": 1.5}, "switch_every is 1.5"),
     ],
 )
-def test_options(fakes: SimpleNamespace, options: dict[str, Any], text: str) -> None:
+def test_options(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        fakes.World(fakes.uses(1)).run(**options)
+        World(uses(1)).run(**options)
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"index": -1}, "index is -1"),
-        ({"total": 0}, "total is 0"),
-    ],
-)
-def test_impossible_evaluations(fakes: SimpleNamespace, changes: dict[str, Any], text: str) -> None:
-    world = fakes.World(fakes.uses(2), images=2)
+@pytest.mark.parametrize(("changes", "text"), [({"index": -1}, "index is -1"), ({"total": 0}, "total is 0")])
+def test_impossible_evaluations(changes: dict[str, Any], text: str) -> None:
+    world = World(uses(2), images=2)
     run = world.run()
     with pytest.raises(ValueError, match=text):
         run.step(world.evaluation(**changes))

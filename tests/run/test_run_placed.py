@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,19 +16,16 @@ from loratorio_ext.networks.router import UnplacedError
 from loratorio_ext.run import GivenBase, NetworkUse, Row, cost
 from loratorio_ext.run.schedule import places_of_looks
 from loratorio_ext.settings import Settings
+from tests.run.world import World, uses
 
-ROW_MAPS = {
-    "one": RowMap.one_each(1),
-    "batch": RowMap.one_each(2),
-    "AND": RowMap((0, 1, 0), (1.0, 1.0, 0.5)),
-}
+ROW_MAPS = {"one": RowMap.one_each(1), "batch": RowMap.one_each(2), "AND": RowMap((0, 1, 0), (1.0, 1.0, 0.5))}
 
 
 @pytest.mark.parametrize("rows", ROW_MAPS)
 @pytest.mark.parametrize("recenter", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
-    fakes: SimpleNamespace, rows: str, recenter: float, top_k: int
+    rows: str, recenter: float, top_k: int
 ) -> None:
     # Predictions do not depend on the step here, so the full method gives the same at every one.
     uses = (
@@ -38,7 +34,7 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
         NetworkUse("b", -1.0),
         NetworkUse("c", 1),
     )
-    world = fakes.World(uses, images=ROW_MAPS[rows].images, rows=ROW_MAPS[rows])
+    world = World(uses, images=ROW_MAPS[rows].images, rows=ROW_MAPS[rows])
     settings = Settings(looks=1, recenter=recenter, top_k=top_k, score="step")
     run = world.run(settings)
     look, placed = (run.step(world.evaluation(index)) for index in range(2))
@@ -51,24 +47,19 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
 
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize("recenter", [0.5, 1.0])
-def test_a_placed_step_has_the_rows_of_a_plain_one(
-    fakes: SimpleNamespace, guided: bool, recenter: float
-) -> None:
-    world = fakes.World(fakes.uses(5), images=2, guided=guided, total=20)
+def test_a_placed_step_has_the_rows_of_a_plain_one(guided: bool, recenter: float) -> None:
+    world = World(uses(5), images=2, guided=guided, total=20)
     settings = Settings(looks=3, recenter=recenter)
-    run = world.run(settings)
-    for index in range(20):
-        run.step(world.evaluation(index))
-    rows = tuple(step.rows for step in run.report.steps)
+    report = world.report(20, settings)
+    rows = tuple(step.rows for step in report.steps)
     assert rows == cost(settings, 5, guided, total=20, images=2)
-    assert [row for row, step in zip(rows, run.report.steps, strict=True) if step.mode == "placed"] == [
-        4 if guided else 2
-    ] * 17
+    placed = [step.rows for step in report.steps if step.mode == "placed"]
+    assert placed == [4 if guided else 2] * 17
     assert len(world.model.calls) == 20
 
 
-def test_maps_are_smoothed_over_looks(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), total=2)
+def test_maps_are_smoothed_over_looks() -> None:
+    world = World(uses(2), total=2)
     run = world.run(Settings(looks=2))
     run.step(world.evaluation(0))
     first = run.routes.weights
@@ -82,8 +73,8 @@ def test_maps_are_smoothed_over_looks(fakes: SimpleNamespace) -> None:
     )
 
 
-def test_what_cannot_be_placed_is_a_full_step_and_said_once(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2))
+def test_what_cannot_be_placed_is_a_full_step_and_said_once() -> None:
+    world = World(uses(2))
     run = world.run(Settings(looks=1))
     run.step(world.evaluation(0))
 
@@ -103,34 +94,26 @@ def test_what_cannot_be_placed_is_a_full_step_and_said_once(fakes: SimpleNamespa
     )
 
 
-def test_other_rows_than_at_the_look_are_looked_at_again(fakes: SimpleNamespace) -> None:
-    run = fakes.World(fakes.uses(2)).run(Settings(looks=1))
-    run.step(fakes.World(fakes.uses(2)).evaluation(0))
-    run.step(fakes.World(fakes.uses(2), images=2).evaluation(1))
+def test_other_rows_than_at_the_look_are_looked_at_again() -> None:
+    run = World(uses(2)).run(Settings(looks=1))
+    run.step(World(uses(2)).evaluation(0))
+    run.step(World(uses(2), images=2).evaluation(1))
     assert [step.mode for step in run.report.steps] == ["composed", "composed"]
 
 
-def test_a_host_may_place_networks_in_its_own_call(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3), images=2, rows=ROW_MAPS["AND"])
+def test_a_host_may_place_networks_in_its_own_call() -> None:
+    world = World(uses(3), images=2, rows=ROW_MAPS["AND"])
     settings = Settings(looks=1)
     run = world.run(settings)
     assert run.placed_rows(0, 10, world.row_map, True) is None
     run.step(world.evaluation(0))
     rows, strengths, places = run.placed_rows(1, 10, world.row_map, True)
-    assert [(row.branch, row.index) for row in rows] == [("cond", i) for i in range(3)] + [
-        ("uncond", i) for i in range(2)
-    ]
+    wanted = [("cond", i) for i in range(3)] + [("uncond", i) for i in range(2)]
+    assert [(row.branch, row.index) for row in rows] == wanted
     predicted = world.model.predict(rows, strengths, places)
-    evaluation = world.evaluation(1)
     given = GivenBase(predicted[:3], predicted[3:], 1, is_placed=True)
     calls = len(world.model.calls)
-
-    class Given(type(evaluation)):
-        given = None
-
-    own = Given(**{name: getattr(evaluation, name) for name in ("model", "index", "total", "rows", "kept")})
-    object.__setattr__(own, "given", given)
-    got = run.step(own)
+    got = run.step(world.evaluation(1, placed=given))
     assert len(world.model.calls) == calls
     again = world.run(settings)
     again.step(world.evaluation(0))
@@ -140,8 +123,8 @@ def test_a_host_may_place_networks_in_its_own_call(fakes: SimpleNamespace) -> No
     assert run.report.steps[1].rows == again.report.steps[1].rows == 5
 
 
-def test_old_ways_to_save_time_play_no_part_with_looks(fakes: SimpleNamespace) -> None:
-    world, settings = fakes.World(fakes.uses(4), total=8), Settings(looks=2, top_k=2)
+def test_old_ways_to_save_time_play_no_part_with_looks() -> None:
+    world, settings = World(uses(4), total=8), Settings(looks=2, top_k=2)
     modes = []
     for old in (settings, replace(settings, rescan=3, reuse=2)):
         run = world.run(old)
@@ -151,9 +134,9 @@ def test_old_ways_to_save_time_play_no_part_with_looks(fakes: SimpleNamespace) -
     assert modes[0] == modes[1]
 
 
-def test_one_network_alone_acts_everywhere_and_costs_nothing(fakes: SimpleNamespace) -> None:
+def test_one_network_alone_acts_everywhere_and_costs_nothing() -> None:
     uses = (NetworkUse("kept", 0.5, compose=False), NetworkUse("a", 0.8))
-    world = fakes.World(uses, images=2, total=5)
+    world = World(uses, images=2, total=5)
     settings = Settings(recenter=0.5)
     run = world.run(settings)
     for index in range(5):
@@ -177,9 +160,9 @@ def test_looks_begin_at_once_and_come_less_and_less_often(length: int, looks: in
     assert all(b >= a - 1 for a, b in pairwise(distances))
 
 
-def test_networks_that_were_not_chosen_have_no_strength_in_placed_rows(fakes: SimpleNamespace) -> None:
+def test_networks_that_were_not_chosen_have_no_strength_in_placed_rows() -> None:
     uses = (NetworkUse("a", 0.8), NetworkUse("kept", 0.5, compose=False), NetworkUse("b", -1.0))
-    world = fakes.World(uses, images=2)
+    world = World(uses, images=2)
     run = world.run(Settings(looks=1, top_k=1))
     run.step(world.evaluation(0))
     chosen = [names[0] for names in run.report.steps[0].chosen]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from loratorio_ext.run import NetworkUse, Row
 from loratorio_ext.run.composer import StepPredictions
 from loratorio_ext.run.ranking import ChosenNetworks, Ranking
 from loratorio_ext.settings import Settings
+from tests.run.world import World, uses
 
-Score = Literal["history", "step"]
 TWO_IMAGES = RowMap((0, 0, 1), (3.0, 1.0, 1.0))
 
 
@@ -32,7 +31,7 @@ def test_row_without_a_share_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("score", ["history", "step"])
-def test_most_divergent_of_each_image(score: Score) -> None:
+def test_most_divergent_of_each_image(score: Any) -> None:
     similarity = torch.tensor([[0.9, 0.9, 0.1], [0.5, 1.0, 0.2], [1.0, 1.0, 0.3]])[:, :, None, None]
     finite = torch.ones(3, 3, dtype=torch.bool)
     mask = Ranking(score).most_divergent(1 - similarity, finite, TWO_IMAGES, 1)
@@ -70,19 +69,17 @@ def test_history_begins_anew_with_another_batch_and_forgives_a_broken_step() -> 
     assert mask.tolist() == [[False, False], [True, True]]
 
 
-def test_network_that_is_not_finite_is_chosen_last(fakes: SimpleNamespace) -> None:
+def test_network_that_is_not_finite_is_chosen_last() -> None:
     # A network of strength 0 has similarity 1, which also stands in for a prediction that is not finite.
-    world = fakes.World((NetworkUse("broken", 1.0), NetworkUse("silent", 0.0)))
+    world = World((NetworkUse("broken", 1.0), NetworkUse("silent", 0.0)))
     world.model.deltas["cond"][0] = math.nan
-    run = world.run(Settings(looks=0, top_k=1, rescan=4))
-    for index in range(2):
-        run.step(world.evaluation(index))
-    assert [step.chosen for step in run.report.steps] == [(("silent",),)] * 2
-    assert not any(step.fallback for step in run.report.steps)
+    report = world.report(2, Settings(looks=0, top_k=1, rescan=4))
+    assert [step.chosen for step in report.steps] == [(("silent",),)] * 2
+    assert not any(step.fallback for step in report.steps)
 
 
-def test_scan_reports_the_networks_that_it_did_not_choose(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(3))
+def test_scan_reports_the_networks_that_it_did_not_choose() -> None:
+    world = World(uses(3))
     world.model.deltas["cond"][2] = math.nan
     run = world.run(Settings(looks=0, top_k=1, rescan=4))
     for index in range(2):
@@ -106,8 +103,8 @@ def test_rows_that_were_not_evaluated_are_the_base_of_their_row() -> None:
 
 
 @pytest.mark.parametrize("rescan", [1, 3])
-def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace, rescan: int) -> None:
-    world = fakes.World(fakes.uses(2), rows=RowMap((0, 0), (1.0, 0.25)))
+def test_sub_prompts_follow_their_image_from_the_scan_on(rescan: int) -> None:
+    world = World(uses(2), rows=RowMap((0, 0), (1.0, 0.25)))
     world.model.deltas["cond"][:] = 0.0
     for row, network in ((0, 0), (1, 1)):
         world.model.deltas["cond"][network, row] = -4 * world.model.base["cond"][row]
@@ -120,9 +117,9 @@ def test_sub_prompts_follow_their_image_from_the_scan_on(fakes: SimpleNamespace,
 
 
 @pytest.mark.parametrize("rescan", [1, 4])
-def test_choice_sees_differences_that_the_similarity_rounds_away(fakes: SimpleNamespace, rescan: int) -> None:
+def test_choice_sees_differences_that_the_similarity_rounds_away(rescan: int) -> None:
     # 1 - s is 5e-9, 2e-8 and 1.1e-8; as float32 each s is 1.
-    world = fakes.World(tuple(NetworkUse(name, 1.0) for name in "abc"), shape=(2, 1, 1))
+    world = World(tuple(NetworkUse(name, 1.0) for name in "abc"), shape=(2, 1, 1))
     world.model.base["cond"][0] = [[[1.0]], [[0.0]]]
     world.model.deltas["cond"][:, 0, 0] = 0.0
     world.model.deltas["cond"][:, 0, 1, 0, 0] = [1.0e-4, 2.0e-4, 1.48e-4]

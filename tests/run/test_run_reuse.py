@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.method import RowMap
 from loratorio_ext.run import Prediction
 from loratorio_ext.settings import Settings
+from tests.run.world import World, same, uses, worlds
 
 fast = settings(deadline=None, max_examples=40)
 
@@ -23,32 +22,10 @@ def steps(world: Any, chosen: Settings, total: int, **changes: Any) -> tuple[lis
     return [run.step(world.evaluation(index, **changes)) for index in range(total)], run.report
 
 
-def same(got: Prediction, expected: Prediction) -> None:
-    torch.testing.assert_close(got.cond, expected.cond, rtol=0, atol=1e-9)
-    assert (got.uncond is None) == (expected.uncond is None)
-    if got.uncond is not None:
-        torch.testing.assert_close(got.uncond, expected.uncond, rtol=0, atol=1e-9)
-
-
-@st.composite
-def worlds(draw: st.DrawFn, fakes: SimpleNamespace) -> Any:
-    images = draw(st.integers(1, 2))
-    owners = (*range(images), *draw(st.lists(st.integers(0, images - 1), max_size=2)))
-    return fakes.World(
-        fakes.uses(draw(st.integers(1, 4)), kept=draw(st.integers(0, 1))),
-        images=images,
-        rows=RowMap(owners, tuple(1.0 + row for row in range(len(owners)))),
-        guided=draw(st.booleans()),
-        seed=draw(st.integers(0, 1000)),
-    )
-
-
 @given(data=st.data(), reuse=st.integers(1, 5), recenter=st.sampled_from([0.0, 0.5, 1.0]))
 @fast
-def test_while_nothing_changes_nothing_is_lost(
-    fakes: SimpleNamespace, data: st.DataObject, reuse: int, recenter: float
-) -> None:
-    world = data.draw(worlds(fakes))
+def test_while_nothing_changes_nothing_is_lost(data: st.DataObject, reuse: int, recenter: float) -> None:
+    world = data.draw(worlds())
     chosen = Settings(looks=0, recenter=recenter, reuse=reuse)
     expected, _ = steps(world, replace(chosen, reuse=1), 6)
     world.model.calls.clear()
@@ -64,11 +41,9 @@ def test_while_nothing_changes_nothing_is_lost(
 
 @given(data=st.data(), scale=st.floats(0.1, 10), recenter=st.sampled_from([0.3, 1.0]))
 @fast
-def test_noise_is_held_and_the_base_is_new(
-    fakes: SimpleNamespace, data: st.DataObject, scale: float, recenter: float
-) -> None:
+def test_noise_is_held_and_the_base_is_new(data: st.DataObject, scale: float, recenter: float) -> None:
     """At the second step a prediction means less noise, so the same noise is a larger prediction."""
-    world = data.draw(worlds(fakes))
+    world = data.draw(worlds())
     chosen = Settings(looks=0, recenter=recenter, reuse=2)
     run = world.run(chosen)
     run.step(world.evaluation(0, noise_scale=1.0))
@@ -81,8 +56,8 @@ def test_noise_is_held_and_the_base_is_new(
     same(got, world.run(chosen).step(world.evaluation(0)))
 
 
-def test_a_scan_comes_when_it_is_due_and_the_chosen_ones_are_held(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(5), images=2)
+def test_a_scan_comes_when_it_is_due_and_the_chosen_ones_are_held() -> None:
+    world = World(uses(5), images=2)
     chosen = Settings(looks=0, recenter=0.5, top_k=2, rescan=5, reuse=2)
     expected, _ = steps(world, replace(chosen, reuse=1), 7)
     got, report = steps(world, chosen, 7)
@@ -93,9 +68,9 @@ def test_a_scan_comes_when_it_is_due_and_the_chosen_ones_are_held(fakes: SimpleN
     assert [step.chosen for step in report.steps] == [report.steps[0].chosen] * 7
 
 
-def test_a_step_without_guidance_in_between(fakes: SimpleNamespace) -> None:
+def test_a_step_without_guidance_in_between() -> None:
     """Unconditional predictions that nobody has made yet are made, whosever turn it is."""
-    world = fakes.World(fakes.uses(2))
+    world = World(uses(2))
     run = world.run(Settings(looks=0, recenter=0.5, reuse=4))
     for index, guided in enumerate([False, True, True, False]):
         expected = world.run(Settings(looks=0, recenter=0.5)).step(world.evaluation(index, guided=guided))
@@ -103,26 +78,24 @@ def test_a_step_without_guidance_in_between(fakes: SimpleNamespace) -> None:
     assert [step.reused for step in run.report.steps] == [False, False, True, True]
 
 
-def test_another_number_of_images_is_evaluated_anew(fakes: SimpleNamespace) -> None:
-    one, two = fakes.World(fakes.uses(2)), fakes.World(fakes.uses(2), images=2)
+def test_another_number_of_images_is_evaluated_anew() -> None:
+    one, two = World(uses(2)), World(uses(2), images=2)
     run = one.run(Settings(looks=0, reuse=5))
     run.step(one.evaluation(0))
     run.step(two.evaluation(1))
     assert [step.reused for step in run.report.steps] == [False, False]
 
 
-def test_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), total=10)
+def test_counted_from_the_start_of_the_window() -> None:
+    world = World(uses(2), total=10)
     _, report = steps(world, Settings(looks=0, reuse=3, start=0.2), 10)
     fresh = [step.index for step in report.steps if step.mode == "composed" and not step.reused]
     assert fresh == [2, 5, 8]
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(
-    fakes: SimpleNamespace, broken: float
-) -> None:
-    world = fakes.World(fakes.uses(2))
+def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(broken: float) -> None:
+    world = World(uses(2))
     healthy = world.model.deltas["cond"][0].copy()
     run = world.run(Settings(looks=0, recenter=0.5, gain=0.0, reuse=2))
     world.model.deltas["cond"][0] = broken
@@ -134,8 +107,8 @@ def test_what_was_not_finite_keeps_quiet_until_it_is_evaluated_again(
     assert [step.non_finite for step in run.report.steps] == [("network 0",), ("network 0",), ()]
 
 
-def test_half_precision_is_held_in_more(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2))
+def test_half_precision_is_held_in_more() -> None:
+    world = World(uses(2))
     world.model.dtype = torch.float16
     got, _ = steps(world, Settings(looks=0, reuse=2), 2)
     assert got[1].cond.dtype == torch.float16

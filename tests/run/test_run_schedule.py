@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,15 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.run import Row, cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
+from tests.run.world import World, uses
 
 METHODS = ["loratorio", "base", "merge", "merge-recentred", "switch", "composite"]
 
 
 def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", **options: Any) -> list[str]:
     world.total = total
-    run = world.run(chosen, method=method, **options)
-    for index in range(total):
-        run.step(world.evaluation(index))
-    return [step.mode for step in run.report.steps]
+    report = world.report(total, chosen, method=method, **options)
+    return [step.mode for step in report.steps]
 
 
 @pytest.mark.parametrize(
@@ -40,28 +38,23 @@ def modes(world: Any, chosen: Settings, total: int, method: str = "loratorio", *
         (0.0, 0.1, 1, [0]),
     ],
 )
-def test_window_counts_evaluations(
-    fakes: SimpleNamespace, start: float, end: float, total: int, inside: list[int]
-) -> None:
+def test_window_counts_evaluations(start: float, end: float, total: int, inside: list[int]) -> None:
     expected = ["composed" if index in inside else "merged" for index in range(total)]
-    world = fakes.World(fakes.uses(2))
+    world = World(uses(2))
     chosen = Settings(looks=0, start=start, end=end)
     assert modes(world, chosen, total) == expected
-    assert [mode == "merged" for mode in modes(world, chosen, total, "switch")] == [
-        mode == "merged" for mode in expected
-    ]
+    switching = modes(world, chosen, total, "switch")
+    assert [mode == "merged" for mode in switching] == [mode == "merged" for mode in expected]
 
 
-def test_more_evaluations_than_promised_go_on_composing(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), total=2)
-    run = world.run()
-    for index in range(4):
-        run.step(world.evaluation(index))
-    assert {step.mode for step in run.report.steps} == {"composed"}
+def test_more_evaluations_than_promised_go_on_composing() -> None:
+    world = World(uses(2), total=2)
+    report = world.report(4)
+    assert {step.mode for step in report.steps} == {"composed"}
 
 
-def test_outside_the_window_networks_act_merged(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2, kept=1), images=2)
+def test_outside_the_window_networks_act_merged() -> None:
+    world = World(uses(2, kept=1), images=2)
     prediction = world.run(Settings(looks=0, start=0.5)).step(world.evaluation(0))
     cond, uncond = world.arrays(world.merged())
     np.testing.assert_array_equal(prediction.cond.numpy(), cond)
@@ -71,18 +64,23 @@ def test_outside_the_window_networks_act_merged(fakes: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("guided", [True, False])
-def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
-    world = fakes.World(fakes.uses(3, kept=1), images=2, guided=guided)
+def test_usual_ways(guided: bool) -> None:
+    world = World(uses(3, kept=1), images=2, guided=guided)
     alone = [world.arrays(world.alone(i)) for i in range(3)]
+    base, merge = world.arrays(world.kept()), world.arrays(world.merged())
     expected = {
-        "base": world.arrays(world.kept()),
-        "merge": world.arrays(world.merged()),
+        "base": base,
+        "merge": merge,
+        "merge-recentred": (merge[0], 0.3 * base[1] + 0.7 * merge[1]),
         "composite": tuple(np.mean([branch[i] for branch in alone], axis=0) for i in range(2)),
     }
     for index in range(5):
         expected["switch"] = alone[(index // 2) % 3]
         for method, (cond, uncond) in expected.items():
-            prediction = world.run(method=method, switch_every=2).step(world.evaluation(index))
+            run = world.run(Settings(looks=0, recenter=0.3), method=method, switch_every=2)
+            prediction = run.step(world.evaluation(index))
+            if method == "merge-recentred":
+                assert len(world.model.calls[-1]) == (6 if guided else 2)
             np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
             if guided:
                 np.testing.assert_allclose(prediction.uncond.numpy(), uncond, atol=1e-12)
@@ -90,21 +88,8 @@ def test_usual_ways(fakes: SimpleNamespace, guided: bool) -> None:
                 assert prediction.uncond is None
 
 
-@pytest.mark.parametrize("guided", [True, False])
-def test_merge_recentred(fakes: SimpleNamespace, guided: bool) -> None:
-    world = fakes.World(fakes.uses(2, kept=1), images=2, guided=guided)
-    prediction = world.run(Settings(looks=0, recenter=0.3), method="merge-recentred").step(world.evaluation())
-    (cond, uncond), (_, base) = world.arrays(world.merged()), world.arrays(world.kept())
-    np.testing.assert_allclose(prediction.cond.numpy(), cond, atol=1e-12)
-    assert len(world.model.calls[0]) == (6 if guided else 2)
-    if guided:
-        np.testing.assert_allclose(prediction.uncond.numpy(), 0.3 * base + 0.7 * uncond, atol=1e-12)
-    else:
-        assert prediction.uncond is None
-
-
-def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), images=2)
+def test_usual_ways_say_who_acted() -> None:
+    world = World(uses(2), images=2)
     seen = {}
     for method in METHODS:
         run = world.run(method=method, switch_every=1)
@@ -124,8 +109,8 @@ def test_usual_ways_say_who_acted(fakes: SimpleNamespace) -> None:
     assert seen["merge"].weight is None and seen["merge"].similarity is None and seen["merge"].maps is None
 
 
-def test_no_network_to_compose_is_the_base_with_the_kept_ones(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(0, kept=2))
+def test_no_network_to_compose_is_the_base_with_the_kept_ones() -> None:
+    world = World(uses(0, kept=2))
     run = world.run()
     prediction = run.step(world.evaluation())
     np.testing.assert_array_equal(prediction.cond.numpy(), world.arrays(world.merged())[0])
@@ -135,12 +120,12 @@ def test_no_network_to_compose_is_the_base_with_the_kept_ones(fakes: SimpleNames
     )
 
 
-def test_picture_without_networks_needs_no_warning(fakes: SimpleNamespace) -> None:
-    assert fakes.World(()).run().report.warnings == ()
+def test_picture_without_networks_needs_no_warning() -> None:
+    assert World(()).run().report.warnings == ()
 
 
-def test_rows_in_their_order(fakes: SimpleNamespace) -> None:
-    world = fakes.World(fakes.uses(2), images=2, rows=RowMap((0, 1, 0), (1.0, 1.0, 1.0)))
+def test_rows_in_their_order() -> None:
+    world = World(uses(2), images=2, rows=RowMap((0, 1, 0), (1.0, 1.0, 1.0)))
     world.run().step(world.evaluation())
     expected = [
         Row(source, branch, index)
@@ -152,10 +137,8 @@ def test_rows_in_their_order(fakes: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize(("guided", "recenter", "rows"), [(True, 0.5, 8), (True, 1.0, 5), (False, 0.5, 4)])
-def test_unconditional_rows_only_where_needed(
-    fakes: SimpleNamespace, guided: bool, recenter: float, rows: int
-) -> None:
-    world = fakes.World(fakes.uses(3), guided=guided)
+def test_unconditional_rows_only_where_needed(guided: bool, recenter: float, rows: int) -> None:
+    world = World(uses(3), guided=guided)
     world.run(Settings(looks=0, recenter=recenter)).step(world.evaluation())
     called = world.model.calls[0]
     assert len(called) == rows
@@ -164,7 +147,7 @@ def test_unconditional_rows_only_where_needed(
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=60)
-def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) -> None:
+def test_cost_is_what_a_run_does(data: st.DataObject) -> None:
     images = data.draw(st.integers(1, 3))
     extra = data.draw(st.lists(st.integers(0, images - 1), max_size=3))
     owners = (*range(images), *extra)
@@ -182,8 +165,8 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
         batch_rows=data.draw(st.integers(0, 4)),
     )
     method = data.draw(st.sampled_from(METHODS))
-    world = fakes.World(
-        fakes.uses(count, kept=1),
+    world = World(
+        uses(count, kept=1),
         images=images,
         rows=RowMap(owners, (1.0,) * len(owners)),
         guided=data.draw(st.booleans()),
@@ -216,10 +199,8 @@ def test_cost_is_what_a_run_does(fakes: SimpleNamespace, data: st.DataObject) ->
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("reuse", [1, 2])
-def test_what_the_host_has_is_used_as_if_it_were_predicted(
-    fakes: SimpleNamespace, method: str, reuse: int
-) -> None:
-    world = fakes.World(fakes.uses(2, kept=1), images=2)
+def test_what_the_host_has_is_used_as_if_it_were_predicted(method: str, reuse: int) -> None:
+    world = World(uses(2, kept=1), images=2)
     chosen = Settings(looks=0, recenter=0.5, start=0.2, reuse=reuse, batch_rows=1)
     asked, given = world.run(chosen, method=method), world.run(chosen, method=method)
     for index in range(world.total):
@@ -266,13 +247,11 @@ def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
         cost(Settings(looks=0), 2, **wrong)
 
 
-def test_scans_are_counted_from_the_start_of_the_window(fakes: SimpleNamespace) -> None:
+def test_scans_are_counted_from_the_start_of_the_window() -> None:
     chosen = Settings(looks=0, recenter=0.5, top_k=1, rescan=3, start=0.2)
-    world = fakes.World(fakes.uses(4), total=10)
-    run = world.run(chosen)
-    for index in range(10):
-        run.step(world.evaluation(index))
-    assert [step.index for step in run.report.steps if step.scan] == [2, 5, 8]
+    world = World(uses(4), total=10)
+    report = world.report(10, chosen)
+    assert [step.index for step in report.steps if step.scan] == [2, 5, 8]
     assert cost(chosen, 4, total=10) == (2, 2, 10, 4, 4, 10, 4, 4, 10, 4)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from loratorio_ext.run.step_report import Stopwatch, cuda_mark
+from tests.run.world import World, uses
 
 
 class Event:
@@ -38,13 +38,19 @@ def test_events_on_cuda_are_read_late() -> None:
     assert seconds() == 0.25
 
 
-def test_clock_when_cuda_starts_during_the_step_or_the_model_is_elsewhere() -> None:
-    ticks, marks = count(step=0.5), iter([None, Event(1.0)])
-    watch = Stopwatch(lambda: next(ticks), None, lambda device: next(marks))
-    assert watch.stop(torch.device("cuda", 0))() == 0.5
-    ticks = count(step=0.5)
-    watch = Stopwatch(lambda: next(ticks), None, lambda device: Event(1.0))
-    assert watch.stop(torch.device("cpu"))() == 0.5
+@pytest.mark.parametrize(
+    ("marks", "device"),
+    [
+        ((None, Event(1.0)), torch.device("cuda", 0)),  # CUDA has started during the step
+        ((Event(1.0), Event(1.0)), torch.device("cpu")),
+        ((Event(1.0), Event(1.0)), torch.device("cuda", 1)),  # another one
+    ],
+)
+def test_clock_when_no_two_events_are_of_the_model_s_device(
+    marks: tuple[Event | None, Event], device: torch.device
+) -> None:
+    ticks, left = count(step=0.5), iter(marks)
+    assert Stopwatch(lambda: next(ticks), None, lambda device: next(left)).stop(device)() == 0.5
 
 
 def test_events_are_those_of_the_device_of_the_model() -> None:
@@ -58,22 +64,12 @@ def test_events_are_those_of_the_device_of_the_model() -> None:
     assert asked == [second, second]
 
 
-def test_clock_when_the_model_is_on_another_cuda_device() -> None:
-    ticks = count(step=0.5)
-    watch = Stopwatch(lambda: next(ticks), None, lambda device: Event(1.0))
-    assert watch.stop(torch.device("cuda", 1))() == 0.5
-
-
-def test_run_times_the_device_of_its_last_prediction(
-    fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_times_the_device_of_its_last_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.device | None] = []
     watches = "loratorio_ext.run.run.Stopwatch"
     monkeypatch.setattr(watches, lambda clock, device: asked.append(device) or Stopwatch(clock, device))
-    world = fakes.World(fakes.uses(1))
-    run = world.run()
-    for index in range(2):
-        run.step(world.evaluation(index))
+    world = World(uses(1))
+    world.report(2)
     assert asked == [None, torch.device("cpu")]
 
 

@@ -194,17 +194,11 @@ def files_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[WebUI], Path
     return find
 
 
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where modules that every test loads anew are kept compiled, where Python itself keeps none."""
-    return str(tmp_path_factory.mktemp("bytecode"))
-
-
 @pytest.fixture
-def compiled(bytecode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a test runs, its modules are compiled once for all tests."""
+def compiled(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that every test loads anew are compiled once for all, also where Python itself keeps none."""
     if sys.dont_write_bytecode:
-        monkeypatch.setattr(sys, "pycache_prefix", bytecode)
+        monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path_factory.getbasetemp() / "bytecode"))
         monkeypatch.setattr(sys, "dont_write_bytecode", False)
 
 
@@ -263,17 +257,17 @@ def instances(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], list[weakref.
 
 
 @pytest.fixture
-def failing_in_step(webui: WebUI) -> Callable[[int], None]:
-    """failing_in_step(n) → once, in the evaluation n (from 0), a call for the networks raises an error."""
+def failing_in_step(webui: WebUI) -> Callable[..., None]:
+    """failing_in_step(n) → once, the evaluation n (from 0) fails at its second call, after the base's."""
 
-    def begin(step: int) -> None:
+    def begin(step: int, failing: int = 2) -> None:
         calls: list[None] = []
         now = [0]
 
         def call(original: Any, *arguments: Any, **named: Any) -> Any:
             if now[0] == step:
                 calls.append(None)
-                if len(calls) == 2:  # after the base's
+                if len(calls) == failing:
                     raise RuntimeError("the model is broken")
             return original(*arguments, **named)
 

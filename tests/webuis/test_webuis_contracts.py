@@ -1,8 +1,8 @@
 """Every name and signature of the WebUIs that the adapters use, against the stand-ins and real trees.
 
-The records (``contract.json`` in each WebUI's folder) were made from v1.10.1 of AUTOMATIC1111's WebUI and
-Forge's commit dfdcbab6, and release 2.26 of Forge Neo. Set LORATORIO_WEBUI_TREE, LORATORIO_FORGE_TREE or
-LORATORIO_FORGE_NEO_TREE to the folder of a WebUI to compare with it; the source is only read, never run.
+The records (``contract.json`` here for what all have, and in each WebUI's folder) were made from v1.10.1 of
+AUTOMATIC1111's WebUI, Forge's commit dfdcbab6 and Forge Neo 2.26. Set a variable of `TREES` to the folder of
+a WebUI to compare with it; the source is only read, never run.
 """
 
 from __future__ import annotations
@@ -11,71 +11,52 @@ import ast
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.webuis.conftest import STACKS
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SHARED = "loratorio_ext/hosts/webuis/webui.py"
-FOLDERS = ("modules", "backend", "backend.sampling", "backend.patcher")  # modules are imported from them
-
-
-@dataclass(frozen=True)
-class Contract:
-    """One WebUI's names: file → name → parameters of a function, "class", "value", "option" or "argument"."""
-
-    record: Path
-    standins: tuple[str, ...]  # folders, the first that has a name counts
-    tree: str  # variable of the environment with the folder of a real one
-    ours: tuple[str, ...]
-    networks: str  # where its ``networks`` lies
-
-    @property
-    def names(self) -> dict[str, dict[str, str]]:
-        names: dict[str, dict[str, str]] = json.loads(self.record.read_text())
-        return names
-
-    def files_of_standin(self, file: str) -> Iterator[Path]:
-        """Where a stand-in may have the names of a WebUI's file: also in what is common to all of them."""
-        folders = [HERE / "standins" / one for one in self.standins]
-        paths = [*(one / file for one in folders), folders[-1] / "modules" / f"{Path(file).stem}_common.py"]
-        yield from (path for path in paths if path.exists())
-
-
-CONTRACTS = {
-    "a1111": Contract(
-        HERE / "a1111" / "contract.json",
-        ("a1111", "common"),
-        "LORATORIO_WEBUI_TREE",
-        ("loratorio_ext/hosts/a1111/webui.py", SHARED, "scripts/loratorio.py"),
-        "extensions-builtin/Lora/networks.py",
-    ),
-    "forge": Contract(
-        HERE / "forge" / "contract.json",
-        ("forge", "common"),
-        "LORATORIO_FORGE_TREE",
-        ("loratorio_ext/hosts/forge/webui.py", SHARED, "scripts/loratorio.py"),
-        "extensions-builtin/sd_forge_lora/networks.py",
-    ),
-    "forge_neo": Contract(
-        HERE / "forge" / "contract_neo.json",
-        ("forge_neo", "forge", "common"),
-        "LORATORIO_FORGE_NEO_TREE",
-        (
-            "loratorio_ext/hosts/forge/webui.py",
-            "loratorio_ext/hosts/forge_neo/webui.py",
-            SHARED,
-            "scripts/loratorio.py",
-        ),
-        "extensions-builtin/sd_forge_lora/networks.py",
-    ),
+# Variable of the environment with the folder of a real one.
+TREES = {
+    "a1111": "LORATORIO_WEBUI_TREE",
+    "forge": "LORATORIO_FORGE_TREE",
+    "forge_neo": "LORATORIO_FORGE_NEO_TREE",
 }
+FOLDERS = ("modules", "backend", "backend.sampling", "backend.patcher")  # modules are imported from them
+OTHER = "other"  # names that are there, with parameters of no interest to the adapter
+
+
+def contract_of(host: str) -> dict[str, dict[str, str]]:
+    """File → name → parameters of a function, "class", "value", "option" or "argument"."""
+    names: dict[str, dict[str, str]] = {}
+    for folder in (HERE, HERE / host):
+        for file, entries in json.loads((folder / "contract.json").read_text()).items():
+            for key, entry in entries.items():  # a function and its parameters, or a kind and its names
+                found = {key: entry} if isinstance(entry, str) else dict.fromkeys(entry, key)
+                names.setdefault(file, {}).update(found)
+    return {
+        file: {name: one for name, one in of_file.items() if one != OTHER} for file, of_file in names.items()
+    }
+
+
+CONTRACTS = {host: contract_of(host) for host in TREES}
+HOSTS = pytest.mark.parametrize("host", CONTRACTS)
 FILES = pytest.mark.parametrize(
-    ("host", "file"), [(host, file) for host, contract in CONTRACTS.items() for file in contract.names]
+    ("host", "file"), [(host, file) for host, names in CONTRACTS.items() for file in names]
 )
+
+
+def files_of_standin(host: str, file: str) -> Iterator[Path]:
+    """Where a stand-in may have a WebUI's names, the first counts: also in what is common to all of them."""
+    *own, common = (HERE / "standins" / one for one in STACKS[host])
+    others = (common / file, common / "modules" / f"{Path(file).stem}_common.py")
+    paths = (*(one / file for one in own), *others)
+    yield from (path for path in paths if path.exists())
 
 
 def body_of(node: ast.AST) -> Iterator[ast.stmt]:
@@ -87,21 +68,14 @@ def body_of(node: ast.AST) -> Iterator[ast.stmt]:
 
 
 def bound_names(statement: ast.stmt) -> Iterator[str]:
-    targets: Sequence[ast.expr] = ()
-    if isinstance(statement, ast.Assign):
-        targets = statement.targets
-    elif isinstance(statement, ast.AnnAssign):
-        targets = [statement.target]
-    for target in targets:
-        for node in ast.walk(target):
-            if isinstance(node, ast.Name):
-                yield node.id
-            elif (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "self"
-            ):
-                yield node.attr
+    """The variables and attributes of ``self`` that a statement assigns to."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
+    for node in (node for target in targets for node in ast.walk(target)):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
+            yield node.attr
 
 
 def arguments_added(tree: ast.AST) -> Iterator[object]:
@@ -150,46 +124,38 @@ def _without_defaults(arguments: ast.arguments) -> ast.arguments:
 
 @FILES
 def test_the_stand_in_offers_what_the_webui_offers(host: str, file: str) -> None:
-    contract = CONTRACTS[host]
-    paths = list(contract.files_of_standin(file))
-    for name, recorded in contract.names[file].items():
+    paths = list(files_of_standin(host, file))
+    for name, recorded in CONTRACTS[host][file].items():
         found = (signature(path, name) for path in paths)
         offered = next((one for one in found if one is not None), None)
-        assert alike(offered, recorded), f"{name}: {offered}"
+        assert _without_values(str(offered)) == _without_values(recorded), f"{name}: {offered}"
 
 
 @FILES
 def test_a_real_tree_offers_it(host: str, file: str) -> None:
-    contract = CONTRACTS[host]
-    tree = os.environ.get(contract.tree)
+    tree = os.environ.get(TREES[host])
     if not tree:
-        pytest.skip(f"{contract.tree} is not set: no source of that WebUI to compare with")
-    names = contract.names[file]
+        pytest.skip(f"{TREES[host]} is not set: no source of that WebUI to compare with")
+    names = CONTRACTS[host][file]
     assert {name: signature(Path(tree) / file, name) for name in names} == names
 
 
-def alike(standin: str | None, recorded: str) -> bool:
-    """Stand-ins need no default values that nobody uses, and no mutable ones."""
-    return _without_values(str(standin)) == _without_values(recorded)
-
-
 def _without_values(parameters: str) -> list[str]:
+    """Stand-ins need no default values that nobody uses, and no mutable ones."""
     return [one.partition("=")[0].lstrip("*").replace("kwargs", "kw") for one in parameters.split(", ")]
 
 
-@pytest.mark.parametrize(
-    ("host", "ours"), [(host, ours) for host, contract in CONTRACTS.items() for ours in contract.ours]
-)
+@HOSTS
+@pytest.mark.parametrize("ours", ["loratorio_ext/hosts/{host}/webui.py", SHARED, "scripts/loratorio.py"])
 def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> None:
     contract = CONTRACTS[host]
-    tree = ast.parse((ROOT / ours).read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / ours.format(host=host)).read_text(encoding="utf-8"))
+    networks = next(file for file in contract if file.endswith("/networks.py"))
     file_of: dict[str, str] = {}
     touched: set[tuple[str, str]] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            file_of |= {
-                one.asname or one.name: contract.networks for one in node.names if one.name == "networks"
-            }
+            file_of |= {one.asname or one.name: networks for one in node.names if one.name == "networks"}
         elif isinstance(node, ast.ImportFrom) and node.module in FOLDERS:
             folder = node.module.replace(".", "/")
             file_of |= {one.asname or one.name: f"{folder}/{one.name}.py" for one in node.names}
@@ -199,36 +165,19 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in file_of:
             touched.add((file_of[node.value.id], node.attr))
     assert touched
-    missing = {
-        (file, name)
-        for file, name in touched
-        if not any(known.split(".")[0] == name for known in contract.names.get(file, ()))
-    }
-    assert missing == set()
+    known = {(file, name.split(".")[0]) for file, names in contract.items() for name in names}
+    assert touched - known == set()
 
 
-def attributes_of(host: str, owner: str) -> set[str]:
-    """Attributes that the adapter reads of an object of the WebUI."""
-    package = ROOT / "loratorio_ext" / "hosts" / host
-    files = (*package.glob("*.py"), ROOT / SHARED)
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
-    return {
+@HOSTS
+@pytest.mark.parametrize("owner", ["opts", "cmd_opts"])
+def test_the_contract_holds_every_option_and_argument_that_is_read(host: str, owner: str) -> None:
+    files = (*(ROOT / "loratorio_ext" / "hosts" / host).glob("*.py"), ROOT / SHARED)
+    read = {
         f"{owner}.{node.attr}"
-        for tree in trees
-        for node in ast.walk(tree)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == owner
     }
-
-
-@pytest.mark.parametrize("host", CONTRACTS)
-def test_the_contract_holds_every_option_that_is_read(host: str) -> None:
-    read = attributes_of(host, "opts")
     assert read
-    assert read <= set(CONTRACTS[host].names["modules/shared_options.py"])
-
-
-@pytest.mark.parametrize("host", CONTRACTS)
-def test_the_contract_holds_every_argument_that_is_read(host: str) -> None:
-    read = attributes_of(host, "cmd_opts")
-    assert read
-    assert read <= {name for names in CONTRACTS[host].names.values() for name in names}
+    assert read <= {name for names in CONTRACTS[host].values() for name in names}

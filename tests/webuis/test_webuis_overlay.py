@@ -14,6 +14,10 @@ from loratorio_ext.run import Report
 PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 
 
+def shown(p: Any) -> list[bytes]:
+    return [one.tobytes() for one in p.processed.images]
+
+
 def answer(p: Any) -> tuple[Any, ...]:
     """All of the WebUI's answer, pictures as bytes."""
     fields = {name: value for name, value in vars(p.processed).items() if name != "images"}
@@ -37,16 +41,16 @@ def test_behind_all_others(webui: Any, draw: Any) -> None:
     _, plain = draw([PROMPT] * 4, {}, n_iter=2)
     webui.opts.loratorio_overlay = "gallery"
     _, p = draw([PROMPT] * 4, {}, n_iter=2)
-    shown = p.processed.images
-    assert len(shown) == len(p.processed.infotexts) == 5 + 4
+    pictures = p.processed.images
+    assert len(pictures) == len(p.processed.infotexts) == 5 + 4
     assert p.processed.index_of_first_image == 1
-    assert [one.tobytes() for one in shown[:5]] == [one.tobytes() for one in plain.processed.images]
+    assert shown(p)[:5] == shown(plain)
     assert p.processed.infotexts[:5] == plain.processed.infotexts
     assert p.processed.infotexts[5:] == p.processed.infotexts[1:5]
-    assert [one.info["parameters"] for one in shown[5:]] == p.processed.infotexts[5:]
+    assert [one.info["parameters"] for one in pictures[5:]] == p.processed.infotexts[5:]
     # Enlarged, so that the legend below can be read.
-    assert all(one.width >= 384 and one.height > one.width for one in shown[5:])
-    assert len({one.tobytes() for one in shown[5:]}) > 1  # each is of its own picture
+    assert all(one.width >= 384 and one.height > one.width for one in pictures[5:])
+    assert len(set(shown(p)[5:])) > 1  # each is of its own picture
     assert [one.image.size for one in webui.server.history.records()[0].run.pictures] == [(8, 8)] * 4
 
 
@@ -124,9 +128,7 @@ def test_a_failure_is_said_and_leaves_the_answer(
     monkeypatch.setattr(webui.images, "save_image", failing)
     fields = {"do_not_save_samples": False, "outpath_samples": str(webui.folder)}
     _, p = draw([PROMPT] * 2, {}, **fields)
-    assert calls and [one.tobytes() for one in p.processed.images] == [
-        one.tobytes() for one in wanted.processed.images
-    ]
+    assert calls and shown(p) == shown(wanted)
     assert p.processed.infotexts == wanted.processed.infotexts
     (comment,) = p.comments
     assert "who spoke where could not be made (the disk is full)" in comment

@@ -1,4 +1,4 @@
-"""The panel and the script's arguments, with gradio's real components."""
+"""The panel, the script's arguments, the inspector and the settings page, with gradio's real components."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.settings import SETTINGS, Settings, settings_from_arguments
 
 
@@ -82,3 +83,20 @@ def test_arguments_are_positions_or_one_dict() -> None:
 def test_wrong_arguments_are_named(arguments: list[object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         settings_from_arguments(arguments)
+
+
+def test_the_inspector_is_a_tab(webui: Any) -> None:
+    (callback,) = webui.script_callbacks.ui_tabs_callbacks
+    ((blocks, title, elem_id),) = callback()
+    assert isinstance(blocks, gr.Blocks)
+    assert (title, elem_id) == ("LoRAtorio", "loratorio")
+    assert any(getattr(one, "elem_id", None) == "loratorio_inspector_run" for one in blocks.blocks.values())
+
+
+def test_every_option_is_a_setting_and_counts_at_once(webui: Any) -> None:
+    (callback,) = webui.script_callbacks.ui_settings_callbacks
+    callback()
+    for option in OPTIONS:
+        assert getattr(webui.opts, option_key(option.name)) == option.default
+    setattr(webui.opts, option_key("history"), 3)
+    assert webui.server.options().history == 3

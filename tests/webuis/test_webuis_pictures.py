@@ -127,15 +127,16 @@ def test_a_pool_is_read_once(webui: Any, draw: Any) -> None:
     assert (read.count("te"), read.count("lin2")) == (1, 1)
 
 
-def test_a_pool_s_file_that_has_changed_is_read_anew(webui: Any, draw: Any, close: Any) -> None:
+@pytest.mark.parametrize("kind", ["lin", "te"])
+def test_a_pool_s_file_that_has_changed_is_read_anew(webui: Any, draw: Any, close: Any, kind: str) -> None:
     file = webui.folder / "twin.safetensors"
-    tensors = load_file(webui.folder / "lin.safetensors")
+    tensors = load_file(webui.folder / f"{kind}.safetensors")
     save_file({name: -one if "alpha" in name else one for name, one in tensors.items()}, file)
     draw("a cat", {"pool": "twin"})
-    file.write_bytes((webui.folder / "lin.safetensors").read_bytes())
+    file.write_bytes((webui.folder / f"{kind}.safetensors").read_bytes())
     os.utime(file, (1, 1))
     changed, _ = draw("a cat", {"pool": "twin", **ALONE})
-    assert close(changed, draw("a cat <lora:lin:1>")[0])
+    assert close(changed, draw(f"a cat <lora:{kind}:1>")[0])
 
 
 def test_an_alias_names_the_same_file(webui: Any, draw: Any, close: Any) -> None:

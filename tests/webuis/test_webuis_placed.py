@@ -77,26 +77,16 @@ def test_an_unknown_number_of_tokens_ends_placing_and_says_so(
 
 
 def test_an_error_in_a_placed_step_ends_composing_and_leaves_nothing(
-    webui: Any, draw: Any, close: Any
+    webui: Any, draw: Any, failing_in_step: Any
 ) -> None:
     plain, merged = draw("a cat")[0], draw(THREE)[0]
-    now, failed = [0], [0]
-
-    def call(original: Any, *arguments: Any, **named: Any) -> Any:
-        if now[0] == 2 and not failed[0]:
-            failed[0] = 1
-            raise RuntimeError("the model is broken")
-        return original(*arguments, **named)
-
-    webui.before_call(lambda params: now.__setitem__(0, params.denoiser.step))
-    end = webui.around_calls(call)
+    failing_in_step(2, failing=1)
     try:
         _, p = draw(THREE, LOOKS)
     except RuntimeError:
         assert webui.name == "a1111"  # there it is the WebUI's own call
     else:
         assert any("the model is broken" in comment for comment in p.comments)
-    end()
     assert torch.equal(draw("a cat")[0], plain)
     assert torch.equal(draw(THREE)[0], merged)
 

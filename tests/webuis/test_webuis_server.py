@@ -23,6 +23,7 @@ def test_name_and_version(webui: Any) -> None:
     assert server.merged_on_top is merged_on_top
     assert server.splits_at_and
     assert server.obstacle() is None
+    assert webui.start_app(api=True).get("/loratorio/v1/version").json()["host"] == host
 
 
 def test_a_checkout_without_tags_has_no_version(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,14 +52,10 @@ def waits_of_a_step(webui: Any, draw: Any, prompt: Any, **settings: Any) -> Coun
     return counted.found
 
 
-def test_networks_without_text_encoder_parts_wait_for_nothing(webui: Any, draw: Any) -> None:
-    assert waits_of_a_step(webui, draw, "a cat <lora:lin:1> <lora:locon:1>") == {}
-    assert waits_of_a_step(webui, draw, "a cat <lora:lin:1> <lora:locon:1>", looks=1) == {}
+LIN, TE = "a cat <lora:lin:1> <lora:locon:1>", ["a cat AND a dog <lora:lin:1> <lora:te:1>"] * 2
 
 
-def test_text_encoder_parts_and_sub_prompts_cost_no_more_than_one_look_at_the_texts(
-    webui: Any, draw: Any
-) -> None:
+@pytest.mark.parametrize(("prompt", "settings"), [(LIN, {}), (LIN, {"looks": 1}), (TE, {"recenter": 0.5})])
+def test_a_step_waits_for_nothing(webui: Any, draw: Any, prompt: Any, settings: dict[str, Any]) -> None:
     """In Forge another extension may have replaced the texts, so they are compared; in one go."""
-    found = waits_of_a_step(webui, draw, ["a cat AND a dog <lora:lin:1> <lora:te:1>"] * 2, recenter=0.5)
-    assert found == {}
+    assert waits_of_a_step(webui, draw, prompt, **settings) == {}

@@ -18,17 +18,13 @@ PROMPT = "a cat <lora:te:1> <lora:lin:1>"
 def test_what_cannot_be_composed_says_so(webui: Any, draw: Any) -> None:
     merged, _ = draw(PROMPT)
     webui.sd_unet.current_unet = object()
+    assert "replaced by object" in webui.server.obstacle()
     picture, p = draw(PROMPT, {"recenter": 0.5})
     assert torch.equal(picture, merged) and "UNet is replaced" in next(iter(p.comments))
     webui.sd_unet.current_unet = None
     webui.model.cond_stage_key = "edit"
     picture, p = draw(PROMPT, {}, image_cfg_scale=1.5)
     assert torch.equal(picture, merged) and "InstructPix2Pix" in next(iter(p.comments))
-
-
-def test_a_replaced_unet_is_an_obstacle(webui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webui.sd_unet, "current_unet", object())
-    assert "replaced by object" in webui.server.obstacle()
 
 
 def test_a_model_that_not_everything_can_be_composed_with_is_foretold(

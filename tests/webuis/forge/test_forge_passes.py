@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-PROMPT = "a cat <lora:te:1> <lora:lin:1>"
-ALONE = {"recenter": 0.0}
+from tests.webuis.forge.changes import ALONE, TWO
 
 
 @pytest.mark.parametrize("fields", [{}, {"n_iter": 2}])
@@ -17,14 +16,14 @@ def test_models_can_always_be_moved_off_the_device(
     webui: Any, draw: Any, settings: Any, fields: dict[str, int]
 ) -> None:
     """Memory management forgets a loaded patcher that nobody holds, and its weights stay."""
-    draw([PROMPT] * fields.get("n_iter", 1), settings, **fields)
+    draw([TWO] * fields.get("n_iter", 1), settings, **fields)
     # Between two batches Forge itself lets go of the patchers that extensions have put in place.
     stuck = webui.backend("memory_management").stuck
     assert [one for one in stuck if "n_iter" not in fields or one != "KModel"] == []
 
 
 def test_nothing_of_ours_acts_in_the_objects_at_work(webui: Any, draw: Any) -> None:
-    draw(PROMPT, {"recenter": 0.5})
+    draw(TWO, {"recenter": 0.5})
     model = webui.model
     assert model.forge_objects.clip is model.forge_objects_after_applying_lora.clip
     left = model.forge_objects.unet.model_options
@@ -98,8 +97,8 @@ def test_what_encoding_adds_to_the_infotext_comes_every_time(draw: Any) -> None:
 
 
 def test_another_text_encoder_is_noticed(webui: Any, draw: Any) -> None:
-    draw(PROMPT, {"recenter": 0.5})
+    draw(TWO, {"recenter": 0.5})
     calls = webui.encoder.calls
     webui.sd_models.model_data.forge_hash = "with another text encoder"
-    draw(PROMPT, {"recenter": 0.5})
+    draw(TWO, {"recenter": 0.5})
     assert webui.encoder.calls > calls

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-ALONE = {"recenter": 0.0}
+from tests.webuis.forge.changes import ALONE, on_conditions
 
 
 def head(unet: Any) -> dict[str, Any]:
@@ -25,15 +25,14 @@ def own_clones(webui: Any, until: float) -> Any:
         without = unet.clone()
         unet.add_patches(filename="head", patches=head(unet))
 
-        def modifier(
-            model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
-        ) -> Any:
+        @on_conditions
+        def modifier(model: Any, x: Any, t: Any, *others: Any) -> Any:
             target = unet if float(t[0]) > until else without
             if all(one.model is not target for one in memory.current_loaded_models):
                 memory.load_models_gpu([target])
-            return target.model, x, t, uncond, cond, scale, options, seed
+            return target.model, x, t, *others
 
-        unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
+        modifier(unet)
 
     return change
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from loratorio_ext.method import RowMap, compose
-
-ALONE = {"recenter": 0.0}
+from tests.webuis.forge.changes import ALONE, TWO, after_guidance
 
 
 @pytest.mark.parametrize("kind", ["sliced", "set"])
@@ -52,7 +49,7 @@ def test_a_hires_pass_without_guidance(
 def test_calls_of_any_size_give_the_same_picture(
     webui: Any, draw: Any, close: Any, recenter: float, rows: int
 ) -> None:
-    prompts = ["a cat <lora:te:1> <lora:lin:1>", "a dog"]
+    prompts = [TWO, "a dog"]
     wanted, _ = draw(prompts, {"recenter": recenter})
     picture, _ = draw(prompts, {"recenter": recenter, "batch_rows": rows})
     assert close(picture, wanted)
@@ -70,12 +67,10 @@ def predictions(webui: Any, draw: Any, beside: Any) -> Any:
     def find(prompt: str, settings: Any = None) -> Any:
         seen: list[Any] = []
 
-        def watched(unet: Any) -> None:
-            def look(a: Any) -> Any:
-                seen.append([a[name].clone() for name in ("input", "cond_denoised", "uncond_denoised")])
-                return a["denoised"]
-
-            unet.model_options.setdefault("sampler_post_cfg_function", []).append(look)
+        @after_guidance
+        def watched(a: Any) -> Any:
+            seen.append([a[name].clone() for name in ("input", "cond_denoised", "uncond_denoised")])
+            return a["denoised"]
 
         draw(prompt, settings, scripts=beside(watched) if settings else beside(watched)[:1])
         return seen[0]
@@ -145,14 +140,3 @@ def test_a_network_that_an_option_adds_is_composed(webui: Any, draw: Any, close:
     assert close(added, both) and p.comments == {}
     added, p = draw("a cat", {})
     assert close(added, alone) and p.comments == {}
-
-
-def test_a_pool_s_file_that_has_changed_is_read_anew(webui: Any, draw: Any, close: Any) -> None:
-    file = webui.folder / "twin.safetensors"
-    tensors = load_file(webui.folder / "te.safetensors")
-    save_file({name: -one if "alpha" in name else one for name, one in tensors.items()}, file)
-    draw("a cat", {"pool": "twin"})
-    file.write_bytes((webui.folder / "te.safetensors").read_bytes())
-    os.utime(file, (1, 1))
-    changed, _ = draw("a cat", {"pool": "twin", **ALONE})
-    assert close(changed, draw("a cat <lora:te:1>")[0])

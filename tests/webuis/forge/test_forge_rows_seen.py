@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-TWO = "a cat <lora:te:1> <lora:lin:1>"
+from tests.webuis.forge.changes import TWO, after_guidance, wrapping
+
 BATCH = [TWO, "a red dog"]
 
 
@@ -17,17 +18,16 @@ def test_a_wrapper_sees_what_was_composed(draw: Any, beside: Any) -> None:
     wrapped: list[torch.Tensor] = []
     guided: list[torch.Tensor] = []
 
-    def watching(unet: Any) -> None:
-        def around(apply_model: Any, call: Any) -> Any:
-            denoised = apply_model(call["input"], call["timestep"], **call["c"])
-            rows.append(len(denoised))
-            wrapped.append(denoised.chunk(2)[call["cond_or_uncond"].index(0)])
-            return denoised
+    @wrapping
+    def around(apply_model: Any, call: Any) -> Any:
+        denoised = apply_model(call["input"], call["timestep"], **call["c"])
+        rows.append(len(denoised))
+        wrapped.append(denoised.chunk(2)[call["cond_or_uncond"].index(0)])
+        return denoised
 
-        unet.model_options["model_function_wrapper"] = around
-        unet.model_options["sampler_post_cfg_function"] = [
-            lambda a: guided.append(a["cond_denoised"]) or a["denoised"]
-        ]
+    def watching(unet: Any) -> None:
+        around(unet)
+        after_guidance(lambda a: guided.append(a["cond_denoised"]) or a["denoised"])(unet)
 
     draw(TWO, {"recenter": 0.4}, scripts=beside(watching))
     assert set(rows) == {2}

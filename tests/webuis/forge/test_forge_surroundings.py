@@ -1,4 +1,4 @@
-"""Other extensions' model options, hints, masks and areas beside ours, and what Forge has to keep free."""
+"""Costs that are told, replaced texts, what Forge has to keep free, weights stored in a way of its own."""
 
 from __future__ import annotations
 
@@ -7,91 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-PROMPT = "a cat <lora:te:1>"
-ALONE = {"recenter": 0.0}
-
-
-def cfg_function(unet: Any) -> None:
-    unet.model_options["sampler_cfg_function"] = lambda a: a["uncond"] + (a["cond"] - a["uncond"]) * 3.0
-
-
-def post_cfg_function(unet: Any) -> None:
-    unet.model_options.setdefault("sampler_post_cfg_function", []).append(
-        lambda a: a["denoised"] + 0.5 * (a["cond_denoised"] - a["uncond_denoised"])
-    )
-
-
-class Hints:
-    """One for every image, repeated over the rows of a chunk as Forge's ControlNet does it."""
-
-    def __init__(self, images: int) -> None:
-        self.hints = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)[:images]
-
-    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
-        rows = len(x) // chunks
-        return self.hints.repeat(-(-rows // len(self.hints)), 1, 1, 1)[:rows].repeat(chunks, 1, 1, 1)
-
-
-def control(unet: Any) -> None:
-    unet.controlnet_linked_list = Hints(2)
-
-
-def one_hint(unet: Any) -> None:
-    unet.controlnet_linked_list = Hints(1)
-
-
-def concatenated(unet: Any) -> None:
-    unet.extra_concat_condition = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).expand(2, 5, 8, 8)
-
-
-def masks(unet: Any) -> None:
-    def modifier(
-        model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
-    ) -> Any:
-        left = torch.ones(len(x), 8, 8)
-        left[:, :, 4:] = 0.25
-        cond = [{**cond[0], "mask": left, "strength": 0.5}, {**cond[0], "strength": 0.5}]
-        return model, x, t, uncond, cond, scale, options, seed
-
-    unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
-
-
-def areas(unet: Any) -> None:
-    def modifier(
-        model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
-    ) -> Any:
-        parts = [{**cond[0], "area": (8, 4, 0, left), "strength": 0.5} for left in (0, 4)]
-        late = {**cond[0], "timestep_start": 3.0, "strength": 0.0}
-        return model, x, t, uncond, [*parts, late], scale, options, seed
-
-    unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
-
-
-CHANGES = (cfg_function, post_cfg_function)
-BATCH = ["a cat <lora:te:1>", "a red dog"]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "change"),
-    [
-        (BATCH, control),
-        *((prompt, change) for prompt in (PROMPT, BATCH) for change in (*CHANGES, one_hint, concatenated)),
-        *((prompt, change) for prompt in (PROMPT, BATCH) for change in (masks, areas)),
-    ],
-)
-def test_other_extensions_act_as_without_ours(
-    draw: Any, close: Any, both_orders: Any, change: Any, prompt: Any
-) -> None:
-    before, after, merged = both_orders(change, prompt)
-    assert close(before, merged) and close(after, merged)
-    assert not close(draw(prompt)[0], merged) or change is masks
-
-
-@pytest.mark.parametrize("change", [*CHANGES, control])
-def test_and_with_several_networks(close: Any, both_orders: Any, change: Any) -> None:
-    prompt = ["a cat AND a dog :0.4 <lora:te:1> <lora:lin:1>", "a red dog AND a cat"]
-    first, second, _ = both_orders(change, prompt, {"top_k": 1, "rescan": 3})
-    assert close(first, second)
+from tests.webuis.forge.changes import ALONE, PROMPT, areas, control, other_texts, wrapping
 
 
 def test_the_cost_that_is_told_follows_the_conditions_that_act(draw: Any, beside: Any) -> None:
@@ -101,18 +17,6 @@ def test_the_cost_that_is_told_follows_the_conditions_that_act(draw: Any, beside
         "LoRAtorio: 6 predictions at this step instead of 3",
         "LoRAtorio: 8 predictions at this step instead of 4",
     ]
-
-
-def other_texts(unet: Any) -> None:
-    def modifier(
-        model: Any, x: Any, t: Any, uncond: Any, cond: Any, scale: Any, options: Any, seed: Any
-    ) -> Any:
-        conds = cond[0]["model_conds"]
-        text = type(conds["c_crossattn"])(conds["c_crossattn"].cond * 0.5)
-        cond = [{**cond[0], "model_conds": {**conds, "c_crossattn": text}}]
-        return model, x, t, uncond, cond, scale, options, seed
-
-    unet.model_options.setdefault("conditioning_modifiers", []).append(modifier)
 
 
 @pytest.mark.parametrize(("prompt", "said"), [("a cat <lora:te:1>", True), ("a cat <lora:lin:1>", False)])
@@ -125,18 +29,15 @@ def test_replaced_texts_are_said(draw: Any, close: Any, beside: Any, prompt: str
 
 
 @pytest.fixture
-def announced(webui: Any, draw: Any) -> Any:
+def announced(webui: Any, draw: Any, beside: Any) -> Any:
     """announced(prompt, settings, rows) → bytes to keep free for the networks; rows: of a call."""
 
-    class Watching(webui.scripts.Script):  # type: ignore[name-defined, misc]
-        def process_before_every_sampling(self, p: Any, *args: object, **kwargs: Any) -> None:
-            asked.append(p.sd_model.forge_objects.unet.extra_preserved_memory_during_sampling)
-
     asked: list[int] = []
+    watching, ours = beside(lambda unet: asked.append(unet.extra_preserved_memory_during_sampling))
 
     def ask(prompt: str, settings: dict[str, Any], rows: int) -> int:
         asked.clear()
-        draw(prompt, settings, scripts=[webui.new_script(), Watching()])
+        draw(prompt, settings, scripts=[ours, watching])
         required = webui.called.memory_required
         return asked[0] - max(int(required([rows, 4, 8, 8]) - required([2, 4, 8, 8])), 0)
 
@@ -235,17 +136,17 @@ def test_patches_of_others_survive_a_failure(webui: Any, draw: Any, close: Any, 
         other, _ = webui.networks.load_lora_for_models(original.unet, original.clip, tensors, 0.5, 0.5)
         unet.lora_patches = {**unet.lora_patches, **other.lora_patches}
 
+    @wrapping
+    def marked(apply_model: Any, call: Any) -> Any:
+        if len(call["input"]) > 2:
+            raise RuntimeError("no")
+        c = call["c"]  # changed, so that every network's rows come by
+        options = {**c["transformer_options"], "mark": 1}
+        return apply_model(call["input"], call["timestep"], **{**c, "transformer_options": options})
+
     def failing(unet: Any) -> None:
         patched(unet)
-
-        def wrapper(apply_model: Any, call: Any) -> Any:
-            if len(call["input"]) > 2:
-                raise RuntimeError("no")
-            c = call["c"]  # changed, so that every network's rows come by
-            options = {**c["transformer_options"], "mark": 1}
-            return apply_model(call["input"], call["timestep"], **{**c, "transformer_options": options})
-
-        unet.model_options["model_function_wrapper"] = wrapper
+        marked(unet)
 
     settings = {"recenter": 0.5}
     composed, _ = draw(PROMPT, settings, scripts=beside(failing))

@@ -94,10 +94,5 @@ def read_files():
 
 def write_networks(folder, model):
     random_networks.write(
-        folder,
-        KINDS,
-        model.network_layer_mapping,
-        "diff",
-        norm_parts=("w_norm", "b_norm"),
-        dora_axis=1,
+        folder, KINDS, model.network_layer_mapping, "diff", norm_parts=("w_norm", "b_norm"), dora_axis=1
     )

@@ -2,13 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from modules import (
-    extra_networks,
-    processing_common,
-    sd_samplers_cfg_denoiser,
-    sd_samplers_timesteps,
-    shared,
-)
+from modules import extra_networks, processing_common, sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
 from modules.processing_common import PostSampleArgs, Processed  # noqa: F401
 
 
@@ -52,13 +46,9 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     mask_for_overlay = None
 
 
+@torch.no_grad()
 def process_images(p):
-    """The latents of all batches, joined; p.processed holds what the WebUI would answer."""
-    with torch.no_grad():
-        parts = processing_common.latents_of_batches(p, _sample_batch)
-        images, named = processing_common.finished(p, parts)
-        processing_common.ended(p, Processed(p, images, **named))
-    return torch.cat(parts)
+    return processing_common.process(p, _sample_batch, Processed)
 
 
 def _sample_batch(p):

@@ -228,7 +228,7 @@ def create_infotext(p, index):
     return f"{p.all_prompts[index]}\nSeed: {p.all_seeds[index]}"
 
 
-def finished(p, latents):
+def _finished(p, latents):
     """The pictures of all batches, each with its masks, and a grid in front: what Processed is made of."""
     output_images, infotexts = [], []
     for batch, samples in enumerate(latents):
@@ -255,7 +255,17 @@ def finished(p, latents):
     return output_images, named
 
 
-def latents_of_batches(p, sample_batch):
+def process(p, sample_batch, processed_class):
+    """The latents of all batches, joined; p.processed holds what the WebUI would answer."""
+    parts = _latents_of_batches(p, sample_batch)
+    images, named = _finished(p, parts)
+    p.processed = processed_class(p, images, **named)
+    for script in p.scripts:
+        script.postprocess(p, p.processed, *p.script_args)
+    return torch.cat(parts)
+
+
+def _latents_of_batches(p, sample_batch):
     """Latents [images, 4, 8, 8] of each batch, or [images, 4, 16, 16] after a hires pass."""
     size, first_model = p.batch_size, shared.sd_model
     parts = []
@@ -282,10 +292,3 @@ def latents_of_batches(p, sample_batch):
             script.post_sample(p, PostSampleArgs(parts[-1]), *p.script_args)
         p.latents_are_there()
     return parts
-
-
-def ended(p, processed):
-    """The last call of the scripts."""
-    p.processed = processed
-    for script in p.scripts:
-        script.postprocess(p, processed, *p.script_args)

@@ -57,12 +57,8 @@ def _stacked(conds):
     if conds[0].dim() == 0:
         return torch.stack(conds)
     longest = max(cond.shape[0] for cond in conds)
-    return torch.stack(
-        [
-            torch.cat((cond, cond[-1:].repeat(longest - cond.shape[0], *[1] * (cond.dim() - 1))))
-            for cond in conds
-        ]
-    )
+    filling = [cond[-1:].repeat(longest - cond.shape[0], *[1] * (cond.dim() - 1)) for cond in conds]
+    return torch.stack([torch.cat(pair) for pair in zip(conds, filling, strict=True)])
 
 
 def reconstruct_cond_batch(c, current_step):

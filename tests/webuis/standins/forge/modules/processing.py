@@ -92,25 +92,15 @@ class Processed(processing_common.Processed):
         comments="",
         extra_images_list=None,
     ):
-        super().__init__(
-            p,
-            images_list,
-            info=info,
-            all_prompts=all_prompts,
-            all_seeds=all_seeds,
-            index_of_first_image=index_of_first_image,
-            infotexts=infotexts,
-        )
+        places = {"index_of_first_image": index_of_first_image, "infotexts": infotexts}
+        super().__init__(p, images_list, info=info, all_prompts=all_prompts, all_seeds=all_seeds, **places)
 
 
 def process_images(p):
-    """The latents of all batches, joined; p.processed holds what the WebUI would answer."""
     shared.sd_model.extra_generation_params = {}
     with torch.inference_mode():
-        parts = processing_common.latents_of_batches(p, _sample_batch)
-        images, named = processing_common.finished(p, parts)
-        processing_common.ended(p, Processed(p, images, **named))
-    return torch.cat(parts).clone()
+        latents = processing_common.process(p, _sample_batch, Processed)
+    return latents.clone()
 
 
 def _sample_batch(p):

@@ -95,33 +95,22 @@ def sampling_function_inner(model, x, timestep, uncond, cond, cond_scale, model_
             model, cond, uncond_, x, timestep, model_options
         )
     cond_pred, uncond_pred = calc_cond_uncond_batch(model, cond, uncond_, x, timestep, model_options)
+    predicted = {"input": x, "cond_denoised": cond_pred, "uncond_denoised": uncond_pred}
     if "sampler_cfg_function" in model_options:
-        arguments = {
-            "cond": x - cond_pred,
-            "uncond": x - uncond_pred,
-            "cond_scale": cond_scale,
-            "input": x,
-            "cond_denoised": cond_pred,
-            "uncond_denoised": uncond_pred,
-        }
-        result = x - model_options["sampler_cfg_function"](arguments)
+        noise = {"cond": x - cond_pred, "uncond": x - uncond_pred, "cond_scale": cond_scale}
+        result = x - model_options["sampler_cfg_function"]({**predicted, **noise})
     else:
         strength = 1.0 if math.isclose(edit_strength, 1.0) else edit_strength
         result = uncond_pred + (cond_pred - uncond_pred) * cond_scale * strength
+    asked = {
+        "cond": cond,
+        "uncond": uncond,
+        "model": model,
+        "sigma": timestep,
+        "model_options": model_options,
+    }
     for function in model_options.get("sampler_post_cfg_function", []):
-        result = function(
-            {
-                "denoised": result,
-                "cond": cond,
-                "uncond": uncond,
-                "model": model,
-                "uncond_denoised": uncond_pred,
-                "cond_denoised": cond_pred,
-                "sigma": timestep,
-                "model_options": model_options,
-                "input": x,
-            }
-        )
+        result = function({**predicted, **asked, "denoised": result})
     return result, cond_pred, uncond_pred
 
 

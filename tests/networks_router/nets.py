@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from loratorio_ext.networks.router import Delta, Dense, LowRank, Router, convolution_dims, norm_kind
-
-
-def load_merging() -> ModuleType:
-    """The module beside this file that holds the reference for deltas."""
-    specification = importlib.util.spec_from_file_location("merging", Path(__file__).with_name("merging.py"))
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-delta_weight = load_merging().delta_weight
+from tests.networks_router.merging import delta_weight
 
 NetworkLayers = dict[str, tuple[Delta, ...]]
 
@@ -106,6 +91,13 @@ def random_network(
     return layers
 
 
+def small(seed: int, count: int, padding_mode: str = "zeros") -> tuple[SmallNet, list[NetworkLayers]]:
+    """A net, and networks for it."""
+    torch.manual_seed(seed)
+    net = SmallNet(padding_mode).eval()
+    return net, [random_network(net, number) for number in range(count)]
+
+
 def merged(
     net: nn.Module, networks: Sequence[Mapping[str, Sequence[Delta]]], strengths: Sequence[float]
 ) -> nn.Module:
@@ -178,21 +170,3 @@ def same_state(before: dict[str, tuple[int, int, Tensor]], net: nn.Module) -> bo
 def router_for(net: nn.Module, networks: Sequence[Mapping[str, Sequence[Delta]]], **options: int) -> Router:
     """A router over all of the net's modules."""
     return Router(dict(net.named_modules()), networks, **options)
-
-
-@pytest.fixture(scope="session")
-def tools() -> SimpleNamespace:
-    """The helpers of this folder's tests."""
-    return SimpleNamespace(
-        SmallNet=SmallNet,
-        random_low_rank=random_low_rank,
-        random_network=random_network,
-        merged=merged,
-        reference_rows=reference_rows,
-        relative_error=relative_error,
-        hook_tables=hook_tables,
-        snapshot=snapshot,
-        same_state=same_state,
-        router_for=router_for,
-        delta_weight=delta_weight,
-    )

@@ -1,3 +1,5 @@
+"""For the file of this name of the WebUIs' Lora extensions; no WebUI has this one."""
+
 from __future__ import annotations
 
 

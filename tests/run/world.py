@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-import pytest
 import torch
+from hypothesis import strategies as st
 
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places
-from loratorio_ext.run import GivenBase, NetworkUse, Row, Run
+from loratorio_ext.run import GivenBase, NetworkUse, Prediction, Report, Row, Run
 from loratorio_ext.settings import Settings
+from tests.method.reference import Composed, compose
 
 # The method as published: unconditional rows for every network.
 PAPER = Settings(looks=0, recenter=0.5, gain=0.0)
@@ -76,13 +76,14 @@ class FakeEvaluation:
     mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
     noise_scale: float = 1.0
     base_calls: int = 0
+    placed: GivenBase | None = None
     asked: list[str] = field(default_factory=list)
 
     @property
     def given(self) -> GivenBase | None:
         """What a host has predicted for the base before."""
         if not self.base_calls:
-            return None
+            return self.placed
         cond = [self.model.array(self.kept, "cond", row) for row in range(self.rows.cond_rows)]
         uncond = [self.model.array(self.kept, "uncond", image) for image in range(self.rows.images)]
         tensors = [torch.tensor(np.stack(one), dtype=self.model.dtype) for one in (cond, uncond)]
@@ -143,6 +144,13 @@ class World:
     def run(self, settings: Settings | None = None, **options: object) -> Run:
         return Run(settings or PAPER, self.uses, **options)
 
+    def report(self, steps: int, settings: Settings | None = None, **options: object) -> Report:
+        """Of a run with so many steps."""
+        run = self.run(settings, **options)
+        for index in range(steps):
+            run.step(self.evaluation(index))
+        return run.report
+
     def picked(self, image_rows: Sequence[int], image: int) -> World:
         """The same world with one image alone."""
         weights = tuple(self.row_map.weights[row] for row in image_rows)
@@ -172,92 +180,74 @@ class World:
         ]
 
 
-def _cosines(prediction: np.ndarray, base: np.ndarray, d: int) -> np.ndarray:
-    _, height, width = base.shape
-    rows, columns = math.ceil(height / d), math.ceil(width / d)
-    s = np.empty((rows, columns))
-    for i in range(rows):
-        for j in range(columns):
-            a = prediction[:, i * d : (i + 1) * d, j * d : (j + 1) * d].ravel()
-            b = base[:, i * d : (i + 1) * d, j * d : (j + 1) * d].ravel()
-            s[i, j] = a @ b / math.sqrt((a @ a) * (b @ b))
-    return s
-
-
-def _lowest(values: Sequence[float], k: int, usable: Sequence[int]) -> list[int]:
-    return sorted(usable, key=lambda i: values[i])[:k] if k else list(usable)
-
-
 def reference(
     world: World, settings: Settings, allowed: Sequence[Sequence[int]] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps 2 to 7 with loops: cond [R, C, H, W], uncond [B, C, H, W], weights [N, R, h, w].
+    """Steps 2 to 7 by the method's reference: cond [R, C, H, W], uncond [B, C, H, W], weights [N, R, h, w].
 
     ``allowed``: for each image the networks that take part.
     """
     count = sum(use.compose for use in world.uses)
     base_cond, base_uncond = world.arrays(world.kept())
-    conds, unconds = zip(*(world.arrays(world.alone(i)) for i in range(count)), strict=True)
-    d, k, tau = settings.patch_size, settings.top_k, settings.temperature
-    height, width = world.shape[1:]
+    conds, unconds = map(np.stack, zip(*(world.arrays(world.alone(i)) for i in range(count)), strict=True))
     image_of, ands = world.row_map.image_of, world.row_map.weights
-    compared = [
-        np.stack([_cosines(conds[i][row], base_cond[row], d) for i in range(count)])
-        for row in range(world.cond_rows)
-    ]
-    all_weights, cond = [], []
-    for row, image in enumerate(image_of):
-        s = compared[row]
-        own = [other for other, owner in enumerate(image_of) if owner == image]
-        parts = [abs(ands[other]) for other in own] if any(ands[other] for other in own) else [1.0] * len(own)
-        of_image = sum(part * compared[other].mean((1, 2)) for part, other in zip(parts, own, strict=True))
-        usable = list(range(count)) if allowed is None else list(allowed[image])
-        weights = np.zeros_like(s)
-        for p in np.ndindex(s.shape[1:]):
-            by = of_image if settings.top_k_scope == "image" else s[(slice(None), *p)]
-            chosen = _lowest(by, k, usable)
-            terms = _terms({i: s[(i, *p)] for i in chosen}, s, tau, settings.weighting)
-            for i, term in terms.items():
-                weights[(i, *p)] = term / sum(terms.values())
-        all_weights.append(weights)
-        mixed = _weighted(weights, [conds[i][row] for i in range(count)], d, height, width)
-        gamma = min(len(usable), k or count) ** settings.gain
-        cond.append(base_cond[row] + gamma * (mixed - base_cond[row]))
-    uncond = []
-    for image in range(world.images):
-        rows = [row for row, owner in enumerate(image_of) if owner == image]
-        total = sum(abs(ands[row]) for row in rows)
-        shares = [abs(ands[row]) / total if total else 1 / len(rows) for row in rows]
-        mean = sum(share * all_weights[row] for share, row in zip(shares, rows, strict=True))
-        networks = _weighted(mean, [unconds[i][image] for i in range(count)], d, height, width)
-        networks = base_uncond[image] + gamma * (networks - base_uncond[image])
-        uncond.append(settings.recenter * base_uncond[image] + (1 - settings.recenter) * networks)
-    return np.stack(cond), np.stack(uncond), np.stack(all_weights, 1)
 
+    def composed(acting: Sequence[Sequence[int]], top_k: int) -> Composed:
+        return compose(
+            *(base_cond, conds, base_uncond, unconds),
+            patch_size=settings.patch_size,
+            temperature=settings.temperature,
+            top_k=top_k,
+            top_k_scope="patch",
+            recenter=settings.recenter,
+            weighting=settings.weighting,
+            gain=settings.gain,
+            active=[[i in acting[image] for image in image_of] for i in range(count)],
+            subprompts=(image_of, ands),
+        )
 
-def _terms(s: dict[int, float], everywhere: np.ndarray, tau: float, weighting: str) -> dict[int, float]:
-    """Weights of the networks before they are divided by their sum."""
-    if weighting == "difference":
-        lowest = min(s.values())
-        return {i: math.exp(-(value - lowest) / tau) for i, value in s.items()}
-    own = {i: max(1 - value, 0) / ((1 - everywhere[i]).clip(0).mean() or 1.0) for i, value in s.items()}
-    largest = max(own.values())
-    return {i: (value / largest if largest else 1.0) ** (1 / tau) for i, value in own.items()}
-
-
-def _weighted(weights: np.ndarray, values: list[np.ndarray], d: int, height: int, width: int) -> np.ndarray:
-    total = np.zeros_like(values[0])
-    for y in range(height):
-        for x in range(width):
-            for weight, value in zip(weights, values, strict=True):
-                total[:, y, x] += weight[y // d, x // d] * value[:, y, x]
-    return total
+    acting = [range(count)] * world.images if allowed is None else list(allowed)
+    top_k = settings.top_k
+    if top_k and settings.top_k_scope == "image":
+        means = composed(acting, 0).similarity.mean((2, 3))  # [N, R]
+        for image, networks in enumerate(acting):
+            own = [row for row, owner in enumerate(image_of) if owner == image]
+            shares = [abs(ands[row]) for row in own] if any(ands[row] for row in own) else [1.0] * len(own)
+            acting[image] = sorted(networks, key=(means[:, own] @ shares).__getitem__)[:top_k]
+        top_k = 0
+    found = composed(acting, top_k)
+    return found.cond, found.uncond, found.weights
 
 
 def uses(count: int, kept: int = 0) -> tuple[NetworkUse, ...]:
     return tuple(NetworkUse(f"network {i}", 0.5 + 0.25 * i, compose=i < count) for i in range(count + kept))
 
 
-@pytest.fixture(scope="session")
-def fakes() -> SimpleNamespace:
-    return SimpleNamespace(World=World, uses=uses, reference=reference)
+def same(first: Prediction, second: Prediction) -> None:
+    torch.testing.assert_close(first.cond, second.cond, rtol=0, atol=1e-10)
+    assert (first.uncond is None) == (second.uncond is None)
+    if first.uncond is not None:
+        torch.testing.assert_close(first.uncond, second.uncond, rtol=0, atol=1e-10)
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, images: int) -> RowMap | None:
+    if draw(st.booleans()):
+        return None
+    extra = draw(st.lists(st.integers(0, images - 1), max_size=2))
+    owners = draw(st.permutations([*range(images), *extra]))
+    weights = [draw(st.sampled_from([1.0, 0.5, -0.7, 0.0, 2.0])) for _ in owners]
+    return RowMap(tuple(owners), tuple(weights))
+
+
+@st.composite
+def worlds(draw: st.DrawFn, most: int = 4, least: int = 1) -> Any:
+    images = draw(st.integers(1, 3))
+    count = draw(st.integers(least, most))
+    return World(
+        uses=uses(count, kept=draw(st.integers(0, 1))),
+        images=images,
+        rows=draw(rows_of(images)),
+        guided=draw(st.booleans()),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
