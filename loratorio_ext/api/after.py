@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from fastapi import HTTPException, Path, Query
@@ -11,8 +12,7 @@ from PIL import Image
 from loratorio_ext.api.exchange import Json, Png, whole
 from loratorio_ext.plots.pictures import Maps, heat, png, scale_of, territories
 from loratorio_ext.run import Report
-from loratorio_ext.server.history import PassRecord, Record
-from loratorio_ext.server.server import Server
+from loratorio_ext.server.history import History, Record
 
 LONGEST_PROMPT_SHOWN: Final = 200  # characters
 _MOST_STEPS_SHOWN: Final = 20
@@ -33,15 +33,15 @@ _REPORTS: Final = whole(Query, 20, 1, 100, "How many runs at most.")
 _One = TypeVar("_One")
 
 
+@dataclass(frozen=True)
 class After:
     """The answers, each made of the runs that are kept now."""
 
-    def __init__(self, server: Server) -> None:
-        self._history = server.history
+    history: History
 
     def reports(self, limit: int = _REPORTS) -> Json:
         """The last runs in short, the newest first."""
-        records = self._history.records()
+        records = self.history.records()
         return Json({"total": len(records), "reports": [_short(one) for one in records[:limit]]})
 
     def report(self, number: int = _RUN) -> Json:
@@ -65,7 +65,7 @@ class After:
 
         Dark stands for the lowest weight of all networks at this step, light for the highest.
         """
-        report = self._pass(number, sampling_pass).report
+        report = _at(self._record(number).run.passes, sampling_pass, "pass").report
         maps = _maps(report, image, step)
         _at(report.composed, network, "network")
         return Png(png(heat(maps[network], scale_of(list(maps)), _size(maps, size))))
@@ -79,23 +79,20 @@ class After:
         size: int = _SIZE,
     ) -> Png:
         """Which network spoke loudest where, over the picture."""
-        one = self._pass(number, sampling_pass)
+        run = self._record(number).run
+        one = _at(run.passes, sampling_pass, "pass")
         maps = _maps(one.report, image, step)
-        pictures = self._record(number).run.pictures
-        drawn = next((each for each in pictures if (each.batch, each.place) == (one.batch, image)), None)
+        drawn = next((each for each in run.pictures if (each.batch, each.place) == (one.batch, image)), None)
         # A cancelled run has maps and no picture.
         ground = Image.new("RGB", _size(maps, size), _GREY) if drawn is None else drawn.image
         return Png(png(territories(ground, maps, _size(maps, size))))
 
     def _record(self, number: int) -> Record:
-        record = self._history.record(number)
+        record = self.history.record(number)
         if record is None:
-            kept = ", ".join(str(one.number) for one in self._history.records())
+            kept = ", ".join(str(one.number) for one in self.history.records())
             raise HTTPException(404, f"run {number} is not kept; those that are: {kept or 'none'}")
         return record
-
-    def _pass(self, number: int, place: int) -> PassRecord:
-        return _at(self._record(number).run.passes, place, "pass")
 
 
 def _short(record: Record) -> dict[str, object]:

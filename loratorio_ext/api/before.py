@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Depends, HTTPException, Query
@@ -35,16 +36,16 @@ _SAMPLING: Final = (
 _KEYS: Final = ("prompt", "settings", *(one.name for one in _SAMPLING))
 
 
+@dataclass(frozen=True)
 class Before:
     """The answers, each made of what the server knows now."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    server: Server
 
     def version(self) -> Json:
         """The versions of LoRAtorio and its host."""
-        server = self._server
-        return Json({"version": __version__, "host": server.host, "host_version": server.version})
+        host, version = self.server.host, self.server.version
+        return Json({"version": __version__, "host": host, "host_version": version})
 
     def schema(self) -> Json:
         """The settings as a JSON Schema."""
@@ -66,7 +67,7 @@ class Before:
             pool = str(_POOL.parse(pool))
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        known = self._server.networks()
+        known = self.server.networks()
         chosen, unknown = choose_pool(pool, known)
         in_pool = frozenset(chosen)
         names = sorted(known)
@@ -79,7 +80,7 @@ class Before:
 
     def presets(self) -> Json:
         """Settings under names, ours first."""
-        found = self._server.presets.all().items()
+        found = self.server.presets.all().items()
         listed = [
             {"name": name, "built_in": name in OURS, "settings": dict(values)} for name, values in found
         ]
@@ -87,7 +88,7 @@ class Before:
 
     def estimate(self, body: object = Depends(read_body)) -> Json:
         """What a prompt will cost, and what will not work."""
-        server, words = self._server, self._server.words()
+        server, words = self.server, self.server.words()
         try:
             given = _checked(body)
             values: dict[str, Value] = {
@@ -135,13 +136,10 @@ def body_of_estimate() -> dict[str, Any]:
         f"As in the script's arguments: on, unless enabled is false. {named['description']}"
     )
     prompt = {"type": "string", "description": "With tags, as it would be typed."}
+    sampling = {one.name: one.to_schema() for one in _SAMPLING}
     return {
         "type": "object",
-        "properties": {
-            "prompt": prompt,
-            "settings": named,
-            **{one.name: one.to_schema() for one in _SAMPLING},
-        },
+        "properties": {"prompt": prompt, "settings": named, **sampling},
         "required": ["prompt"],
         "not": {"required": ["guided", "cfg_scale"]},
         "additionalProperties": False,

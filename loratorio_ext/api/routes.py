@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 
 from loratorio_ext.api.after import After
 from loratorio_ext.api.before import Before, body_of_estimate
-from loratorio_ext.api.exchange import JSON, Basic, Json, Png, Route, guard, refuse_unknown_parameters
+from loratorio_ext.api.exchange import JSON, Basic, Json, Png, Route, refuse_unknown_parameters
 from loratorio_ext.api.schemas import answers, problem
 from loratorio_ext.server.server import Server
 
@@ -27,10 +27,10 @@ def add_routes(app: FastAPI, server: Server, *, credentials: Mapping[str, str] |
     app.router.routes[:] = [
         one for one in app.router.routes if not str(getattr(one, "path", "")).startswith(f"{PREFIX}/")
     ]
-    before, after, schemas = Before(server), After(server), answers()
+    before, after, schemas = Before(server), After(server.history), answers()
     guards = [Depends(refuse_unknown_parameters)]
     if credentials is not None:
-        guards = [Depends(Basic(scheme_name="HTTPBasic")), Depends(guard(credentials)), *guards]
+        guards = [Depends(Basic(credentials)), *guards]
     endpoints: Mapping[str, Callable[..., Any]] = {
         "/version": before.version,
         "/settings/schema": before.schema,
@@ -65,12 +65,8 @@ def add_routes(app: FastAPI, server: Server, *, credentials: Mapping[str, str] |
                 422: problem("A parameter or a value of the body is wrong"),
                 503: problem("A file or folder of the server cannot be read"),
             },
-            openapi_extra=_required(body) if body else None,
+            openapi_extra=body and {"requestBody": {"required": True, "content": {JSON: {"schema": body}}}},
             dependencies=guards,
             route_class_override=Route,
         )
     app.openapi_schema = None  # a description made before lacks these
-
-
-def _required(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": body}}}}

@@ -161,11 +161,7 @@ def table(demo: Demo) -> str:
                 f"{totals.seconds:.1f}",
             ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        "  ".join([name.ljust(first), *map(str.rjust, figures, others)]) for name, *figures in lines
     )
