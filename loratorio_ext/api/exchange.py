@@ -43,17 +43,24 @@ class Png(Response):
 
 
 class Basic(HTTPBasic):
-    """Asks for a user and a password, which FastAPI's own would read in ASCII alone."""
+    """Says in the API's description that a user and a password are wanted; `guard` looks at them.
 
-    def __init__(self, credentials: Mapping[str, str]) -> None:
-        """``credentials``: user → password of those who may ask."""
-        super().__init__(scheme_name="HTTPBasic")
-        self._credentials = credentials
+    FastAPI's own would also read them, but in ASCII alone; and its older versions do not understand a
+    ``__call__`` that takes the request.
+    """
 
-    async def __call__(self, request: Request) -> None:  # type: ignore[override]
-        """Refuses (401) everybody else."""
-        if not may_ask(self._credentials, request.headers.get("authorization")):
+    async def __call__(self) -> None:  # type: ignore[override]
+        """Lets everybody pass."""
+
+
+def guard(credentials: Mapping[str, str]) -> Callable[[Request], Coroutine[Any, Any, None]]:
+    """A dependency that refuses (401) whoever is none of these users: user → password."""
+
+    async def check(request: Request) -> None:
+        if not may_ask(credentials, request.headers.get("authorization")):
             raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Basic"})
+
+    return check
 
 
 def may_ask(credentials: Mapping[str, str], header: str | None) -> bool:
