@@ -67,12 +67,15 @@ def may_ask(credentials: Mapping[str, str], header: str | None) -> bool:
     """Whether the Authorization header names a user with the right password; never raises on any text."""
     scheme, _, encoded = (header or "").partition(" ")
     try:
-        given = base64.b64decode(encoded, validate=True)
+        user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
     except ValueError:
         return False
     # Every user is compared, so that the time says nothing about which users there are.
-    fits = [compare_digest(given, f"{user}:{password}".encode()) for user, password in credentials.items()]
-    return scheme.lower() == "basic" and any(fits)
+    fits = [
+        compare_digest(user, name.encode()) & compare_digest(password, secret.encode())
+        for name, secret in credentials.items()
+    ]
+    return scheme.lower() == "basic" and bool(colon) and any(fits)
 
 
 class Route(APIRoute):
