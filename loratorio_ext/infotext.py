@@ -13,13 +13,10 @@ def quoted(value: str) -> str:
 
 def unquoted(value: str) -> str:
     """A value as it was before :func:`quoted`; what cannot be read is left as it is."""
-    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
-        return value
     try:
-        found = json.loads(value)
+        return str(json.loads(value)) if value.startswith('"') else value
     except json.JSONDecodeError:
         return value
-    return found if isinstance(found, str) else value
 
 
 def last_line_fields(text: str) -> dict[str, str]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, get_args, get_type_hints
 
 Value = bool | int | float | str
-Limits = tuple[float | None, float | None, float | None]
-Choices = tuple[str, ...]
 
-NO_LIMITS: Final[Limits] = (None, None, None)
 INFOTEXT_PREFIX: Final = "LoRAtorio "
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
@@ -50,7 +47,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
-    choices: Choices = ()
+    choices: tuple[str, ...] = ()
     unnamed: Value | None = None
 
     def __post_init__(self) -> None:
@@ -114,22 +111,15 @@ class Setting:
 
     def to_schema(self) -> dict[str, object]:
         """JSON Schema (draft 2020-12) of the value."""
-        schema: dict[str, object] = {
-            "title": self.label,
-            "description": self.help,
-            "default": self.unnamed,
-        }
+        schema = {"title": self.label, "description": self.help, "default": self.unnamed}
         if self.type is bool:
             return {**schema, "type": "boolean"}
         if self.choices:
             return {**schema, "type": "string", "enum": list(self.choices)}
         if self.type is str:
-            return {**schema, "type": "string", "maxLength": int(self.maximum or 0), "pattern": _LINE}
+            return {**schema, "type": "string", "maxLength": self.maximum, "pattern": _LINE}
         kind = "integer" if self.type is int else "number"
-        lowest, highest = self.minimum, self.maximum
-        if self.type is int and lowest is not None and highest is not None:
-            lowest, highest = int(lowest), int(highest)
-        return {**schema, "type": kind, "minimum": lowest, "maximum": highest}
+        return {**schema, "type": kind, "minimum": self.minimum, "maximum": self.maximum}
 
     def _is_allowed(self, text: str) -> bool:
         if self.choices or self.maximum is None:
@@ -145,15 +135,28 @@ def declare(
     default: Value,
     label: str,
     explanation: str,
+    limits: tuple[float | None, float | None, float | None] = (None, None, None),
+    *,
     key: str = "",
-    limits: Limits = NO_LIMITS,
-    choices: Choices = (),
     unnamed: Value | None = None,
 ) -> Any:
-    """A field of `Settings` that carries its `Setting`; limits are minimum, maximum and step."""
-    key = INFOTEXT_PREFIX + key
-    described = Setting("", default, label, explanation, key, *limits, choices, unnamed)
+    """A field that carries its `Setting`; limits are minimum, maximum and step.
+
+    The key in the infotext is the field's name in words, unless ``key`` is another.
+    """
+    described = Setting("", default, label, explanation, key, *limits, unnamed=unnamed)
     return field(default=default, metadata={"setting": described})
+
+
+def declared(kind: type) -> tuple[Setting, ...]:
+    """The settings of a dataclass whose fields are made by `declare`; a field's Literal gives the choices."""
+    hints = get_type_hints(kind)
+    settings = []
+    for one in fields(kind):
+        found: Setting = one.metadata["setting"]
+        key = INFOTEXT_PREFIX + (found.infotext or one.name.replace("_", " "))
+        settings.append(replace(found, name=one.name, infotext=key, choices=get_args(hints[one.name])))
+    return tuple(settings)
 
 
 def shown(value: object) -> str:

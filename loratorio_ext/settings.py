@@ -6,13 +6,13 @@ line and the API. To add a setting, add one field to `Settings`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from loratorio_ext.infotext import last_line_fields, quoted
-from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, shown
+from loratorio_ext.setting import INFOTEXT_PREFIX, Setting, Value, declare, declared, shown
 
 __all__ = [
     "INFOTEXT_PREFIX",
@@ -38,7 +38,6 @@ class Settings:
         False,
         "Enable LoRAtorio",
         "Compose the networks of the prompt place by place. Off: they are merged the usual way.",
-        "enabled",
     )
     patch_size: int = declare(
         2,
@@ -46,16 +45,14 @@ class Settings:
         "Side of the squares in which networks are compared and mixed, in latent pixels (each usually 8 × 8 "
         "pixels of the picture). Low: fine borders between networks, but noisier decisions. High: calmer, "
         "coarser decisions; from the latent's size on, a single one for the whole picture.",
-        "patch size",
-        limits=(1, 64, 1),
+        (1, 64, 1),
     )
     temperature: float = declare(
         0.25,
         "Temperature",
         "How evenly the networks share a place. Low: the network with the most to say there speaks almost "
         "alone. High: all speak equally everywhere; with weights by difference, from about 1 on.",
-        "temperature",
-        limits=(1e-4, 1000.0, 0.01),
+        (1e-4, 1000.0, 0.01),
     )
     top_k: int = declare(
         0,
@@ -63,16 +60,13 @@ class Settings:
         "How many networks may speak at a time: those that differ most from the base model. Low: fewer "
         "networks mix, so they bleed less into each other, but some may never appear. High: more of them "
         "mix. 0, or as many as there are: all of them.",
-        "top k",
-        limits=(0, 64, 1),
+        (0, 64, 1),
     )
     top_k_scope: Literal["image", "patch"] = declare(
         "image",
         "Choose top k per",
         "Where the networks to keep are chosen. image: one choice for the whole picture, so that the others "
         "can be skipped between looks. patch: a separate choice at every place; all networks are evaluated.",
-        "top k scope",
-        choices=("image", "patch"),
     )
     recenter: float = declare(
         1.0,
@@ -80,8 +74,7 @@ class Settings:
         "What the guidance pushes away from. Low (0): the networks' own unconditional predictions; their "
         "effect is weakest. High (1): the base model's; their effect is strongest, and their unconditional "
         "predictions need not be computed, which is much faster. The paper uses 0.5.",
-        "recenter",
-        limits=(0.0, 1.0, 0.05),
+        (0.0, 1.0, 0.05),
     )
     compare: Literal["noise", "denoised"] = declare(
         "noise",
@@ -89,8 +82,6 @@ class Settings:
         "What the networks are compared by. noise: the predicted noise, as in the paper; networks look "
         "alike in the first steps and differ more towards the end. denoised: the predicted picture, in "
         "which they differ most in the first steps.",
-        "compare",
-        choices=("noise", "denoised"),
     )
     start: float = declare(
         0.0,
@@ -98,8 +89,7 @@ class Settings:
         "Fraction of the steps after which composing begins; before that, the networks act merged, the "
         "usual way. Low (0): composed from the first step, which decides the layout. High: only details are "
         "composed, and fewer steps cost extra time.",
-        "start",
-        limits=(0.0, 1.0, 0.05),
+        (0.0, 1.0, 0.05),
     )
     end: float = declare(
         1.0,
@@ -107,8 +97,7 @@ class Settings:
         "Fraction of the steps after which composing ends; from there on, the networks act merged, the "
         "usual way. Low: only the layout is composed, and fewer steps cost extra time. High (1): composed "
         "to the last step. Must not be below Start.",
-        "end",
-        limits=(0.0, 1.0, 0.05),
+        (0.0, 1.0, 0.05),
     )
     rescan: int = declare(
         1,
@@ -116,16 +105,14 @@ class Settings:
         "With Looks at 0 and top k per image: how often, in steps, all networks are compared again; in "
         "between, only the networks kept are evaluated. Low (1): the choice is always fresh, but every step "
         "takes the full time. High: faster, but a network may come in late.",
-        "rescan",
-        limits=(1, 1000, 1),
+        (1, 1000, 1),
     )
     batch_rows: int = declare(
         0,
         "Rows per model call",
         "How many predictions the model is asked for at once. Low: less memory, slower. High: more memory, "
         "usually faster. 0: as many as fit.",
-        "batch rows",
-        limits=(0, 1024, 1),
+        (0, 1024, 1),
     )
     pool: str = declare(
         "",
@@ -133,8 +120,7 @@ class Settings:
         "Networks that take part without a tag: names or patterns below the folder of networks, separated "
         "by commas, such as characters/*, night. Empty: only the networks of the prompt. Best with top k, "
         "so that only those with something to say are mixed.",
-        "pool",
-        limits=(None, 2000, None),
+        (None, 2000, None),
     )
     weighting: Literal["relative", "difference"] = declare(
         "relative",
@@ -143,8 +129,7 @@ class Settings:
         "multiples of their own mean, so that it speaks where it has more to say than elsewhere; a "
         "temperature then means the same for every step, model and network. difference: the differences as "
         "they are, as in the paper; good temperatures are then far lower.",
-        "weights by",
-        choices=("relative", "difference"),
+        key="weights by",
     )
     gain: float = declare(
         0.35,
@@ -153,8 +138,7 @@ class Settings:
         "networks, as in the paper; the more there are, the fainter each of them is. High (1): everything "
         "that they add, nearly as strong as merged; too much can break colors and shapes. With a single "
         "network it has no effect.",
-        "gain",
-        limits=(0.0, 1.0, 0.05),
+        (0.0, 1.0, 0.05),
     )
     reuse: int = declare(
         1,
@@ -162,28 +146,23 @@ class Settings:
         "With Looks at 0: how often, in steps, the networks are evaluated; in between, what each of them "
         "added last is added again to the base model's new prediction. Low (1): at every step. High: much "
         "faster, but networks react late; with few steps in total, fine detail suffers first.",
-        "reuse",
-        limits=(1, 100, 1),
+        (1, 100, 1),
     )
-
     score: Literal["history", "step"] = declare(
         "history",
         "Top k by",
         "What networks are chosen by, with top k per image. history: how much they have differed from the "
         "base model, as a mean over all steps so far at which all were compared; a calmer choice. step: how "
         "much they differ at this step alone, as in the paper.",
-        "top k by",
-        choices=("history", "step"),
+        key="top k by",
     )
-
     looks: int = declare(
         4,
         "Looks",
         "At how many steps every network is evaluated on its own, to see where it has something to say; most "
         "of them early. In the steps between, all networks act at once, each at its own places, which costs "
         "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
-        "looks",
-        limits=(0, 50, 1),
+        (0, 50, 1),
         unnamed=0,
     )
 
@@ -200,7 +179,7 @@ class Settings:
         return {setting.name: getattr(self, setting.name) for setting in SETTINGS}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Settings:
+    def from_dict(cls, values: Mapping[Any, object]) -> Settings:
         """Settings from values by name; for missing ones see `Setting.unnamed`.
 
         Raises:
@@ -210,8 +189,12 @@ class Settings:
             raise ValueError(
                 f'settings are {shown(values)}; give names with values, for example {{"patch_size": 2}}'
             )
-        names = [setting.name for setting in SETTINGS]
-        _refuse_unknown(values, names)
+        known = [setting.name for setting in SETTINGS]
+        for name in values:
+            if name not in known:
+                near = get_close_matches(name[:64], known, 1, 0.5) if isinstance(name, str) else []
+                hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(known)}"
+                raise ValueError(f"{shown(name)} is not a setting; {hint}")
         return cls(**{one.name: values.get(one.name, one.unnamed) for one in SETTINGS})  # type: ignore[arg-type]
 
     def infotext_fields(self) -> dict[str, str]:
@@ -241,7 +224,7 @@ class Settings:
         return cls.from_dict({s.name: s.parse(found[s.infotext]) for s in SETTINGS if s.infotext in found})
 
 
-SETTINGS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Settings))
+SETTINGS = declared(Settings)
 
 
 def settings_schema() -> dict[str, object]:
@@ -282,11 +265,3 @@ def settings_from_arguments(arguments: Sequence[object]) -> Settings:
             'for example [{"patch_size": 2}]'
         )
     return Settings.from_dict({one.name: value for one, value in zip(SETTINGS, arguments, strict=False)})
-
-
-def _refuse_unknown(given: Iterable[object], known: list[str]) -> None:
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name[:64], known, 1, 0.5) if isinstance(name, str) else []
-            hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(known)}"
-            raise ValueError(f"{shown(name)} is not a setting; {hint}")

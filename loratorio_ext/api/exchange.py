@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from secrets import compare_digest
 from typing import Any, Final
@@ -33,7 +32,8 @@ class Json(JSONResponse):
         try:
             return json.dumps(content, allow_nan=False).encode()
         except ValueError:
-            return json.dumps(_finite(content), allow_nan=False).encode()
+            finite = json.loads(json.dumps(content), parse_constant=lambda name: None)
+            return json.dumps(finite).encode()
 
 
 class Png(Response):
@@ -45,7 +45,8 @@ class Png(Response):
 class Basic(HTTPBasic):
     """Says in the API's description that a user and a password are wanted; `guard` looks at them.
 
-    FastAPI's own would also read them, but in ASCII alone.
+    FastAPI's own would also read them, but in ASCII alone; and its older versions do not understand a
+    ``__call__`` that takes the request.
     """
 
     async def __call__(self) -> None:  # type: ignore[override]
@@ -69,14 +70,12 @@ def may_ask(credentials: Mapping[str, str], header: str | None) -> bool:
         user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
     except ValueError:
         return False
-    if scheme.lower() != "basic" or not colon:
-        return False
     # Every user is compared, so that the time says nothing about which users there are.
     fits = [
         compare_digest(user, name.encode()) & compare_digest(password, secret.encode())
         for name, secret in credentials.items()
     ]
-    return any(fits)
+    return scheme.lower() == "basic" and bool(colon) and any(fits)
 
 
 class Route(APIRoute):
@@ -163,11 +162,3 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) < len(pairs):
         raise ValueError("a name is given twice")
     return values
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

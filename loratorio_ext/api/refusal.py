@@ -37,7 +37,9 @@ def refuse_wrong_arguments(app: FastAPI, routes: Iterable[str] = ROUTES) -> None
     """
     wanted = frozenset(routes)
     for place, route in enumerate(app.router.routes):
-        if isinstance(route, APIRoute) and route.path in wanted and not _has_the_check(route):
+        if not isinstance(route, APIRoute) or route.path not in wanted:
+            continue
+        if not any(one.dependency is _check for one in route.dependencies):
             app.router.routes[place] = _with_the_check(route)
     app.openapi_schema = None
 
@@ -82,10 +84,6 @@ async def _check(request: Request) -> None:
     problem = problem_of_request(body)
     if problem is not None:
         raise HTTPException(422, f"alwayson_scripts.{TITLE}: {problem}")
-
-
-def _has_the_check(route: APIRoute) -> bool:
-    return any(one.dependency is _check for one in route.dependencies)
 
 
 def _with_the_check(route: APIRoute) -> APIRoute:

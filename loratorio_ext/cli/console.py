@@ -8,7 +8,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 OK: Final = 0
 FAILED: Final = 1
@@ -71,38 +71,27 @@ class Console:
     @contextmanager
     def progress(self, label: str, unit: str = "step") -> Iterator[OnStep]:
         """A bar on a terminal, a line for each quarter elsewhere, nothing with --quiet."""
-        if self.quiet:
-            yield lambda done, total: None
-        elif sys.stderr.isatty():
-            with _bar(label, unit) as on_step:
+        if not self.quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            with tqdm(desc=label, unit=unit, file=sys.stderr, dynamic_ncols=True) as bar:
+
+                def on_step(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
                 yield on_step
-        else:
-            told = 0
+            return
+        told = 0
 
-            def on_quarter(done: int, total: int) -> None:
-                nonlocal told
-                quarter = 4 * done // max(total, 1)
-                if quarter > told:
-                    told = quarter
-                    self.note(f"{label}: {unit} {done} of {total}")
+        def on_quarter(done: int, total: int) -> None:
+            nonlocal told
+            quarter = 4 * done // max(total, 1)
+            if quarter > told:
+                told = quarter
+                self.note(f"{label}: {unit} {done} of {total}")
 
-            yield on_quarter
-
-
-@contextmanager
-def _bar(label: str, unit: str) -> Iterator[OnStep]:
-    from tqdm import tqdm
-
-    bar: Any = tqdm(desc=label, unit=unit, file=sys.stderr, leave=True, dynamic_ncols=True)
-
-    def on_step(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    try:
-        yield on_step
-    finally:
-        bar.close()
+        yield on_quarter
 
 
 def run_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
@@ -14,9 +14,6 @@ from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.tools import Tools
 from loratorio_ext.cli.writing import prepare_folder, write_text
 from loratorio_ext.plots.pictures import contact_sheet, overlay, scale_of, strip, territories
-
-if TYPE_CHECKING:
-    from loratorio_ext.hosts.diffusers_host import Request
 
 # A shape, what lies behind it, and an object beside it: three places of the picture, three networks.
 WANTED: Final = (
@@ -40,16 +37,15 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     """`loratorio demo`: writes index.html, pictures and results.json into --out, prints the table."""
     settings = settings_from(arguments)
     data = tools.find_demo_data()
-    out = prepare_folder(Path(arguments.out))
+    out = prepare_folder(arguments.out)
     host = tools.open_host(data.model, None, None, offline=True)
     judge = tools.load_judge(data.judge)
+    from loratorio_ext.hosts.diffusers_host import Request
 
     seeds = tuple(range(arguments.seed, arguments.seed + arguments.pictures))
     prompt = " ".join([TEXT, *(f"<lora:{one.network}:1>" for one in WANTED)])
 
     def request(method: str, steps: int) -> Request:
-        from loratorio_ext.hosts.diffusers_host import Request
-
         return Request(
             prompts=[prompt],
             steps=steps,

@@ -158,15 +158,11 @@ def _figures(demo: Demo) -> str:
         totals = outcome.report.totals
         ratio = "" if totals.ratio is None else f" <small>{totals.ratio:.1f}×</small>"
         cells = [
-            *(
-                f"{outcome.count(wanted)} of {pictures} <small>{outcome.mean(wanted):.2f}</small>"
-                for wanted in demo.wanted
-            ),
-            f"{outcome.all_found(demo.wanted)} of {pictures}",
-            f"{totals.rows}{ratio}",
-            f"{totals.calls}",
-            f"{totals.seconds:.1f}",
+            f"{outcome.count(wanted)} of {pictures} <small>{outcome.mean(wanted):.2f}</small>"
+            for wanted in demo.wanted
         ]
+        cells += [f"{outcome.count(*demo.wanted)} of {pictures}", f"{totals.rows}{ratio}"]
+        cells += [f"{totals.calls}", f"{totals.seconds:.1f}"]
         ours = ' class="ours"' if outcome is demo.composed else ""
         rows.append(
             f'<tr{ours}><th scope="row">{escape(outcome.method.label)}</th>'
@@ -184,13 +180,10 @@ many prompts and seeds are needed.</p>"""
 
 
 def _made_with(demo: Demo) -> str:
-    settings = ", ".join(
-        f"{name} {value}" for name, value in demo.settings.to_dict().items() if name != "enabled"
-    )
-    made = versions()
-    tools = (
-        f"LoRAtorio {made['loratorio']}, torch {made['torch']}, Python {made['python']}, "
-        f"{made['threads']} threads on {made['machine']}"
+    values = demo.settings.to_dict().items()
+    settings = ", ".join(f"{name} {value}" for name, value in values if name != "enabled")
+    tools = ("LoRAtorio {loratorio}, torch {torch}, Python {python}, {threads} threads on {machine}").format(
+        **versions()
     )
     facts = (
         ("prompt", f"<code>{escape(demo.prompt)}</code>"),

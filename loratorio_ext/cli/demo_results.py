@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,17 +61,13 @@ class Outcome:
         answers = self.scores[image][wanted.factor]
         return max(answers, key=lambda value: answers[value]) == wanted.value
 
-    def count(self, wanted: Wanted) -> int:
-        """In how many pictures the judge finds the concept."""
-        return sum(self.found(image, wanted) for image in range(len(self.images)))
+    def count(self, *wanted: Wanted) -> int:
+        """In how many pictures the judge finds every one of these concepts."""
+        return sum(all(self.found(image, one) for one in wanted) for image in range(len(self.images)))
 
     def mean(self, wanted: Wanted) -> float:
         """The judge's mean probability over the pictures, 0..1."""
         return float(np.mean([self.probability(image, wanted) for image in range(len(self.images))]))
-
-    def all_found(self, wanted: Sequence[Wanted]) -> int:
-        """In how many pictures the judge finds every concept."""
-        return sum(all(self.found(image, one) for one in wanted) for image in range(len(self.images)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Demo:
                 {
                     "method": outcome.method.name,
                     "found": {wanted.value: outcome.count(wanted) for wanted in self.wanted},
-                    "found_all": outcome.all_found(self.wanted),
+                    "found_all": outcome.count(*self.wanted),
                     "probability": {wanted.value: round(outcome.mean(wanted), 4) for wanted in self.wanted},
                     "scores": [
                         {
@@ -146,26 +142,21 @@ def versions() -> dict[str, str]:
 def table(demo: Demo) -> str:
     """The figures as text in columns: found concepts out of all pictures, rows, calls and seconds."""
     pictures = len(demo.seeds)
-    head = ["method", *(wanted.value for wanted in demo.wanted), "all", "rows", "× plain", "calls", "seconds"]
-    lines = [head]
+    lines = [["method", *(one.value for one in demo.wanted), "all", "rows", "× plain", "calls", "seconds"]]
     for outcome in demo.outcomes:
         totals = outcome.report.totals
         lines.append(
             [
                 outcome.method.label,
                 *(f"{outcome.count(wanted)}/{pictures}" for wanted in demo.wanted),
-                f"{outcome.all_found(demo.wanted)}/{pictures}",
+                f"{outcome.count(*demo.wanted)}/{pictures}",
                 str(totals.rows),
                 "-" if totals.ratio is None else f"{totals.ratio:.2f}",
                 str(totals.calls),
                 f"{totals.seconds:.1f}",
             ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        "  ".join([name.ljust(first), *map(str.rjust, figures, others)]) for name, *figures in lines
     )

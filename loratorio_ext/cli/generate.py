@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Interrupted, Work
-from loratorio_ext.cli.option_types import settings_from
+from loratorio_ext.cli.option_types import LARGEST_SEED, settings_from
 from loratorio_ext.cli.tools import Tools, choose_model
 from loratorio_ext.cli.writing import (
     free_name,
@@ -19,7 +19,6 @@ from loratorio_ext.cli.writing import (
 )
 from loratorio_ext.networks.prompt import parse_prompt
 
-LARGEST_SEED: Final = 2**63 - 1
 # Names that are meant as a picture and not as a folder.
 OTHER_PICTURES: Final = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".tif", ".tiff", ".webp"}
@@ -41,8 +40,8 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     if prompt.tags and model.networks is None:
         name = prompt.tags[0].name
         raise InputError(f"The prompt names the network {name!r}: give --lora-dir, the folder that holds it.")
-    folder, file = _target(Path(arguments.out), len(all_seeds))
-    report = None if arguments.report is None else prepare_file(Path(arguments.report))
+    folder, file = _target(arguments.out, len(all_seeds))
+    report = None if arguments.report is None else prepare_file(arguments.report)
     host = model.open(arguments, tools)
     from loratorio_ext.hosts.diffusers_host import Request
 

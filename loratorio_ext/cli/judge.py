@@ -67,14 +67,9 @@ class Judge(nn.Module):
                 nn.ReLU(inplace=True),
             )
 
-        self.body = nn.Sequential(
-            stage(3, width, 2),
-            stage(width, width, 1),
-            stage(width, 2 * width, 2),
-            stage(2 * width, 2 * width, 1),
-            stage(2 * width, 3 * width, 2),
-            stage(3 * width, 3 * width, 1),
-        )
+        wide = (3, width, width, 2 * width, 2 * width, 3 * width, 3 * width)  # channels between the stages
+        strides = (2, 1, 2, 1, 2, 1)
+        self.body = nn.Sequential(*map(stage, wide, wide[1:], strides))
         # where a thing stands matters (the object has its corner), so the last map is read as a whole
         self.read = nn.Sequential(nn.Conv2d(3 * width, 16, 1), nn.Flatten(), nn.ReLU(inplace=True))
         self.head = nn.Linear(16 * 64 + 3 * width, sum(len(factor.answers) for factor in FACTORS))

@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 from loratorio_ext import __version__
@@ -108,9 +109,9 @@ def _add_generate(commands: Commands) -> None:
         add_whole(picture, side, 8, 8192, "pixels (default: the model's)")
     output = parser.add_argument_group("output")
     text = "a folder, or one .png file, which is overwritten (default outputs/generate)"
-    add_text(output, "--out", "PATH", text, default="outputs/generate")
+    add_text(output, "--out", "PATH", text, type=Path, default="outputs/generate")
     text = "write what happened at each step of the last batch, as JSON"
-    add_text(output, "--report", "FILE", text)
+    add_text(output, "--report", "FILE", text, type=Path)
     add_settings(parser)
     add_common(parser)
 
@@ -132,7 +133,7 @@ def _add_serve(commands: Commands) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     add_text(parser, "--language", "NAME", "of the page: en, de_DE (default en)", default="en")
     text = "where every picture is kept (default outputs/serve)"
-    add_text(parser, "--out", "FOLDER", text, default="outputs/serve")
+    add_text(parser, "--out", "FOLDER", text, type=Path, default="outputs/serve")
     add_model(parser)
     add_common(parser)
 
@@ -145,7 +146,7 @@ def _add_demo(commands: Commands) -> None:
         "page with the pictures, each network's weight maps, the judge's scores and the costs;\n"
         "print the table.",
     )
-    add_text(parser, "--out", "FOLDER", "default outputs/demo", default="outputs/demo")
+    add_text(parser, "--out", "FOLDER", "default outputs/demo", type=Path, default="outputs/demo")
     add_seed(parser)
     add_whole(parser, "--pictures", 1, 16, "pictures by each method (default 5)", default=5)
     add_whole(parser, "--steps", 1, 200, "steps of the sampler (default 20)", default=20)

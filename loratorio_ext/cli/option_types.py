@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
 from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
@@ -14,6 +14,7 @@ from loratorio_ext.settings import SETTINGS, Setting, Settings, Value
 # The settings that are options; "enabled" is the WebUI's switch, and here the method says it.
 COMPOSITION: Final = tuple(setting for setting in SETTINGS if setting.name != "enabled")
 
+LARGEST_SEED: Final = 2**63 - 1
 EXIT_CODES: Final = """\
 exit codes:
   0    done
@@ -41,34 +42,24 @@ class Parser(argparse.ArgumentParser):
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
-def whole(lowest: int, highest: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number from `lowest` to `highest`."""
-
-    def parse(text: str) -> int:
-        # Python would also read "1_000", and texts of any length slowly.
-        value = int(text) if re.fullmatch(r"[+-]?\d{1,19}", text) else None
-        if value is None or not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} must be a whole number from {lowest} to {highest}"
-            )
-        return value
-
-    return parse
+def whole(lowest: int, highest: int, text: str) -> int:
+    """The whole number that the text of an option writes; ArgumentTypeError outside the range."""
+    # Python would also read "1_000", and texts of any length slowly.
+    value = int(text) if re.fullmatch(r"[+-]?\d{1,19}", text) else None
+    if value is None or not lowest <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} must be a whole number from {lowest} to {highest}")
+    return value
 
 
-def number(lowest: float, highest: float) -> Callable[[str], float]:
-    """A type for argparse: a finite number from `lowest` to `highest`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} must be a number from {lowest:g} to {highest:g}")
-        return value
-
-    return parse
+def number(lowest: float, highest: float, text: str) -> float:
+    """The finite number that the text of an option writes; ArgumentTypeError outside the range."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} must be a number from {lowest:g} to {highest:g}")
+    return value
 
 
 # What options are added to: a parser, or a group of one.
@@ -77,12 +68,12 @@ Options: TypeAlias = argparse._ActionsContainer
 
 def add_whole(options: Options, name: str, lowest: int, highest: int, text: str, **more: Any) -> None:
     """An option for a whole number in a range; `text` is its help, `more` as argparse has it."""
-    options.add_argument(name, type=whole(lowest, highest), metavar="N", help=text, **more)
+    options.add_argument(name, type=partial(whole, lowest, highest), metavar="N", help=text, **more)
 
 
 def add_number(options: Options, name: str, lowest: float, highest: float, text: str, **more: Any) -> None:
     """The same for a finite number."""
-    options.add_argument(name, type=number(lowest, highest), metavar="X", help=text, **more)
+    options.add_argument(name, type=partial(number, lowest, highest), metavar="X", help=text, **more)
 
 
 def add_text(options: Options, name: str, metavar: str, text: str, **more: Any) -> None:
@@ -93,33 +84,28 @@ def add_text(options: Options, name: str, metavar: str, text: str, **more: Any) 
 def add_seed(options: Options) -> None:
     """--seed, of the first picture."""
     text = "seed of the first picture; those of the others count up from it (default 1)"
-    add_whole(options, "--seed", 0, 2**63 - 1, text, default=1)
+    add_whole(options, "--seed", 0, LARGEST_SEED, text, default=1)
 
 
-def _setting_type(setting: Setting) -> Callable[[str], Value]:
-    def parse(text: str) -> Value:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse
+def _value(setting: Setting, text: str) -> Value:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """One option for each setting of the composition, as `settings.SETTINGS` describes it."""
     group = parser.add_argument_group("settings of the composition (method loratorio)")
     for setting in COMPOSITION:
-        metavar = {int: "N", float: "X"}.get(setting.type, "TEXT")
-        if setting.choices:
-            metavar = "{" + ",".join(setting.choices) + "}"
+        text = "{" + ",".join(setting.choices) + "}" if setting.choices else "TEXT"
         allowed = "" if setting.minimum is None else f"{setting.minimum:g} to {setting.maximum:g}, "
         default = "none" if setting.default == "" else setting.default
         group.add_argument(
             "--" + setting.name.replace("_", "-"),
-            type=_setting_type(setting),
+            type=partial(_value, setting),
             default=setting.default,
-            metavar=metavar,
+            metavar={int: "N", float: "X"}.get(setting.type, text),
             help=f"{setting.help} ({allowed}default {default})".replace("%", "%%"),
         )
 
@@ -140,13 +126,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, which networks, and where it runs."""
     model = parser.add_argument_group("model")
     text = "a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL"
-    add_text(model, "--model", "PATH", text)
+    add_text(model, "--model", "PATH", text, type=Path)
     text = (
         "for a model in a single file: a diffusers folder of the same family, for its configuration and "
         "tokenizer (default: from diffusers' cache, or the hub)"
     )
     add_text(model, "--config", "FOLDER", text)
-    add_text(model, "--lora-dir", "FOLDER", "the folder of the networks that tags name, .safetensors files")
+    text = "the folder of the networks that tags name, .safetensors files"
+    add_text(model, "--lora-dir", "FOLDER", text, type=Path)
     add_device(model)
     text = "never contact a model hub; a single file then needs --config"
     model.add_argument("--offline", action="store_true", help=text)

@@ -6,7 +6,6 @@ import os
 import socket
 from argparse import Namespace
 from importlib import metadata, util
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Work
@@ -26,7 +25,7 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     _check_gradio()
     words = _spoken(arguments.language)
     model = choose_model(arguments, tools)
-    out = prepare_folder(Path(arguments.out))
+    out = prepare_folder(arguments.out)
     port = _free_port(arguments.host, arguments.port)
     if arguments.host not in LOOPBACK:
         console.warn(f"anyone who can reach {arguments.host} can draw here; there is no password")
@@ -64,9 +63,7 @@ def _spoken(language: str) -> Words:
         return Words()
     known = language_files()
     if language not in known:
-        raise InputError(
-            f"--language {language} is not known; give one of en, {', '.join(known)}".rstrip(", ") + "."
-        )
+        raise InputError(f"--language {language} is not known; give one of {', '.join(['en', *known])}.")
     return words_in(language)
 
 

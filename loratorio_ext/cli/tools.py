@@ -142,10 +142,10 @@ def choose_model(arguments: Namespace, tools: Tools) -> ModelChoice:
     Raises:
         InputError: a place that the options name is not there, or --config is for another kind of model.
     """
-    networks = None if arguments.lora_dir is None else Path(arguments.lora_dir)
+    networks: Path | None = arguments.lora_dir
+    model: Path | None = arguments.model
     if networks is not None and not networks.is_dir():
         raise InputError(f"--lora-dir {networks} is not a folder.")
-    model = None if arguments.model is None else Path(arguments.model)
     if model is not None and not model.exists():
         raise InputError(f"--model {model} does not exist; name a diffusers folder or a .safetensors file.")
     if arguments.config is not None and (model is None or model.is_dir()):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from loratorio_ext.hosts.diffusers_host import Request, Result
-    from loratorio_ext.run import Report
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -46,11 +46,8 @@ def prepare_file(path: Path) -> Path:
 
 def free_name(path: Path) -> Path:
     """`path`, or where that exists the next one that does not: "a.png", "a-2.png", "a-3.png", ..."""
-    number, candidate = 2, path
-    while candidate.exists():
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(name for name in chain([path], numbered) if not name.exists())
 
 
 @contextmanager
@@ -84,33 +81,27 @@ def picture_parameters(
     request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]
 ) -> str:
     """The parameters of one picture, in the form that the WebUI writes and reads."""
-    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
-    facts = [
-        f"Steps: {request.steps}",
-        f"CFG scale: {request.cfg:g}",
-        f"Seed: {seed}",
-        f"Size: {size[0]}x{size[1]}",
-    ]
-    if result.sampler:
-        facts.append(f"Sampler: {quoted(result.sampler)}")
     name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
-    facts.append(f"Model: {quoted(name)}")
-    facts += _combination(request, result.report)
-    return f"{request.prompts[0]}{negative}\n" + ", ".join(facts)
-
-
-def _combination(request: Request, report: Report) -> list[str]:
-    """How the networks were combined, by what the steps did and not by what was asked for."""
-    if not report.composed:
-        return []
-    # The report has names of its own for some methods' steps.
-    mode = {"loratorio": "composed", "merge": "merged", "merge-recentred": "merged"}
-    # A window that holds no step leaves every step to the usual way.
-    wanted = (mode.get(request.method, request.method), "placed")
-    as_asked = any(step.mode in wanted for step in report.steps)
-    facts = [f"Networks combined by: {request.method if as_asked else 'merge'}"]
-    if request.method == "switch":
-        facts.append(f"Switch every: {request.switch_every}")
-    if request.method == "loratorio":
-        facts.append(replace(request.settings, enabled=as_asked).to_infotext())
-    return facts
+    facts: dict[str, object] = {
+        "Steps": request.steps,
+        "CFG scale": f"{request.cfg:g}",
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        **({"Sampler": result.sampler} if result.sampler else {}),
+        "Model": name,
+    }
+    if result.report.composed:  # by what the steps did and not by what was asked for
+        # The report has names of its own for some methods' steps.
+        mode = {"loratorio": "composed", "merge": "merged", "merge-recentred": "merged"}
+        # A window that holds no step leaves every step to the usual way.
+        wanted = (mode.get(request.method, request.method), "placed")
+        as_asked = any(step.mode in wanted for step in result.report.steps)
+        facts["Networks combined by"] = request.method if as_asked else "merge"
+        if request.method == "switch":
+            facts["Switch every"] = request.switch_every
+        if request.method == "loratorio":
+            facts |= replace(request.settings, enabled=as_asked).infotext_fields()
+    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
+    return f"{request.prompts[0]}{negative}\n" + ", ".join(
+        f"{key}: {quoted(str(value))}" for key, value in facts.items()
+    )

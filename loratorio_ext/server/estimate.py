@@ -95,21 +95,17 @@ def estimate(
         find = known.locate
         notes += _first([problem.said(words) for problem in repeated], words)
     paths = {tag: find(tag.name) for tag in tags}
-    missing = [
-        words("{name} is not among the networks, so it takes no part", name=shown(tag.name))
-        for tag, path in paths.items()
-        if path is None
-    ]
-    notes += _first(missing, words)
-    composed = [tag.name for tag, path in paths.items() if path is not None and tag.compose]
-    kept = [tag.name for tag, path in paths.items() if path is not None and not tag.compose]
-    paths_of_tags = set(paths.values())
+    missing = [shown(tag.name) for tag, path in paths.items() if path is None]
+    told = [words("{name} is not among the networks, so it takes no part", name=name) for name in missing]
+    notes += _first(told, words)
+    there = [tag for tag, path in paths.items() if path is not None]
     chosen, unknown = choose_pool(settings.pool, known)
-    notes += _first(
-        [words("{name} in the pool matches no network", name=shown(part)) for part in unknown], words
-    )
-    of_pool = {known[name]: name for name in chosen if known[name] not in paths_of_tags}
-    composed += of_pool.values()
+    told = [words("{name} in the pool matches no network", name=shown(part)) for part in unknown]
+    notes += _first(told, words)
+    of_tags = set(paths.values())
+    of_pool = {known[name]: name for name in chosen if known[name] not in of_tags}
+    composed = (*(tag.name for tag in there if tag.compose), *of_pool.values())
+    kept = tuple(tag.name for tag in there if not tag.compose)
     cond_rows = len(_AND.split(parsed.text)) if sampling.splits_at_and else 1
     plain = cond_rows + sampling.guided
     rows = (plain,) * sampling.steps
@@ -123,7 +119,7 @@ def estimate(
             base_is_given=sampling.merged_on_top,
         )
         notes += _notes(settings, len(composed), len(of_pool), sampling, words)
-    return Estimate(tuple(composed), tuple(kept), len(of_pool), rows, plain, tuple(notes))
+    return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
 
 
 def _first(notes: Sequence[str], words: Words) -> list[str]:

@@ -113,6 +113,7 @@ class Record:
     def to_dict(self) -> dict[str, object]:
         """The run for JSON; maps and pictures are left out."""
         run = self.run
+        passes = [{**vars(one), "report": one.report.to_dict()} for one in run.passes]
         return {
             "number": self.number,
             "time": self.time.isoformat(timespec="seconds"),
@@ -120,20 +121,15 @@ class Record:
             "infotext": run.infotext,
             "comments": list(run.comments),
             "pictures": [{"batch": one.batch, "place": one.place, "seed": one.seed} for one in run.pictures],
-            "passes": [
-                {"batch": one.batch, "hires": one.hires, "report": one.report.to_dict()} for one in run.passes
-            ],
+            "passes": passes,
         }
 
     @property
     def size(self) -> int:
         """Approximate bytes of memory that the run takes: pictures, maps, the numbers of all steps, texts."""
         texts = (self.run.prompt, self.run.infotext, *self.run.comments)
-        return (
-            sum(map(sys.getsizeof, texts))
-            + sum(sys.getsizeof(one.png) for one in self.run.pictures)
-            + sum(one.report.size for one in self.run.passes)
-        )
+        pictures = (one.png for one in self.run.pictures)
+        return sum(map(sys.getsizeof, (*texts, *pictures))) + sum(one.report.size for one in self.run.passes)
 
 
 def now() -> datetime:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from loratorio_ext.setting import Setting, Value, declare
+from loratorio_ext.setting import declare, declared
 
 MEBIBYTE = 2**20
-_KEY_PREFIX = "loratorio_"
 
 
 @dataclass(frozen=True)
@@ -24,34 +24,33 @@ class Options:
         8,
         "Runs kept for the inspector",
         "How many of the last runs can be looked at. 0: none are kept. More runs take more memory.",
-        limits=(0, 100, 1),
+        (0, 100, 1),
     )
     history_memory: int = declare(
         256,
         "Memory for runs kept, in MB",
         "The computer's own memory, not the graphics card's. The oldest runs are forgotten first.",
-        limits=(1, 8192, 1),
+        (1, 8192, 1),
     )
     rows: int = declare(
         0,
         "Most rows per model call",
         "How many predictions the model may be asked for at once, whatever a generation's own setting says. "
         "Low: less memory, slower. 0: no limit.",
-        limits=(0, 1024, 1),
+        (0, 1024, 1),
     )
     network_memory: int = declare(
         2048,
         "Graphics memory for networks, in MB",
         "Copies of networks that are kept ready on the graphics card between model calls. Low: less memory, "
         "but large pools and networks with dense weights take longer.",
-        limits=(0, 65536, 1),
+        (0, 65536, 1),
     )
     overlay: Literal["off", "gallery", "gallery and file"] = declare(
         "off",
         "Picture of who spoke where",
         "off: only in the inspector. gallery: also next to the pictures. gallery and file: also saved with "
         "them.",
-        choices=("off", "gallery", "gallery and file"),
     )
     in_step: bool = declare(
         False,
@@ -76,26 +75,21 @@ class Options:
 
     def rows_of(self, batch_rows: int) -> int:
         """A generation's rows per call within the limit; 0: as many as fit."""
-        if self.rows == 0 or batch_rows == 0:
-            return max(self.rows, batch_rows)
-        return min(self.rows, batch_rows)
+        return min((rows for rows in (self.rows, batch_rows) if rows > 0), default=0)
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> Options:
         """Options by name; what is missing or not allowed has its default, since files are edited by hand."""
-        return cls(**{option.name: _allowed(option, values) for option in OPTIONS})  # type: ignore[arg-type]
+        allowed: dict[str, Any] = {}
+        for option in OPTIONS:
+            with suppress(ValueError):
+                allowed[option.name] = option.check(values.get(option.name, option.default))
+        return cls(**allowed)
 
 
-OPTIONS: tuple[Setting, ...] = tuple(replace(f.metadata["setting"], name=f.name) for f in fields(Options))
+OPTIONS = declared(Options)
 
 
 def option_key(name: str) -> str:
     """The key of an option in a WebUI's settings file; must not change."""
-    return f"{_KEY_PREFIX}{name}"
-
-
-def _allowed(option: Setting, values: Mapping[str, object]) -> Value:
-    try:
-        return option.check(values.get(option.name, option.default))
-    except ValueError:
-        return option.default
+    return f"loratorio_{name}"

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -26,23 +27,19 @@ Preset = Mapping[str, Value]
 
 
 def _of(settings: Settings) -> Preset:
-    whole = settings.to_dict()
-    return MappingProxyType({one.name: whole[one.name] for one in PRESET_SETTINGS})
+    return MappingProxyType({one.name: getattr(settings, one.name) for one in PRESET_SETTINGS})
 
 
-def _preset(**changes: Value) -> Preset:
-    return _of(Settings(**changes))  # type: ignore[arg-type]
-
-
+_PAPER: Final = Settings(
+    weighting="difference", temperature=0.02, gain=0.0, recenter=0.5, score="step", looks=0
+)
 OURS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
-        "Balanced": _preset(),
-        "Fast": _preset(looks=1),
-        "Every step": _preset(looks=0),
-        "Faithful to the paper": _preset(
-            weighting="difference", temperature=0.02, gain=0.0, recenter=0.5, score="step", looks=0
-        ),
-        "Large pool": _preset(top_k=3),
+        "Balanced": _of(Settings()),
+        "Fast": _of(Settings(looks=1)),
+        "Every step": _of(Settings(looks=0)),
+        "Faithful to the paper": _of(_PAPER),
+        "Large pool": _of(Settings(top_k=3)),
     }
 )
 """What each is for, and what it costs, is measured in the README's "What it brings"."""
@@ -108,8 +105,13 @@ class Presets:
             kept = self._read()
         except (OSError, ValueError):
             return {}
-        read = {name: _readable(name, values) for name, values in sorted(kept.items())}
-        return {name: preset for name, preset in read.items() if preset is not None}
+        own = {}
+        for name, values in sorted(kept.items()):
+            # One of a newer version, or one that was edited by hand.
+            with suppress(TypeError, ValueError):
+                if _checked(name) == name and isinstance(values, dict):
+                    own[name] = _of(Settings.from_dict(values))
+        return own
 
     def _read(self) -> dict[str, object]:
         """What the file holds, whatever that is.
@@ -120,11 +122,10 @@ class Presets:
         """
         if self._file is None or not self._file.exists():
             return {}
-        try:
+        found = None
+        with suppress(ValueError, RecursionError):
             text = self._file.read_text(encoding="utf-8")
             found = json.loads(text) if len(text) <= LARGEST_FILE else None
-        except (ValueError, RecursionError):
-            found = None
         if not isinstance(found, dict):
             raise ValueError(
                 f"the file of your presets, {self._file.name}, cannot be understood, so it is left as it is; "
@@ -136,27 +137,17 @@ class Presets:
         """Whole or not at all."""
         if self._file is None:
             return
-        text = json.dumps(kept, indent=2, ensure_ascii=False)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         mode = self._file.stat().st_mode & 0o777 if self._file.exists() else _MODE
         descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(text + "\n")
+                stream.write(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
             Path(temporary).chmod(mode)
             Path(temporary).replace(self._file)
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise
-
-
-def _readable(name: str, values: object) -> Preset | None:
-    """A preset of the file; None for one of a newer version, or one that was edited by hand."""
-    try:
-        readable = _checked(name) == name and isinstance(values, dict)
-        return _of(Settings.from_dict(values)) if readable else None  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
 
 
 def _checked(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -137,7 +138,7 @@ def _add_pool(options: Options) -> None:
     text = "networks in the pool, one or more numbers (default 8 16 32 64)"
     add_whole(options, "--pool-sizes", 8, 256, text, nargs="+")
     text = "networks kept, one or more numbers (default 1 2 3 4)"
-    options.add_argument("--keep", type=whole(1, 64), nargs="+", metavar="K", help=text)
+    options.add_argument("--keep", type=partial(whole, 1, 64), nargs="+", metavar="K", help=text)
     text = "every how many steps the pool is looked at again, one or more numbers (default 1)"
     add_whole(options, "--rescans", 1, 1000, text, nargs="+")
 

@@ -124,10 +124,20 @@ def server(tmp_path: Path) -> Server:
 
 
 @pytest.fixture
-def client(server: Server) -> TestClient:
-    app = FastAPI()
-    add_routes(app, server, credentials=None)
-    return TestClient(app, base_url="http://testserver/loratorio/v1/")
+def client_of() -> Callable[..., TestClient]:
+    """client_of(server, credentials): asks a server's routes."""
+
+    def make(server: Server, credentials: Mapping[str, str] | None = None) -> TestClient:
+        app = FastAPI()
+        add_routes(app, server, credentials=credentials)
+        return TestClient(app, base_url="http://testserver/loratorio/v1/")
+
+    return make
+
+
+@pytest.fixture
+def client(server: Server, client_of: Callable[..., TestClient]) -> TestClient:
+    return client_of(server)
 
 
 @pytest.fixture

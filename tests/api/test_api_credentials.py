@@ -6,11 +6,9 @@ import base64
 from collections.abc import Callable
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.api import add_routes
 from loratorio_ext.api.exchange import LARGEST_BODY, may_ask
 from loratorio_ext.server.server import Server
 
@@ -22,37 +20,27 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def with_password(server: Server) -> TestClient:
-    app = FastAPI()
-    add_routes(app, server, credentials={"me": "s:cret", "yöu": "✓"})
-    return TestClient(app, base_url="http://testserver/loratorio/v1/")
+@pytest.fixture
+def guarded(server: Server, client_of: Callable[..., TestClient]) -> TestClient:
+    return client_of(server, {"me": "s:cret", "yöu": "✓"})
 
 
 @pytest.mark.parametrize(
     "path", ["version", "reports/77", "reports?limit=0", MAPS, "reports/1/pictures/0.png"]
 )
-def test_who_may_ask(refused: Refused, server: Server, path: str) -> None:
-    client = with_password(server)
-    for header in (
-        None,
-        "",
-        "Basic",
-        "Basic !!!",
-        "Bearer x",
-        basic("me", "wrong"),
-        basic("", ""),
-        "Basic YQ==",
-    ):
-        answer = client.get(path, headers={} if header is None else {"authorization": header})
+def test_who_may_ask(refused: Refused, guarded: TestClient, path: str) -> None:
+    wrong = (None, "", "Basic", "Basic !!!", "Bearer x", "Basic YQ==", basic("me", "wrong"), basic("", ""))
+    for header in wrong:
+        answer = guarded.get(path, headers={} if header is None else {"authorization": header})
         refused(answer, 401, "Incorrect")
         assert answer.headers["www-authenticate"] == "Basic"
     for user, password in (("me", "s:cret"), ("yöu", "✓")):
-        answer = client.get(path, headers={"authorization": basic(user, password)})
+        answer = guarded.get(path, headers={"authorization": basic(user, password)})
         assert answer.status_code == {"reports/77": 404, "reports?limit=0": 422}.get(path, 200)
 
 
-def test_no_body_is_read_of_strangers(refused: Refused, server: Server) -> None:
-    refused(with_password(server).post("estimate", content=b"x" * 2 * LARGEST_BODY), 401)
+def test_no_body_is_read_of_strangers(refused: Refused, guarded: TestClient) -> None:
+    refused(guarded.post("estimate", content=b"x" * 2 * LARGEST_BODY), 401)
 
 
 @settings(max_examples=100, deadline=None)

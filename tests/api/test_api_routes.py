@@ -94,11 +94,9 @@ def test_estimate_with_and_without_guidance(client: TestClient, given: dict[str,
     assert client.post("estimate", json=body).json()["plain_rows"] == plain
 
 
-def test_estimate_says_what_stands_in_the_way(server: Server) -> None:
-    app = FastAPI()
-    add_routes(app, dataclasses.replace(server, obstacle=lambda: "no such model"), credentials=None)
-    answer = TestClient(app).post("/loratorio/v1/estimate", json={"prompt": ""})
-    assert answer.json()["obstacle"] == "no such model"
+def test_estimate_says_what_stands_in_the_way(server: Server, client_of: Callable[..., TestClient]) -> None:
+    client = client_of(dataclasses.replace(server, obstacle=lambda: "no such model"))
+    assert client.post("estimate", json={"prompt": ""}).json()["obstacle"] == "no such model"
 
 
 def test_reports(client: TestClient) -> None:
@@ -156,13 +154,13 @@ def test_other_methods(client: TestClient) -> None:
     assert client.delete("reports/1").status_code == 405
 
 
-def test_a_folder_that_cannot_be_read(refused: Refused, server: Server) -> None:
+def test_a_folder_that_cannot_be_read(
+    refused: Refused, server: Server, client_of: Callable[..., TestClient]
+) -> None:
     def networks() -> dict[str, str]:
         raise PermissionError(13, "Permission denied", "/secret/folder")
 
-    app = FastAPI()
-    add_routes(app, dataclasses.replace(server, networks=networks), credentials=None)
-    answer = TestClient(app).get("/loratorio/v1/networks")
+    answer = client_of(dataclasses.replace(server, networks=networks)).get("networks")
     refused(answer, 503, "cannot be read")
     assert "secret" not in answer.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_both_accept_the_same(values: dict[str, Any]) -> None:
     assert VALIDATOR.is_valid(values) == accepted(values)
 
 
-@pytest.mark.parametrize("values", [[], None, 1, "", True])
+@pytest.mark.parametrize("values", [[], [1], None, 1, "", "x", True, math.nan])
 def test_only_objects(values: Any) -> None:
     assert not VALIDATOR.is_valid(values)
     with pytest.raises(ValueError, match="settings are"):

@@ -103,32 +103,28 @@ class ToyHost:
         for index in range(request.steps):
             if self.error is not None and self.fail_at == (len(self.requests), index):
                 raise self.error
-            run.step(
-                ToyEvaluation(
-                    index, request.steps, len(request.seeds), request.cfg > 1, request.seeds, len(uses)
-                )
-            )
+            images, guided = len(request.seeds), request.cfg > 1
+            run.step(ToyEvaluation(index, request.steps, images, guided, request.seeds, len(uses)))
             if on_step is not None:
                 on_step(index + 1, request.steps)
-        images = [drawing(seed, request.method) for seed in request.seeds]
-        return Result(images, torch.zeros(len(images), 4, SIDE, SIDE), run.report, request.sampler or "Own")
+        pictures = [drawing(seed, request.method) for seed in request.seeds]
+        latents = torch.zeros(len(pictures), 4, SIDE, SIDE)
+        return Result(pictures, latents, run.report, request.sampler or "Own")
 
 
 class ToyJudge:
     """Finds everything in what LoRAtorio drew, less in the others."""
 
     def scores(self, images: Sequence[Image.Image]) -> list[dict[str, dict[str, float]]]:
-        found = []
-        for image in images:
-            level = float(np.asarray(image, dtype=np.float64).mean() / 255)
-            found.append(
-                {
-                    "shape": {"star": level + 0.1, "circle": 0.9 - level, "none": 0.0},
-                    "background": {"grid": 1 - level, "sand": level, "none": 0.0},
-                    "object": {"moon": 0.9, "ball": 0.05, "none": 0.05},
-                }
-            )
-        return found
+        levels = [float(np.asarray(image, dtype=np.float64).mean() / 255) for image in images]
+        return [
+            {
+                "shape": {"star": level + 0.1, "circle": 0.9 - level, "none": 0.0},
+                "background": {"grid": 1 - level, "sand": level, "none": 0.0},
+                "object": {"moon": 0.9, "ball": 0.05, "none": 0.05},
+            }
+            for level in levels
+        ]
 
 
 @dataclass
@@ -162,13 +158,6 @@ def toys(world: Path) -> Toys:
         return host
 
     tools = Tools(
-        open_host=open_host,
-        load_judge=lambda path: ToyJudge(),
-        find_demo_data=lambda: DemoData(world),
+        open_host=open_host, load_judge=lambda path: ToyJudge(), find_demo_data=lambda: DemoData(world)
     )
     return Toys(host, opened, tools)
-
-
-@pytest.fixture
-def root_of_checkout() -> Path:
-    return Path(__file__).resolve().parents[2]

@@ -127,12 +127,7 @@ def test_pictures_of_another_format_are_refused(
 
 
 def test_the_picture_holds_its_parameters(toys: Any) -> None:
-    assert (
-        main(["generate", PROMPT, "--out", "a.png", "--temperature", "0.7", "--patch-size", "4"], toys.tools)
-        == 0
-    )
-    with Image.open("a.png") as image:
-        text = image.info["parameters"]
+    text = parameters(PROMPT, "--temperature", "0.7", "--patch-size", "4", toys=toys)
     assert text.startswith(PROMPT)
     assert "Seed: 1" in text
     assert Settings.from_infotext(text) == Settings(enabled=True, temperature=0.7, patch_size=4)

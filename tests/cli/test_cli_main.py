@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from loratorio_ext import __version__
 from loratorio_ext.cli.main import main, parser as whole_parser
+from loratorio_ext.cli.tools import find_demo_data
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 
@@ -47,14 +49,9 @@ def test_help_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_the_module_is_the_command(root_of_checkout: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "loratorio_ext", "generate"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=root_of_checkout,
-    )
+def test_the_module_is_the_command() -> None:
+    command, root = [sys.executable, "-m", "loratorio_ext", "generate"], Path(__file__).resolve().parents[2]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert run.returncode == 2
     assert run.stderr.startswith("loratorio generate: ")
     assert run.stderr.count("\n") == 1
@@ -132,18 +129,12 @@ def test_a_traceback_is_shown_when_asked_for(toys: Any, capsys: pytest.CaptureFi
 def test_without_the_embedded_world_the_remedy_is_named(
     toys: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dataclasses import replace
-
-    from loratorio_ext.cli.tools import find_demo_data
-
     tools = replace(toys.tools, find_demo_data=lambda: find_demo_data(tmp_path / "site" / "loratorio_ext"))
     assert main(["demo"], tools) == 2
     assert "train-demo" in capsys.readouterr().err
 
 
 def test_the_embedded_world_is_found_in_a_checkout_and_in_a_wheel(tmp_path: Path) -> None:
-    from loratorio_ext.cli.tools import find_demo_data
-
     package = tmp_path / "loratorio_ext"
     for folder in (package / "demo_data", tmp_path / "demo"):
         (folder / "model").mkdir(parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from loratorio_ext.cli import serve
-from loratorio_ext.cli.generator import own_presets
+from loratorio_ext.cli.generator import HostGenerator, own_presets
 from loratorio_ext.cli.main import main
 from loratorio_ext.server.history import History
 from loratorio_ext.settings import Settings
@@ -43,6 +42,13 @@ def page(toys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Page:
 
     toys.tools = dataclasses.replace(toys.tools, serve_page=serve_page)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return page
+
+
+@pytest.fixture
+def served(toys: Any, page: Page) -> Page:
+    """The page of the embedded model, served; the run's pictures go to "kept"."""
+    assert main(["serve", "--port", "0", "--out", "kept"], toys.tools) == 0
     return page
 
 
@@ -137,16 +143,15 @@ def test_without_a_gradio_that_will_do(
     assert "pip install 'loratorio[page]'" in error
 
 
-def test_a_picture_is_drawn_kept_and_described(toys: Any, page: Page) -> None:
-    main(["serve", "--port", "0", "--out", "kept"], toys.tools)
+def test_a_picture_is_drawn_kept_and_described(toys: Any, served: Page) -> None:
     steps: list[tuple[int, int]] = []
-    drawn = page.painter.draw(job(), 5, lambda done, total: steps.append((done, total)))
+    drawn = served.painter.draw(job(), 5, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert drawn.infotext.startswith(PROMPT)
     assert "Seed: 5" in drawn.infotext and "LoRAtorio enabled: True" in drawn.infotext
     with Image.open(Path("kept") / "5-loratorio.png") as kept:
         assert kept.text["parameters"] == drawn.infotext  # type: ignore[attr-defined]
-    merged = page.painter.draw(job(settings=Settings()), 5, lambda done, total: None)
+    merged = served.painter.draw(job(settings=Settings()), 5, lambda done, total: None)
     assert "Networks combined by: merge" in merged.infotext
     assert toys.host.requests[-1].method == "merge"
 
@@ -167,23 +172,36 @@ def test_presets_lie_where_the_system_keeps_such_files(
     assert own_presets().name == "presets.json"
 
 
-def runs_of(page: Page) -> tuple[Runs, History]:
-    history = History(lambda: (4, 2**30))
-    return Runs(page.painter, history), history
+@pytest.fixture
+def history() -> History:
+    return History(lambda: (4, 2**30))
 
 
-def test_a_run_goes_from_step_to_step_and_is_remembered(toys: Any, page: Page) -> None:
-    main(["serve", "--port", "0"], toys.tools)
-    runs, history = runs_of(page)
+@pytest.fixture
+def runs(served: Page, history: History) -> Runs:
+    return Runs(served.painter, history)
+
+
+def drawn(runs: Runs, wanted: Job) -> tuple[list[Any], Finished]:
+    """What a run tells step by step, and its end."""
+    ticket = runs.begin("me", runs.ask("me"))
+    assert ticket is not None
+    *news, end = runs.draw(wanted, ticket)
+    assert isinstance(end, Finished)
+    return news, end
+
+
+def test_a_run_begins_once(runs: Runs) -> None:
     assert runs.begin("me", None) is None
     name = runs.ask("me")
-    ticket = runs.begin("me", name)
-    assert ticket is not None
+    assert runs.begin("me", name) is not None
     assert runs.ask("me") is None
     assert runs.begin("me", name) is None
-    *news, end = runs.draw(job(pictures=2), ticket)
+
+
+def test_a_run_goes_from_step_to_step_and_is_remembered(runs: Runs, history: History) -> None:
+    news, end = drawn(runs, job(pictures=2))
     assert all(isinstance(one, Progress) for one in news)
-    assert isinstance(end, Finished)
     assert [one.seed for one in end.drawn] == [5, 6]
     assert end.stopped is None
     [record] = history.records()
@@ -194,61 +212,38 @@ def test_a_run_goes_from_step_to_step_and_is_remembered(toys: Any, page: Page) -
     assert not runs.stop("me")
 
 
-def test_a_stop_keeps_what_is_finished(toys: Any, page: Page) -> None:
-    main(["serve", "--port", "0"], toys.tools)
-    runs, history = runs_of(page)
-    painter, gate = page.painter, threading.Event()
+def test_a_stop_keeps_what_is_finished(runs: Runs, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = HostGenerator.draw
 
-    class Stopping:
-        facts = painter.facts
+    def stopping(self: Any, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Any:
+        def watched(done: int, total: int) -> None:
+            assert (seed, done) != (6, 2) or runs.stop("me")
+            on_step(done, total)
 
-        def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Any:
-            def watched(done: int, total: int) -> None:
-                if seed == 6 and done == 2:
-                    assert runs.stop("me")
-                    gate.set()
-                on_step(done, total)
+        return draw(self, job, seed, watched)
 
-            return painter.draw(job, seed, watched)
-
-    runs._generator = Stopping()
-    ticket = runs.begin("me", runs.ask("me"))
-    assert ticket is not None
-    *_, end = runs.draw(job(pictures=3), ticket)
-    assert gate.is_set()
-    assert isinstance(end, Finished)
+    monkeypatch.setattr(HostGenerator, "draw", stopping)
+    _, end = drawn(runs, job(pictures=3))
     assert [one.seed for one in end.drawn] == [5]
     assert end.stopped == Progress(2, 3, 2, 3)
     assert len(history.records()[0].run.pictures) == 1
 
 
-def test_a_run_that_is_stopped_while_it_waits_draws_nothing(toys: Any, page: Page) -> None:
-    main(["serve", "--port", "0"], toys.tools)
-    runs, history = runs_of(page)
+def test_a_run_that_is_stopped_while_it_waits_draws_nothing(runs: Runs, history: History, toys: Any) -> None:
     name = runs.ask("me")
     runs.stop("me")
     ticket = runs.begin("me", name)
     assert ticket is not None
     *_, end = runs.draw(job(), ticket)
     assert isinstance(end, Finished)
-    assert end.drawn == ()
-    assert history.records() == ()
-    assert toys.host.requests == []
+    assert (end.drawn, history.records(), toys.host.requests) == ((), (), [])
 
 
-def test_a_failure_comes_through_and_the_next_run_works(toys: Any, page: Page) -> None:
-    main(["serve", "--port", "0"], toys.tools)
-    runs, history = runs_of(page)
+def test_a_failure_comes_through_and_the_next_run_works(runs: Runs, history: History, toys: Any) -> None:
     toys.host.fail_at, toys.host.error = (2, 1), RuntimeError("out of memory")
-    ticket = runs.begin("me", runs.ask("me"))
-    assert ticket is not None
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(runs.draw(job(pictures=2), ticket))
+        drawn(runs, job(pictures=2))
     assert len(history.records()[0].run.pictures) == 1
     runs.end("me")
     toys.host.error = None
-    ticket = runs.begin("me", runs.ask("me"))
-    assert ticket is not None
-    *_, end = runs.draw(job(), ticket)
-    assert isinstance(end, Finished)
-    assert len(end.drawn) == 1
+    assert len(drawn(runs, job())[1].drawn) == 1

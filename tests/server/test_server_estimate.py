@@ -22,6 +22,8 @@ KNOWN = {
     **{f"style{number}": f"styles/style{number}" for number in range(9)},
 }
 WORDS = Words()
+PIECES = ("<lora:", "anna", ":1", ":compose=off", ">", "<lora:bert:0.5>", "nobody", ":nan", " AND ", "\n")
+ONE, TWO = "<lora:anna:1>", "<lora:anna:1> <lora:bert:1>"
 
 
 def of(prompt: str, sampling: PlannedSampling | None = None, **changes: Any) -> Any:
@@ -31,55 +33,30 @@ def of(prompt: str, sampling: PlannedSampling | None = None, **changes: Any) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    prompt=st.one_of(
-        st.text(max_size=60),
-        st.lists(
-            st.sampled_from(
-                [
-                    "<lora:",
-                    "anna",
-                    ":1",
-                    ":compose=off",
-                    ">",
-                    "<lora:bert:0.5>",
-                    "nobody",
-                    ":nan",
-                    " AND ",
-                    "\n",
-                ]
-            ),
-            max_size=12,
-        ).map("".join),
+    prompt=st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    changes=st.fixed_dictionaries(
+        {
+            "pool": st.sampled_from(["", "*", "people/*", "anna, nobody", "styles/*"]),
+            "top_k": st.integers(0, 4),
+            "rescan": st.integers(1, 4),
+            "reuse": st.integers(1, 4),
+            "enabled": st.booleans(),
+        }
     ),
-    pool=st.sampled_from(["", "*", "people/*", "anna, nobody", "styles/*"]),
-    top_k=st.integers(0, 4),
-    rescan=st.integers(1, 4),
-    reuse=st.integers(1, 4),
     window=st.sampled_from([(0.0, 1.0), (0.3, 0.8), (1.0, 1.0)]),
-    enabled=st.booleans(),
     sampling=st.builds(PlannedSampling, st.integers(1, 30), st.booleans(), st.booleans(), st.booleans()),
 )
 def test_any_prompt(
-    prompt: str,
-    pool: str,
-    top_k: int,
-    rescan: int,
-    reuse: int,
-    window: tuple[float, float],
-    enabled: bool,
-    sampling: PlannedSampling,
+    prompt: str, changes: dict[str, Any], window: tuple[float, float], sampling: PlannedSampling
 ) -> None:
-    start, end = window
-    chosen = Settings(
-        enabled=enabled, pool=pool, top_k=top_k, rescan=rescan, reuse=reuse, start=start, end=end
-    )
+    chosen = Settings(**changes, start=window[0], end=window[1])
     found = estimate(prompt, chosen, KNOWN, sampling, WORDS)
     assert len(found.rows) == sampling.steps and found.plain_rows >= 1 + sampling.guided
     assert all(rows >= 1 for rows in found.rows)
     assert 0 <= found.of_pool <= len(found.composed)
     paths = [KNOWN[name] for name in found.composed[len(found.composed) - found.of_pool :]]
     assert len(paths) == len(set(paths))  # each network of the pool once, whatever its names
-    if not enabled:
+    if not chosen.enabled:
         assert found.ratio == 1.0
     if not sampling.splits_at_and:
         assert found.plain_rows == 1 + sampling.guided
@@ -203,25 +180,13 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
 @pytest.mark.parametrize(
     ("prompt", "changes", "line"),
     [
-        (
-            "<lora:anna:1>",
-            {"recenter": 0.5},
-            "1 network composed: 4 predictions a step instead of 2, about 2.0 ×",
-        ),
+        (ONE, {"recenter": 0.5}, "1 network composed: 4 predictions a step instead of 2, about 2.0 ×"),
         ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
-        ("<lora:anna:1>", {"pool": "bert"}, "2 networks composed (1 from the pool): "),
+        (ONE, {"pool": "bert"}, "2 networks composed (1 from the pool): "),
+        (TWO, {"reuse": 2}, "4 predictions at 10 of 20 steps and 2 at the others, instead of 2"),
+        (TWO, {"looks": 4}, "4 predictions at 4 of 20 steps and 2 at the others, instead of 2"),
         (
-            "<lora:anna:1> <lora:bert:1>",
-            {"reuse": 2},
-            "4 predictions at 10 of 20 steps and 2 at the others, instead of 2",
-        ),
-        (
-            "<lora:anna:1> <lora:bert:1>",
-            {"looks": 4},
-            "4 predictions at 4 of 20 steps and 2 at the others, instead of 2",
-        ),
-        (
-            "<lora:anna:1> <lora:bert:1>",
+            TWO,
             {"recenter": 0.5, "top_k": 1, "rescan": 2, "end": 0.5},
             ": 2 to 6 predictions a step instead of 2, ",
         ),

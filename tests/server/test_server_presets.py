@@ -112,11 +112,6 @@ def test_a_name_is_kept_or_refused(name: str, tmp_path: Path) -> None:
     assert name.strip() not in presets.all()
 
 
-def test_a_file_that_is_no_file(tmp_path: Path) -> None:
-    presets = Presets(tmp_path)
-    assert presets.all() == dict(OURS)
-
-
 def test_the_folder_is_made_when_somebody_saves(tmp_path: Path) -> None:
     file = tmp_path / "new" / "presets.json"
     presets = Presets(file)

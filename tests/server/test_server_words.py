@@ -10,14 +10,35 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from loratorio_ext.server.words import ENGLISH, Words, language_files, placeholders, words_in
+from loratorio_ext.server.words import (
+    ENGLISH,
+    PACKAGE,
+    Words,
+    folder_beside,
+    language_files,
+    placeholders,
+    words_in,
+)
 
 TEXT = "{count} networks of {name}"
 
 
 def test_english_needs_no_file(tmp_path: Path) -> None:
-    for language in (ENGLISH, "", "../words", "no such language"):
+    for language in (ENGLISH, "", "../words", "../de_DE", "no such language"):
+        assert words_in(language)("Who spoke where") == "Who spoke where"
         assert words_in(language, tmp_path)(TEXT, count=2, name="a pool") == "2 networks of a pool"
+
+
+def test_neither_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "localizations").touch()
+    assert folder_beside("localizations", tmp_path / "loratorio_ext") is None
+    assert language_files(tmp_path / "loratorio_ext") == {}
+
+
+def test_this_project_has_both() -> None:
+    script, languages = (folder_beside(name) for name in ("javascript", "localizations"))
+    assert script is not None and (script / "loratorio.js").is_file()
+    assert languages is not None and languages.parent in (PACKAGE, PACKAGE.parent)
 
 
 def test_a_language_file_beside_the_package_and_inside_it(tmp_path: Path) -> None:
@@ -33,20 +54,11 @@ def test_a_language_file_beside_the_package_and_inside_it(tmp_path: Path) -> Non
     assert list(language_files(package)) == ["xx"]
 
 
-@pytest.mark.parametrize(
-    "translated",
-    [
-        "{count} Netze",
-        "{count} Netze {name} {other}",
-        "{count} Netze {name",
-        "{0} {name}",
-        "{count!z} {name}",
-        "{count} {name:d}",
-        "{count} {name.__class__}",
-        "}{",
-        "",
-    ],
-)
+LOST_PLACES = ("{count} Netze", "{count} Netze {name} {other}", "{count} Netze {name", "{0} {name}")
+OTHER_PLACES = ("{count!z} {name}", "{count} {name:d}", "{count} {name.__class__}", "}{", "")
+
+
+@pytest.mark.parametrize("translated", [*LOST_PLACES, *OTHER_PLACES])
 def test_a_translation_that_lost_its_places_is_not_used(translated: str) -> None:
     words = Words({TEXT: translated})
     assert words(TEXT, count=2, name="x") == "2 networks of x"
