@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -23,7 +24,8 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.page.controls import accordion_with_box
-from loratorio_ext.ui.panel import PageInputs, build_panel
+from loratorio_ext.ui.panel.build import build_panel
+from loratorio_ext.ui.panel.cost import PageInputs
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = MappingProxyType({"cat": "animals/cat", "fox": "animals/fox", "night": "night"})
@@ -77,12 +79,8 @@ def build(one: Server, **look: Any) -> gr.Blocks:
             with gr.Tab(tab):
                 prompt = gr.Textbox(label=f"Prompt of {tab}", lines=2, elem_id=f"{tab}_prompt")
                 steps = gr.Slider(1, 150, value=20, step=1, label=f"Steps of {tab}", elem_id=f"{tab}_steps")
-
-                def accordion(value: bool, *, label: str, elem_id: str) -> Any:
-                    return accordion_with_box(True, label=label, elem_id=elem_id, words=Words())
-
                 build_panel(
-                    accordion,
+                    partial(accordion_with_box, words=Words()),
                     lambda item, tab=tab: f"script_{tab}_loratorio_{item}",  # type: ignore[misc]
                     one,
                     PageInputs(prompt=prompt, steps=steps),

@@ -21,8 +21,14 @@ from PIL import Image
 
 from loratorio_ext.server.history import FinishedRun, PassRecord, Record
 from loratorio_ext.server.options import Options
-from loratorio_ext.ui.inspector.answers import Controls, files_of, page_of
-from loratorio_ext.ui.inspector.downloads import KEPT_FOLDERS, PREFIX, remove_old_folders
+from loratorio_ext.ui.inspector.answers import (
+    KEPT_FOLDERS,
+    PREFIX,
+    Controls,
+    files_of,
+    page_of,
+    remove_old_folders,
+)
 from loratorio_ext.ui.inspector.tab import build_inspector, updates_of
 
 Keep = Callable[[FinishedRun], Record]

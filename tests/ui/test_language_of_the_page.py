@@ -17,7 +17,8 @@ import pytest
 
 from loratorio_ext.server.words import language_files, words_in
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.panel import PageInputs, build_panel
+from loratorio_ext.ui.panel.build import build_panel
+from loratorio_ext.ui.panel.cost import PageInputs
 
 TEXTS = json.loads(language_files()["de_DE"].read_text("utf-8"))
 # Our name, and the check box of the accordion, which the WebUI does not show.

@@ -20,9 +20,9 @@ from loratorio_ext.server.presets import OURS, Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.options_page import add_options
-from loratorio_ext.ui.panel import PageInputs, Panel, TabInputs, build_panel
-from loratorio_ext.ui.panel.cost import cost_of
+from loratorio_ext.ui.gradio_tools import add_options
+from loratorio_ext.ui.panel.build import Panel, build_panel
+from loratorio_ext.ui.panel.cost import PageInputs, TabInputs, cost_of
 from loratorio_ext.ui.panel.pool import count_of_pool, picked, pool_choices, with_picked
 from loratorio_ext.ui.panel.presets import preset_of
 

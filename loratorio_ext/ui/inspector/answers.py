@@ -1,20 +1,31 @@
-"""What the controls of the tab are answered, in plain values; no gradio."""
+"""What the controls of the tab are answered, in plain values, and the files to download; no gradio."""
 
 from __future__ import annotations
 
 import math
 import re
+import shutil
+import tempfile
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from PIL import Image
+
+from loratorio_ext.plots.pictures import overlay, png, scale_of
 from loratorio_ext.server.history import PassRecord, PictureRecord, Record
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.downloads import write_downloads
+from loratorio_ext.ui.inspector.pictures import page_size, who_spoke, with_legend
 from loratorio_ext.ui.inspector.selection import STRENGTH, Selection, select
 from loratorio_ext.ui.inspector.view import gone, nothing_yet, view
 
 LONGEST_PROMPT: Final = 60
+PREFIX: Final = "loratorio_inspector_"
+KEPT_FOLDERS: Final = 8
+"""Folders of earlier downloads that may still be in use; older ones are removed."""
+_SIDE: Final = 768
 _TAGS: Final = re.compile(r"<[^<>]{0,200}>")
 _NUMBER: Final = re.compile(r"\s*([0-9]{1,9})\b")
 
@@ -62,23 +73,22 @@ class Page:
     """What the tab shows after a choice.
 
     Attributes:
-        runs: entries of the list of runs, the newest first; `run` is the chosen one.
-        pictures: entries for the pictures; `picture` is the chosen one.
-        passes: entries for the passes; `sampling_pass` is the chosen one.
+        html: the view.
+        runs, pictures, passes: entries of the lists; of runs the newest first.
+        run, picture, sampling_pass: the chosen entries; None where there is none, or it is no longer kept.
         step: the step that is looked at.
         last_step: the highest step that can be chosen, at least 1.
-        html: the view.
     """
 
-    runs: tuple[str, ...]
-    run: str | None
-    pictures: tuple[str, ...]
-    picture: str | None
-    passes: tuple[str, ...]
-    sampling_pass: str | None
-    step: int
-    last_step: int
     html: str
+    runs: tuple[str, ...]
+    run: str | None = None
+    pictures: tuple[str, ...] = ()
+    picture: str | None = None
+    passes: tuple[str, ...] = ()
+    sampling_pass: str | None = None
+    step: int = 0
+    last_step: int = 1
 
 
 def page_of(server: Server, controls: Controls) -> Page:
@@ -89,30 +99,79 @@ def page_of(server: Server, controls: Controls) -> Page:
     if record is None:
         number = _number_in(controls.run)
         kept = server.options().history > 0
-        html = gone(number, words) if number is not None else nothing_yet(words, kept=kept)
-        return Page(runs, None, (), None, (), None, 0, 1, html)
-    selection = controls.select(record)
-    pictures = {
-        id(one): _picture_label(place, one, words) for place, one in enumerate(record.run.pictures, 1)
-    }
-    passes = {id(one): _pass_label(place, one, words) for place, one in enumerate(selection.passes, 1)}
+        return Page(gone(number, words) if number is not None else nothing_yet(words, kept=kept), runs)
+    chosen = controls.select(record)
+    pictures = [(one, _picture_label(place, one, words)) for place, one in enumerate(record.run.pictures, 1)]
+    passes = [(one, _pass_label(place, one, words)) for place, one in enumerate(chosen.passes, 1)]
     return Page(
+        html=view(chosen, words),
         runs=runs,
         run=_run_label(record),
-        pictures=tuple(pictures.values()),
-        picture=pictures.get(id(selection.picture)),
-        passes=tuple(passes.values()),
-        sampling_pass=passes.get(id(selection.sampling_pass)),
-        step=selection.step,
-        last_step=max(1, len(selection.steps)),
-        html=view(selection, words),
+        pictures=tuple(label for _, label in pictures),
+        picture=next((label for one, label in pictures if one is chosen.picture), None),
+        passes=tuple(label for _, label in passes),
+        sampling_pass=next((label for one, label in passes if one is chosen.sampling_pass), None),
+        step=chosen.step,
+        last_step=max(1, len(chosen.steps)),
     )
 
 
 def files_of(server: Server, controls: Controls) -> list[str]:
-    """Paths of new files with the report and the pictures; none where the run is no longer kept."""
+    """Write what there is of report and pictures into a new temporary folder.
+
+    Returns:
+        Paths of the files: a JSON file where a pass is known, a zip where there is a picture; none where the
+        run is no longer kept.
+    """
     record = controls.record(server)
-    return [] if record is None else write_downloads(controls.select(record), server.words())
+    if record is None:
+        return []
+    selection = controls.select(record)
+    remove_old_folders(Path(tempfile.gettempdir()))
+    stem = Path(tempfile.mkdtemp(prefix=PREFIX)) / f"loratorio-run-{record.number}"
+    paths = []
+    if selection.report is not None:
+        paths.append(f"{stem}-report.json")
+        Path(paths[-1]).write_text(selection.report.to_json(), encoding="utf-8")
+    if selection.picture is not None:
+        paths.append(f"{stem}-step-{selection.step}.zip" if selection.step else f"{stem}-mean.zip")
+        with zipfile.ZipFile(paths[-1], "w") as archive:
+            for name, picture in _pictures(selection, server.words()).items():
+                archive.writestr(name, png(picture))
+    return paths
+
+
+def remove_old_folders(place: Path) -> None:
+    """Remove all but the newest folders of earlier downloads; what cannot be removed stays."""
+
+    def time(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:  # another process has just removed it
+            return 0.0
+
+    folders = [path for path in place.glob(f"{PREFIX}*") if path.is_dir() and not path.is_symlink()]
+    for path in sorted(folders, key=time, reverse=True)[KEPT_FOLDERS - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _pictures(selection: Selection, words: Words) -> dict[str, Image.Image]:
+    """File name → picture: the picture itself, who spoke where, and a heat map for each network."""
+    maps, networks = selection.maps, selection.networks
+    picture = selection.picture_over(maps)
+    found = {"picture.png": picture}
+    if networks is None or maps is None:
+        return found
+    ground = page_size(picture, _SIDE)
+    painted, parts = who_spoke(ground, maps, networks, selection.strength)
+    found["who-spoke-where.png"] = with_legend(painted, networks, parts, words)
+    scale = scale_of([maps[list(networks.places)]])
+    for index in networks.speaking:
+        # A stranger's name as part of a file's name.
+        tame = re.sub(r"[^A-Za-z0-9._-]+", "_", networks.names[index])[:60].strip("._") or "network"
+        weight = overlay(ground, maps[networks.places[index]], scale, ground.size)
+        found[f"weight-{networks.letter(index)}-{tame}.png"] = weight
+    return found
 
 
 def _run_label(record: Record) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,20 +14,14 @@ from loratorio_ext.ui.gradio_tools import not_saved, on_change
 from loratorio_ext.ui.inspector.answers import Controls, Page, files_of, page_of
 from loratorio_ext.ui.inspector.selection import STRENGTH
 
-
-@dataclass(frozen=True)
-class Inspector:
-    """How a page shows the newest run when there is one: an event with these."""
-
-    newest: Callable[..., list[Any]]
-    inputs: list[Any]
-    outputs: list[Any]
+Event = tuple[Callable[..., list[Any]], list[Any], list[Any]]
+"""(what answers, its inputs, its outputs)."""
 
 
 def build_inspector(
     server: Server, elem_prefix: str = "loratorio_inspector", words: Words | None = None
-) -> Inspector:
-    """Build the inspector inside the current gradio Blocks.
+) -> Event:
+    """Build the inspector inside the current gradio Blocks; gives the event that shows the newest run.
 
     Args:
         server: asked anew at every event.
@@ -44,17 +37,8 @@ def build_inspector(
         return not_saved(gr.Dropdown(list(choices), value=value, interactive=True, elem_id=elem_id, **more))
 
     def slider(name: str, most: float, value: float, step: float, label: str, info: str) -> Any:
-        return gr.Slider(
-            0,
-            most,
-            value=value,
-            step=step,
-            label=label,
-            info=info,
-            interactive=True,
-            min_width=260,
-            elem_id=f"{elem_prefix}_{name}",
-        )
+        more = {"label": label, "info": info, "interactive": True, "elem_id": f"{elem_prefix}_{name}"}
+        return gr.Slider(0, most, value=value, step=step, min_width=260, **more)
 
     with gr.Row():
         run = dropdown(
@@ -96,17 +80,10 @@ def build_inspector(
         about = words("How strongly the colors cover the picture. 0: the picture alone. 1: colors on grey.")
         strength = slider("strength", 1, STRENGTH, 0.05, words("Strength of colors"), about)
     html = gr.HTML(value=page.html, elem_classes=[f"{elem_prefix}_view"])
-    make = gr.Button(
-        words("Make files to download: the report, and the pictures as shown"),
-        elem_id=f"{elem_prefix}_make_files",
-    )
-    files = gr.File(
-        label=words("Files"),
-        file_count="multiple",
-        interactive=False,
-        visible=False,
-        elem_id=f"{elem_prefix}_files",
-    )
+    about = words("Make files to download: the report, and the pictures as shown")
+    make = gr.Button(about, elem_id=f"{elem_prefix}_make_files")
+    hidden = {"interactive": False, "visible": False, "elem_id": f"{elem_prefix}_files"}
+    files = gr.File(label=words("Files"), file_count="multiple", **hidden)
     choice = [run, picture, sampling_pass, step, strength]
     shown = [run, picture, sampling_pass, step, html, files]
 
@@ -134,7 +111,7 @@ def build_inspector(
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:
         Context.root_block.load(newest, [strength], shown, queue=False)
-    return Inspector(newest, [strength], shown)
+    return newest, [strength], shown
 
 
 def updates_of(page: Page) -> list[Any]:

@@ -45,22 +45,38 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
     """
     if len(values) != len(_NAMES):
         raise ValueError(f"{len(values)} values came from the page, not {len(_NAMES)}; load the page again.")
-    given = dict(zip(_NAMES, values, strict=True))
+    given: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
     settings = Settings.from_dict({one.name: given[one.name] for one in SETTINGS})
-    prompt, negative = _text("Prompt", given["prompt"]), _text("Negative prompt", given["negative"])
+    prompt, negative = given["prompt"], given["negative"]
+    for label, text in (("Prompt", prompt), ("Negative prompt", negative)):
+        if not isinstance(text, str):
+            raise ValueError(f"{label} is {shown(text)}; give a text.")
     ignored = parse_prompt(prompt).ignored
     if ignored:  # a picture without a network that was asked for would pass as one with it
         raise ValueError(f"The prompt cannot be used: {ignored[0]}.")
     if given["sampler"] not in facts.samplers:
         allowed = ", ".join(facts.samplers)
         raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
-    numbers: dict[str, Any] = {one.name: _checked(one, given[one.name]) for one in _numbers(facts)}
-    _check_multiple("Width", numbers["width"], facts.multiple)
-    _check_multiple("Height", numbers["height"], facts.multiple)
-    if numbers["seed"] < 0:
+    for one in _numbers(facts):
+        value = given[one.name]
+        try:
+            given[one.name] = one.check(value)
+        except ValueError as error:
+            said = "empty" if value is None else shown(value)
+            raise ValueError(f"{one.label} is {said}; give {one.allowed}.") from error
+    multiple = facts.multiple
+    for label in ("Width", "Height"):
+        side = given[label.lower()]
+        if side % multiple:
+            below = side - side % multiple
+            raise ValueError(
+                f"{label} is {side}; it must be a multiple of {multiple} for this model, "
+                f"such as {below or multiple} or {below + multiple}."
+            )
+    if given["seed"] < 0:
         # No secret, and each page may have the same: Python's own random numbers will do.
-        numbers["seed"] = random.randrange(_RANDOM_SEEDS)
-    return Job(prompt=prompt, negative=negative, sampler=str(given["sampler"]), settings=settings, **numbers)
+        given["seed"] = random.randrange(_RANDOM_SEEDS)
+    return Job(settings=settings, **{name: given[name] for name in (*PASTED, "pictures")})
 
 
 @dataclass(frozen=True)
@@ -126,26 +142,15 @@ def names_like(names: Iterable[str], wanted: str) -> list[str]:
 
 def _numbers(facts: Facts) -> tuple[Setting, ...]:
     """The controls that hold a number, with their ranges for this model."""
-
-    def number(name: str, label: str, lowest: float, highest: float) -> Setting:
-        return Setting(name, lowest, label, "", "", lowest, highest)
-
-    return (
-        number("steps", "Steps", 1, MOST_STEPS),
-        number("cfg", "CFG scale", 1.0, LARGEST_CFG),
-        number("width", "Width", facts.multiple, LARGEST_SIDE),
-        number("height", "Height", facts.multiple, LARGEST_SIDE),
-        number("seed", "Seed", -1, LARGEST_SEED),
-        number("pictures", "Pictures", 1, MOST_PICTURES),
+    ranges = (
+        ("steps", "Steps", 1, MOST_STEPS),
+        ("cfg", "CFG scale", 1.0, LARGEST_CFG),
+        ("width", "Width", facts.multiple, LARGEST_SIDE),
+        ("height", "Height", facts.multiple, LARGEST_SIDE),
+        ("seed", "Seed", -1, LARGEST_SEED),
+        ("pictures", "Pictures", 1, MOST_PICTURES),
     )
-
-
-def _checked(setting: Setting, value: object) -> Value:
-    try:
-        return setting.check(value)
-    except ValueError as error:
-        said = "empty" if value is None else shown(value)
-        raise ValueError(f"{setting.label} is {said}; give {setting.allowed}.") from error
+    return tuple(Setting(name, low, label, "", "", low, high) for name, label, low, high in ranges)
 
 
 def _parsed(setting: Setting, text: str) -> Value | None:
@@ -155,31 +160,12 @@ def _parsed(setting: Setting, text: str) -> Value | None:
         return None
 
 
-def _text(label: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{label} is {shown(value)}; give a text.")
-    return value
-
-
-def _check_multiple(label: str, side: int, multiple: int) -> None:
-    if side % multiple:
-        below = side - side % multiple
-        raise ValueError(
-            f"{label} is {side}; it must be a multiple of {multiple} for this model, "
-            f"such as {below or multiple} or {below + multiple}."
-        )
-
-
 def _prompts(text: str) -> tuple[str, str]:
     """(prompt, negative prompt): the lines above the last one."""
-    prompt: list[str] = []
-    negative: list[str] | None = None
-    for line in text.strip().splitlines()[:-1]:
-        if negative is None and line.startswith(_NEGATIVE):
-            negative = [line.removeprefix(_NEGATIVE).strip()]
-        else:
-            (prompt if negative is None else negative).append(line)
-    return "\n".join(prompt).strip(), "\n".join(negative or []).strip()
+    lines = text.strip().splitlines()[:-1]
+    at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
+    first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
+    return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()
 
 
 def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
