@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
@@ -90,9 +90,19 @@ def line_chart(
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
         slot = index if slots is None else slots[index]
         color, dash = network_color(slot), DASHES[slot % len(DASHES)]
+        # The points of every unbroken part of the line.
+        runs: list[list[str]] = [[]]
+        for step, value in enumerate(line):
+            if value is not None:
+                runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
+            elif gaps:
+                runs.append([])
+        # A step that stands alone is drawn as a dot: a line to itself with round ends.
         parts += [
-            f'<polyline points="{points}" stroke="{color}" stroke-dasharray="{dash}" class="line"/>'
-            for points in _runs(line, x, y, gaps)
+            f'<polyline points="{" ".join(run * 2 if len(run) == 1 else run)}" stroke="{color}"'
+            f' stroke-dasharray="{dash}" class="line"/>'
+            for run in runs
+            if run
         ]
         parts.append(
             f'<text x="{right + 9}" y="{heights[index] + 4:.1f}" class="name">'
@@ -102,15 +112,3 @@ def line_chart(
         place = f'x="{right - 4}" y="{y(guide[0]) - 5:.1f}"'
         parts.append(f'<text {place} class="axis end">{escape(guide[1])}</text>')
     return "".join([*parts, "</svg>"])
-
-
-def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float], gaps: bool) -> list[str]:
-    """The points of every unbroken part of a line; with `gaps`, steps without a value break it."""
-    runs: list[list[str]] = [[]]
-    for step, value in enumerate(line):
-        if value is None and gaps:
-            runs.append([])
-        elif value is not None:
-            runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
-    # A step that stands alone is drawn as a dot: a line to itself with round ends.
-    return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]

@@ -40,8 +40,8 @@ def scale_of(maps: Sequence[Maps]) -> Scale:
     if not joined.size:
         return Scale(0.0, 1.0)
     # The extreme half per cent at each end would flatten all the rest.
-    low, high = np.quantile(joined, (0.005, 0.995))
-    return Scale(np.floor(low * 20) / 20, max(np.ceil(high * 20) / 20, np.floor(low * 20) / 20 + 0.05))
+    low, high = np.quantile(joined, (0.005, 0.995)) * 20
+    return Scale(np.floor(low) / 20, max(np.ceil(high) / 20, np.floor(low) / 20 + 0.05))
 
 
 def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:

@@ -10,8 +10,7 @@ import gradio as gr
 
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, accepted
-from loratorio_ext.ui.page.generator import Facts
-from loratorio_ext.ui.page.jobs import LARGEST_CFG, MOST_PICTURES, MOST_STEPS
+from loratorio_ext.ui.page.generator import LARGEST_CFG, MOST_PICTURES, MOST_STEPS, Facts
 
 PREFIX: Final = "loratorio_page"
 # A longer list can be searched by typing.

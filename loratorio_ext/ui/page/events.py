@@ -16,8 +16,15 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, accepted
 from loratorio_ext.ui.inspector.tab import Event
 from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, SamplingControls, panel_id
-from loratorio_ext.ui.page.generator import Drawn, Facts
-from loratorio_ext.ui.page.jobs import PASTED, job_of, names_like, read_pasted, with_tag_toggled
+from loratorio_ext.ui.page.generator import (
+    PASTED,
+    Drawn,
+    Facts,
+    job_of,
+    names_like,
+    read_pasted,
+    with_tag_toggled,
+)
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs
 from loratorio_ext.ui.panel.build import Panel
 

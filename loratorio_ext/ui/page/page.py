@@ -32,9 +32,6 @@ from loratorio_ext.ui.panel.build import build_panel
 from loratorio_ext.ui.panel.cost import PageInputs
 
 TITLE: Final = "LoRAtorio"
-# gradio's own theme asks a server of fonts; these are on every machine.
-_FONT: Final = ("ui-sans-serif", "system-ui", "sans-serif")
-_MONOSPACE: Final = ("ui-monospace", "Consolas", "monospace")
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,9 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
 
 def _theme() -> Any:
     """Gradio's own, with enough contrast for small letters and for white ones on buttons."""
-    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE).set(
+    # Its fonts would be asked of a server; these are on every machine.
+    font, font_mono = ("ui-sans-serif", "system-ui", "sans-serif"), ("ui-monospace", "Consolas", "monospace")
+    return gr.themes.Default(font=font, font_mono=font_mono).set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         block_info_text_color="*neutral_600",

@@ -163,19 +163,12 @@ def _html(sentence: str, picture: str, notes: Iterable[str], look: str = "said")
 def _bars(rows: Sequence[int], plain_rows: int, words: Words) -> str:
     """Predictions at each step as bars, the part of plain generation in another color."""
     shown = rows[:: -(-len(rows) // _MOST_BARS)]
-    highest = max(*shown, plain_rows)
-    width = _WIDTH / len(shown)
-
-    def bar(place: int, value: int, name: str) -> str:
-        height = _HEIGHT * value / highest
-        return (
-            f'<rect class="{name}" x="{place * width:.2f}" y="{_HEIGHT - height:.2f}" '
-            f'width="{width * 0.8:.2f}" height="{height:.2f}"/>'
-        )
-
+    width, highest = _WIDTH / len(shown), max(*shown, plain_rows)
     drawn = "".join(
-        bar(place, value, "all") + bar(place, min(value, plain_rows), "plain")
-        for place, value in enumerate(shown)
+        f'<rect class="{name}" x="{place * width:.2f}" y="{_HEIGHT - _HEIGHT * value / highest:.2f}" '
+        f'width="{width * 0.8:.2f}" height="{_HEIGHT * value / highest:.2f}"/>'
+        for place, all_rows in enumerate(shown)
+        for name, value in (("all", all_rows), ("plain", min(all_rows, plain_rows)))
     )
     title = words("Predictions at each step; the lower part is what a plain generation takes")
     return (
