@@ -74,9 +74,9 @@ def line_chart(
         return f'<line x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="{kind}"/>'
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">']
-    for value in (0.0, 0.5 * top, top):
-        text = f'<text x="{LEFT - 7}" y="{y(value) + 4:.1f}" class="axis end">{value:g}</text>'
-        parts += [level(value, "level"), text]
+    for tick in (0.0, 0.5 * top, top):
+        text = f'<text x="{LEFT - 7}" y="{y(tick) + 4:.1f}" class="axis end">{tick:g}</text>'
+        parts += [level(tick, "level"), text]
     parts += [
         f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">{escape(axis[0])}</text>',
         f'<text x="{right}" y="{HEIGHT - 10}" class="axis end">{escape(axis[1])}</text>',

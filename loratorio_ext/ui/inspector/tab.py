@@ -50,24 +50,17 @@ def build_inspector(
     """
     words, page = words or Words(), page_of(server, Controls())
 
-    def dropdown(name: str, choices: Sequence[str], value: str | None, **more: Any) -> Any:
-        """A list whose entries mean nothing for the next run."""
+    def made(component: Any, name: str, label: str, info: str, value: object, **more: Any) -> Any:
         elem_id = f"{elem_prefix}_{name}"
-        return not_saved(gr.Dropdown(list(choices), value=value, interactive=True, elem_id=elem_id, **more))
+        return component(label=label, info=info, value=value, interactive=True, elem_id=elem_id, **more)
 
-    def slider(name: str, most: float, value: float, step: float, label: str, info: str) -> Any:
-        more = {"label": label, "info": info, "interactive": True, "elem_id": f"{elem_prefix}_{name}"}
-        return gr.Slider(0, most, value=value, step=step, min_width=260, **more)
+    def dropdown(name: str, label: str, info: str, choices: Sequence[str], value: object, **more: Any) -> Any:
+        """A list whose entries mean nothing for the next run."""
+        return not_saved(made(gr.Dropdown, name, label, info, value, choices=list(choices), **more))
 
     with gr.Row():
-        run = dropdown(
-            "run",
-            page.runs,
-            page.run,
-            label=words("Run"),
-            info=words("Number, time and first words of the prompt; the newest comes first."),
-            scale=4,
-        )
+        about = words("Number, time and first words of the prompt; the newest comes first.")
+        run = dropdown("run", words("Run"), about, page.runs, page.run, scale=4)
         refresh = gr.Button(
             # A WebUI's page leaves texts with such a sign alone (javascript/localization.js).
             "🔄 " + server.words()("Refresh and show the newest run"),
@@ -76,28 +69,25 @@ def build_inspector(
             elem_id=f"{elem_prefix}_refresh",
         )
     with gr.Row():
-        picture = dropdown(
-            "picture",
-            page.pictures,
-            page.picture,
-            label=words("Picture"),
-            info=words("Which picture of the run to look at."),
+        about = words("Which picture of the run to look at.")
+        picture = dropdown("picture", words("Picture"), about, page.pictures, page.picture)
+        about = words(
+            "The picture was drawn in several passes, for example a hires pass. Which one to look at."
         )
+        several = len(page.passes) > 1
         sampling_pass = dropdown(
-            "pass",
-            page.passes,
-            page.sampling_pass,
-            label=words("Pass"),
-            info=words(
-                "The picture was drawn in several passes, for example a hires pass. Which one to look at."
-            ),
-            visible=len(page.passes) > 1,
+            "pass", words("Pass"), about, page.passes, page.sampling_pass, visible=several
         )
     with gr.Row():
         about = words("Which step to look at. 0: the mean over all steps.")
-        step = not_saved(slider("step", page.last_step, page.step, 1, words("Step"), about))
+        look: dict[str, Any] = {"minimum": 0, "min_width": 260}
+        step = made(
+            gr.Slider, "step", words("Step"), about, page.step, maximum=page.last_step, step=1, **look
+        )
+        not_saved(step)
         about = words("How strongly the colors cover the picture. 0: the picture alone. 1: colors on grey.")
-        strength = slider("strength", 1, STRENGTH, 0.05, words("Strength of colors"), about)
+        label = words("Strength of colors")
+        strength = made(gr.Slider, "strength", label, about, STRENGTH, maximum=1, step=0.05, **look)
     html = gr.HTML(value=page.html, elem_classes=[f"{elem_prefix}_view"])
     about = words("Make files to download: the report, and the pictures as shown")
     make = gr.Button(about, elem_id=f"{elem_prefix}_make_files")
