@@ -97,8 +97,8 @@ class SamplingControls:
     """Steps, guidance, sampler, size, seed and number of pictures.
 
     Attributes:
-        pasted: those that a pasted infotext fills in, in the order of `jobs.PASTED`.
-        all: in the order of `jobs.job_of`.
+        pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
+        all: in the order of `generator.job_of`.
     """
 
     def __init__(self, facts: Facts, words: Words) -> None:
