@@ -168,34 +168,22 @@
         }
     }
 
-    /* A WebUI leaves the box in a panel's header without a name. */
-    function nameBoxes() {
-        for (const tab of TABS) {
-            const panel = panelOf(tab);
-            const box = panel && root().querySelector(`#${panel.prefix}enabled-visible-checkbox`);
-            if (box && !box.hasAttribute("aria-label")) {
-                box.setAttribute("aria-label", box.parentElement.textContent.trim());
-            }
+    function helpReadersOf({ prefix }) {
+        // A WebUI leaves the box in a panel's header without a name.
+        const box = root().querySelector(`#${prefix}enabled-visible-checkbox`);
+        if (box && !box.hasAttribute("aria-label")) {
+            box.setAttribute("aria-label", box.parentElement.textContent.trim());
         }
-    }
-
-    /* An answer replaces the whole cost line; screen readers hear of changes inside what stays. */
-    function sayCosts() {
-        for (const tab of TABS) {
-            const panel = panelOf(tab);
-            const line = panel && root().querySelector(`#${panel.prefix}cost`);
-            if (line) {
-                line.parentElement.setAttribute("role", "status");
-            }
-        }
+        // An answer replaces the whole cost line; screen readers hear of changes inside what stays.
+        root().querySelector(`#${prefix}cost`)?.parentElement.setAttribute("role", "status");
     }
 
     /* A page draws itself some time after its scripts have run. */
     function helpReaders(tries) {
-        if (TABS.some(panelOf)) {
+        const panels = TABS.map(panelOf).filter(Boolean);
+        if (panels.length > 0) {
             nameNumbers();
-            nameBoxes();
-            sayCosts();
+            panels.forEach(helpReadersOf);
         } else if (tries > 0) {
             setTimeout(helpReaders, WAIT, tries - 1);
         }

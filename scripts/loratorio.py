@@ -14,10 +14,11 @@ from loratorio_ext.hosts.webuis.generation import generation_of
 from loratorio_ext.hosts.webuis.host import DenoiserCallbacks, Webui
 from loratorio_ext.settings import settings_from_arguments
 from loratorio_ext.ui import xyz
+from loratorio_ext.ui.gradio_tools import add_options
 from loratorio_ext.ui.inspector.pictures import overlay_with_legend
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.options_page import add_options
-from loratorio_ext.ui.panel import TabInputs, build_panel
+from loratorio_ext.ui.panel.build import build_panel
+from loratorio_ext.ui.panel.cost import TabInputs
 
 
 def script_of(webui: Webui) -> type[scripts.Script]:
@@ -49,7 +50,8 @@ def script_of(webui: Webui) -> type[scripts.Script]:
             """The controls, in the order of the settings."""
             panel = build_panel(InputAccordion, self.elem_id, self.server, self._inputs.take())
             self.infotext_fields = panel.infotext_fields
-            self.paste_field_names = panel.paste_fields
+            # What "Send to" carries along.
+            self.paste_field_names = [field for _, field in panel.infotext_fields]
             return panel.controls
 
         def process(self, p: Any, *args: object) -> None:

@@ -17,10 +17,9 @@ from loratorio_ext.plots.colors import network_color
 from loratorio_ext.plots.pictures import data_uri, scale_of, strip
 from loratorio_ext.server.history import FinishedRun, PassRecord, Record, now, pictures_in_batches
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.maps import who_html
 from loratorio_ext.ui.inspector.selection import Selection, networks_in, select
 from loratorio_ext.ui.inspector.steps import curves_html, named
-from loratorio_ext.ui.inspector.view import framed
+from loratorio_ext.ui.inspector.view import framed, who_html
 
 # A step's map is drawn with this many pixels a patch; the page enlarges it without blur.
 PATCH_PIXELS: Final = 4

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
@@ -18,15 +17,6 @@ DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "1 4", "12 4", "3 6")
 LABEL_GAP: Final = 15.0
 
 Series = Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What is written along the axis and at the guide."""
-
-    first: str = "step 1"
-    last: str = "step {count}"
-    equal: str = "all equal"
 
 
 def nice_top(value: float) -> float:
@@ -56,81 +46,69 @@ def line_chart(
     series: Sequence[Series],
     *,
     title: str,
-    guide: float | None = None,
+    axis: tuple[str, str],
+    guide: tuple[float, str] | None = None,
     mark: int | None = None,
-    labels: Labels | None = None,
     slots: Sequence[int] | None = None,
     gaps: bool = True,
 ) -> str:
     """An SVG of `series` (one value a step, None where there is none), named at the line's end.
 
-    `guide` draws a faint level, such as the weight that every network would have if none stood out. `mark`
-    is a step, counted from 0, at which an upright line stands. `slots` says which color and dash each line
-    has where that is not its place in the list. Without `gaps`, lines go on to the next value over steps that
-    have none. The axis begins at 0.
+    `axis` is what stands below the first and the last step; the other axis begins at 0. `guide` is a faint
+    level and its name, such as the weight that every network would have if none stood out. `mark` is a step,
+    counted from 0, at which an upright line stands. `slots` says which color and dash each line has where
+    that is not its place in the list. Without `gaps`, lines go on over steps that have no value.
     """
-    labels = labels or Labels()
     known = [value for line in series for value in line if value is not None]
     steps = max((len(line) for line in series), default=0)
-    top = nice_top(max([*known, guide or 0.0], default=1.0))
-    wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    top = nice_top(max([*known, guide[0] if guide else 0.0]))
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def x(step: int) -> float:
-        return LEFT + wide * (step / (steps - 1) if steps > 1 else 0.5)
+        return LEFT + (right - LEFT) * (step / (steps - 1) if steps > 1 else 0.5)
 
     def y(value: float) -> float:
-        return TOP + tall * (1 - value / top)
+        return TOP + (bottom - TOP) * (1 - value / top)
 
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">',
-        *(_level(y(share * top), f"{share * top:g}") for share in (0.0, 0.5, 1.0)),
-        f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">{escape(labels.first)}</text>',
-        f'<text x="{LEFT + wide}" y="{HEIGHT - 10}" class="axis end">'
-        f"{escape(labels.last.replace('{count}', str(steps)))}</text>",
+    def level(value: float, kind: str) -> str:
+        return f'<line x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="{kind}"/>'
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">']
+    for tick in (0.0, 0.5 * top, top):
+        text = f'<text x="{LEFT - 7}" y="{y(tick) + 4:.1f}" class="axis end">{tick:g}</text>'
+        parts += [level(tick, "level"), text]
+    parts += [
+        f'<text x="{LEFT}" y="{HEIGHT - 10}" class="axis">{escape(axis[0])}</text>',
+        f'<text x="{right}" y="{HEIGHT - 10}" class="axis end">{escape(axis[1])}</text>',
     ]
     if mark is not None and 0 <= mark < steps:
-        parts.append(
-            f'<line x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{TOP + tall}" class="mark"/>'
-        )
-    if guide is not None:
-        parts.append(
-            f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y(guide):.1f}" y2="{y(guide):.1f}" class="guide"/>'
-        )
+        parts.append(f'<line x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{bottom}" class="mark"/>')
+    if guide:
+        parts.append(level(guide[0], "guide"))
     ends = [y(next((value for value in reversed(line) if value is not None), 0.0)) for line in series]
-    heights = spread(ends, LABEL_GAP, TOP + 4, TOP + tall)
+    heights = spread(ends, LABEL_GAP, TOP + 4, bottom)
     for index, (name, line) in enumerate(zip(names, series, strict=True)):
         slot = index if slots is None else slots[index]
         color, dash = network_color(slot), DASHES[slot % len(DASHES)]
+        # The points of every unbroken part of the line.
+        runs: list[list[str]] = [[]]
+        for step, value in enumerate(line):
+            if value is not None:
+                runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
+            elif gaps:
+                runs.append([])
+        # A step that stands alone is drawn as a dot: a line to itself with round ends.
         parts += [
-            f'<polyline points="{points}" stroke="{color}" stroke-dasharray="{dash}" class="line"/>'
-            for points in _runs(line, x, y, gaps)
+            f'<polyline points="{" ".join(run * 2 if len(run) == 1 else run)}" stroke="{color}"'
+            f' stroke-dasharray="{dash}" class="line"/>'
+            for run in runs
+            if run
         ]
         parts.append(
-            f'<text x="{LEFT + wide + 9}" y="{heights[index] + 4:.1f}" class="name">'
+            f'<text x="{right + 9}" y="{heights[index] + 4:.1f}" class="name">'
             f'<tspan fill="{color}">●</tspan> {escape(name)}</text>'
         )
-    if guide is not None:  # above the lines, which cross it
-        parts.append(
-            f'<text x="{LEFT + wide - 4}" y="{y(guide) - 5:.1f}" class="axis end">'
-            f"{escape(labels.equal)}</text>"
-        )
+    if guide:  # above the lines, which cross it
+        place = f'x="{right - 4}" y="{y(guide[0]) - 5:.1f}"'
+        parts.append(f'<text {place} class="axis end">{escape(guide[1])}</text>')
     return "".join([*parts, "</svg>"])
-
-
-def _level(y: float, text: str) -> str:
-    return (
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="level"/>'
-        f'<text x="{LEFT - 7}" y="{y + 4:.1f}" class="axis end">{text}</text>'
-    )
-
-
-def _runs(line: Series, x: Callable[[int], float], y: Callable[[float], float], gaps: bool) -> list[str]:
-    """The points of every unbroken part of a line; with `gaps`, steps without a value break it."""
-    runs: list[list[str]] = [[]]
-    for step, value in enumerate(line):
-        if value is None and gaps:
-            runs.append([])
-        elif value is not None:
-            runs[-1].append(f"{x(step):.1f},{y(value):.1f}")
-    # A step that stands alone is drawn as a dot: a line to itself with round ends.
-    return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]

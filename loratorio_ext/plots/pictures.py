@@ -35,14 +35,13 @@ class Scale:
 
 def scale_of(maps: Sequence[Maps]) -> Scale:
     """One scale for all `maps`, rounded out to steps of 0.05; 0..1 where there is nothing to measure."""
-    values = [np.asarray(part, dtype=np.float64).ravel() for part in maps]
-    joined = np.concatenate(values) if values else np.zeros(0)
+    joined = np.concatenate([np.zeros(0), *(np.ravel(part) for part in maps)])
     joined = joined[np.isfinite(joined)]
     if not joined.size:
         return Scale(0.0, 1.0)
     # The extreme half per cent at each end would flatten all the rest.
-    low, high = np.quantile(joined, (0.005, 0.995))
-    return Scale(np.floor(low * 20) / 20, max(np.ceil(high * 20) / 20, np.floor(low * 20) / 20 + 0.05))
+    low, high = np.quantile(joined, (0.005, 0.995)) * 20
+    return Scale(np.floor(low) / 20, max(np.ceil(high) / 20, np.floor(low) / 20 + 0.05))
 
 
 def heat(values: Maps, scale: Scale, size: tuple[int, int]) -> Image.Image:
@@ -69,19 +68,13 @@ def territories(picture: Image.Image, maps: Maps, size: tuple[int, int]) -> Imag
     """
     values = np.nan_to_num(np.asarray(maps, dtype=np.float64))
     count = values.shape[0]
-    colors = np.array([rgb(network_color(index)) for index in range(count)], dtype=np.float64)
+    colors = np.array([rgb(network_color(index)) for index in range(count)], dtype=np.uint8)
     margin = values.max(axis=0) - 1.0 / count
     # Differences too small to matter leave the picture grey instead of being blown up.
-    top = max(float(margin.max()), 0.05)
-    strength = np.clip(margin / top, 0.0, 1.0)[..., None] * 0.8
-    grey = picture.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST)
-    paint = Image.fromarray(colors[values.argmax(axis=0)].astype(np.uint8)).resize(
-        size, Image.Resampling.NEAREST
-    )
-    alpha = Image.fromarray(np.rint(255 * strength[..., 0]).astype(np.uint8)).resize(
-        size, Image.Resampling.NEAREST
-    )
-    return Image.composite(paint, grey, alpha)
+    strength = np.clip(margin / max(float(margin.max()), 0.05), 0.0, 1.0) * 0.8
+    alpha = Image.fromarray(np.rint(255 * strength).astype(np.uint8))
+    layers = (Image.fromarray(colors[values.argmax(axis=0)]), picture.convert("L").convert("RGB"), alpha)
+    return Image.composite(*(layer.resize(size, Image.Resampling.NEAREST) for layer in layers))
 
 
 def strip(maps: Maps, scale: Scale, tile: int, gap: int = 2) -> Image.Image:

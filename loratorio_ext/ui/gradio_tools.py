@@ -1,4 +1,4 @@
-"""What all pages need of gradio, and what its versions from 3.41 to 6 do differently."""
+"""What all pages need of gradio: components of settings, and what versions 3.41 to 6 do differently."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any, Final
 
 import gradio as gr
 
+from loratorio_ext.server.options import OPTIONS, option_key
+from loratorio_ext.setting import Setting
+
+# A slider over more than this many orders of magnitude can't be set by hand.
+_WIDEST_SLIDER: Final = 1e4
 QUIET: Final[Mapping[str, Any]] = MappingProxyType({"queue": False, "show_progress": "hidden"})
 """Arguments of an event whose answer is there at once."""
 
@@ -38,11 +43,41 @@ def not_saved(component: Any) -> Any:
     return component
 
 
-def html_with_id(html: str, elem_id: str) -> str:
-    """HTML in an element with an id, for gr.HTML: gradio 3 gives that component's own id to two elements."""
-    return f'<div id="{elem_id}">{html}</div>'
+class HtmlBlock:
+    """A gr.HTML whose content stands in an element with the id; the component has it as a class.
+
+    gradio 3 gives the component's own id to two elements.
+    """
+
+    def __init__(self, html: str, elem_id: str) -> None:
+        self._id = elem_id
+        self.component = not_saved(gr.HTML(value=self._with_id(html), elem_classes=[elem_id]))
+
+    def showing(self, html: str) -> Any:
+        """The update that shows other HTML."""
+        return gr.update(value=self._with_id(html))
+
+    def _with_id(self, html: str) -> str:
+        return f'<div id="{self._id}">{html}</div>'
 
 
-def html_block(html: str, elem_id: str) -> Any:
-    """A gr.HTML whose content carries the id, as in `html_with_id`; the component has it as a class."""
-    return not_saved(gr.HTML(value=html_with_id(html, elem_id), elem_classes=[elem_id]))
+def component_of(setting: Setting) -> tuple[Any, dict[str, Any]]:
+    """The component that fits a setting's type and range, and its arguments for these."""
+    if setting.type is bool:
+        return gr.Checkbox, {}
+    if setting.choices:
+        return gr.Radio, {"choices": list(setting.choices)}
+    if setting.type is str:
+        return gr.Textbox, {}
+    lowest, highest = setting.minimum, setting.maximum
+    if 0 < (lowest or 0) * _WIDEST_SLIDER < (highest or 0):
+        return gr.Number, {}
+    return gr.Slider, {"minimum": lowest, "maximum": highest, "step": setting.step}
+
+
+def add_options(opts: Any, option_info: Callable[..., Any]) -> None:
+    """Add every option to the settings page of a WebUI: ``modules.shared.opts`` and its ``OptionInfo``."""
+    for option in OPTIONS:
+        section = ("loratorio", "LoRAtorio")
+        info = option_info(option.default, option.label, *component_of(option), section=section)
+        opts.add_option(option_key(option.name), info.info(option.help))

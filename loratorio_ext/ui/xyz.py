@@ -19,13 +19,6 @@ ATTRIBUTE: Final = "loratorio_xyz"
 """The attribute of ``p`` that holds the axes' values of one picture."""
 
 _SWITCH: Final = "enabled"
-# How many rows share a model call changes no picture; there is nothing to compare.
-_LEFT_OUT: Final = ("batch_rows",)
-# The axis with the highest cost changes least often: the networks of a pool have to be read.
-_COST_OF_POOL: Final = 0.2
-# As many places as the labels of a plot show; steps of a range leave rounding errors (0.30000000000000004).
-_PLACES: Final = 8
-_SCRIPT: Final = ("xyz_grid.py", "scripts.xyz_grid")
 
 
 def label_of(setting: Setting) -> str:
@@ -39,7 +32,8 @@ def axes(axis_option: Callable[..., Any]) -> list[Any]:
     ``axis_option``: the WebUI's class ``AxisOption``. Values that are not allowed are refused by ``confirm``,
     with a ValueError and before any picture is drawn.
     """
-    return [_axis(axis_option, one) for one in SETTINGS if one.name not in _LEFT_OUT]
+    # How many rows share a model call changes no picture; there is nothing to compare.
+    return [_axis(axis_option, one) for one in SETTINGS if one.name != "batch_rows"]
 
 
 def register(plot: Any) -> None:
@@ -54,7 +48,8 @@ def find_plot(scripts_data: Iterable[Any]) -> Any | None:
 
     The WebUI names a script's module by its file, so it cannot be imported by name.
     """
-    found = (one.module for one in scripts_data if one.script_class.__module__ in _SCRIPT)
+    names = ("xyz_grid.py", "scripts.xyz_grid")
+    found = (one.module for one in scripts_data if one.script_class.__module__ in names)
     return next((module for module in found if hasattr(module, "axis_options")), None)
 
 
@@ -75,9 +70,8 @@ def settings_with_axes(p: Any, settings: Settings) -> Settings:
 
 def _axis(axis_option: Callable[..., Any], setting: Setting) -> Any:
     def read(value: object) -> Value:
-        if isinstance(value, float):
-            value = round(value, _PLACES)
-        return setting.parse(str(value))
+        # As many places as the labels of a plot show; a range leaves rounding errors (0.30000000000000004).
+        return setting.parse(str(round(value, 8) if isinstance(value, float) else value))
 
     def confirm(p: Any, values: Sequence[object]) -> None:
         for value in values:
@@ -93,6 +87,7 @@ def _axis(axis_option: Callable[..., Any], setting: Setting) -> Any:
         setting.type if setting.type in (int, float) else str,
         apply,
         confirm=confirm,
-        cost=_COST_OF_POOL if setting.name == "pool" else 0.0,
+        # The axis with the highest cost changes least often: the networks of a pool have to be read.
+        cost=0.2 if setting.name == "pool" else 0.0,
         choices=(lambda: list(words)) if words else None,
     )

@@ -23,9 +23,8 @@ HERE = Path(__file__).resolve().parent
 PICTURES = ROOT / "outputs" / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NEWEST = "newest"
-GRADIOS = ("3.41.2", "4.40.0", NEWEST)
 REQUIRED = os.environ.get("CI") == "true" and os.environ.get("LORATORIO_BROWSER") == "required"
-PANEL = str(HERE / "panel_page.py")
+PAGES = str(HERE / "pages.py")
 # A page on a busy machine takes its time; nothing here measures it.
 WAIT = 60_000  # milliseconds
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/?")
@@ -132,14 +131,8 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="session")
 def look() -> SimpleNamespace:
     """The functions below, for the tests."""
-    return SimpleNamespace(
-        repeated_ids=repeated_ids,
-        nameless=nameless,
-        pale=pale,
-        pictures=pictures,
-        write=write,
-        show=show,
-    )
+    shared = (repeated_ids, nameless, pale, pictures, write, show, set_number)
+    return SimpleNamespace(**{one.__name__: one for one in shared})
 
 
 @pytest.fixture(scope="session")
@@ -197,23 +190,26 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 @pytest.fixture
-def open_panel(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Callable[[], Any]:
-    """Open the panels and the inspector alone, with this gradio."""
-
-    def open_one() -> Any:
-        page = open_page(run_page(gradio, PANEL).url)
-        if gradio.startswith("3."):
-            # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
-            page.add_script_tag(path=ROOT / "javascript" / "loratorio.js")
-        return page
-
-    return open_one
+def panel_page(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Any:
+    """The panels and the inspector alone, with this gradio."""
+    page = open_page(run_page(gradio, PAGES, "panel").url)
+    if gradio.startswith("3."):
+        # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
+        page.add_script_tag(path=ROOT / "javascript" / "loratorio.js")
+    return page
 
 
 @pytest.fixture
-def open_toy(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Callable[[], Any]:
-    """Open the page without a WebUI, over a painter that needs no model, with this gradio."""
-    return lambda: open_page(run_page(gradio, str(HERE / "toy_page.py")).url)
+def toy_page(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Any:
+    """The page without a WebUI, over a painter that needs no model, with this gradio."""
+    return open_page(run_page(gradio, PAGES, "toy").url)
+
+
+def set_number(page: Any, item: str, value: object) -> None:
+    """Set a number of the page without a WebUI."""
+    box = page.locator(f"#loratorio_page_{item} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
 
 
 def show(page: Any, tab: str, *folded: str) -> None:
@@ -284,25 +280,20 @@ def pale(page: Any, within: str = "body") -> list[str]:
     return found
 
 
-def too_wide(page: Any) -> int:
-    """Pixels by which the page is wider than its window."""
-    extra: int = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
-    return max(0, extra)
-
-
 def pictures(page: Any, name: str) -> dict[str, int]:
     """Screenshots of the whole page, to be looked at; and by how much it is too wide for its window."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    wide = {}
+    wide: dict[str, int] = {}
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         for shade in ("light", "dark"):
             page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", shade == "dark")
             page.wait_for_timeout(200)
             page.screenshot(path=PICTURES / f"{name}-{width}-{shade}.png", full_page=True)
-        wide[f"{name}-{width}"] = too_wide(page)
+        extra = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+        wide |= {f"{name}-{width}": extra} if extra > 0 else {}
     page.set_viewport_size({"width": 1280, "height": 900})
-    return {one: pixels for one, pixels in wide.items() if pixels}
+    return wide
 
 
 def write(page: Any, tab: str, prompt: str, cost: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +13,8 @@ pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0"])
 
 
 @pytest.fixture
-def page(open_panel: Callable[[], Any]) -> Any:
-    return open_panel()
+def page(panel_page: Any) -> Any:
+    return panel_page
 
 
 def switch(page: Any, on: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,18 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(page_of_model: Any, open_page: Callable[..., Any]) -> Callable[..., Any]:
-    def opened() -> Any:
-        return open_page(page_of_model.url)
-
-    yield opened
+def page(page_of_model: Any, open_page: Callable[..., Any]) -> Iterator[Any]:
+    yield open_page(page_of_model.url)
     assert "Traceback" not in page_of_model.said
-
-
-def set_number(page: Any, item: str, value: object) -> None:
-    box = page.locator(f"#loratorio_page_{item} input[type=number]")
-    box.fill(str(value))
-    box.press("Tab")
 
 
 def write(page: Any, prompt: str) -> None:
@@ -79,13 +70,12 @@ def tab(page: Any, name: str) -> None:
 
 
 def test_from_a_prompt_to_the_same_picture_again(
-    opened: Callable[..., Any], look: SimpleNamespace, page_of_model: Any
+    page: Any, look: SimpleNamespace, page_of_model: Any
 ) -> None:
-    page = opened()
     page.locator("#txt2img_prompt textarea").fill("a circle")
     look.write(page, "txt2img", PROMPT, "3 networks composed: 5 predictions at 4 of 20 steps")
-    set_number(page, "seed", 5)
-    set_number(page, "steps", 8)
+    look.set_number(page, "seed", 5)
+    look.set_number(page, "steps", 8)
     first = draw(page)
     assert first.startswith(PROMPT)
     assert "Steps: 8" in first and "Seed: 5" in first and "LoRAtorio enabled: True" in first
@@ -111,8 +101,8 @@ def test_from_a_prompt_to_the_same_picture_again(
 
     tab(page, "Draw")
     write(page, "something else")
-    set_number(page, "seed", 77)
-    set_number(page, "steps", 3)
+    look.set_number(page, "seed", 77)
+    look.set_number(page, "steps", 3)
     page.locator(PANEL + "_enabled input").uncheck()
     assert shown_after(page, drawn, draw(page)) is False
     page.get_by_role("button", name="Paste infotext").click()
@@ -130,11 +120,10 @@ def shown_after(page: Any, drawn: bytes, text: str) -> bool:
     return shown_picture(page) == drawn
 
 
-def test_a_stop_keeps_what_is_finished(opened: Callable[..., Any]) -> None:
-    page = opened()
+def test_a_stop_keeps_what_is_finished(page: Any, look: SimpleNamespace) -> None:
     write(page, PROMPT)
-    set_number(page, "pictures", 6)
-    set_number(page, "steps", 30)
+    look.set_number(page, "pictures", 6)
+    look.set_number(page, "steps", 30)
     page.locator("#loratorio_page_generate").click()
     said(page, "Drawing picture 2 of 6")
     assert page.locator(f"{STATUS} progress").get_attribute("aria-label")
@@ -146,15 +135,14 @@ def test_a_stop_keeps_what_is_finished(opened: Callable[..., Any]) -> None:
     assert 1 <= int(kept[2]) == int(kept[1]) - 1 < 6
     assert infotext(page).startswith(PROMPT)
     assert page.locator("#loratorio_page_stop").is_disabled()
-    set_number(page, "pictures", 1)
-    set_number(page, "steps", 2)
+    look.set_number(page, "pictures", 1)
+    look.set_number(page, "steps", 2)
     assert "Steps: 2" in draw(page)
 
 
-def test_off_means_merged(opened: Callable[..., Any]) -> None:
-    page = opened()
+def test_off_means_merged(page: Any, look: SimpleNamespace) -> None:
     write(page, PROMPT)
-    set_number(page, "steps", 2)
+    look.set_number(page, "steps", 2)
     page.locator(PANEL + "_enabled input").uncheck()
     text = draw(page)
     assert "Networks combined by: merge" in text
@@ -170,18 +158,16 @@ def test_off_means_merged(opened: Callable[..., Any]) -> None:
         ("a star", "", "Seed is"),
     ],
 )
-def test_wrong_input_is_said(opened: Callable[..., Any], prompt: str, seed: str, message: str) -> None:
-    page = opened()
+def test_wrong_input_is_said(page: Any, prompt: str, seed: str, message: str, look: SimpleNamespace) -> None:
     write(page, prompt)
-    set_number(page, "seed", seed)
+    look.set_number(page, "seed", seed)
     page.locator("#loratorio_page_generate").click()
     alert = page.get_by_role("alert")
     alert.get_by_text(message).wait_for()
     assert page.locator("#loratorio_page_stop").is_disabled()
 
 
-def test_a_click_puts_a_tag_in_and_another_takes_it_out(opened: Callable[..., Any]) -> None:
-    page = opened()
+def test_a_click_puts_a_tag_in_and_another_takes_it_out(page: Any) -> None:
     write(page, "a heart")
     box = page.locator("#txt2img_prompt textarea")
     page.locator("#loratorio_page_networks").get_by_text("heart", exact=True).click()
@@ -197,12 +183,9 @@ def test_a_click_puts_a_tag_in_and_another_takes_it_out(opened: Callable[..., An
     )
 
 
-def test_it_fits_the_window_and_every_control_has_a_name(
-    opened: Callable[..., Any], look: SimpleNamespace
-) -> None:
-    page = opened()
-    set_number(page, "steps", 8)
-    set_number(page, "seed", 3)
+def test_it_fits_the_window_and_every_control_has_a_name(page: Any, look: SimpleNamespace) -> None:
+    look.set_number(page, "steps", 8)
+    look.set_number(page, "seed", 3)
     draw(page)
     for dark in (False, True):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,14 +12,16 @@ FOLDED = ("Advanced", "Pool: networks without a tag", "Presets of your own")
 pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
 
 
+@pytest.fixture
+def page(panel_page: Any) -> Any:
+    return panel_page
+
+
 def of(tab: str, item: str) -> str:
     return PANEL.format(tab=tab, item=item)
 
 
-def test_the_cost_follows_the_prompt_of_its_own_tab(
-    open_panel: Callable[[], Any], look: SimpleNamespace
-) -> None:
-    page = open_panel()
+def test_the_cost_follows_the_prompt_of_its_own_tab(page: Any, look: SimpleNamespace) -> None:
     assert "No network to compose yet" in page.locator(of("txt2img", "cost")).first.inner_text()
     look.write(page, "txt2img", "a cat <lora:cat:1> <lora:night:1>", "2 networks composed")
     look.show(page, "img2img")
@@ -29,8 +30,7 @@ def test_the_cost_follows_the_prompt_of_its_own_tab(
     assert "No network to compose yet" in other.inner_text()
 
 
-def test_a_screen_reader_hears_the_cost_change(open_panel: Callable[[], Any], look: SimpleNamespace) -> None:
-    page = open_panel()
+def test_a_screen_reader_hears_the_cost_change(page: Any, look: SimpleNamespace) -> None:
     around = page.locator("[role=status]", has=page.locator(of("txt2img", "cost")))
     # A live region that is itself replaced is not heard.
     around.evaluate("(one) => { one.stays = true; }")
@@ -45,18 +45,14 @@ def preset(page: Any, name: str) -> Any:
     return page.get_by_role("option", name=name).or_(page.locator("ul.options li", has_text=name)).first
 
 
-def test_a_preset_sets_the_controls_and_the_cost(
-    open_panel: Callable[[], Any], look: SimpleNamespace
-) -> None:
-    page = open_panel()
+def test_a_preset_sets_the_controls_and_the_cost(page: Any, look: SimpleNamespace) -> None:
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "4 predictions at 4 of 20 steps")
     page.locator(f"{of('txt2img', 'preset')} input").first.click()
     preset(page, "Fast").click()
     page.locator(of("txt2img", "cost")).first.get_by_text("4 predictions at 1 of 20 steps").wait_for()
 
 
-def test_an_open_list_stays_whole_when_the_cost_comes(open_panel: Callable[[], Any]) -> None:
-    page = open_panel()
+def test_an_open_list_stays_whole_when_the_cost_comes(page: Any) -> None:
     page.locator(f"{of('txt2img', 'preset')} input").first.click()
     preset(page, "Fast").wait_for()
     with page.expect_response(lambda one: one.request.method == "POST") as answered:
@@ -68,8 +64,7 @@ def test_an_open_list_stays_whole_when_the_cost_comes(open_panel: Callable[[], A
         assert preset(page, name).is_visible(), name
 
 
-def test_the_step_moves_by_keyboard(open_panel: Callable[[], Any], look: SimpleNamespace) -> None:
-    page = open_panel()
+def test_the_step_moves_by_keyboard(page: Any, look: SimpleNamespace) -> None:
     look.show(page, "Inspector")
     view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
@@ -82,9 +77,8 @@ def test_the_step_moves_by_keyboard(open_panel: Callable[[], Any], look: SimpleN
 
 
 def test_it_fits_the_window_and_every_control_has_a_name(
-    open_panel: Callable[[], Any], look: SimpleNamespace, gradio: str
+    page: Any, look: SimpleNamespace, gradio: str
 ) -> None:
-    page = open_panel()
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     for tab in ("txt2img", "Inspector"):
         look.show(page, tab, *(FOLDED if tab == "txt2img" else ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,20 +150,26 @@ def test_labels_never_lie_on_each_other(wanted: list[float]) -> None:
     assert max(placed) <= 200 + 1e-9
 
 
-def test_a_line_stops_where_it_has_no_value() -> None:
-    svg = charts.line_chart(["a <b>"], [[0.1, None, 0.3, 0.4]], title="t", guide=0.2)
-    assert svg.count("<polyline") == 2
-    assert "a &lt;b&gt;" in svg
-    assert charts.line_chart([], [], title="nothing").endswith("</svg>")
+def points_of(svg: str) -> list[int]:
+    """The number of points of each line that is drawn."""
+    return [points.count(",") for points in re.findall(r'<polyline points="([^"]+)"', svg)]
 
 
-def test_a_chart_marks_a_step_and_speaks_another_language() -> None:
-    labels = charts.Labels("Schritt 1", "Schritt {count} <", "gleich")
-    svg = charts.line_chart(["b"], [[0.5, None, 0.5]], title="t", guide=0.2, mark=2, labels=labels, slots=[1])
+def chart(names: list[str], series: list[list[float | None]], **more: Any) -> str:
+    return charts.line_chart(names, series, title="t", axis=("step 1", "step <2>"), **more)
+
+
+@pytest.mark.parametrize(("gaps", "points"), [(True, [2, 2, 2]), (False, [4])])
+def test_a_line_breaks_or_goes_on_over_steps_without_a_value(gaps: bool, points: list[int]) -> None:
+    # A step that stands alone is a line to itself.
+    assert points_of(chart(["a"], [[0.1, 0.3, None, 0.2, None, None, 0.4]], gaps=gaps)) == points
+
+
+def test_a_chart_marks_a_step_and_its_texts_stay_texts() -> None:
+    svg = chart(["a <b>"], [[0.5, None, 0.5]], guide=(0.2, "<equal>"), mark=2, slots=[1])
     assert svg.count('class="mark"') == 1
-    assert "Schritt 3 &lt;" in svg
-    assert "gleich" in svg
+    assert all(text in svg for text in ("a &lt;b&gt;", "step &lt;2&gt;", "&lt;equal&gt;"))
     assert f'stroke="{network_color(1)}"' in svg
-    assert svg.count("<polyline") == 2
-    assert all(points.count(",") == 2 for points in re.findall(r'points="([^"]+)"', svg))  # dots
-    assert 'class="mark"' not in charts.line_chart(["b"], [[0.5]], title="t", mark=3)
+    assert points_of(svg) == [2, 2]  # dots
+    assert 'class="mark"' not in chart(["b"], [[0.5]], mark=3)
+    assert chart([], []).endswith("</svg>")

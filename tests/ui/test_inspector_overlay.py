@@ -16,6 +16,14 @@ from loratorio_ext.ui.inspector.pictures import badge, ink_on, overlay_with_lege
 GREY = Image.new("RGB", (512, 384), (120, 120, 120))
 
 
+def overlaid(
+    report: Any, place: int = 0, words: Words | None = None, ground: Image.Image = GREY
+) -> Image.Image:
+    image = overlay_with_legend(ground, report, place, words or Words())
+    assert image is not None
+    return image
+
+
 def count_of(image: Image.Image, color: str) -> int:
     near = np.abs(np.asarray(image.convert("RGB")).astype(int) - rgb(color)).sum(-1) < 12
     return int(near.sum())
@@ -23,8 +31,7 @@ def count_of(image: Image.Image, color: str) -> int:
 
 def test_the_legend_stands_below_the_picture(make: SimpleNamespace) -> None:
     report = make.report(["left", "right"], [make.step(0, make.halves())])
-    image = overlay_with_legend(GREY, report, 0, Words())
-    assert image is not None
+    image = overlaid(report)
     assert image.width == 512
     assert 384 < image.height < 460
     below = image.crop((0, 384, image.width, image.height))
@@ -38,9 +45,7 @@ def test_the_legend_stands_below_the_picture(make: SimpleNamespace) -> None:
 def test_it_is_the_mean_of_the_steps_for_the_right_image(make: SimpleNamespace) -> None:
     maps = np.concatenate([make.halves(), 1 - make.halves()], axis=1)
     report = make.report(["a", "b"], [make.step(0, maps, image_of=(0, 1))])
-    first, second = (overlay_with_legend(GREY, report, image, Words()) for image in (0, 1))
-    assert first is not None
-    assert second is not None
+    first, second = (overlaid(report, place) for place in (0, 1))
     top = (0, 0, 512, 60)
     assert (np.asarray(first.crop(top))[:, ::-1] == np.asarray(second.crop(top))).mean() > 0.95
 
@@ -48,8 +53,7 @@ def test_it_is_the_mean_of_the_steps_for_the_right_image(make: SimpleNamespace) 
 def test_who_never_spoke_is_not_named(make: SimpleNamespace) -> None:
     maps = np.concatenate([make.halves(), np.zeros((1, 1, 4, 4))])
     report = make.report(["a", "b", "silent"], [make.step(0, maps, chosen=[[True], [True], [False]])])
-    image = overlay_with_legend(GREY, report, 0, Words())
-    assert image is not None
+    image = overlaid(report)
     below = image.crop((0, 384, image.width, image.height))
     assert [count_of(below, network_color(index)) > 50 for index in range(3)] == [True, True, False]
 
@@ -64,8 +68,7 @@ def test_without_maps_there_is_none(make: SimpleNamespace, mode: str) -> None:
 @pytest.mark.parametrize("names", [["a", "b"], ["n" * 500, "日本 <b>\n"]])
 def test_any_size_and_any_names(make: SimpleNamespace, size: tuple[int, int], names: list[str]) -> None:
     report = make.report(names, [make.step(0, make.halves())])
-    image = overlay_with_legend(Image.new("RGBA", size), report, 0, Words())
-    assert image is not None
+    image = overlaid(report, ground=Image.new("RGBA", size))
     assert image.mode == "RGB"
     assert image.width >= size[0]
 
@@ -73,9 +76,7 @@ def test_any_size_and_any_names(make: SimpleNamespace, size: tuple[int, int], na
 def test_a_large_pool_names_the_others_in_the_language(make: SimpleNamespace) -> None:
     report = make.report([str(i) for i in range(20)], [make.step(0, np.full((20, 1, 2, 2), 0.05))])
     words = Words(MappingProxyType({"all others": "x" * 40}))
-    german, english = (overlay_with_legend(GREY, report, 0, one) for one in (words, Words()))
-    assert german is not None
-    assert english is not None
+    german, english = (overlaid(report, words=one) for one in (words, Words()))
     assert german.size != english.size or (np.asarray(german) != np.asarray(english)).any()
 
 

@@ -21,9 +21,8 @@ from PIL import Image
 
 from loratorio_ext.server.history import FinishedRun, PassRecord, Record
 from loratorio_ext.server.options import Options
-from loratorio_ext.ui.inspector.answers import Controls, files_of, page_of
-from loratorio_ext.ui.inspector.downloads import KEPT_FOLDERS, PREFIX, remove_old_folders
-from loratorio_ext.ui.inspector.tab import build_inspector, updates_of
+from loratorio_ext.ui.inspector import tab
+from loratorio_ext.ui.inspector.tab import Controls, build_inspector, files_of, page_of
 
 Keep = Callable[[FinishedRun], Record]
 
@@ -76,13 +75,9 @@ def test_the_controls_follow_the_run(
     assert page.passes == ("1 · pass · 6 steps", "2 · hires pass · 1 steps")
     assert page.last_step == 6
     other = page_of(bench.server, Controls(page.run, page.pictures[1], page.passes[1], 5.0, 0.5))
-    assert (other.picture, other.sampling_pass, other.step, other.last_step) == (
-        page.pictures[1],
-        page.passes[1],
-        1,
-        1,
-    )
-    updates = updates_of(page)
+    assert (other.picture, other.sampling_pass) == (page.pictures[1], page.passes[1])
+    assert (other.step, other.last_step) == (1, 1)
+    updates = tab.updates_of(page)
     assert updates[2]["visible"] is True
     assert updates[3]["maximum"] == 6
 
@@ -104,13 +99,8 @@ def test_files(bench: Any, keep: Keep, real_run: FinishedRun) -> None:
         assert archive.testzip() is None
         names = archive.namelist()
         sizes = {name: Image.open(io.BytesIO(archive.read(name))).size for name in names}
-    assert names == [
-        "picture.png",
-        "who-spoke-where.png",
-        "weight-A-star.png",
-        "weight-B-grid.png",
-        "weight-C-moon.png",
-    ]
+    weights = ["weight-A-star.png", "weight-B-grid.png", "weight-C-moon.png"]
+    assert names == ["picture.png", "who-spoke-where.png", *weights]
     assert sizes["who-spoke-where.png"][1] > sizes["weight-A-star.png"][1]
     assert "step-2" in archive_file
 
@@ -127,19 +117,19 @@ def test_old_folders_of_downloads_are_removed(
 ) -> None:
     keep(make.finished(None))
     for age in range(12):
-        folder = tmp_path / f"{PREFIX}{age}"
+        folder = tmp_path / f"{tab.PREFIX}{age}"
         folder.mkdir()
         (folder / "file").write_text("x")
         os.utime(folder, (1e9 - age, 1e9 - age))
     (tmp_path / "other").mkdir()
-    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "other")
+    (tmp_path / f"{tab.PREFIX}link").symlink_to(tmp_path / "other")
     files_of(bench.server, Controls())
-    left = [path for path in tmp_path.glob(f"{PREFIX}*") if not path.is_symlink()]
-    assert len(left) == KEPT_FOLDERS
-    assert (tmp_path / f"{PREFIX}0").is_dir()
-    assert not (tmp_path / f"{PREFIX}11").exists()
+    left = [path for path in tmp_path.glob(f"{tab.PREFIX}*") if not path.is_symlink()]
+    assert len(left) == tab.KEPT_FOLDERS
+    assert (tmp_path / f"{tab.PREFIX}0").is_dir()
+    assert not (tmp_path / f"{tab.PREFIX}11").exists()
     assert (tmp_path / "other").is_dir()
-    remove_old_folders(tmp_path / "not there")
+    tab.remove_old_folders(tmp_path / "not there")
 
 
 def test_gradio_builds_it(bench: Any, keep: Keep, real_run: FinishedRun) -> None:
@@ -167,11 +157,8 @@ def test_gradio_builds_it_in_another_language(bench: Any) -> None:
 
 
 def test_a_webui_s_file_of_start_values_has_english_keys(bench: Any) -> None:
-    bench.language |= {
-        "Run": "Lauf",
-        "Strength of colors": "Deckkraft",
-        "Refresh and show the newest run": "Neu",
-    }
+    bench.language |= {"Run": "Lauf", "Strength of colors": "Stärke"}
+    bench.language |= {"Refresh and show the newest run": "Neu"}
     with gr.Blocks() as blocks:
         build_inspector(bench.server)
     labels = [getattr(one, "label", None) for one in blocks.blocks.values()]
@@ -187,11 +174,7 @@ JSON = st.recursive(
 )
 
 
-@settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.tuples(JSON, JSON, JSON, JSON, JSON))
 @example(values=(10**5000, 10**5000, 10**5000, 10**400, 10**400))
 @example(values=(None, None, None, math.inf, -math.inf))

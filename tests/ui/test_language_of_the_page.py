@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -17,24 +18,11 @@ import pytest
 
 from loratorio_ext.server.words import language_files, words_in
 from loratorio_ext.ui.inspector.tab import build_inspector
-from loratorio_ext.ui.panel import PageInputs, build_panel
+from loratorio_ext.ui.page.controls import accordion_with_box
+from loratorio_ext.ui.panel.build import build_panel
+from loratorio_ext.ui.panel.cost import PageInputs
 
 TEXTS = json.loads(language_files()["de_DE"].read_text("utf-8"))
-# Our name, and the check box of the accordion, which the WebUI does not show.
-NAMES = frozenset({"LoRAtorio", "box"})
-
-
-class Accordion:
-    def __init__(self, value: bool, label: str, elem_id: str) -> None:
-        self.box = gr.Checkbox(value, label="box")
-        self.accordion = gr.Accordion(label=label, elem_id=elem_id)
-
-    def __enter__(self) -> Any:
-        self.accordion.__enter__()
-        return self.box
-
-    def __exit__(self, *error: Any) -> None:
-        self.accordion.__exit__(*error)
 
 
 def texts_on(blocks: gr.Blocks) -> Iterator[str]:
@@ -49,10 +37,11 @@ def test_every_text_is_found_or_translated(part: str, bench: Any) -> None:
     german = replace(bench.server, words=lambda: words_in("de_DE"))
     with gr.Blocks() as blocks:
         if part == "panel":
-            build_panel(Accordion, lambda name: name, german, PageInputs())
+            accordion = partial(accordion_with_box, words=german.words())
+            build_panel(accordion, lambda name: name, german, PageInputs())
         else:
             build_inspector(german)
-    english = [text for text in texts_on(blocks) if text not in NAMES and not is_german(text)]
+    english = [text for text in texts_on(blocks) if text != "LoRAtorio" and not is_german(text)]
     assert english == []
     assert len(list(texts_on(blocks))) > 5
 

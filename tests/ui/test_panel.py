@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -15,60 +16,33 @@ from hypothesis import given, strategies as st
 
 from loratorio_ext.networks.prompt import choose_pool
 from loratorio_ext.server.history import History
-from loratorio_ext.server.options import OPTIONS, Options, option_key
+from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.server.presets import OURS, Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.options_page import add_options
-from loratorio_ext.ui.panel import PageInputs, Panel, TabInputs, build_panel
-from loratorio_ext.ui.panel.cost import cost_of
+from loratorio_ext.ui.gradio_tools import add_options
+from loratorio_ext.ui.page.controls import accordion_with_box
+from loratorio_ext.ui.panel.build import Panel, build_panel
+from loratorio_ext.ui.panel.cost import PageInputs, TabInputs, cost_of
 from loratorio_ext.ui.panel.pool import count_of_pool, picked, pool_choices, with_picked
 from loratorio_ext.ui.panel.presets import preset_of
 
 KNOWN = MappingProxyType({"star": "star", "moon": "moon", "night": "styles/night", "tint": "styles/tint"})
-DEFAULTS = tuple(one.default for one in SETTINGS)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(
-        host="test",
-        version="",
-        history=History(lambda: (0, 0)),
-        presets=Presets(tmp_path / "presets.json"),
-        networks=lambda: KNOWN,
-        refresh=lambda: None,
-        options=Options,
-        words=Words,
-        obstacle=lambda: None,
-        merged_on_top=False,
-    )
-
-
-class Accordion:
-    """As the WebUI's: a check box drawn as an accordion."""
-
-    def __init__(self, value: bool, label: str, elem_id: str) -> None:
-        self.value, self.elem_id = value, elem_id
-        self.box = gr.Checkbox(value, label=label, elem_id=f"{elem_id}-checkbox")
-        self.accordion = gr.Accordion(label=label, elem_id=elem_id)
-        self.change = self.box.change
-        self._id = self.box._id
-
-    def __enter__(self) -> Any:
-        self.accordion.__enter__()
-        return self.box
-
-    def __exit__(self, *error: Any) -> None:
-        self.accordion.__exit__(*error)
+def server(bench: Any, tmp_path: Path) -> Server:
+    presets = Presets(tmp_path / "presets.json")
+    return replace(bench.server, host="test", networks=lambda: KNOWN, presets=presets)
 
 
 def built(server: Server, tab: str = "txt2img") -> tuple[Panel, gr.Blocks]:
     with gr.Blocks() as blocks:
         prompt = gr.Textbox(elem_id=f"{tab}_prompt")
         inputs = PageInputs(prompt=prompt, steps=gr.Slider(1, 150, 20, elem_id=f"{tab}_steps"))
-        panel = build_panel(Accordion, lambda name: f"{tab}_{name}", server, inputs)
+        accordion = partial(accordion_with_box, words=Words())
+        panel = build_panel(accordion, lambda name: f"{tab}_{name}", server, inputs)
     return panel, blocks
 
 
@@ -87,18 +61,15 @@ def name_of(block: Any) -> str | None:
 
 def answer_to(blocks: gr.Blocks, elem_id: str, event: str) -> tuple[Callable[..., Any], list[str | None]]:
     """The function behind an event, and the ids of what it changes."""
-    ids = {number: block.elem_id for number, block in blocks.blocks.items()}
-    for function in blocks.fns.values():
-        for number, name in function.targets:
-            if ids.get(number) == elem_id and name == event:
-                return function.fn, [name_of(block) for block in function.outputs]
-    raise AssertionError(f"{elem_id} has no {event}")
+    number = next(number for number, block in blocks.blocks.items() if block.elem_id == elem_id)
+    found = next(one for one in blocks.fns.values() if (number, event) in one.targets)
+    return found.fn, [name_of(block) for block in found.outputs]
 
 
 def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
     panel, blocks = built(server)
-    assert [one.value for one in panel.controls] == list(DEFAULTS)
-    names = [f"txt2img_{one.name}" + "-checkbox" * (one.name == "enabled") for one in SETTINGS]
+    assert [one.value for one in panel.controls[1:]] == [one.default for one in SETTINGS[1:]]
+    names = [f"txt2img_{one.name}" for one in SETTINGS]
     for name in (*names, "txt2img_steps"):
         found = {
             name_of(block)
@@ -120,26 +91,23 @@ def test_where_answers_overtake_each_is_followed_by_another(
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:
-    ids = [
-        block.elem_id
-        for tab in ("txt2img", "img2img")
-        for block in built(server, tab)[1].blocks.values()
-        if getattr(block, "elem_id", None)
-    ]
+    tabs = [built(server, tab)[1].blocks.values() for tab in ("txt2img", "img2img")]
+    ids = [elem_id for tab in tabs for block in tab if (elem_id := getattr(block, "elem_id", None))]
     assert len(ids) == len(set(ids)) > 2 * len(SETTINGS)
 
 
 def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> None:
-    inputs = PageInputs(prompt=object())
-    line = words_of(
-        cost_of(server, inputs, ["<lora:star:1> <lora:moon:1:compose=off>", *values(enabled=True, looks=0)])
-    )
-    assert "1 network composed, 1 kept merged: 3 predictions a step instead of 2, about 1.5" in line
-    assert "Off." not in line
-    off = words_of(cost_of(server, inputs, ["<lora:star:1> <lora:no&:1>", *values(looks=0)]))
+    def line(prompt: str, **changes: object) -> str:
+        sent = [prompt, *values(looks=0, **changes)]
+        return words_of(cost_of(server, PageInputs(prompt=object()), sent))
+
+    on = line("<lora:star:1> <lora:moon:1:compose=off>", enabled=True)
+    assert "1 network composed, 1 kept merged: 3 predictions a step instead of 2, about 1.5" in on
+    assert "Off." not in on
+    off = line("<lora:star:1> <lora:no&:1>")
     assert "Off. If switched on: 1 network composed" in off
     assert "no&amp;" in off and "no&:" not in off
-    assert "No network to compose yet" in words_of(cost_of(server, inputs, ["", *values(looks=0)]))
+    assert "No network to compose yet" in line("")
 
 
 def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
@@ -148,14 +116,9 @@ def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
     assert "2 predictions a step instead of 1" in words_of(cost_of(server, inputs, sent))
     always = replace(server, uncond_at_cfg_1=True)
     assert "3 predictions a step instead of 2" in words_of(cost_of(always, inputs, sent))
-    split = replace(server, splits_at_and=True)
-    assert "7 predictions a step instead of 3" in words_of(
-        cost_of(
-            split,
-            PageInputs(prompt=object()),
-            ["a <lora:star:1> AND b <lora:moon:1>", *values(enabled=True, looks=0)],
-        )
-    )
+    split, prompt = replace(server, splits_at_and=True), "a <lora:star:1> AND b <lora:moon:1>"
+    sent = [prompt, *values(enabled=True, looks=0)]
+    assert "7 predictions a step instead of 3" in words_of(cost_of(split, PageInputs(prompt=object()), sent))
     assert server.guided("?") and server.guided(None) and server.guided(1.5) and not server.guided(1.0)
 
 
@@ -175,19 +138,9 @@ def test_values_that_do_not_go_together_are_named(server: Server, changes: dict[
 
 
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), max_size=24))
-def test_whatever_the_page_sends_gets_an_answer(sent: list[object]) -> None:
-    server = Server(
-        "test",
-        "",
-        History(lambda: (0, 0)),
-        Presets(None),
-        lambda: KNOWN,
-        lambda: None,
-        Options,
-        Words,
-        lambda: None,
-        True,
-    )
+def test_whatever_the_page_sends_gets_an_answer(make: SimpleNamespace, sent: list[object]) -> None:
+    kept = make.bench(History(lambda: (0, 0))).server
+    server = replace(kept, networks=lambda: KNOWN, merged_on_top=True)
     inputs = PageInputs(prompt=object(), steps=object(), cfg_scale=object())
     assert "loratorio-cost" in cost_of(server, inputs, sent)
 
@@ -207,7 +160,7 @@ def test_a_preset_sets_its_controls_and_leaves_the_rest(server: Server) -> None:
     found = dict(zip(changed, choose("Large pool"), strict=True))
     assert found["txt2img_top_k"]["value"] == 3
     assert found["txt2img_looks"]["value"] == 4
-    assert "txt2img_pool" not in found and "txt2img_enabled-checkbox" not in found
+    assert "txt2img_pool" not in found and "txt2img_enabled" not in found
     assert all("value" not in update for update in choose("gone"))
 
 

@@ -10,14 +10,13 @@ from contextlib import suppress
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from loratorio_ext.plots.colors import network_color, rgb
 from loratorio_ext.plots.pictures import INK, PAPER, territories
 from loratorio_ext.run import Report
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.inspector.selection import STRENGTH, Floats, Networks, mean_maps, networks_in
+from loratorio_ext.ui.inspector.selection import STRENGTH, Floats, Networks, mean_maps, networks_in, shortened
 
 Color = tuple[int, int, int]
 PAGE_SIDE: Final = 512
@@ -65,11 +64,9 @@ def who_spoke(
         side = max(16, min(painted.size) // 14)
         for index, (x, y) in _middles(maps):
             disc = badge(networks.letter(index), network_color(index), side)
-            place = (
-                min(max(0, round(x * painted.width) - side // 2), max(0, painted.width - side)),
-                min(max(0, round(y * painted.height) - side // 2), max(0, painted.height - side)),
-            )
-            painted.paste(disc, place, disc)
+            left = min(max(0, round(x * painted.width) - side // 2), max(0, painted.width - side))
+            top = min(max(0, round(y * painted.height) - side // 2), max(0, painted.height - side))
+            painted.paste(disc, (left, top), disc)
     loudest = maps.argmax(axis=0)
     return painted, [float((loudest == place).mean()) for place in range(len(maps))]
 
@@ -107,9 +104,8 @@ def with_legend(painted: Image.Image, networks: Networks, parts: list[float], wo
     for index, (name, part) in enumerate(zip(names, parts, strict=True)):
         if index in networks.silent:
             continue
-        short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
         disc = badge(networks.letter(index), network_color(index), row)
-        entry = _entry(disc, f"{short} {part:.0%}", painted.width - 2 * gap)
+        entry = _entry(disc, f"{shortened(name, LONGEST_NAME)} {part:.0%}", painted.width - 2 * gap)
         if x > gap and x + entry.width > painted.width - gap:
             x, y = gap, y + row + gap
         entries.append((entry, x, y))
@@ -138,10 +134,13 @@ def badge(letter: str, color: str, side: int) -> Image.Image:
 
 def ink_on(color: str) -> Color:
     """Black or white, whichever has more contrast on a color "#rrggbb" (WCAG 2.2's contrast ratio)."""
-    behind = _luminance(rgb(color))
+
+    def luminance(color: Color) -> float:
+        red, green, blue = (float((part / 255) ** 2.2) for part in color)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     def contrast(ink: Color) -> float:
-        lighter, darker = sorted((behind, _luminance(ink)), reverse=True)
+        darker, lighter = sorted((luminance(rgb(color)), luminance(ink)))
         return (lighter + 0.05) / (darker + 0.05)
 
     return max((INK, PAPER), key=contrast)
@@ -170,11 +169,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         return ImageFont.load_default()
 
 
-def _luminance(color: Color) -> float:
-    linear = [float((part / 255) ** 2.2) for part in color]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 def _entry(disc: Image.Image, text: str, widest: int) -> Image.Image:
     """A badge and its text on white, RGB, at most `widest` pixels wide."""
     side = disc.height
@@ -196,17 +190,13 @@ def _middles(maps: Floats) -> Iterator[tuple[int, tuple[float, float]]]:
     clear = margin > _FAINT * max(float(margin.max()), 0.05)
     for index in range(count):
         own = (loudest == index) & clear
-        if own.any():
-            yield index, _inside(own, height, width)
-
-
-def _inside(own: npt.NDArray[np.bool_], height: int, width: int) -> tuple[float, float]:
-    # How often a patch outlives the removal of the rim says how far it is from the border.
-    depth = np.zeros((height, width), dtype=np.int64)
-    while own.any():
-        depth += own
-        padded = np.pad(own, 1)
-        own = own & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    rows, columns = np.nonzero(depth == depth.max())
-    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return (float(columns[nearest]) + 0.5) / width, (float(rows[nearest]) + 0.5) / height
+        # How often a patch outlives the removal of the rim says how far it is from the border.
+        depth = np.zeros((height, width), dtype=np.int64)
+        while own.any():
+            depth += own
+            padded = np.pad(own, 1)
+            own = own & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        if depth.any():
+            rows, columns = np.nonzero(depth == depth.max())
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            yield index, ((float(columns[nearest]) + 0.5) / width, (float(rows[nearest]) + 0.5) / height)

@@ -116,22 +116,17 @@ def select(
 ) -> Selection:
     """Find what a choice means in a run; numbers out of range are brought into it.
 
-    Args:
-        record: the run.
-        picture: place among the run's pictures, from 0.
-        sampling_pass: place among the picture's passes, from 0.
-        step: from 1; 0 is the mean over all steps.
-        strength: how much the colors cover the picture, 0 … 1.
+    ``picture`` and ``sampling_pass`` are places among the run's pictures and the picture's passes, from 0;
+    the others are as in `Selection`.
     """
     pictures = record.run.pictures
-    found = pictures[_within(picture, len(pictures))] if pictures else None
+    found = pictures[min(max(picture, 0), len(pictures) - 1)] if pictures else None
     # A run that was interrupted early may have passes and no picture.
     passes = record.run.passes if found is None else record.passes_of(found)
-    one = passes[_within(sampling_pass, len(passes))] if passes else None
+    one = passes[min(max(sampling_pass, 0), len(passes) - 1)] if passes else None
     steps = () if one is None else one.report.steps
-    return Selection(
-        record, found, passes, one, steps, min(max(step, 0), len(steps)), min(max(strength, 0.0), 1.0)
-    )
+    step, strength = min(max(step, 0), len(steps)), min(max(strength, 0.0), 1.0)
+    return Selection(record, found, passes, one, steps, step, strength)
 
 
 def networks_in(report: Report, image: int) -> Networks:
@@ -161,18 +156,20 @@ def series(
     for step in steps:
         values = step.weight if name == "weight" else step.similarity
         for line, place in zip(lines, places, strict=True):
-            known = values is not None and image < len(values[place])
-            line.append(values[place][image] if values is not None and known else None)
+            of_images = values[place] if values is not None else ()
+            line.append(of_images[image] if image < len(of_images) else None)
     return lines
 
 
 def means(lines: Sequence[Sequence[float | None]]) -> list[float | None]:
     """The mean of each line's known values; None where none is known."""
-    found = []
-    for line in lines:
-        known = [value for value in line if value is not None]
-        found.append(sum(known) / len(known) if known else None)
-    return found
+    known = [[value for value in line if value is not None] for line in lines]
+    return [sum(values) / len(values) if values else None for values in known]
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its first characters and a sign that there are more, together at most ``most``."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def mean_maps(steps: Sequence[StepReport], image: int) -> Floats | None:
@@ -181,15 +178,8 @@ def mean_maps(steps: Sequence[StepReport], image: int) -> Floats | None:
     count = 0
     for step in steps:
         found = step.maps_of(image)
-        if found is None:
-            continue
-        maps: Floats = np.nan_to_num(found.numpy().astype(np.float64))
-        if total is None:
-            total, count = maps, 1
-        elif maps.shape == total.shape:  # a host may have changed its mind about the number of steps
-            total, count = total + maps, count + 1
+        # A host may have changed its mind about the size between two steps.
+        if found is not None and (total is None or found.shape == total.shape):
+            maps: Floats = np.nan_to_num(found.numpy().astype(np.float64))
+            total, count = maps if total is None else total + maps, count + 1
     return None if total is None else total / count
-
-
-def _within(place: int, count: int) -> int:
-    return min(max(place, 0), count - 1)

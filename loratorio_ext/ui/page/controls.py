@@ -10,22 +10,16 @@ import gradio as gr
 
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, accepted
-from loratorio_ext.ui.page.generator import Facts
-from loratorio_ext.ui.page.jobs import LARGEST_CFG, MOST_PICTURES, MOST_STEPS
+from loratorio_ext.ui.page.generator import LARGEST_CFG, MOST_PICTURES, MOST_STEPS, Facts
 
 PREFIX: Final = "loratorio_page"
-# The name by which javascript/loratorio.js finds the prompt in every WebUI.
-PROMPT_ID: Final = "txt2img_prompt"
-NEGATIVE_ID: Final = "txt2img_neg_prompt"
-# By it javascript/loratorio.js knows the panel, as in a WebUI.
-PANEL_PREFIX: Final = "script_txt2img_loratorio"
 # A longer list can be searched by typing.
 LONG_LIST: Final = 24
 
 
 def panel_id(item: str) -> str:
-    """The id of a part of the panel."""
-    return f"{PANEL_PREFIX}_{item}"
+    """The id of a part of the panel, by which javascript/loratorio.js knows it, as in a WebUI."""
+    return f"script_txt2img_loratorio_{item}"
 
 
 class PromptControls:
@@ -37,7 +31,7 @@ class PromptControls:
             label=words("Prompt"),
             info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
             lines=3,
-            elem_id=PROMPT_ID,
+            elem_id="txt2img_prompt",  # by it javascript/loratorio.js finds the prompt in every WebUI
             value=facts.examples[0] if facts.examples else "",
         )
         self.find = gr.Textbox(
@@ -56,19 +50,13 @@ class PromptControls:
         self.refresh = gr.Button(
             words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
         )
-        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id=NEGATIVE_ID)
+        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
         with gr.Row():
             self.generate = gr.Button(
                 words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
             )
-            self.stop = gr.Button(
-                words("Stop"),
-                variant="stop",
-                scale=1,
-                min_width=90,
-                interactive=False,
-                elem_id=f"{PREFIX}_stop",
-            )
+            look: dict[str, Any] = {"variant": "stop", "scale": 1, "min_width": 90}
+            self.stop = gr.Button(words("Stop"), interactive=False, elem_id=f"{PREFIX}_stop", **look)
 
 
 class Results:
@@ -109,8 +97,8 @@ class SamplingControls:
     """Steps, guidance, sampler, size, seed and number of pictures.
 
     Attributes:
-        pasted: those that a pasted infotext fills in, in the order of `jobs.PASTED`.
-        all: in the order of `jobs.job_of`.
+        pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
+        all: in the order of `generator.job_of`.
     """
 
     def __init__(self, facts: Facts, words: Words) -> None:
@@ -159,22 +147,19 @@ def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
 
 
 @contextmanager
-def accordion_with_box(value: bool, *, label: str, elem_id: str, words: Words) -> Iterator[Any]:
+def accordion_with_box(_value: bool, *, label: str, elem_id: str, words: Words) -> Iterator[Any]:
     """Yields a check box, inside the accordion that it opens and closes, as the WebUI's InputAccordion.
 
+    The box begins ticked, whatever is asked for: whoever opens this page wants to see networks composed.
+
     Args:
-        value: whether it is ticked at first.
         label: of the box.
         elem_id: of the box; the accordion's has ``_accordion`` at its end.
         words: the language.
     """
-    box = gr.Checkbox(
-        value=value,
-        label=label,
-        info=words("On: the networks are composed. Off: they are merged, the usual way."),
-        elem_id=elem_id,
-    )
+    about = words("On: the networks are composed. Off: they are merged, the usual way.")
+    box = gr.Checkbox(value=True, label=label, info=about, elem_id=elem_id)
     title = words("Settings of {name}", name=label)
-    with gr.Accordion(title, open=value, elem_id=f"{elem_id}_accordion") as folded:
+    with gr.Accordion(title, open=True, elem_id=f"{elem_id}_accordion") as folded:
         yield box
     box.change(lambda ticked: gr.update(open=bool(ticked)), [box], [folded], **QUIET)

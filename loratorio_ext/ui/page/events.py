@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 
 import gradio as gr
@@ -14,13 +14,19 @@ from gradio.context import Context
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, accepted
-from loratorio_ext.ui.inspector.tab import Inspector
-from loratorio_ext.ui.page import status
+from loratorio_ext.ui.inspector.tab import Event
 from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, SamplingControls, panel_id
-from loratorio_ext.ui.page.generator import Drawn, Facts
-from loratorio_ext.ui.page.jobs import PASTED, job_of, names_like, read_pasted, with_tag_toggled
-from loratorio_ext.ui.page.runs import Finished, Runs
-from loratorio_ext.ui.panel import Panel
+from loratorio_ext.ui.page.generator import (
+    PASTED,
+    Drawn,
+    Facts,
+    job_of,
+    names_like,
+    read_pasted,
+    with_tag_toggled,
+)
+from loratorio_ext.ui.page.runs import Finished, Progress, Runs
+from loratorio_ext.ui.panel.build import Panel
 
 logger = logging.getLogger("loratorio")
 # The bar moves this often; a model of seconds a step is slower anyway.
@@ -46,28 +52,10 @@ _COPY: Final = """(text) => {
 }"""
 
 
-@dataclass(frozen=True)
-class BuiltPage:
-    """The page, built and not yet connected."""
-
-    prompt: PromptControls
-    examples: Any
-    sampling: SamplingControls
-    results: Results
-    panel: Panel
-    inspector: Inspector
-
-
-def connect(page: BuiltPage, server: Server, facts: Facts, runs: Runs) -> None:
-    """Give every control its work."""
-    words = server.words()
-    _connect_lists(page, server)
-    _connect_run(page, runs, facts, words)
-    _connect_paste(page, facts, words)
-
-
-def _connect_lists(page: BuiltPage, server: Server) -> None:
-    controls = page.prompt
+def connect_lists(
+    controls: PromptControls, examples: Any, sampling: SamplingControls, server: Server
+) -> None:
+    """Clicks on networks and examples write the prompt; the panel's cost follows what the program writes."""
 
     def toggle(prompt: object, sample: Sequence[object]) -> str:
         return with_tag_toggled(str(prompt or ""), str(sample[0]))
@@ -86,10 +74,10 @@ def _connect_lists(page: BuiltPage, server: Server) -> None:
     toggled = controls.networks.click(
         toggle, [controls.prompt, controls.networks], [controls.prompt], **QUIET
     )
-    for event in (toggled, page.examples):
+    for event in (toggled, examples):
         if event is not None:
             event.then(None, js=_SHOW_COST)
-    for one in (page.sampling.steps, page.sampling.cfg):
+    for one in (sampling.steps, sampling.cfg):
         one.change(None, js=_SHOW_COST)
     if Context.root_block is not None:
         Context.root_block.load(None, js=_SHOW_COST_SOON)
@@ -97,19 +85,28 @@ def _connect_lists(page: BuiltPage, server: Server) -> None:
     controls.refresh.click(refresh, None, [controls.find, controls.networks], **QUIET)
 
 
-def _connect_run(page: BuiltPage, runs: Runs, facts: Facts, words: Words) -> None:
-    prompt, results, inspector = page.prompt, page.results, page.inspector
+def connect_run(
+    prompt: PromptControls,
+    sampling: SamplingControls,
+    panel: Panel,
+    results: Results,
+    newest: Event,
+    runs: Runs,
+    facts: Facts,
+    words: Words,
+) -> None:
+    """Generate and stop; a run ends with what the inspector shows of it, by ``newest``."""
     texts = gr.State([])
     # Not gr.State, which is read when a run begins: each run must come with the ticket of its own click.
     ticket_name = gr.Textbox(visible=False)
-    values = [prompt.prompt, prompt.negative, *page.sampling.all, *page.panel.controls]
+    values = [prompt.prompt, prompt.negative, *sampling.all, *panel.controls]
     shown = [results.status, prompt.stop, results.gallery, results.infotext, texts]
 
     def ask(request: gr.Request) -> list[Any]:
         name = runs.ask(_session(request))
         if name is None:
             return _unchanged(3)
-        return [status.said(words("Waiting for the model …")), gr.update(interactive=True), name]
+        return [_said(words("Waiting for the model …")), gr.update(interactive=True), name]
 
     def draw(request: gr.Request, name: object, *values: object) -> Iterator[list[Any]]:
         ticket = runs.begin(_session(request), name)
@@ -119,17 +116,17 @@ def _connect_run(page: BuiltPage, runs: Runs, facts: Facts, words: Words) -> Non
         try:
             for event in runs.draw(job_of(values, facts), ticket):
                 if isinstance(event, Finished):
-                    text = status.finished_html(event, time.monotonic() - begun, words)
+                    text = _finished(event, time.monotonic() - begun, words)
                     yield [text, gr.update(interactive=False), *_pictures(event.drawn, words)]
                 elif event.step == 0 or time.monotonic() - told >= _SECONDS_BETWEEN_NEWS:
                     told = time.monotonic()
-                    yield [status.progress_html(event, words), *_unchanged(4)]
+                    yield [_progress(event, words), *_unchanged(4)]
         except ValueError as error:
-            yield [status.failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
+            yield [_failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
         except Exception as error:
             logger.exception("a run of the page failed")
             text = words("Failed: {reason}", reason=f"{type(error).__name__}: {error}")
-            yield [status.failed(text), gr.update(interactive=False), *_unchanged(3)]
+            yield [_failed(text), gr.update(interactive=False), *_unchanged(3)]
         finally:
             runs.end(_session(request))
 
@@ -138,7 +135,7 @@ def _connect_run(page: BuiltPage, runs: Runs, facts: Facts, words: Words) -> Non
         if not runs.give_up(_session(request), name):
             return _unchanged(2)
         text = words("Nothing was drawn: a value was refused. Correct it and press Generate again.")
-        return [status.failed(text), gr.update(interactive=False)]
+        return [_failed(text), gr.update(interactive=False)]
 
     def stop(request: gr.Request) -> Any:
         runs.stop(_session(request))
@@ -156,30 +153,35 @@ def _connect_run(page: BuiltPage, runs: Runs, facts: Facts, words: Words) -> Non
         # After a failure the newest gradio goes on with `failure` alone, which gradio 4 does not know.
         failed = getattr(drawn, "failure", drawn.then)
         failed(settle, [ticket_name], [results.status, prompt.stop], **QUIET)
-        drawn.then(inspector.newest, inspector.inputs, inspector.outputs, **QUIET)
+        drawn.then(*newest, **QUIET)
     prompt.stop.click(stop, None, [prompt.stop], **QUIET)
     results.copy.click(None, [results.infotext], None, js=_COPY)
     results.gallery.select(choose, [texts], [results.infotext], **QUIET)
 
 
-def _connect_paste(page: BuiltPage, facts: Facts, words: Words) -> None:
-    results = page.results
-    own = [page.prompt.prompt, page.prompt.negative, *page.sampling.pasted]
-    fields = page.panel.infotext_fields
+def connect_paste(
+    prompt: PromptControls,
+    sampling: SamplingControls,
+    panel: Panel,
+    results: Results,
+    facts: Facts,
+    words: Words,
+) -> None:
+    """A pasted infotext fills in all controls."""
+    own = [prompt.prompt, prompt.negative, *sampling.pasted]
+    fields = panel.infotext_fields
 
     def fill(text: object) -> list[Any]:
         try:
             found = read_pasted(str(text or ""), facts, words)
         except ValueError as error:
-            return [status.failed(str(error)), *_unchanged(len(own) + len(fields))]
+            return [_failed(str(error)), *_unchanged(len(own) + len(fields))]
         said = words("All controls are filled in.")
         if found.left_out:
-            said = words(
-                "Filled in, except for what this page does not have: {names}.",
-                names=", ".join(found.left_out),
-            )
+            names = ", ".join(found.left_out)
+            said = words("Filled in, except for what this page does not have: {names}.", names=names)
         values = [found.values[name] for name in PASTED] + [field(found.fields) for _, field in fields]
-        return [status.said(said), *(gr.update() if one is None else gr.update(value=one) for one in values)]
+        return [_said(said), *(gr.update() if one is None else gr.update(value=one) for one in values)]
 
     outputs = [results.paste_status, *own, *(control for control, _ in fields)]
     filled = results.fill.click(fill, [results.paste], outputs, **QUIET)
@@ -199,6 +201,44 @@ def _pictures(drawn: Sequence[Drawn], words: Words) -> list[Any]:
     pairs = [(one.image, words("seed {seed}", seed=one.seed)) for one in drawn]
     gallery = gr.update(value=pairs, selected_index=0)
     return [gallery, drawn[0].infotext, [one.infotext for one in drawn]]
+
+
+def _said(text: str) -> str:
+    return f'<p role="status">{escape(text)}</p>'
+
+
+def _failed(text: str) -> str:
+    """Why there is no picture."""
+    return f'<p class="loratorio-status-error" role="alert">{escape(text)}</p>'
+
+
+def _progress(at: Progress, words: Words) -> str:
+    """A run goes on, in words and as a bar."""
+    where = words("Drawing picture {picture} of {pictures}", picture=at.picture, pictures=at.pictures)
+    step = words("step {step} of {steps}", step=at.step, steps=at.steps)
+    label = escape(words("Progress of this picture"))
+    # Read out once a picture and not once a step: the bar says the steps to whoever asks.
+    return (
+        f'<p role="status">{escape(where)}<span aria-hidden="true"> · {escape(step)}</span></p>'
+        f'<progress aria-label="{label}" max="{max(at.steps, 1)}" value="{at.step}"></progress>'
+    )
+
+
+def _finished(finished: Finished, seconds: float, words: Words) -> str:
+    """A run is over: how it ended, and what the user should know."""
+    count, at = len(finished.drawn), finished.stopped
+    text = words("{count} pictures in {seconds} s.", count=count, seconds=f"{seconds:.1f}")
+    if count == 1:
+        text = words("1 picture in {seconds} s.", seconds=f"{seconds:.1f}")
+    if at is not None:
+        text = words(
+            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures "
+            "kept: {count}.",
+            **vars(at),
+            count=count,
+        )
+    items = "".join(f"<li>{escape(note)}</li>" for note in finished.notes)
+    return _said(text) + (f'<ul class="loratorio-status-notes">{items}</ul>' if items else "")
 
 
 def _unchanged(count: int) -> list[Any]:

@@ -1,15 +1,37 @@
-"""What the page asks for and what it is given; the page itself knows no model."""
+"""What the page asks a model for, as its controls or an infotext say it, and what it is given.
+
+The page itself knows no model. Whoever can reach it can send any values, and paste any text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from PIL import Image
 
+from loratorio_ext.infotext import last_line_fields
+from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import Report
-from loratorio_ext.settings import Settings
+from loratorio_ext.server.words import Words
+from loratorio_ext.setting import Setting, Value, shown
+from loratorio_ext.settings import SETTINGS, Settings
+
+MOST_STEPS: Final = 150
+LARGEST_CFG: Final = 30.0
+MOST_PICTURES: Final = 16
+LARGEST_SIDE: Final = 2048
+# Beyond it, a browser's numbers lose their last digits.
+LARGEST_SEED: Final = 2**53 - 1 - MOST_PICTURES
+LONGEST_INFOTEXT: Final = 100_000  # characters
+PASTED: Final = ("prompt", "negative", "steps", "cfg", "sampler", "width", "height", "seed")
+"""The page's own controls that a pasted infotext fills in; the panel has more."""
+_NAMES: Final = (*PASTED, "pictures", *(one.name for one in SETTINGS))
+_RANDOM_SEEDS: Final = 2**32
+_NEGATIVE: Final = "Negative prompt:"
 
 OnStep = Callable[[int, int], None]
 """Called after every evaluation of the model with (evaluations done, evaluations in all)."""
@@ -88,3 +110,147 @@ class Generator(Protocol):
         Raises:
             ValueError: a value or a network that cannot be used; says which, and what is allowed.
         """
+
+
+def job_of(values: Sequence[object], facts: Facts) -> Job:
+    """A run from the controls' values.
+
+    Args:
+        values: prompt, negative prompt, steps, CFG scale, sampler, width, height, seed (-1: a random one),
+            pictures, then the panel's controls in the order of ``SETTINGS``.
+        facts: of the model.
+
+    Raises:
+        ValueError: names the first value that cannot be used, and what is allowed.
+    """
+    if len(values) != len(_NAMES):
+        raise ValueError(f"{len(values)} values came from the page, not {len(_NAMES)}; load the page again.")
+    given: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    settings = Settings.from_dict({one.name: given[one.name] for one in SETTINGS})
+    prompt, negative = given["prompt"], given["negative"]
+    for label, text in (("Prompt", prompt), ("Negative prompt", negative)):
+        if not isinstance(text, str):
+            raise ValueError(f"{label} is {shown(text)}; give a text.")
+    ignored = parse_prompt(prompt).ignored
+    if ignored:  # a picture without a network that was asked for would pass as one with it
+        raise ValueError(f"The prompt cannot be used: {ignored[0]}.")
+    if given["sampler"] not in facts.samplers:
+        allowed = ", ".join(facts.samplers)
+        raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
+    for one in _numbers(facts):
+        value = given[one.name]
+        try:
+            given[one.name] = one.check(value)
+        except ValueError as error:
+            said = "empty" if value is None else shown(value)
+            raise ValueError(f"{one.label} is {said}; give {one.allowed}.") from error
+    multiple = facts.multiple
+    for label in ("Width", "Height"):
+        side = given[label.lower()]
+        if side % multiple:
+            below = side - side % multiple
+            raise ValueError(
+                f"{label} is {side}; it must be a multiple of {multiple} for this model, "
+                f"such as {below or multiple} or {below + multiple}."
+            )
+    if given["seed"] < 0:
+        # No secret, and each page may have the same: Python's own random numbers will do.
+        given["seed"] = random.randrange(_RANDOM_SEEDS)
+    return Job(settings=settings, **{name: given[name] for name in (*PASTED, "pictures")})
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """What an infotext says.
+
+    Attributes:
+        values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
+        fields: its keys and values, for the panel.
+        left_out: labels of what it says and the page cannot do.
+    """
+
+    values: Mapping[str, Value | None]
+    fields: Mapping[str, str]
+    left_out: tuple[str, ...]
+
+
+def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
+    """Read an infotext, of this page or of a WebUI.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text) > LONGEST_INFOTEXT:
+        raise ValueError(words("An infotext has at most {limit} characters.", limit=LONGEST_INFOTEXT))
+    fields = last_line_fields(text)
+    if "Steps" not in fields:
+        raise ValueError(
+            words("This is not an infotext: its last line has no “Steps:”. Copy all lines below a picture.")
+        )
+    width, _, height = fields.get("Size", "").partition("x")
+    said = {**fields, "Width": width, "Height": height}
+    prompt, negative = _prompts(text)
+    values: dict[str, Value | None] = {
+        "prompt": prompt,
+        "negative": negative,
+        "sampler": _sampler(fields, facts),
+        **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
+    }
+    used = {
+        "Steps": values["steps"],
+        "CFG scale": values["cfg"],
+        "Sampler": values["sampler"],
+        "Size": values["width"] and values["height"],
+        "Seed": values["seed"],
+    }
+    left_out = tuple(key for key, value in used.items() if key in fields and value is None)
+    return Pasted(values, fields, left_out)
+
+
+def with_tag_toggled(prompt: str, name: str) -> str:
+    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1."""
+    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>")
+    without, count = tags.subn("", prompt)
+    return without if count else f"{prompt.rstrip()} <lora:{name}:1>".lstrip()
+
+
+def names_like(names: Iterable[str], wanted: str) -> list[str]:
+    """The names that hold all words of ``wanted``, whatever the case of their letters."""
+    parts = wanted.casefold().split()
+    return [name for name in names if all(part in name.casefold() for part in parts)]
+
+
+def _numbers(facts: Facts) -> tuple[Setting, ...]:
+    """The controls that hold a number, with their ranges for this model."""
+    ranges = (
+        ("steps", "Steps", 1, MOST_STEPS),
+        ("cfg", "CFG scale", 1.0, LARGEST_CFG),
+        ("width", "Width", facts.multiple, LARGEST_SIDE),
+        ("height", "Height", facts.multiple, LARGEST_SIDE),
+        ("seed", "Seed", -1, LARGEST_SEED),
+        ("pictures", "Pictures", 1, MOST_PICTURES),
+    )
+    return tuple(Setting(name, low, label, "", "", low, high) for name, label, low, high in ranges)
+
+
+def _parsed(setting: Setting, text: str) -> Value | None:
+    try:
+        return setting.parse(text)
+    except ValueError:
+        return None
+
+
+def _prompts(text: str) -> tuple[str, str]:
+    """(prompt, negative prompt): the lines above the last one."""
+    lines = text.strip().splitlines()[:-1]
+    at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
+    first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
+    return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()
+
+
+def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
+    name = fields.get("Sampler", "")
+    # Newer WebUIs write the spacing of the noise levels on its own.
+    spacing = f" {fields['Schedule type']}" if fields.get("Schedule type") == "Karras" else ""
+    wanted = f"{name}{spacing}".casefold()
+    return next((one for one in facts.samplers if one.casefold() == wanted), None)

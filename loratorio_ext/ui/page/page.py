@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from importlib import resources
 from typing import Any, Final
@@ -24,15 +25,13 @@ from loratorio_ext.ui.page.controls import (
     build_examples,
     panel_id,
 )
-from loratorio_ext.ui.page.events import BuiltPage, connect
+from loratorio_ext.ui.page.events import connect_lists, connect_paste, connect_run
 from loratorio_ext.ui.page.generator import Generator
 from loratorio_ext.ui.page.runs import Runs
-from loratorio_ext.ui.panel import PageInputs, build_panel
+from loratorio_ext.ui.panel.build import build_panel
+from loratorio_ext.ui.panel.cost import PageInputs
 
 TITLE: Final = "LoRAtorio"
-# gradio's own theme asks a server of fonts; these are on every machine.
-_FONT: Final = ("ui-sans-serif", "system-ui", "sans-serif")
-_MONOSPACE: Final = ("ui-monospace", "Consolas", "monospace")
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,14 @@ class Address:
 
 
 def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C.
-
-    Args:
-        server: as for `build_page`.
-        generator: the model.
-        address: a port that is free.
-        ready: is called with the page's address as soon as a browser can open it.
-    """
-    look: dict[str, Any] = {"theme": _theme(), "css": _css(), "head": _head()}
+    """Serve at a free port until Ctrl-C; ``ready`` gets the page's address when a browser can open it."""
+    folder = folder_beside("javascript")
+    look: dict[str, Any] = {
+        "theme": _theme(),
+        "css": resources.files(__package__).joinpath("page.css").read_text("utf-8"),
+        # The script that WebUIs load as well, in the page itself.
+        "head": f"<script>{(folder / 'loratorio.js').read_text('utf-8')}</script>" if folder else "",
+    }
     blocks = build_page(server, generator, look)
     options = accepted(
         gr.Blocks.launch,
@@ -79,10 +77,7 @@ def serve_page(server: Server, generator: Generator, address: Address, ready: Ca
 def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> Any:
     """The page, ready to be launched.
 
-    Args:
-        server: where networks, language and runs are kept.
-        generator: the model.
-        look: theme, css and head, for a gradio that takes them here; others take them in ``launch``.
+    ``look``: theme, css and head, for a gradio that takes them here; others take them in ``launch``.
     """
     words, facts = server.words(), generator.facts
     with gr.Blocks(title=TITLE, **accepted(gr.Blocks.__init__, analytics_enabled=False, **look)) as blocks:
@@ -96,34 +91,23 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
                 with gr.Column(scale=5, min_width=320):
                     examples = build_examples(facts, prompt.prompt, words)
                     sampling = SamplingControls(facts, words)
-
-                    def accordion(value: bool, *, label: str, elem_id: str) -> Any:
-                        # Here the box begins ticked: whoever opens this page wants to see networks composed.
-                        return accordion_with_box(True, label=label, elem_id=elem_id, words=words)
-
+                    accordion = partial(accordion_with_box, words=words)
                     page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg)
                     panel = build_panel(accordion, panel_id, server, page_inputs, words)
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
-                inspector = build_inspector(server, words=words)
-        built = BuiltPage(prompt, examples, sampling, results, panel, inspector)
-        connect(built, server, facts, Runs(generator, server.history))
+                newest = build_inspector(server, words=words)
+        runs = Runs(generator, server.history)
+        connect_lists(prompt, examples, sampling, server)
+        connect_run(prompt, sampling, panel, results, newest, runs, facts, words)
+        connect_paste(prompt, sampling, panel, results, facts, words)
     return blocks
-
-
-def _css() -> str:
-    """The page's own rules of style."""
-    return resources.files(__package__).joinpath("page.css").read_text("utf-8")
-
-
-def _head() -> str:
-    """The script that WebUIs load as well, in the page itself."""
-    folder = folder_beside("javascript")
-    return f"<script>{(folder / 'loratorio.js').read_text('utf-8')}</script>" if folder else ""
 
 
 def _theme() -> Any:
     """Gradio's own, with enough contrast for small letters and for white ones on buttons."""
-    return gr.themes.Default(font=_FONT, font_mono=_MONOSPACE).set(
+    # Its fonts would be asked of a server; these are on every machine.
+    font, font_mono = ("ui-sans-serif", "system-ui", "sans-serif"), ("ui-monospace", "Consolas", "monospace")
+    return gr.themes.Default(font=font, font_mono=font_mono).set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         block_info_text_color="*neutral_600",

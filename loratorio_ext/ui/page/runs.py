@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
@@ -78,8 +78,8 @@ class Runs:
             if len(self._tickets) >= MOST_TICKETS:
                 waiting = (one for one, ticket in self._tickets.items() if not ticket.begun)
                 self._tickets.pop(next(waiting), None)
-            self._tickets[session] = Ticket()
-            return self._tickets[session].name
+            ticket = self._tickets[session] = Ticket()
+            return ticket.name
 
     def stop(self, session: str) -> bool:
         """Stop a session's run at its next step, or before it begins; False where there is none."""
@@ -120,68 +120,51 @@ class Runs:
         Raises what the generator raises. A caller that stops listening stops the run.
         """
         news: SimpleQueue[Progress | Finished | Exception] = SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(job, ticket, news), name="draw", daemon=True)
+
+        def work() -> None:
+            try:
+                with self._one_at_a_time:
+                    news.put(self._pictures(job, ticket, news.put))
+            except Exception as error:  # noqa: BLE001 - handed to the thread that listens
+                news.put(error)
+
+        worker = threading.Thread(target=work, name="draw", daemon=True)
         worker.start()
         try:
-            while True:
-                event = news.get()
-                while isinstance(event, Progress) and not news.empty():
-                    event = news.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-                if isinstance(event, Finished):
-                    return
+            event: Progress | Finished | None = None
+            while not isinstance(event, Finished):
+                newest = news.get()
+                while isinstance(newest, Progress) and not news.empty():
+                    newest = news.get()
+                if isinstance(newest, Exception):
+                    raise newest
+                yield (event := newest)
         finally:
             ticket.stop.set()
             worker.join()
 
-    def _work(self, job: Job, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]) -> None:
-        try:
-            with self._one_at_a_time:
-                news.put(self._pictures(job, ticket, news))
-        except Exception as error:  # noqa: BLE001 - handed to the thread that listens
-            news.put(error)
-
-    def _pictures(
-        self, job: Job, ticket: Ticket, news: SimpleQueue[Progress | Finished | Exception]
-    ) -> Finished:
+    def _pictures(self, job: Job, ticket: Ticket, tell: Callable[[Progress], None]) -> Finished:
         drawn: list[Drawn] = []
-        latest = Progress(1, job.pictures, 0, job.steps)
+        latest = stopped = None
 
-        def tell(step: int, steps: int) -> None:
+        def on_step(step: int, steps: int) -> None:
             nonlocal latest
             latest = Progress(len(drawn) + 1, job.pictures, step, steps)
             if ticket.stop.is_set():
                 raise _StoppedError
-            news.put(latest)
+            tell(latest)
 
-        stopped = None
         try:
             for place in range(job.pictures):
-                tell(0, job.steps)
-                drawn.append(self._generator.draw(job, job.seed + place, tell))
+                on_step(0, job.steps)
+                drawn.append(self._generator.draw(job, job.seed + place, on_step))
         except _StoppedError:
             stopped = latest
         finally:
-            self._keep(job, drawn)
-        return Finished(tuple(drawn), stopped, _notes(drawn))
-
-    def _keep(self, job: Job, drawn: list[Drawn]) -> None:
-        if not drawn:
-            return
-        self._history.add(
-            FinishedRun(
-                prompt=job.prompt,
-                infotext=drawn[0].infotext,
-                pictures=tuple(
-                    picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn)
-                ),
-                passes=tuple(PassRecord(place, False, one.report) for place, one in enumerate(drawn)),
-                comments=_notes(drawn),
-            )
-        )
-
-
-def _notes(drawn: Sequence[Drawn]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(note for one in drawn for note in one.report.warnings))
+            notes = tuple(dict.fromkeys(note for one in drawn for note in one.report.warnings))
+            if drawn:
+                pictures = (picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn))
+                passes = (PassRecord(place, False, one.report) for place, one in enumerate(drawn))
+                run = FinishedRun(job.prompt, drawn[0].infotext, tuple(pictures), tuple(passes), notes)
+                self._history.add(run)
+        return Finished(tuple(drawn), stopped, notes)

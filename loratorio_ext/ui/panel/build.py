@@ -11,10 +11,10 @@ import gradio as gr
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Setting, Value
-from loratorio_ext.ui.panel.cost import CostRow
-from loratorio_ext.ui.panel.inputs import PageInputs
+from loratorio_ext.ui.gradio_tools import component_of
+from loratorio_ext.ui.panel.cost import CostRow, PageInputs
 from loratorio_ext.ui.panel.pool import PoolPicker
-from loratorio_ext.ui.panel.presets import OwnPresets, PresetRow
+from loratorio_ext.ui.panel.presets import PresetControls
 
 # What most people change stands in front; the rest under "Advanced".
 FRONT: Final = ("looks", "top_k", "patch_size", "recenter", "temperature")
@@ -22,10 +22,9 @@ FRONT: Final = ("looks", "top_k", "patch_size", "recenter", "temperature")
 OLDER: Final = ("rescan", "reuse")
 _SWITCH: Final = SETTINGS[0]
 _POOL: Final = "pool"
-# A slider over more than this many orders of magnitude can't be set by hand.
-_WIDEST_SLIDER: Final = 1e4
-# One below the other in a narrow column, since help beside a number is hard to read; four in a wide window.
-_NARROWEST: Final = 320  # pixels
+# Pixels. One below the other in a narrow column, since help beside a number is hard to read; four in a wide
+# window.
+_NARROWEST: Final = 320
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,6 @@ class Panel:
     controls: list[Any]
     infotext_fields: list[tuple[Any, FromInfotext]]
 
-    @property
-    def paste_fields(self) -> list[FromInfotext]:
-        """What "Send to" carries along."""
-        return [field for _, field in self.infotext_fields]
-
 
 def build_panel(
     accordion: Callable[..., Any],
@@ -90,13 +84,23 @@ def build_panel(
     left = {one.name: one for one in SETTINGS[1:]}
 
     def add(name: str) -> None:
-        controls[name] = control_for(left.pop(name), elem_id(name), words)
+        setting = left.pop(name)
+        component, arguments = component_of(setting)
+        if component in (gr.Slider, gr.Number):
+            arguments["min_width"] = _NARROWEST
+        controls[name] = component(
+            label=words(setting.label),
+            info=words(setting.help),
+            value=setting.default,
+            elem_id=elem_id(name),
+            **arguments,
+        )
 
     with accordion(False, label="LoRAtorio", elem_id=elem_id(_SWITCH.name)) as controls[_SWITCH.name]:
         with gr.Row():
             for name in FRONT:
                 add(name)
-        presets = PresetRow(server, elem_id, words)
+        presets = PresetControls(server, elem_id, words)
         cost = CostRow(server, elem_id, words)
         with gr.Accordion(words("Pool: networks without a tag"), open=False, elem_id=elem_id("pool_part")):
             picker = PoolPicker(server, elem_id, words)
@@ -108,30 +112,10 @@ def build_panel(
                 for name in OLDER:
                     add(name)
         with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
-            own = OwnPresets(server, elem_id, words)
+            presets.build_own()
     ordered = [controls[one.name] for one in SETTINGS]
     cost.connect(page_inputs, ordered, presets, picker)
     presets.connect(ordered)
     picker.connect(controls[_POOL])
-    own.connect(ordered, presets)
+    presets.connect_own(ordered)
     return Panel(ordered, [(controls[one.name], FromInfotext(one)) for one in SETTINGS])
-
-
-def control_for(setting: Setting, elem_id: str, words: Words) -> Any:
-    """The gradio component that fits the setting's type and range, with its label and help."""
-    common = {
-        "label": words(setting.label),
-        "info": words(setting.help),
-        "value": setting.default,
-        "elem_id": elem_id,
-    }
-    if setting.type is bool:
-        return gr.Checkbox(**common)
-    if setting.choices:
-        return gr.Radio(choices=list(setting.choices), **common)
-    if setting.type is str:
-        return gr.Textbox(**common)
-    lowest, highest = setting.minimum, setting.maximum
-    if lowest is not None and highest is not None and 0 < lowest * _WIDEST_SLIDER < highest:
-        return gr.Number(**common, min_width=_NARROWEST)
-    return gr.Slider(minimum=lowest, maximum=highest, step=setting.step, **common, min_width=_NARROWEST)

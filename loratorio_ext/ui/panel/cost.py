@@ -1,31 +1,89 @@
-"""The line that says before a run what it will cost."""
+"""The line that says before a run what it will cost, and the page's inputs on which that depends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from html import escape
 from importlib import resources
 from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.server.estimate import cost_line, estimate
+from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
-from loratorio_ext.ui.gradio_tools import QUIET, html_block, html_with_id, on_change
-from loratorio_ext.ui.panel.inputs import PageInputs
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, on_change
 from loratorio_ext.ui.panel.pool import PoolPicker, count_of_pool
-from loratorio_ext.ui.panel.presets import PresetRow
+from loratorio_ext.ui.panel.presets import PresetControls
 
 BUTTON_CLASS: Final = "loratorio-estimate"
 """By this ``javascript/loratorio.js`` finds the button, which it presses while the user types."""
 
 _PLACE_OF_POOL: Final = [one.name for one in SETTINGS].index("pool")
+_MOST_STEPS: Final = 1000
 _WIDTH, _HEIGHT = 140, 28
 # Thinner bars can't be told apart.
 _MOST_BARS: Final = 70
+
+
+@dataclass(frozen=True)
+class PageInputs:
+    """Gradio's components around the panel; None: not there, or made only after it.
+
+    Attributes:
+        prompt: the prompt's text box.
+        steps: number of sampling steps.
+        cfg_scale: the guidance scale; at 1 there is no unconditional prediction.
+    """
+
+    prompt: Any = None
+    steps: Any = None
+    cfg_scale: Any = None
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Those that are there, in the order above."""
+        return [one for one in (self.prompt, self.steps, self.cfg_scale) if one is not None]
+
+    def read(self, values: Sequence[object], server: Server) -> tuple[str, PlannedSampling]:
+        """(prompt, sampling) from the values of ``inputs``; what is missing or odd has its default."""
+        there = [one.name for one in fields(self) if getattr(self, one.name) is not None]
+        found: dict[str, object] = dict(zip(there, values, strict=False))
+        prompt, steps = found.get("prompt"), found.get("steps")
+        # The page may be sent anything, and long lists take time.
+        count = steps if isinstance(steps, int | float) and not isinstance(steps, bool) else 0
+        sampling = PlannedSampling(
+            steps=int(count) if 1 <= count <= _MOST_STEPS else PlannedSampling.steps,
+            guided=server.guided(found.get("cfg_scale")),
+            merged_on_top=server.merged_on_top,
+            splits_at_and=server.splits_at_and,
+        )
+        return (prompt if isinstance(prompt, str) else ""), sampling
+
+
+class TabInputs:
+    """Collects the inputs of a WebUI's tab while the WebUI builds it, until the panel is built."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {}
+
+    def notice(self, component: Any, elem_id: object, is_img2img: bool) -> None:
+        """A component has been made (``Script.after_component``); ids are those of modules/ui.py."""
+        tab, _, name = str(elem_id).partition("_")
+        if tab == ("img2img" if is_img2img else "txt2img") and name in {
+            one.name for one in fields(PageInputs)
+        }:
+            self._found[name] = component
+
+    def take(self) -> PageInputs:
+        """What has been noticed, once.
+
+        The WebUI's API builds the panel again, outside of the page, where these components must not be used.
+        """
+        found, self._found = self._found, {}
+        return PageInputs(**found)
 
 
 class CostRow:
@@ -34,10 +92,9 @@ class CostRow:
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
         self._server = server
-        self._id = elem_id("cost")
         start = cost_of(server, PageInputs(), [one.default for one in SETTINGS])
         with gr.Row(equal_height=False):
-            self._line = html_block(start, self._id)
+            self._line = HtmlBlock(start, elem_id("cost"))
             self._button = gr.Button(
                 words("Show the cost"),
                 elem_id=elem_id("estimate"),
@@ -48,28 +105,21 @@ class CostRow:
             )
 
     def connect(
-        self, page_inputs: PageInputs, controls: Sequence[Any], presets: PresetRow, picker: PoolPicker
+        self, page_inputs: PageInputs, controls: Sequence[Any], presets: PresetControls, picker: PoolPicker
     ) -> None:
-        """Keep the line, the preset's name and the pool's count up to date.
-
-        Args:
-            page_inputs: inputs around the panel.
-            controls: the panel's, in the order of the settings.
-            presets: the list of presets.
-            picker: shows the number of the pool's networks.
-        """
+        """Keep line, preset's name and pool's count up to date; controls are in the order of the settings."""
         server, places = self._server, len(page_inputs.inputs)
 
         def answer(listed: object, *values: object) -> list[Any]:
             own = values[places:]
             return [
-                gr.update(value=html_with_id(cost_of(server, page_inputs, values), self._id)),
-                picker.counted(count_of_pool(server, own[_PLACE_OF_POOL])),
+                self._line.showing(cost_of(server, page_inputs, values)),
+                picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
             ]
 
         inputs = [presets.listed, *page_inputs.inputs, *controls]
-        outputs = [self._line, picker.count, *presets.parts]
+        outputs = [self._line.component, picker.count.component, *presets.parts]
         self._button.click(answer, inputs, outputs, **QUIET)
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
@@ -80,10 +130,7 @@ class CostRow:
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:
     """The estimate as HTML: a sentence, a small picture of the steps, and what to expect.
 
-    Args:
-        server: asked anew.
-        page_inputs: what stands around the panel.
-        values: of ``page_inputs.inputs``, then of the panel's controls; anything gets an answer.
+    ``values``: of ``page_inputs.inputs``, then of the panel's controls; anything gets an answer.
     """
     places = len(page_inputs.inputs)
     prompt, sampling = page_inputs.read(values[:places], server)
@@ -116,19 +163,12 @@ def _html(sentence: str, picture: str, notes: Iterable[str], look: str = "said")
 def _bars(rows: Sequence[int], plain_rows: int, words: Words) -> str:
     """Predictions at each step as bars, the part of plain generation in another color."""
     shown = rows[:: -(-len(rows) // _MOST_BARS)]
-    highest = max(*shown, plain_rows)
-    width = _WIDTH / len(shown)
-
-    def bar(place: int, value: int, name: str) -> str:
-        height = _HEIGHT * value / highest
-        return (
-            f'<rect class="{name}" x="{place * width:.2f}" y="{_HEIGHT - height:.2f}" '
-            f'width="{width * 0.8:.2f}" height="{height:.2f}"/>'
-        )
-
+    width, highest = _WIDTH / len(shown), max(*shown, plain_rows)
     drawn = "".join(
-        bar(place, value, "all") + bar(place, min(value, plain_rows), "plain")
-        for place, value in enumerate(shown)
+        f'<rect class="{name}" x="{place * width:.2f}" y="{_HEIGHT - _HEIGHT * value / highest:.2f}" '
+        f'width="{width * 0.8:.2f}" height="{_HEIGHT * value / highest:.2f}"/>'
+        for place, all_rows in enumerate(shown)
+        for name, value in (("all", all_rows), ("plain", min(all_rows, plain_rows)))
     )
     title = words("Predictions at each step; the lower part is what a plain generation takes")
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from html import escape
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import gradio as gr
 from loratorio_ext.networks.prompt import choose_pool
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, html_block, html_with_id, not_saved
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved
 
 # Characters that separate or end the text of a pool, or that an infotext cannot carry; "?" means any.
 _SIGNS: Final = str.maketrans({",": "?", '"': "?", "[": "?", "]": "?"})
@@ -49,12 +48,7 @@ class PoolPicker:
                 size="sm",
                 min_width=200,
             )
-        self._id = elem_id("pool_count")
-        self.count = html_block("", self._id)
-
-    def counted(self, said: str) -> Any:
-        """The update of ``count``."""
-        return gr.update(value=html_with_id(escape(said), self._id))
+        self.count = HtmlBlock("", elem_id("pool_count"))
 
     def connect(self, text: Any) -> None:
         """``text``: the text box of the setting, which is what counts."""
@@ -84,8 +78,7 @@ def count_of_pool(server: Server, pool: object) -> str:
     if not isinstance(pool, str) or not pool.strip():
         return words("The pool is empty: only the networks of the prompt take part.")
     known = server.networks()
-    chosen, _ = choose_pool(pool, known)
-    count = len({known[name] for name in chosen})
+    count = len({known[name] for name in choose_pool(pool, known)[0]})
     if count == 1:
         return words("The pool has 1 network.")
     return words("The pool has {count} networks.", count=count)
@@ -97,10 +90,14 @@ def pool_choices(known: Mapping[str, str]) -> list[str]:
     Args:
         known: name or alias of every network → its path below the folder, without suffix, with ``/``.
     """
-    paths = set(known.values())
-    folders = {f"{parent}/*" for path in paths for parent in PurePosixPath(path).parents if parent.name}
-    parts = {_part(path) for path in folders}, {_part_of(path, known) for path in paths}
-    return [part for some in parts for part in sorted(some, key=str.casefold)]
+    paths = {PurePosixPath(path) for path in known.values()}
+    folders = {_part(f"{parent}/*") for path in paths for parent in path.parents if parent.name}
+    # A network's name where that means it, as users know it; else its path.
+    networks = {
+        path.name if known.get(path.name) == str(path) and path.name == _part(path.name) else _part(str(path))
+        for path in paths
+    }
+    return [part for some in (folders, networks) for part in sorted(some, key=str.casefold)]
 
 
 def picked(pool: str, choices: Iterable[str]) -> list[str]:
@@ -118,12 +115,6 @@ def with_picked(pool: str, chosen: Iterable[str], choices: Iterable[str]) -> str
 
 def _parts(pool: str) -> list[str]:
     return [part.strip() for part in pool.split(",") if part.strip()]
-
-
-def _part_of(path: str, known: Mapping[str, str]) -> str:
-    """A network's name where that means it, as users know it; else its path."""
-    name = PurePosixPath(path).name
-    return name if known.get(name) == path and name == _part(name) else _part(path)
 
 
 def _part(path: str) -> str:

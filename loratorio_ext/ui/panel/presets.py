@@ -12,20 +12,21 @@ from loratorio_ext.server.presets import LONGEST_NAME, PRESET_SETTINGS
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
-from loratorio_ext.ui.gradio_tools import QUIET, html_block, html_with_id, not_saved
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved
 
 
-class PresetRow:
-    """A drop-down list that sets several controls at once.
+class PresetControls:
+    """A drop-down list that sets several controls at once, and what saves and deletes presets.
 
     Attributes:
         name: the list; it names the preset whose values the controls have, if there is one.
         listed: the names that the list has on this page, kept by gradio for each page by itself.
+        parts: both; what `following` updates.
     """
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
-        """Build it inside the current block."""
-        self._server = server
+        """Build the list inside the current block."""
+        self._server, self._elem_id, self._words = server, elem_id, words
         names = list(server.presets.all())
         self.listed = gr.State(names)
         self.name = not_saved(
@@ -43,52 +44,17 @@ class PresetRow:
                 elem_id=elem_id("preset"),
             )
         )
+        self.parts = [self.name, self.listed]
 
-    @property
-    def parts(self) -> list[Any]:
-        """What `following` updates."""
-        return [self.name, self.listed]
-
-    def following(self, listed: object, values: Sequence[object]) -> list[Any]:
-        """Updates of ``parts``; another page may have saved a preset.
-
-        Args:
-            listed: the value of the attribute of this name; None: the list gets the names in any case.
-            values: of the panel's controls, in the order of the settings.
-        """
-        names = list(self._server.presets.all())
-        # gradio 4 leaves only the chosen name in a list that gets names while it is open.
-        choices = {} if names == listed else {"choices": names}
-        return [gr.update(value=preset_of(self._server, values), **choices), names]
-
-    def connect(self, controls: Sequence[Any]) -> None:
-        """``controls``: the panel's, in the order of the settings."""
-        all_controls = {one.name: control for one, control in zip(SETTINGS, controls, strict=True)}
-        names = [one.name for one in PRESET_SETTINGS]
-
-        def choose(name: object) -> list[Any]:
-            preset = self._server.presets.all().get(str(name))
-            if preset is None:  # deleted in another window
-                return [gr.update() for _ in names]
-            return [gr.update(value=preset[one]) for one in names]
-
-        # What the program sets is no input: only the user's own choice sets controls.
-        self.name.input(choose, [self.name], [all_controls[one] for one in names], **QUIET)
-
-
-class OwnPresets:
-    """Saving and deleting presets."""
-
-    def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
-        """Build it inside the current block."""
-        self._server = server
-        can_save = server.presets.can_save
+    def build_own(self) -> None:
+        """Build what saves and deletes presets inside the current block."""
+        elem_id, words, can_save = self._elem_id, self._words, self._server.presets.can_save
         with gr.Row(equal_height=False):
-            self._name = not_saved(
+            self._own = not_saved(
                 gr.Textbox(
                     label=words("Name"),
                     # With its number it is no text that a WebUI's page would find in a language file.
-                    info=server.words()(
+                    info=self._server.words()(
                         "Saves the controls as they are now, without the pool, under this name of at most "
                         "{length} characters.",
                         length=LONGEST_NAME,
@@ -105,11 +71,42 @@ class OwnPresets:
                     (words("Delete preset"), "delete_preset"),
                 )
             )
-        self._id = elem_id("preset_said")
-        self._said = html_block("", self._id)
+        self._said = HtmlBlock("", elem_id("preset_said"))
 
-    def connect(self, controls: Sequence[Any], presets: PresetRow) -> None:
-        """``controls``: the panel's; ``presets``: the list that follows."""
+    def following(self, listed: object, values: Sequence[object]) -> list[Any]:
+        """Updates of ``parts`` from the value of ``listed`` and the values of the panel's controls, in order.
+
+        Another page may have saved a preset. Where ``listed`` is None, the list gets the names in any case.
+        """
+        names = list(self._server.presets.all())
+        # gradio 4 leaves only the chosen name in a list that gets names while it is open.
+        choices = {} if names == listed else {"choices": names}
+        return [gr.update(value=preset_of(self._server, values), **choices), names]
+
+    def connect(self, controls: Sequence[Any]) -> None:
+        """Let the list set the panel's controls, which are in the order of the settings."""
+
+        def choose(name: object) -> list[Any]:
+            preset = self._server.presets.all().get(str(name))
+            if preset is None:  # deleted in another window
+                return [gr.update() for _ in PRESET_SETTINGS]
+            return [gr.update(value=preset[one.name]) for one in PRESET_SETTINGS]
+
+        follow = [control for one, control in zip(SETTINGS, controls, strict=True) if one in PRESET_SETTINGS]
+        # What the program sets is no input: only the user's own choice sets controls.
+        self.name.input(choose, [self.name], follow, **QUIET)
+
+    def connect_own(self, controls: Sequence[Any]) -> None:
+        """Let the buttons save the values of the panel's controls under a name, and delete that name."""
+        presets, words = self._server.presets, self._server.words
+
+        def save(name: str, values: Sequence[object]) -> str:
+            presets.save(name, settings_from_arguments(values))
+            return words()("Saved as {name}.", name=name)
+
+        def delete(name: str, values: Sequence[object]) -> str:
+            presets.delete(name)
+            return words()("{name} is deleted.", name=name)
 
         def answer(action: Callable[[str, Sequence[object]], str]) -> Callable[..., list[Any]]:
             def click(name: object, *values: object) -> list[Any]:
@@ -118,25 +115,15 @@ class OwnPresets:
                 except ValueError as error:
                     said = str(error)
                 except OSError:
-                    said = self._server.words()(
-                        "The file of presets cannot be written; check the folder's permissions."
-                    )
-                html = html_with_id(f'<p role="status">{escape(said)}</p>', self._id)
-                return [gr.update(value=html), *presets.following(None, values)]
+                    said = words()("The file of presets cannot be written; check the folder's permissions.")
+                html = f'<p role="status">{escape(said)}</p>'
+                return [self._said.showing(html), *self.following(None, values)]
 
             return click
 
-        inputs, outputs = [self._name, *controls], [self._said, *presets.parts]
-        self._save.click(answer(self._save_as), inputs, outputs, **QUIET)
-        self._delete.click(answer(self._delete_named), inputs, outputs, **QUIET)
-
-    def _save_as(self, name: str, values: Sequence[object]) -> str:
-        self._server.presets.save(name, settings_from_arguments(values))
-        return self._server.words()("Saved as {name}.", name=name)
-
-    def _delete_named(self, name: str, values: Sequence[object]) -> str:
-        self._server.presets.delete(name)
-        return self._server.words()("{name} is deleted.", name=name)
+        for button, action in ((self._save, save), (self._delete, delete)):
+            outputs = [self._said.component, *self.parts]
+            button.click(answer(action), [self._own, *controls], outputs, **QUIET)
 
 
 def preset_of(server: Server, values: Sequence[object]) -> str | None:

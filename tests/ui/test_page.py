@@ -1,15 +1,17 @@
-"""What the page does with values of its controls, a pasted infotext, and clicks on networks; no browser."""
+"""What the page does with its controls' values, pasted infotexts, clicks on networks, runs; no browser."""
 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from loratorio_ext.server.history import History
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.page.generator import Facts
-from loratorio_ext.ui.page.jobs import job_of, names_like, read_pasted, with_tag_toggled
+from loratorio_ext.ui.page.generator import Facts, job_of, names_like, read_pasted, with_tag_toggled
+from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 FACTS = Facts("toy", ("Euler", "DDIM", "DPM++ 2M Karras"), 20, 4.0, (64, 64), 4)
@@ -103,10 +105,58 @@ def test_what_is_no_infotext_is_said(text: str) -> None:
 
 
 def test_tags_come_and_go() -> None:
-    assert with_tag_toggled("", "star") == "<lora:star:1>"
-    assert with_tag_toggled("a star", "star") == "a star <lora:star:1>"
-    assert (
-        with_tag_toggled("a star <lora:star:0.5:te=1> b <lora:stars:1>", "star") == "a star b <lora:stars:1>"
-    )
-    assert with_tag_toggled("<lora:a(b:1>", "a(b") == ""
+    for before, name, after in (
+        ("", "star", "<lora:star:1>"),
+        ("a star", "star", "a star <lora:star:1>"),
+        ("a star <lora:star:0.5:te=1> b <lora:stars:1>", "star", "a star b <lora:stars:1>"),
+        ("<lora:a(b:1>", "a(b", ""),
+    ):
+        assert with_tag_toggled(before, name) == after
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs(SimpleNamespace(), History(lambda: (0, 0)))
+
+
+def test_a_run_that_never_began_does_not_keep_the_next_from_beginning(runs: Runs) -> None:
+    lost = runs.ask("me")
+    assert runs.stop("me")
+    name = runs.ask("me")
+    ticket = runs.begin("me", name)
+    assert ticket is not None
+    assert not ticket.stop.is_set()
+    assert runs.begin("me", lost) is None
+
+
+def test_a_run_begins_with_the_ticket_of_its_own_click_alone(runs: Runs) -> None:
+    first, second = runs.ask("me"), runs.ask("me")
+    assert first is not None and second is not None and first != second
+    assert runs.begin("me", first) is None
+    assert runs.begin("you", second) is None
+    assert runs.begin("me", second) is not None
+    assert runs.ask("me") is None
+
+
+def test_what_should_have_begun_is_given_up_once(runs: Runs) -> None:
+    first = runs.ask("me")
+    second = runs.ask("me")
+    assert not runs.give_up("me", first)
+    assert runs.give_up("me", second)
+    assert not runs.give_up("me", second)
+    assert not runs.stop("me")
+    third = runs.ask("me")
+    assert runs.begin("me", third) is not None
+    assert not runs.give_up("me", third)
+    assert runs.stop("me")
+
+
+def test_the_oldest_that_wait_make_room_and_one_that_goes_on_does_not(runs: Runs) -> None:
+    assert runs.begin("drawing", runs.ask("drawing")) is not None
+    for place in range(2 * MOST_TICKETS):
+        assert runs.ask(f"stranger {place}")
+    assert len(runs._tickets) == MOST_TICKETS
+    assert runs.stop("drawing")
+    assert not runs.stop("stranger 0")
+    assert runs.stop(f"stranger {2 * MOST_TICKETS - 1}")
