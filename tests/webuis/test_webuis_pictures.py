@@ -129,6 +129,8 @@ def test_a_pool_is_read_once(webui: Any, draw: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["lin", "te"])
 def test_a_pool_s_file_that_has_changed_is_read_anew(webui: Any, draw: Any, close: Any, kind: str) -> None:
+    if (webui.name, kind) == ("a1111", "te"):
+        pytest.skip("the WebUI itself goes by names where it merges into its text encoder")
     file = webui.folder / "twin.safetensors"
     tensors = load_file(webui.folder / f"{kind}.safetensors")
     save_file({name: -one if "alpha" in name else one for name, one in tensors.items()}, file)
