@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("loratorio")
 
+NONE_FITS = "no network fits this model"
 _ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
 
 Arguments = ParamSpec("Arguments")
@@ -249,7 +250,11 @@ class Generation(Hooks, Adapter[Network]):
         """
         networks, self.bound = self.networks, None
         self._services.collect_memory()
-        say(p, f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way")
+        if reason == NONE_FITS:  # merged, they would not act either
+            say(p, f"{reason}, so none of them acts from {when} on")
+        else:
+            said = f"composing failed at {when} ({reason})"
+            say(p, f"{said}; from there on the networks act merged, the usual way")
         self.infotext.stopped(p, when)
         self.networks = ()
         self.put_back(networks)
@@ -313,7 +318,7 @@ class Generation(Hooks, Adapter[Network]):
             say(p, problem)
         layers = {one: found for one, found in layers.items() if found.deltas or one.changes_text}
         if not layers:
-            raise ValueError("no network fits this model")
+            raise ValueError(NONE_FITS)
         conditions = self._conditions_of(p, tuple(layers))
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
         deltas = [found.deltas for found in layers.values()]
