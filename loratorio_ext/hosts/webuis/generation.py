@@ -168,11 +168,10 @@ class Generation(Hooks, Adapter[Network]):
             return
         kept, problems = kept_names(data)
         loaded = self._services.loaded()
-        self.networks = self.networks_of_prompt(data, kept)
         pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
         for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
             say(p, problem)
-        self.networks = (*self.networks, *pool)
+        self.networks = (*self.networks_of_prompt(data, kept), *pool)
         if not self.networks:
             self._none_takes_part = True
             self.infotext.will_not_compose(p)
@@ -250,11 +249,8 @@ class Generation(Hooks, Adapter[Network]):
         """
         networks, self.bound = self.networks, None
         self._services.collect_memory()
-        if reason == NONE_FITS:  # merged, they would not act either
-            say(p, f"{reason}, so none of them acts from {when} on")
-        else:
-            said = f"composing failed at {when} ({reason})"
-            say(p, f"{said}; from there on the networks act merged, the usual way")
+        said = f"composing failed at {when} ({reason}); from there on the networks act merged, the usual way"
+        say(p, f"{reason}, so none acts from {when} on" if reason == NONE_FITS else said)
         self.infotext.stopped(p, when)
         self.networks = ()
         self.put_back(networks)
@@ -321,8 +317,9 @@ class Generation(Hooks, Adapter[Network]):
             raise ValueError(NONE_FITS)
         conditions = self._conditions_of(p, tuple(layers))
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
-        deltas = [found.deltas for found in layers.values()]
-        router = Router(modules, deltas, cache_bytes=options.network_bytes)
+        router = Router(
+            modules, [found.deltas for found in layers.values()], cache_bytes=options.network_bytes
+        )
         uses = [NetworkUse(one.name, one.unet) for one in layers]
         run = Run(settings, uses, host=self._services.name, announce=self._services.announce)
         if self._first_pass is not None and getattr(p, "is_hr_pass", False):
