@@ -190,10 +190,8 @@ class Generation(Hooks, Adapter[Network]):
     def before_sampling(self, p: Any, x: Tensor) -> None:
         """Before a hires pass this may be called twice, and only what the second call does lasts."""
         if self._none_takes_part:
-            where = ""
-            if getattr(p, "enable_hr", False):
-                where = " in the hires pass" if getattr(p, "is_hr_pass", False) else " in the first pass"
-            say(p, f"there is no network to compose{where}")
+            place = " in the hires pass" if getattr(p, "is_hr_pass", False) else " in the first pass"
+            say(p, f"there is no network to compose{place if getattr(p, 'enable_hr', False) else ''}")
         self._end_pass()
         if self.networks and self.binds_before_sampling:
             self._merged = None
@@ -317,9 +315,8 @@ class Generation(Hooks, Adapter[Network]):
             raise ValueError(NONE_FITS)
         conditions = self._conditions_of(p, tuple(layers))
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
-        router = Router(
-            modules, [found.deltas for found in layers.values()], cache_bytes=options.network_bytes
-        )
+        deltas = [found.deltas for found in layers.values()]
+        router = Router(modules, deltas, cache_bytes=options.network_bytes)
         uses = [NetworkUse(one.name, one.unet) for one in layers]
         run = Run(settings, uses, host=self._services.name, announce=self._services.announce)
         if self._first_pass is not None and getattr(p, "is_hr_pass", False):
