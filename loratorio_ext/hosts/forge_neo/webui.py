@@ -59,15 +59,18 @@ class NeoBackend:
 
     def __init__(self) -> None:
         self._names = lru_cache(maxsize=256)(self._names_in_file)
-        # Kept, since a refiner in the same UNet makes Neo forget what it has loaded (apply_refiner).
-        self._found: weakref.WeakKeyDictionary[Any, Mapping[PatchKey, _Table]] = weakref.WeakKeyDictionary()
+        # By patcher: what its table held, and whose that is. Kept, since a refiner in the same UNet makes Neo
+        # forget what it has loaded (apply_refiner).
+        self._found: weakref.WeakKeyDictionary[Any, tuple[_Table, Mapping[PatchKey, _Table]]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._last: dict[bool, weakref.ref[Any]] = {}  # the patchers that were last put, of UNet and of text
 
     def obstacle(self) -> str | None:
         """Where networks do not stand in patchers, or where hooks on layers are not called."""
         if args.dynamic_args.nunchaku:
             return "Nunchaku keeps networks inside its own model, where they cannot be evaluated one by one"
-        model = shared.sd_model
+        model = getattr(shared, "sd_model", None)
         unet = getattr(getattr(model, "forge_objects", None), "unet", None)
         if getattr(getattr(unet, "model", None), "_torch_compile_config", None) is not None:
             return "the model is compiled, and networks cannot be taken out of it; switch Torch Compile off"
@@ -134,7 +137,8 @@ class NeoBackend:
         unet, clip = lora_networks.load_lora_for_models(
             original.unet, original.clip, tensors, 1.0, 1.0, filename=file, online_mode=online
         )
-        return _added(unet, original.unet), _added(clip.patcher, original.clip.patcher)
+        of_unet = _added(unet, original.unet, unet.patches)
+        return of_unet, _added(clip.patcher, original.clip.patcher, clip.patcher.patches)
 
     def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
         """Into a copy, since Neo merges in place; ValueError for a patch that changes the weight's shape."""
@@ -161,18 +165,22 @@ class NeoBackend:
 
     def _of_networks(self, is_unet: bool) -> Mapping[PatchKey, _Table]:
         """What each network of the last activation has added to a patcher's table, by its key."""
-        of_prompt = _patcher(objects_with_networks(), is_unet)
-        if of_prompt not in self._found:
-            self._found[of_prompt] = self._told_apart(of_prompt, is_unet)
-        return self._found[of_prompt]
+        patcher = _patcher(objects_with_networks(), is_unet)
+        known = self._found.get(patcher)
+        # Other extensions may have given patches other strengths since.
+        if known is None or not _same(known[0], patcher.patches):
+            table = {name: list(entries) for name, entries in patcher.patches.items()}
+            known = self._found[patcher] = table, self._told_apart(patcher, is_unet)
+        return known[1]
 
     def _told_apart(self, patcher: Any, is_unet: bool) -> Mapping[PatchKey, _Table]:
         original = _patcher(shared.sd_model.forge_objects_original, is_unet)
         links: list[_Table] = []
-        while patcher is not None and patcher is not original:
-            if patcher.parent is not None:
-                links.insert(0, _added(patcher, patcher.parent))
-            patcher = patcher.parent
+        clone = patcher
+        while clone is not None and clone is not original:
+            if clone.parent is not None:
+                links.insert(0, _added(clone, clone.parent, patcher.patches))
+            clone = clone.parent
         found: dict[PatchKey, _Table] = {}
         # Neo's own record of what it has loaded (sd_forge_lora/networks.py, load_networks).
         for file, unet, te, online in literal_eval(shared.sd_model.current_lora_hash):
@@ -201,12 +209,14 @@ def _patcher(objects: Any, is_unet: bool) -> Any:
     return objects.unet if is_unet else objects.clip.patcher
 
 
-def _added(patcher: Any, parent: Any) -> _Table:
-    """What a patcher's table has beyond its parent's."""
-    if patcher is parent:
-        return {}
-    new = {name: entries[len(parent.patches.get(name, ())) :] for name, entries in patcher.patches.items()}
-    return {name: entries for name, entries in new.items() if entries}
+def _added(patcher: Any, parent: Any, table: Mapping[str, Sequence[Any]]) -> _Table:
+    """What stands in ``table``, a later clone's, where a patcher's own has more than its parent's."""
+    found: _Table = {}
+    for name, entries in patcher.patches.items():
+        new = table.get(name, ())[len(parent.patches.get(name, ())) : len(entries)]
+        if new:
+            found[name] = list(new)
+    return found
 
 
 def _same(one: Mapping[str, Sequence[Any]], other: Mapping[str, Sequence[Any]]) -> bool:

@@ -134,7 +134,12 @@ def test_patches_of_others_survive_a_failure(webui: Any, draw: Any, close: Any, 
         tensors = webui.backend("utils").load_torch_file(str(webui.folder / "locon.safetensors"))
         original = webui.model.forge_objects_original
         other, _ = webui.networks.load_lora_for_models(original.unet, original.clip, tensors, 0.5, 0.5)
-        unet.lora_patches = {**unet.lora_patches, **other.lora_patches}
+        if webui.name == "forge":
+            unet.lora_patches = {**unet.lora_patches, **other.lora_patches}
+            return
+        for name, entries in other.patches.items():
+            unet.patches[name] = [*unet.patches.get(name, ()), *entries]
+        unet.patches_uuid = other.patches_uuid
 
     @wrapping
     def marked(apply_model: Any, call: Any) -> Any:
