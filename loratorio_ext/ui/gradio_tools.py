@@ -23,12 +23,11 @@ def on_change(
 ) -> None:
     """Let ``answer`` follow every change of a control.
 
-    In gradio 3 an earlier answer may arrive after a later one and stay; there, each is followed by one more
-    for the values of that time. Later versions keep the order.
+    An earlier answer may arrive after a later one, so each is followed by one more for the values of that
+    time.
     """
     changed = control.change(answer, list(inputs), list(outputs), **QUIET)
-    if str(gr.__version__).startswith("3."):
-        changed.then(answer, list(inputs), list(outputs), **QUIET)
+    changed.then(answer, list(inputs), list(outputs), **QUIET)
 
 
 def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
