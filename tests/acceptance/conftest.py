@@ -94,6 +94,9 @@ class WebUI:
             "scheduler": "Automatic",
             **fields,
         }
+        if fields.get("enable_hr"):  # Forge Neo has no latent ones
+            known = self.call("/sdapi/v1/latent-upscale-modes")
+            body["hr_upscaler"] = known[0]["name"] if known else "None"
         if settings is not None:
             arguments = settings if isinstance(settings, list) else [settings]
             body["alwayson_scripts"] = {"LoRAtorio": {"args": arguments}}
@@ -110,7 +113,7 @@ class WebUI:
             answer = self.call(f"/sdapi/v1/{kind}", body)
         finally:  # Forge keeps what a request has overridden
             if overridden:
-                self.call("/sdapi/v1/options", {name: before[name] for name in overridden})
+                self.call("/sdapi/v1/options", {name: before[name] for name in overridden if name in before})
         pictures = [
             np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB"), np.int16)
             for one in answer["images"]

@@ -29,7 +29,6 @@ HIRES = {
     "enable_hr": True,
     "hr_scale": 2,
     "denoising_strength": 0.6,
-    "hr_upscaler": "Latent",
     # Only Forge knows these; without them its API ends in an error, and its hires pass is unguided.
     "hr_additional_modules": ["Use same choices"],
     "hr_cfg": 7,
@@ -75,6 +74,8 @@ def test_strengths(webui: Any, each: list[str], apart: Any, levels: int, strengt
 
 @pytest.mark.parametrize(("sampler", "scheduler"), SAMPLERS)
 def test_samplers(webui: Any, each: list[str], apart: Any, levels: int, sampler: str, scheduler: str) -> None:
+    if sampler not in [one["name"] for one in webui.call("/sdapi/v1/samplers")]:
+        pytest.skip("the WebUI has no such sampler")
     for name in each:
         fields = {"sampler_name": sampler, "scheduler": scheduler}
         assert compare(webui, apart, "a cat", f"<lora:{name}:1>", **fields) <= levels, name

@@ -43,7 +43,6 @@ def test_steps_between_looks_make_as_many_predictions_as_plain_ones(webui: Any, 
         "enable_hr": True,
         "hr_scale": 2,
         "denoising_strength": 0.6,
-        "hr_upscaler": "Latent",
         "hr_additional_modules": ["Use same choices"],  # only Forge knows this and the next one
         "hr_cfg": 7,
     }
