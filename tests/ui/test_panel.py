@@ -66,6 +66,19 @@ def answer_to(blocks: gr.Blocks, elem_id: str, event: str) -> tuple[Callable[...
     return found.fn, [name_of(block) for block in found.outputs]
 
 
+def test_the_box_starts_as_the_setting_does(server: Server) -> None:
+    asked: list[bool] = []
+
+    def accordion(value: bool, **named: Any) -> Any:
+        asked.append(value)
+        return accordion_with_box(value, **named, words=Words())
+
+    with gr.Blocks():
+        inputs = PageInputs(prompt=gr.Textbox(), steps=gr.Slider(1, 150, 20))
+        build_panel(accordion, str, server, inputs)
+    assert asked == [SETTINGS[0].default] == [False]
+
+
 def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
     panel, blocks = built(server)
     assert [one.value for one in panel.controls[1:]] == [one.default for one in SETTINGS[1:]]

@@ -203,11 +203,8 @@ class ForgeEvaluation:
             entries = [Entry(*source, image) for source in sources for image in range(images)]
             unit = images
         one = self._model.memory_required([unit, *self._x.shape[1:]])
-        most = (
-            unit
-            if alone or self._rows_alone
-            else max(int(webui.free_memory(self._x) / max(one, 1.0)), 1) * unit
-        )
+        fitting = max(int(webui.free_memory(self._x) / max(one, 1.0)), 1)
+        most = unit if alone or self._rows_alone else fitting * unit
         for start in range(0, len(entries), most):
             yield entries[start : start + most]
 
