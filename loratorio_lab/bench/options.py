@@ -19,7 +19,7 @@ WAYS: Final = (
 )
 
 # The same for steps.steps_for, without the plain one.
-STEPS: Final = ("paper", "merged", "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
+STEPS: Final = ("paper", "merged", "peft", "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
 
 
 def add_bench(commands: Commands) -> None:

@@ -22,12 +22,7 @@ def set_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable
     As the code of "Multi-LoRA Composition for Image Generation" (arXiv 2402.16843) does it, which has no base
     prediction. Works on a twin of the UNet.
     """
-    wrapped = twin(unet)
-    with _several_adapters():
-        for index, network in enumerate(networks):
-            wrapped.add_adapter(_configuration(network), adapter_name=_name(index))
-    _fill(wrapped, networks)
-    wrapped.requires_grad_(False).eval()
+    wrapped = _with_adapters(unet, networks)
 
     def way() -> Tensor:
         wrapped.disable_adapters()
@@ -39,6 +34,16 @@ def set_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable
         return torch.cat(parts)
 
     return way
+
+
+def all_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:
+    """One call of the UNet with all networks active in every row, as diffusers stacks them (not fused).
+
+    Works on a twin of the UNet.
+    """
+    wrapped = _with_adapters(unet, networks)
+    wrapped.set_adapters([_name(index) for index in range(len(networks))], 1.0)
+    return lambda: rows.predict(wrapped)
 
 
 def mixed_batch(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:
@@ -95,6 +100,16 @@ class Merging:
     def _flat(self, name: str) -> tuple[Tensor, Tensor]:
         """A layer's weight and its copy, [out, in · kernel]."""
         return self._weights[name].flatten(1), self._saved[name].flatten(1)
+
+
+def _with_adapters(unet: Any, networks: Sequence[Network]) -> Any:
+    """A twin of the UNet with an adapter of diffusers for each network."""
+    wrapped = twin(unet)
+    with _several_adapters():
+        for index, network in enumerate(networks):
+            wrapped.add_adapter(_configuration(network), adapter_name=_name(index))
+    _fill(wrapped, networks)
+    return wrapped.requires_grad_(False).eval()
 
 
 @contextmanager

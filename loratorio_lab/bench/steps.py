@@ -13,6 +13,7 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Method, NetworkUse, Row, RowStrengths, Run, cost
 from loratorio_ext.settings import Settings
+from loratorio_lab.bench.peers import all_adapters
 from loratorio_lab.bench.ways import Setup
 
 RESCAN = 5
@@ -107,6 +108,7 @@ class Step:
         steps: how many are timed together.
         fresh: the networks kept are others after every scan, so that the router prepares anew for them.
         placed: the step comes after a look, which is not timed.
+        peft: diffusers' own step with all networks as adapters of peft, without a run.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Step:
     steps: int = 1
     fresh: bool = False
     placed: bool = False
+    peft: bool = False
 
     def rows(self, networks: int, pictures: int) -> float:
         """Rows through the UNet for a step, on average."""
@@ -124,8 +127,10 @@ class Step:
         found = cost(self.settings, networks, total=self.steps, images=pictures, method=self.method)
         return sum(found) / self.steps
 
-    def way(self, setup: Setup) -> Callable[[], Run]:
-        """Does all `steps` steps, and returns their run."""
+    def way(self, setup: Setup) -> Callable[[], Run | Tensor]:
+        """Does all `steps` steps, and returns their run (of peft's step, the prediction)."""
+        if self.peft:
+            return all_adapters(setup.unet, setup.networks, setup.rows)
         uses = [NetworkUse(str(index), 1.0) for index in range(len(setup.networks))]
         # Of their own, because what all hold together might be more than one keeps.
         modules = dict(setup.unet.named_modules())
@@ -168,6 +173,7 @@ def steps_for(networks: int) -> tuple[Step, ...]:
         Step(PLAIN_STEP, "plain step", Settings(), method="base"),
         Step(PAPER_STEP, "LoRAtorio, λ = 0.5", PAPER),
         Step("merged", "all networks in every row, as merging them", Settings(), method="merge"),
+        Step("peft", "all networks in every row, as adapters of peft", Settings(), method="merge", peft=True),
         Step(PLACED_STEP, "LoRAtorio, networks placed (between two looks)", Settings(looks=1), placed=True),
         Step(LOOK_STEP, "LoRAtorio, λ = 1 (a look)", replace(PAPER, recenter=1.0)),
         Step("reuse", f"LoRAtorio, networks every {REUSE} steps", replace(PAPER, reuse=REUSE), steps=REUSE),

@@ -18,6 +18,7 @@ def test_rows_of_the_steps() -> None:
         "plain": 2,
         "paper": 18,
         "merged": 2,
+        "peft": 2,
         "placed": 2,
         "recenter-1": 10,
         "reuse": 5.2,
@@ -28,6 +29,7 @@ def test_rows_of_the_steps() -> None:
         "plain",
         "paper",
         "merged",
+        "peft",
         "placed",
         "recenter-1",
         "reuse",
@@ -38,7 +40,7 @@ def test_rows_of_the_steps() -> None:
 def test_the_rows_that_were_evaluated_are_those(tiny: SimpleNamespace) -> None:
     setup = tiny.setup(3, pictures=2)
     with torch.inference_mode():
-        for step in steps_for(3):
+        for step in (one for one in steps_for(3) if not one.peft):
             totals = step.way(setup)().report.totals
             assert totals.rows / totals.steps == step.rows(3, 2)
             assert totals.plain_rows == 4 * step.steps
@@ -63,3 +65,16 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
         prediction = Run(PAPER, uses).step(StepEvaluation(setup, setup.router, 0, 1))
     assert torch.allclose(prediction.cond, composed.cond, atol=1e-5)
     assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)
+
+
+def test_peft_predicts_what_our_router_does_with_all_networks(tiny: SimpleNamespace) -> None:
+    setup = tiny.setup(3, pictures=2)
+    ours, theirs = (
+        next(step for step in steps_for(3) if step.name == name).way(setup) for name in ("merged", "peft")
+    )
+    with torch.inference_mode():
+        assert ours().report.totals.rows == len(setup.rows)
+        with setup.router.routing([(1.0,) * 3] * len(setup.rows)):
+            merged = setup.rows.predict(setup.unet)
+        assert torch.allclose(theirs(), merged, atol=1e-5)
+        assert not torch.allclose(merged, setup.rows.predict(setup.unet), atol=1e-3)
