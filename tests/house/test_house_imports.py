@@ -194,8 +194,9 @@ def test_rooms_of_networks_import_each_other_by_their_public_names(package_sourc
         ("loratorio_ext/networks/prompt.py", "import re", 0),
         ("loratorio_ext/networks/prompt.py", "import torch", 1),
         ("loratorio_ext/networks/router/a.py", "import re\nfrom .b import c", 0),
-        ("loratorio_ext/networks/router/a.py", "from loratorio_ext.networks.prompt import Tag", 1),
-        ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks.router import Delta", 0),
+        ("loratorio_ext/networks/router/a.py", "from loratorio_ext.networks.prompt import Tag", 1)(
+            "loratorio_ext/networks/files/a.py", "from loratorio_ext.networks.router import Delta", 0
+        ),
         ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks.router.delta import Delta", 1),
         ("loratorio_ext/networks/files/a.py", "from loratorio_ext.networks import router", 1),
     ],
