@@ -26,12 +26,14 @@ _HALVES = MappingProxyType(
 _SWITCH = MappingProxyType(
     {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 )
+AT_TAKES = Problem(
+    "give left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
+)
+STEPS_TAKES = Problem("give two fractions of the steps, the first not above the second, such as 0-0.4")
+FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
 _WORD = re.compile(r"[\s_+-]+")
 _NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
-AT_TAKES = "left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
-STEPS_TAKES = "two fractions of the steps, the first not above the second, such as 0-0.4"
-FADE_TAKES = "two factors from 0 to 10, such as 1-0"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Area:
 
     def __post_init__(self) -> None:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
-            raise ValueError(f"give {AT_TAKES}")
+            raise ValueError(str(AT_TAKES))
 
     @classmethod
     def parse(cls, text: str) -> Area:
@@ -70,7 +72,7 @@ class Area:
         taken = set()
         for word in words:
             if word not in _HALVES or _HALVES[word][0] in taken:
-                raise ValueError(f"give {AT_TAKES}")
+                raise ValueError(str(AT_TAKES))
             axis, *half = _HALVES[word]
             taken.add(axis)
             sides[2 * axis : 2 * axis + 2] = half
@@ -116,7 +118,7 @@ class Window:
         """
         start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
         if start > end:
-            raise ValueError(f"give {STEPS_TAKES}")
+            raise ValueError(str(STEPS_TAKES))
         return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES))
 
     @property
@@ -178,30 +180,33 @@ def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]
             Problem("compose=off keeps it merged everywhere, so {arguments} has no effect", left_out)
         )
         found = {}
-    checks: Mapping[str, Callable[[str], object]] = {
-        "at": Area.parse,
-        "steps": Window.parse,
-        "fade": lambda fade: Window.parse("", fade),
-    }
-    wrong = {name: takes for name, text in found.items() if (takes := _refusal(checks[name], text))}
-    for name, takes in wrong.items():
-        values = {"argument": name, "value": shown(found.pop(name), 24), "takes": Problem(takes)}
-        problems.append(Problem("{argument} is {value}; {takes}; left out", values))
+    for name, (parse, takes) in _CHECKS.items():
+        if name in found and not _can_be(parse, found[name]):
+            values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
+            problems.append(Problem("{argument} is {value}; {takes}; left out", values))
     return OwnArguments(compose, **found), problems
 
 
-def _refusal(parse: Callable[[str], object], text: str) -> str:
-    """Why a value cannot be; "" where it can."""
+def _can_be(parse: Callable[[str], object], text: str) -> bool:
     try:
         parse(text)
-    except ValueError as error:
-        return str(error)
-    return ""
+    except ValueError:
+        return False
+    return True
 
 
-def _pair(text: str, most: float, takes: str) -> tuple[float, float]:
+_CHECKS: Mapping[str, tuple[Callable[[str], object], Problem]] = MappingProxyType(
+    {
+        "at": (Area.parse, AT_TAKES),
+        "steps": (Window.parse, STEPS_TAKES),
+        "fade": (lambda fade: Window.parse("", fade), FADE_TAKES),
+    }
+)
+
+
+def _pair(text: str, most: float, takes: Problem) -> tuple[float, float]:
     found = _RANGE.fullmatch(text)
     low, high = (float(one) for one in found.groups()) if found else (-1.0, -1.0)
     if not (0 <= low <= most and 0 <= high <= most):
-        raise ValueError(f"give {takes}")
+        raise ValueError(str(takes))
     return low, high

@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said_and_left_out() -> None:
     own, problems = own_arguments({"at": "nowhere", " steps": "0-0.4", "fade": "x", "compose": "on"})
     assert own == OwnArguments(steps="0-0.4")
     assert [str(one) for one in problems] == [
-        f"at is 'nowhere'; give {AT_TAKES}; left out",
+        f"at is 'nowhere'; {AT_TAKES}; left out",
         "fade is 'x'; give two factors from 0 to 10, such as 1-0; left out",
     ]
 
