@@ -25,7 +25,9 @@ class Aggregation:
 
     Attributes:
         weights: Ω̂, [N, R, h, w], float32 or float64.
-        counts: how many networks can have weight in each conditional row, [R], dtype of ``weights``.
+        counts: how many networks can have weight in each conditional row, [R], dtype of ``weights``; at each
+            patch of it, [R, h, w], where networks have places of their own. Weights that sum to less than 1
+            there leave the rest to the base.
         patch_size: d, in latent pixels.
         gain: g in [0, 1], see `amplify`.
         recenter: λ in [0, 1], see `recentre`.
@@ -50,8 +52,7 @@ class Aggregation:
         Returns:
             [rows, C, H, W], a new tensor.
         """
-        mixed = aggregate(networks, self._upsampled(self.weights[:, rows], base), base)
-        return amplify(base, mixed, self.counts[rows], self.gain)
+        return self._mixed(base, networks, self.weights[:, rows], self.counts[rows])
 
     def uncond(self, base: Tensor, networks: Tensor | None) -> Tensor:
         """ẽ(z), with the weights of the conditional rows of each image.
@@ -69,11 +70,15 @@ class Aggregation:
         if not self.rows.is_one_each:
             weights = mean_over_subprompts(weights, self.rows)
             counts = _largest_of_images(counts, self.rows)
-        mixed = aggregate(networks, self._upsampled(weights, base), base)
-        return recentre(base, amplify(base, mixed, counts, self.gain), self.recenter)
+        return recentre(base, self._mixed(base, networks, weights, counts), self.recenter)
 
-    def _upsampled(self, weights: Tensor, base: Tensor) -> Tensor:
-        return upsample(weights, self.patch_size, (base.shape[-2], base.shape[-1]))
+    def _mixed(self, base: Tensor, networks: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+        size = base.shape[-2], base.shape[-1]
+        has_places = counts.dim() == 3
+        mixed = aggregate(networks, upsample(weights, self.patch_size, size), base, rest=has_places)
+        if has_places:
+            counts = upsample(counts, self.patch_size, size)
+        return amplify(base, mixed, counts, self.gain)
 
 
 def upsample(weights: Tensor, patch_size: int, size: tuple[int, int]) -> Tensor:
@@ -94,7 +99,7 @@ def upsample(weights: Tensor, patch_size: int, size: tuple[int, int]) -> Tensor:
     return repeat(weights, "... h w -> ... (h p) (w q)", p=p, q=q)[..., :height, :width]
 
 
-def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
+def aggregate(predictions: Tensor, weights: Tensor, base: Tensor, *, rest: bool = False) -> Tensor:
     """ẽ = Σ_i Ω̂_i^up ⊙ e_θi; where no network has a weight, the base's prediction.
 
     A network adds nothing where its weight is 0, not even its NaN or infinity.
@@ -103,6 +108,7 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
         predictions: e_θi, [N, B, C, H, W], float32 or float64.
         weights: Ω̂^up, [N, B, H, W].
         base: e_θ, [B, C, H, W].
+        rest: weights may sum to less than 1, and the base has the rest.
 
     Returns:
         [B, C, H, W], a new tensor.
@@ -112,6 +118,8 @@ def aggregate(predictions: Tensor, weights: Tensor, base: Tensor) -> Tensor:
     weights = weights.unsqueeze(2)
     silent = weights == 0
     total = (weights * predictions).masked_fill(silent, 0.0).sum(dim=0)
+    if rest:
+        total = total + (1 - weights.sum(dim=0)).clamp(min=0.0) * base
     return torch.where(silent.all(dim=0), base, total)
 
 
@@ -124,7 +132,7 @@ def amplify(base: Tensor, networks: Tensor, counts: Tensor, gain: float) -> Tens
     Args:
         base: e_θ, [B, C, H, W].
         networks: the networks' aggregated score ẽ, [B, C, H, W].
-        counts: N, how many networks share each row, [B], float32 or float64.
+        counts: N, how many networks share each row, [B], or each pixel, [B, H, W]; float32 or float64.
         gain: g in [0, 1]. 0: ``networks``, bit for bit.
 
     Returns:
@@ -132,7 +140,8 @@ def amplify(base: Tensor, networks: Tensor, counts: Tensor, gain: float) -> Tens
     """
     if gain == 0.0:  # also where the base is not finite
         return networks
-    gamma = counts.clamp(min=1.0).pow(gain)[:, None, None, None]
+    gamma = counts.clamp(min=1.0).pow(gain)
+    gamma = gamma[:, None] if gamma.dim() == 3 else gamma[:, None, None, None]
     return base + gamma * (networks - base)
 
 

@@ -48,6 +48,7 @@ def check_predictions(
     recenter: float,
     rows: RowMap | None,
     active: Tensor | None,
+    places: Tensor | None,
 ) -> RowMap:
     """Raise a ValueError where shapes, dtypes, devices or rows do not match.
 
@@ -79,6 +80,11 @@ def check_predictions(
         raise ValueError(
             f"active has dtype {active.dtype} and shape {tuple(active.shape)}; "
             f"give bool [{networks}] or [{networks}, {cond_rows}]"
+        )
+    size = tuple(base_cond.shape[-2:])
+    if places is not None and tuple(places.shape) not in ((networks, 1, *size), (networks, cond_rows, *size)):
+        raise ValueError(
+            f"places has shape {tuple(places.shape)}; give [{networks}, {cond_rows}, {size[0]}, {size[1]}]"
         )
     if base_uncond is None:
         if network_unconds is not None:

@@ -16,10 +16,12 @@ from loratorio_ext.method.weights import (
     Weighting,
     by_ratio,
     divergence,
+    patch_means,
     relative,
     select_top_k,
     softmin,
     to_patches,
+    within,
 )
 
 
@@ -34,8 +36,8 @@ class Composition:
         divergence: 1 − s, [N, R, h, w], in [0, 2], float32 (float64 for float64), with the digits that s
             loses to rounding: networks are ranked by this. 0 for a network that takes no part in a row.
         selected: bool, [N, R, h, w]. The networks that dynamic selection kept; without it all usable ones.
-        weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks; all 0 in a row without any usable
-            network, where the base's prediction is taken.
+        weights: Ω̂, [N, R, h, w], float32. Sums to 1 over the networks (less where their places leave
+            something over); all 0 in a row without any usable network, where the base's prediction is taken.
         finite: bool, [N, R]. False: the network takes part in the row, but a prediction of it held NaN or
             infinity, so its weight is 0 there.
         aggregation: how the predictions were combined, to be used for further ones.
@@ -65,6 +67,7 @@ def compose(
     weighting: Weighting = "difference",
     gain: float = 0.0,
     active: Tensor | None = None,
+    places: Tensor | None = None,
     compare_as: Callable[[Tensor], Tensor] | None = None,
     rows: RowMap | None = None,
 ) -> Composition:
@@ -95,6 +98,9 @@ def compose(
             those that can have weight at a patch. 0: the mean, as in the paper; 1: the sum, with equal
             weights.
         active: bool, [N] or [N, R], on the predictions' device; False: takes no part. None: all take part.
+        places: where each network may speak, [N, 1, H, W] or [N, R, H, W] in [0, 1], on the predictions'
+            device: its weight is multiplied by it, the others share what it leaves, and the base has what
+            all leave. None: everywhere.
         compare_as: maps conditional predictions [..., R, C, H, W], float32 (or float64), into the space in
             which the cosine is taken, keeping their shape and not modifying them. None: as they are.
         rows: the image and the AND weight of each conditional row.
@@ -110,7 +116,7 @@ def compose(
     """
     check_settings(patch_size, temperature, top_k, top_k_scope, recenter, weighting, gain)
     predictions = base_cond, network_conds, base_uncond, network_unconds
-    rows = check_predictions(*predictions, recenter, rows, active)
+    rows = check_predictions(*predictions, recenter, rows, active, places)
     dtype = base_cond.dtype
     base, networks = upcast(base_cond), upcast(network_conds)
     compared_base, compared = _compared(base, compare_as), _compared(networks, compare_as)
@@ -122,13 +128,17 @@ def compose(
         active = active.to(finite.device)
         taking_part = active[:, None].expand_as(finite) if active.dim() == 1 else active
     usable = taking_part & finite
+    inside = None
+    if places is not None:
+        inside = patch_means(places.to(base.dtype).expand(-1, len(base), -1, -1), patch_size)
 
     # Steps 2 and 3. Ranking and SoftMin ask only for differences of s, so they are given s − 1, of which
     # float32 holds more digits than of s.
     s_minus_1 = -divergence(to_patches(compared, patch_size), to_patches(compared_base, patch_size))
 
     # Step 4, among the selected networks.
-    selected = select_top_k(s_minus_1, top_k, top_k_scope, usable)
+    candidates = usable if inside is None else usable[:, :, None, None] & (inside > 0)
+    selected = select_top_k(s_minus_1, top_k, top_k_scope, candidates)
     if weighting == "difference":
         weights = softmin(s_minus_1, temperature, selected)
     else:
@@ -138,6 +148,8 @@ def compose(
 
     # Steps 5 to 7.
     counts = selected.sum(dim=0).amax(dim=(-2, -1)).to(base.dtype)
+    if inside is not None:
+        weights, counts = within(weights, inside, selected)
     aggregation = Aggregation(weights, counts, patch_size, gain, recenter, rows)
     cond = aggregation.cond(base, networks)
     uncond = None

@@ -78,19 +78,21 @@ def select_top_k(similarity: Tensor, top_k: int, scope: TopKScope, usable: Tenso
         similarity: s, [N, R, h, w]; any constant may have been added to it.
         top_k: k; 0, or N and more: no selection.
         scope: "image": one choice for each row, by the mean of s over its patches; "patch": at every patch.
-        usable: bool, [N, R]; False: takes no part.
+        usable: bool, [N, R] or [N, R, h, w]; False: takes no part.
 
     Returns:
         bool, [N, R, h, w].
 
     Source: section "One denoising step" of the method, "Dynamic selection".
     """
-    usable = usable[:, :, None, None].expand(similarity.shape)
+    usable = (usable[:, :, None, None] if usable.dim() == 2 else usable).expand(similarity.shape)
     if top_k == 0 or top_k >= similarity.shape[0]:
         return usable
+    candidates = usable
     if scope == "image":
         similarity = similarity.mean(dim=(-2, -1), keepdim=True)
-    ranked = similarity.masked_fill(~usable, torch.inf).argsort(dim=0, stable=True)
+        candidates = usable.flatten(2).any(dim=2)[:, :, None, None]
+    ranked = similarity.masked_fill(~candidates, torch.inf).argsort(dim=0, stable=True)
     rank = ranked.argsort(dim=0)
     return usable & (rank < top_k)
 
@@ -166,6 +168,37 @@ def by_ratio(divergence: Tensor, temperature: float, selected: Tensor | None = N
     parts = torch.where(largest == 0, 1.0, divergence / largest.masked_fill(largest == 0, 1.0))
     terms = parts.masked_fill(~selected, 0.0).pow(exponent).masked_fill(~selected, 0.0)
     return terms / terms.sum(dim=0).clamp(min=1.0)
+
+
+def within(weights: Tensor, places: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of networks that may speak at some places only: Ω̂_i ← min(1, Σ_j m_j) · m_i Ω̂_i / Σ_j m_j Ω̂_j.
+
+    Where the places of all networks together leave something over, the weights sum to less than 1, and the
+    rest is the base's. Places that are 1 everywhere change nothing.
+
+    Not in the paper.
+
+    Args:
+        weights: Ω̂, [N, R, h, w].
+        places: m in [0, 1], how far each patch belongs to a network's places, [N, R, h, w].
+        selected: bool, [N, R, h, w], the networks that share a patch.
+
+    Returns:
+        (weights, how many networks share each patch: Σ_j m_j of the selected, [R, h, w]).
+    """
+    shared = places.masked_fill(~selected, 0.0).sum(dim=0)
+    placed = weights * places
+    total = placed.sum(dim=0)
+    scale = shared.clamp(max=1.0) / total.masked_fill(total == 0, 1.0)
+    return placed * scale, shared
+
+
+def patch_means(places: Tensor, patch_size: int) -> Tensor:
+    """[N, R, H, W] → [N, R, h, w], the mean of every patch; an edge patch counts the pixels that it has."""
+    height, width = places.shape[-2:]
+    size = min(patch_size, height), min(patch_size, width)
+    means: Tensor = F.avg_pool2d(places, size, ceil_mode=True)
+    return means
 
 
 def _representable(temperature: float, dtype: torch.dtype) -> float:

@@ -6,17 +6,20 @@ Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`par
 an item with exactly one `=` is named, the others are positional. Every tag is taken out of the text, also
 those that are not ours.
 
-One named argument is ours: `compose=off` keeps the network merged in every prediction.
+Four named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=`, `steps=` and
+`fade=` say where and when a composed one acts (`arguments`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from types import MappingProxyType
+
+from loratorio_ext.networks.arguments import OWN, OwnArguments, own_arguments
+from loratorio_ext.networks.problems import Problem, shown
 
 MAX_NAME = 200
 """Longest name, in characters. File systems allow 255 bytes a component."""
@@ -34,34 +37,6 @@ MAX_PROBLEMS = 50
 _HEAD = re.compile(r"<(\w+):")
 _UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_SWITCH = MappingProxyType(
-    {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
-)
-
-
-def shown(text: str, limit: int = 60) -> str:
-    """Untrusted text for a message: quoted, escaped, at most `limit` characters of it."""
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A sentence with places for values; ``str`` of it is English.
-
-    text: English, with the values' names in braces, as it stands in language files. values: numbers, texts
-    fit to be shown, or other problems.
-    """
-
-    text: str
-    values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-
-    def said(self, say: Callable[..., str]) -> str:
-        """The sentence in another language; ``say`` translates a text and puts its values, by name, in it."""
-        said = {name: one.said(say) if isinstance(one, Problem) else one for name, one in self.values.items()}
-        return say(self.text, **said)
-
-    def __str__(self) -> str:
-        return self.said(lambda text, **values: text.format(**values))
 
 
 def name_problem(name: str) -> Problem | None:
@@ -108,14 +83,19 @@ class Tag:
     """One network asked for.
 
     name: file stem or alias. te, unet: strengths on the text encoder and the UNet, finite, within ±100.
-    dyn: rank to cut the network to, ≥ 1, or None. compose: False keeps it merged everywhere.
+    dyn: rank to cut the network to, ≥ 1, or None. own: our arguments.
     """
 
     name: str
     te: float = 1.0
     unet: float = 1.0
     dyn: int | None = None
-    compose: bool = True
+    own: OwnArguments = field(default_factory=OwnArguments)
+
+    @property
+    def compose(self) -> bool:
+        """False keeps it merged everywhere."""
+        return self.own.compose
 
 
 @dataclass(frozen=True)
@@ -204,15 +184,6 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
     return _strength(te, "te"), _strength(unet, "unet"), None if dyn is None else _rank(dyn)
 
 
-def composes(named: Mapping[str, str]) -> tuple[bool, Problem | None]:
-    """(whether a tag with these named arguments is composed, what is wrong with its ``compose`` or None)."""
-    text = next((value for key, value in named.items() if key.strip(" ") == "compose"), "on")
-    text = text.strip(" ").lower()
-    if text in _SWITCH:
-        return _SWITCH[text], None
-    return True, Problem("compose is {value}; it must be on or off; taken as on", {"value": shown(text, 24)})
-
-
 def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     """A tag from its items, the texts between the `:`, and its problems.
 
@@ -230,18 +201,21 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         values["problem"] = wrong.args[0]
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
-    compose, wrong_compose = composes(named)
-    if wrong_compose is not None:
-        problems.append(wrong_compose)
+    own, of_own = own_arguments(named)
+    problems += of_own
     if len(positional) > 4:
         given = {"count": len(positional)}
         told = Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
         problems.append(told)
-    unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") != "compose")
+    unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") not in OWN)
     if unknown:
         first = {"argument": shown(unknown[0], 24)}
-        problems.append(Problem("unknown argument {argument}; te, unet, dyn and compose are known", first))
-    tag = Tag(name, te, unet, dyn, compose)
+        problems.append(
+            Problem(
+                "unknown argument {argument}; te, unet, dyn, compose, at, steps and fade are known", first
+            )
+        )
+    tag = Tag(name, te, unet, dyn, own)
     return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
 

@@ -38,6 +38,11 @@ class StepPredictions:
     rows: RowMap
     guided: bool
 
+    @property
+    def device(self) -> torch.device:
+        """Where the predictions are."""
+        return next(iter(self.of_rows.values())).device
+
     def of(self, source: Source) -> Prediction:
         """All rows of one source: cond [R, C, H, W], uncond [B, C, H, W] or None without guidance."""
         return Prediction(self.branch("cond", source), self.branch("uncond", source) if self.guided else None)
@@ -96,21 +101,27 @@ class Composer:
         self, evaluation: Evaluation, plan: StepPlan, predictions: StepPredictions
     ) -> tuple[Prediction, Observed]:
         """LoRAtorio's step."""
-        rows, k = predictions.rows, self._settings.top_k
-        evaluated: tuple[tuple[int, ...], ...] | None = None
+        rows, k = predictions.rows, min(self._settings.top_k, len(plan.acting))
+        all_act = len(plan.acting) == len(self._networks)
+        evaluated = None if all_act else (plan.acting,) * rows.images
         chosen = self.chosen
+        taking_part = None
+        if not all_act:
+            of_networks = [network in plan.acting for network in self._networks]
+            taking_part = torch.tensor(of_networks, device=predictions.device)
         if not plan.choosing:
             self.chosen = None
-            composition = everything = self._compose(evaluation, predictions, None)
+            composition = everything = self._compose(evaluation, predictions, taking_part)
             if self._chooses_for_images(rows):
                 mask = self._ranking.most_divergent(
-                    everything.divergence, everything.finite, rows, k, fresh=plan.fresh
+                    everything.divergence, usable(everything, taking_part), rows, k, fresh=plan.fresh
                 )
                 composition = self._compose(evaluation, predictions, rows.of_rows(mask))
             acting = rows.mean(composition.selected.flatten(2).any(2).float()) > 0
         elif plan.scan or chosen is None:
-            everything = self._compose(evaluation, predictions, None)
-            mask = self._ranking.most_divergent(everything.divergence, everything.finite, rows, k)
+            everything = self._compose(evaluation, predictions, taking_part)
+            finite = usable(everything, taking_part)
+            mask = self._ranking.most_divergent(everything.divergence, finite, rows, k)
             self.chosen, acting = ChosenNetworks.of(mask), mask
             # Again, with the choice that the sub-prompts of an image share: it holds from the scan on.
             composition = self._compose(evaluation, predictions, rows.of_rows(mask))
@@ -129,13 +140,13 @@ class Composer:
             chooses = 0 < k < len(self._networks) and self._settings.top_k_scope == "image"
             size = (cond.shape[-2], cond.shape[-1])
             numbers = ChosenNetworks.of(acting) if chooses else None
-            self._routes.look(composition.aggregation, size, acting, numbers)
+            self._routes.look(composition.aggregation, size, acting, numbers, plan.acting)
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
             weight=rows.mean(weights.mean(dim=(-2, -1))),
             acting=acting,
             finite=rows.of_images(everything.finite),
-            fallback=(weights.sum(0) == 0).any(),
+            fallback=(weights.sum(dim=(0, 2, 3)) == 0).any(),
             maps=small_maps(weights, evaluation.total),
             evaluated=evaluated,
         )
@@ -179,6 +190,7 @@ class Composer:
             weighting=settings.weighting,
             gain=settings.gain,
             active=active,
+            places=self._routes.areas(base.cond),
             compare_as=evaluation.compare_as(settings.compare),
             rows=predictions.rows,
         )
@@ -189,8 +201,8 @@ class Composer:
         Merge re-centred is a control: the merged networks with LoRAtorio's step 7.
         """
         if plan.mode == "composite":
-            uncond = predictions.of_all("uncond", self._networks).mean(0) if predictions.guided else None
-            return Prediction(predictions.of_all("cond", self._networks).mean(0), uncond)
+            uncond = predictions.of_all("uncond", plan.acting).mean(0) if predictions.guided else None
+            return Prediction(predictions.of_all("cond", plan.acting).mean(0), uncond)
         if plan.mode == "switch":
             return predictions.of(plan.network)
         if plan.recentred:
@@ -204,11 +216,17 @@ class Composer:
         return Prediction(taken.cond, taken.uncond, FrozenComposition(source=source, uncond_source=source))
 
     def _observed_usual(self, plan: StepPlan, images: int) -> Observed:
-        count, alone = len(self._networks), [network == plan.network for network in self._networks]
-        acting = torch.tensor(alone) if plan.mode == "switch" else torch.full((count,), plan.mode != "base")
+        count, acts = len(self._networks), () if plan.mode == "base" else plan.acting
+        acts = (plan.network,) if plan.mode == "switch" else acts
+        acting = torch.tensor([network in acts for network in self._networks], dtype=torch.bool)
         shared = plan.mode in ("switch", "composite")
         weight = (acting.double() / acting.sum())[:, None].expand(count, images) if shared else None
         return Observed(acting[:, None].expand(count, images), weight)
+
+
+def usable(composition: Composition, taking_part: Tensor | None) -> Tensor:
+    """Networks whose predictions can be ranked, bool [N, R]."""
+    return composition.finite if taking_part is None else composition.finite & taking_part[:, None]
 
 
 def small_maps(weights: Tensor, total: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, SupportsFloat
 from torch import Tensor
 
 from loratorio_ext.method import RowMap
+from loratorio_ext.networks.arguments import Area, OwnArguments, Window
 from loratorio_ext.networks.router import Places
 from loratorio_ext.run.schema import Described
 
@@ -47,12 +48,37 @@ class NetworkUse:
     Attributes:
         name: the name for the report; need not be unique.
         strength: the UNet strength: any finite number, 0 included.
-        compose: False keeps the network merged in every row (acceleration networks, sliders).
+        compose: False keeps the network merged in every row (acceleration networks, sliders); it then acts
+            everywhere and at every step.
+        at: where a composed network may speak, as `Area.parse` reads it; "": everywhere.
+        steps: at which of the steps it acts, as `Window.parse` reads it; "": at all.
+        fade: how its strength changes over these steps; "": it does not.
     """
 
     name: Annotated[str, Described("name in the prompt's tag")]
     strength: Annotated[float, Described("UNet strength")]
     compose: Annotated[bool, Described("false: kept merged in every row")] = True
+    at: Annotated[
+        str, Described("part of the picture where it may speak, as in the tag; empty: everywhere")
+    ] = ""
+    steps: Annotated[str, Described("part of the steps at which it acts, as in the tag; empty: all")] = ""
+    fade: Annotated[str, Described("how its strength changes over these steps, as in the tag")] = ""
+
+    @classmethod
+    def of(cls, name: str, strength: float, own: OwnArguments) -> NetworkUse:
+        """As a tag says it."""
+        return cls(name, strength, own.compose, own.at, own.steps, own.fade)
+
+    @property
+    def area(self) -> Area | None:
+        """Where it may speak; None: everywhere. ValueError for a text that says nothing."""
+        area = Area.parse(self.at) if self.at else Area()
+        return None if area == Area() else area
+
+    @property
+    def window(self) -> Window:
+        """At which steps it acts. ValueError for texts that say nothing."""
+        return Window.parse(self.steps, self.fade)
 
 
 class Evaluation(Protocol):

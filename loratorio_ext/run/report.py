@@ -167,6 +167,8 @@ class Report:
             return ()
         if any(step.mode in (wanted, "placed") for step in steps):
             return ()
+        if all(step.mode == "base" for step in steps):
+            return (f"no network acted at any of the {len(steps)} evaluations, as their tags say (steps=)",)
         return (
             f"the networks were merged at all {len(steps)} evaluations and {self.method} at none: the part "
             f"from start = {self.settings.start:g} to end = {self.settings.end:g} contains no evaluation; "

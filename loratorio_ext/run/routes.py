@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.method import Aggregation, RowMap, mean_over_subprompts, upsample
+from loratorio_ext.networks.arguments import Area
 from loratorio_ext.networks.router import Places
 from loratorio_ext.networks.router.places import resized
 from loratorio_ext.run.evaluation import NetworkUse, Row, RowStrengths, Source
@@ -26,16 +27,20 @@ class Routes:
     image's rows.
 
     Attributes:
+        has_areas: whether a composed network may speak in a part of the picture only.
         weights: Ω̂ of the looks so far, smoothed, [N, R, h, w]; None before the first look.
         acting: bool [N, B], the networks that can have weight in each image; None before the first look.
     """
 
     def __init__(self, uses: Sequence[NetworkUse]) -> None:
-        """Check the strengths once.
+        """Check the networks' strengths and arguments once.
 
         Raises:
-            ValueError: a strength is not a finite number.
+            ValueError: a strength is not a finite number, or an argument cannot be.
         """
+        self._areas = [use.area for use in uses if use.compose]
+        self._windows = [use.window for use in uses if use.compose]
+        self._factors = (1.0,) * len(self._windows)
         for use in uses:
             if isinstance(use.strength, bool) or not math.isfinite(use.strength):
                 raise ValueError(
@@ -46,6 +51,7 @@ class Routes:
         merged = tuple(float(use.strength) for use in uses)
         self._of: dict[Source, RowStrengths] = {"base": kept, "merged": merged, "placed": merged}
         self._composed = [place for place, use in enumerate(uses) if use.compose]
+        self.has_areas = any(self._areas)
         for network, place in enumerate(self._composed):
             self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
         self.weights: Tensor | None = None
@@ -53,11 +59,39 @@ class Routes:
         self._maps: dict[str, Tensor] = {}  # branch → [rows, networks of the generation, H, W]
         self._chosen: tuple[tuple[int, ...], ...] | None = None
         self._image_of: tuple[int, ...] = ()
+        self._maps_of: tuple[int, ...] | None = ()  # the networks that the maps are for; None: any
         self._places: dict[tuple[Row, ...], Places] = {}
+
+    def begin(self, index: int, total: int) -> None:
+        """From here on, strengths are those of evaluation ``index`` of ``total``."""
+        factors = tuple(window.factor(index, total) for window in self._windows)
+        if factors != self._factors:
+            self._factors = factors
+            self._places.clear()
 
     def of(self, source: Source) -> RowStrengths:
         """Strengths of the networks in a row with this source, [networks of the generation]."""
-        return self._of[source]
+        found = list(self._of[source])
+        for place, factor in zip(self._composed, self._factors, strict=True):
+            # Where networks are placed, the maps have the factors: other strengths would be prepared anew.
+            found[place] *= float(factor != 0) if source == "placed" else factor
+        return tuple(found)
+
+    def areas(self, like: Tensor) -> Tensor | None:
+        """Where each composed network may speak, [N, 1, H, W] in [0, 1]; None: all of them everywhere.
+
+        Args:
+            like: latents or predictions [..., H, W].
+        """
+        if not self.has_areas:
+            return None
+        height, width = like.shape[-2:]
+        every = [area or Area() for area in self._areas]
+        down, across = (
+            torch.tensor([area.shares(axis, count) for area in every])
+            for axis, count in ((1, height), (0, width))
+        )
+        return (down[:, None, :, None] * across[:, None, None, :]).to(like.device)
 
     def of_rows(self, rows: Sequence[Row]) -> tuple[list[RowStrengths], Places | None]:
         """(strengths of every row, the maps of those whose source is "placed"; None: there is none)."""
@@ -67,22 +101,27 @@ class Routes:
         known = tuple(rows)
         if known not in self._places:
             maps = torch.stack([self._maps[rows[place].branch][rows[place].index] for place in placed])
+            for network, factor in zip(self._composed, self._factors, strict=True):
+                if factor not in (0.0, 1.0):
+                    maps[:, network] *= factor
             self._places[known] = Places(placed, maps)
         return [self._strengths(row) for row in rows], self._places[known]
 
-    def fits(self, rows: RowMap) -> bool:
-        """Whether there are maps for these conditional rows."""
-        return self.weights is not None and self._image_of == rows.image_of
+    def fits(self, rows: RowMap, acting: tuple[int, ...]) -> bool:
+        """Whether there are maps for these conditional rows and networks."""
+        of_networks = self._maps_of is None or self._maps_of == acting
+        return self.weights is not None and self._image_of == rows.image_of and of_networks
 
     def go_on_from(self, other: Routes, size: tuple[int, int]) -> bool:
         """Begin with the maps of another pass over the same networks, brought to ``size`` (H, W).
 
         Returns False where it has none.
         """
-        if other.weights is None or other._of != self._of:
+        alike = (other._of, other._areas, other._windows) == (self._of, self._areas, self._windows)
+        if other.weights is None or not alike:
             return False
         self.weights, self.acting = other.weights, other.acting
-        self._chosen, self._image_of = other._chosen, other._image_of
+        self._chosen, self._image_of, self._maps_of = other._chosen, other._image_of, other._maps_of
         self._maps = {branch: resized(maps, size) for branch, maps in other._maps.items()}
         return True
 
@@ -92,6 +131,7 @@ class Routes:
         size: tuple[int, int],
         acting: Tensor,
         chosen: ChosenNetworks | None,
+        networks: tuple[int, ...],
     ) -> None:
         """Take in the weights that a full step has found.
 
@@ -100,30 +140,36 @@ class Routes:
             size: H and W of the latent.
             acting: see the attribute.
             chosen: the same, as numbers; None: all of them act.
+            networks: those that took part, ascending.
         """
         weights, before = aggregation.weights, self.weights
-        if before is not None and before.shape == weights.shape:
+        if before is not None and before.shape == weights.shape and self._maps_of == networks:
             weights = torch.lerp(weights, before.to(weights), SMOOTHING)
         self.weights, self.acting = weights, acting
         self._chosen = None if chosen is None else chosen.of_images
-        gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)[:, None, None]
+        gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)
+        gamma = gamma if gamma.dim() == 3 else gamma[:, None, None]
         maps = upsample(weights * gamma, aggregation.patch_size, size)
-        self._keep(maps, aggregation.rows, aggregation.recenter)
+        self._keep(maps, aggregation.rows, aggregation.recenter, networks)
 
-    def place(self, maps: Tensor, rows: RowMap, recenter: float) -> None:
+    def place(
+        self, maps: Tensor, rows: RowMap, recenter: float, networks: tuple[int, ...] | None = None
+    ) -> None:
         """Take maps from elsewhere.
 
         Args:
             maps: what is multiplied by what each network adds, [N, R, H, W]; H and W are the latent's.
             rows: the image and the AND weight of each conditional row.
             recenter: λ.
+            networks: those that the maps are for; None: they hold whichever act.
         """
         self.weights = maps
         self.acting = torch.ones(len(maps), rows.images, dtype=torch.bool, device=maps.device)
-        self._keep(maps, rows, recenter)
+        self._chosen = None
+        self._keep(maps, rows, recenter, networks)
 
-    def _keep(self, maps: Tensor, rows: RowMap, recenter: float) -> None:
-        self._image_of = rows.image_of
+    def _keep(self, maps: Tensor, rows: RowMap, recenter: float, networks: tuple[int, ...] | None) -> None:
+        self._image_of, self._maps_of = rows.image_of, networks
         of_images = mean_over_subprompts(maps, rows) * (1 - recenter)
         for branch, found in (("cond", maps), ("uncond", of_images)):
             every = torch.ones_like(found[:1]).repeat(len(self._of["base"]), 1, 1, 1)

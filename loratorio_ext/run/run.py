@@ -59,11 +59,16 @@ class Run:
             announce: told, before each evaluation, its number of rows and that of a plain generation.
 
         Raises:
-            ValueError: a strength is not finite, or ``method`` or ``switch_every`` is out of its range.
+            ValueError: a strength is not finite, an argument of a network cannot be, or ``method`` or
+                ``switch_every`` is out of its range.
         """
         networks = sum(use.compose for use in uses)
-        self._schedule = Schedule(settings, method, networks, switch_every)
         self.routes = Routes(uses)
+        windows = tuple(use.window for use in uses if use.compose)
+        if all(window.always for window in windows):
+            windows = ()
+        has_areas = self.routes.has_areas
+        self._schedule = Schedule(settings, method, networks, switch_every, windows, has_areas)
         self.report = Report(settings, uses, method, switch_every, host)
         self._caller = Caller(self.routes, settings.batch_rows, self.report.warn)
         self._composer = Composer(settings, networks, self.routes)
@@ -157,6 +162,7 @@ class Run:
         plan = self._fitting(self._schedule.plan(index, total), rows)
         if plan.mode != "placed":
             return None
+        self.routes.begin(index, total)
         found = self._schedule.rows(plan, rows, guided=guided)
         ordered = tuple(sorted(found, key=lambda row: (row.branch, row.index)))
         strengths, places = self.routes.of_rows(ordered)
@@ -210,6 +216,7 @@ class Run:
             if value < least:
                 raise ValueError(f"the host's {name} is {value}; it must be at least {least}")
         plan = self._fitting(self._schedule.plan(evaluation.index, evaluation.total), evaluation.rows)
+        self.routes.begin(evaluation.index, evaluation.total)
         chosen = self._composer.chosen
         if plan.choosing and (chosen is None or len(chosen.of_images) != evaluation.rows.images):
             plan = replace(plan, fresh=True, scan=True)
@@ -219,14 +226,17 @@ class Run:
 
     def _fitting(self, plan: StepPlan, rows: RowMap) -> StepPlan:
         """A look in place of a step for which there are no maps, and none where there are all."""
-        if plan.mode == "placed" and self._schedule.networks == 1 and not self.routes.fits(rows):
-            everywhere = torch.ones(1, rows.cond_rows, 1, 1)
-            self.routes.place(everywhere, rows, self.report.settings.recenter)
-        can_place = self._can_place and self.routes.fits(rows)
+        acting, fits = plan.acting, self.routes.fits(rows, plan.acting)
+        if plan.mode == "placed" and len(acting) == 1 and not self.routes.has_areas and not fits:
+            everywhere = torch.zeros(self._schedule.networks, rows.cond_rows, 1, 1)
+            everywhere[acting[0]] = 1.0
+            self.routes.place(everywhere, rows, self.report.settings.recenter, acting)
+            fits = True
+        can_place = self._can_place and fits
         if plan.mode == "placed" and not can_place:
-            return StepPlan("composed", scan=True)
+            return StepPlan("composed", scan=True, acting=acting)
         if plan.mode == "composed" and can_place and not self._needs_looks:
-            return StepPlan("placed")
+            return StepPlan("placed", acting=acting)
         return plan
 
     def _rows(self, plan: StepPlan, evaluation: Evaluation) -> tuple[Row, ...]:
@@ -241,6 +251,8 @@ class Run:
 
     def _warn_beforehand(self, kept: int) -> None:
         settings, method, networks = self.report.settings, self.report.method, len(self.report.composed)
+        if self.routes.has_areas and (method != "loratorio" or settings.start > 0 or settings.end < 1):
+            self.report.warn("where networks act merged, and with the usual methods, at= has no effect")
         if method in ("loratorio", "switch", "composite") and networks == 0:
             # Without any network nothing is missing: the picture is the plain one.
             if kept:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
 from loratorio_ext.method import RowMap
+from loratorio_ext.networks.arguments import Window
 from loratorio_ext.run.evaluation import Branch, Row, Source
 from loratorio_ext.settings import Settings
 
@@ -37,6 +38,7 @@ class StepPlan:
         choosing: composed only: a choice made at the scans decides what is evaluated between them.
         network: switch only: the network that acts.
         recentred: merged only: the unconditional is pulled back towards the base.
+        acting: the composed networks whose own steps include this evaluation, ascending.
     """
 
     mode: Mode
@@ -45,6 +47,7 @@ class StepPlan:
     choosing: bool = False
     network: int = 0
     recentred: bool = False
+    acting: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ class Schedule:
     with all networks merged. It has no effect on "base", "merge" and "merge-recentred".
 
     Scans (when 0 < top_k < networks, top_k_scope is "image" and rescan > 1) happen at the first evaluation of
-    the window and at every ``rescan``-th one after it. Networks are evaluated at scans, and at every
-    ``reuse``-th evaluation from the first one of the window.
+    the window, at every ``rescan``-th one after it, and where a network begins or ends to act. Networks are
+    evaluated at scans, and at every ``reuse``-th evaluation from the first one of the window.
 
-    With ``looks`` full steps happen only at `places_of_looks` of the window, and networks are placed between
-    them; a single network is placed everywhere from the first step on.
+    With ``looks`` full steps happen only at `places_of_looks` of the window, and where a network begins or
+    ends to act; networks are placed between them. A single network is placed everywhere from the first step
+    on.
 
     ``settings.enabled`` is not read: the host decides whether there is a run at all.
 
@@ -70,12 +74,17 @@ class Schedule:
         method: LoRAtorio or one of the usual methods, for comparison.
         networks: number of composed networks N.
         switch_every: Switch moves on to the next network after this many evaluations; at least 1.
+        windows: at which evaluations each network acts; empty: all of them at every one.
+        has_areas: whether networks have a part of the picture of their own, so that even one alone is looked
+            at.
     """
 
     settings: Settings
     method: Method
     networks: int
     switch_every: int = 5
+    windows: tuple[Window, ...] = ()
+    has_areas: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -87,9 +96,19 @@ class Schedule:
         if self.networks < 0:
             raise ValueError(f"networks is {self.networks}; it must be at least 0")
 
+    def acting(self, index: int, total: int) -> tuple[int, ...]:
+        """The networks whose own steps include evaluation ``index`` of ``total``, ascending."""
+        if not self.windows:
+            return tuple(range(self.networks))
+        return tuple(place for place, one in enumerate(self.windows) if one.factor(index, total) != 0)
+
     def plan(self, index: int, total: int) -> StepPlan:
         """What evaluation ``index`` of ``total`` does."""
-        if self.method == "base" or self.networks == 0:
+        return replace(self._plan(index, total), acting=self.acting(index, total))
+
+    def _plan(self, index: int, total: int) -> StepPlan:
+        acting = self.acting(index, total)
+        if self.method == "base" or not acting:
             return StepPlan("base")
         start, end = self.settings.start, self.settings.end
         first = math.ceil(start * total - _WINDOW_TOLERANCE)
@@ -99,16 +118,18 @@ class Schedule:
         if self.method == "merge" or start >= end or not first <= index < last:
             return StepPlan("merged")
         if self.method == "switch":
-            return StepPlan("switch", network=(index // self.switch_every) % self.networks)
+            return StepPlan("switch", network=acting[(index // self.switch_every) % len(acting)])
         if self.method == "composite":
             return StepPlan("composite")
         choosing, place = self.choosing, index - first
+        changed = place > 0 and acting != self.acting(index - 1, total)
         if self.settings.looks > 0:
             length = (total if end >= 1 else int(last)) - first
             # One network alone acts everywhere, so there is nothing to look for.
-            is_look = self.networks > 1 and place in places_of_looks(length, self.settings.looks)
-            return StepPlan("composed", scan=True) if is_look else StepPlan("placed")
-        scan = choosing and place % self.settings.rescan == 0
+            shares = len(acting) > 1 or self.has_areas
+            looks = shares and (changed or place in places_of_looks(length, self.settings.looks))
+            return StepPlan("composed", scan=True) if looks else StepPlan("placed")
+        scan = choosing and (changed or place % self.settings.rescan == 0)
         fresh = scan or place % self.settings.reuse == 0
         return StepPlan("composed", fresh=fresh, scan=scan or (fresh and not choosing), choosing=choosing)
 
@@ -156,7 +177,7 @@ class Schedule:
     def sources(self, plan: StepPlan) -> Sequence[Source]:
         """Which sources are evaluated besides the base."""
         if plan.mode in ("composed", "composite"):
-            return range(self.networks)
+            return plan.acting
         if plan.mode == "switch":
             return (plan.network,)
         return (plan.mode,) if plan.mode in ("merged", "placed") else ()
@@ -206,6 +227,8 @@ def cost(
     base_is_given: bool = False,
     method: Method = "loratorio",
     switch_every: int = 5,
+    windows: tuple[Window, ...] = (),
+    has_areas: bool = False,
 ) -> tuple[int, ...]:
     """Rows that each evaluation of a generation sends through the model, known before it runs.
 
@@ -221,6 +244,8 @@ def cost(
         base_is_given: whether the host makes the base's predictions itself at every evaluation, used or not.
         method: as for ``Run``.
         switch_every: as for ``Run``.
+        windows: at which evaluations each composed network acts; empty: all of them at every one.
+        has_areas: whether any of them has a part of the picture of its own.
 
     Returns:
         The number of rows for each evaluation, the same numbers as in the report afterwards. A plain
@@ -235,14 +260,16 @@ def cost(
             f"total is {total}, images is {images}, cond_rows is {cond_rows}; the first two must be at least "
             "1, and cond_rows at least images"
         )
-    schedule = Schedule(settings, method, networks, switch_every)
+    schedule = Schedule(settings, method, networks, switch_every, windows, has_areas)
     sizes = {"cond": cond_rows, "uncond": images}
     costs = []
     for index in range(total):
         plan = schedule.plan(index, total)
         of_base, of_networks = schedule.branches(plan, guided, base_is_given)
         between_scans = plan.choosing and not plan.scan
-        sources = settings.top_k if between_scans else len(schedule.sources(plan))
+        sources = len(schedule.sources(plan))
+        if between_scans:
+            sources = min(settings.top_k, sources)
         rows = sum(sizes[branch] for branch in of_base) + sources * sum(sizes[one] for one in of_networks)
         costs.append(rows)
     return tuple(costs)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from loratorio_ext.networks.arguments import OwnArguments, Window
 from loratorio_ext.networks.files import NetworkFolder
 from loratorio_ext.networks.prompt import Tag, choose_pool, parse_prompt
 from loratorio_ext.run import cost
@@ -105,6 +106,7 @@ def estimate(
     of_tags = set(paths.values())
     of_pool = {known[name]: name for name in chosen if known[name] not in of_tags}
     composed = (*(tag.name for tag in there if tag.compose), *of_pool.values())
+    of_composed = [*(tag.own for tag in there if tag.compose), *(OwnArguments() for _ in of_pool)]
     kept = tuple(tag.name for tag in there if not tag.compose)
     cond_rows = len(_AND.split(parsed.text)) if sampling.splits_at_and else 1
     plain = cond_rows + sampling.guided
@@ -117,6 +119,8 @@ def estimate(
             total=sampling.steps,
             cond_rows=cond_rows,
             base_is_given=sampling.merged_on_top,
+            windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
+            has_areas=any(own.at for own in of_composed),
         )
         notes += _notes(settings, len(composed), len(of_pool), sampling, words)
     return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))

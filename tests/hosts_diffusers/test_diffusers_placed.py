@@ -77,3 +77,18 @@ def test_other_maps_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         draw(host, tmp_path, maps=torch.full(shape, value))
+
+
+@pytest.mark.parametrize("settings", [Settings(), EVERY_STEP])
+def test_tags_say_where_and_when_a_network_acts(
+    host: DiffusersHost, tmp_path: Path, settings: Settings
+) -> None:
+    alone = draw(host, tmp_path, "a red cat <lora:b:0.7>", settings=settings)
+    silent = draw(host, tmp_path, "a red cat <lora:a:1:steps=0-0> <lora:b:0.7>", settings=settings)
+    assert apart(silent, alone) < 1e-4
+    both = draw(host, tmp_path, settings=settings)
+    left = draw(host, tmp_path, "a red cat <lora:a:1:at=left> <lora:b:0.7>", settings=settings)
+    assert apart(left, alone) > 1e-3 and apart(left, both) > 1e-3
+    assert not any(step.maps[0, :, :, -1].any() for step in left.report.steps)
+    everywhere = draw(host, tmp_path, "a red cat <lora:a:1:at=0-1,0-1> <lora:b:0.7>", settings=settings)
+    assert torch.equal(everywhere.latents, both.latents)

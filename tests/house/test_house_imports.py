@@ -93,9 +93,11 @@ EXCEPTIONS = MappingProxyType(
 # room of networks -> the other rooms it may import, and whether it may import torch.
 ROOMS = MappingProxyType(
     {
-        "prompt": (frozenset(), False),
+        "problems": (frozenset(), False),
+        "arguments": (frozenset({"problems"}), False),
+        "prompt": (frozenset({"arguments", "problems"}), False),
         "router": (frozenset(), True),
-        "files": (frozenset({"prompt", "router"}), True),
+        "files": (frozenset({"problems", "prompt", "router"}), True),
     }
 )
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.files import NetworkFileError, NetworkFolder, UnknownNetworkError
 from loratorio_ext.networks.prompt import Tag
 
@@ -153,8 +154,8 @@ def test_all_names_find_their_files(folder: Path) -> None:
 def test_tags_that_name_one_file_are_one_network(folder: Path) -> None:
     networks = NetworkFolder(folder)
     tags = (Tag("ink", 0.3), Tag("nobody"), Tag("wash"), Tag("INK.safetensors", 0.5, 0.7), Tag("twin"))
-    kept, problems = networks.one_per_file((*tags, Tag("watercolour.v1.2", compose=False)))
-    assert kept == [tags[3], tags[1], Tag("watercolour.v1.2", compose=False), tags[4]]
+    kept, problems = networks.one_per_file((*tags, Tag("watercolour.v1.2", own=OwnArguments(compose=False))))
+    assert kept == [tags[3], tags[1], Tag("watercolour.v1.2", own=OwnArguments(compose=False)), tags[4]]
     assert [str(one) for one in problems] == [
         "'ink' and 'INK.safetensors' are the same network; the last tag counts",
         "'wash' and 'watercolour.v1.2' are the same network; the last tag counts",

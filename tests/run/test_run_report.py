@@ -37,7 +37,14 @@ def test_json_fits_its_schema(method: str, steps: int) -> None:
     assert report["version"] == REPORT_VERSION
     assert report["host"] == "a test" and report["method"] == method
     assert report["settings"] == Settings(looks=0, recenter=0.5, top_k=2, rescan=2).to_dict()
-    assert report["networks"][3] == {"name": "network 3", "strength": 1.25, "compose": False}
+    assert report["networks"][3] == {
+        "name": "network 3",
+        "strength": 1.25,
+        "compose": False,
+        "at": "",
+        "steps": "",
+        "fade": "",
+    }
     assert report["composed"] == ["network 0", "network 1", "network 2"]
     assert report["finished"] is (steps == 3)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loratorio_ext.networks.prompt import MAX_PROBLEMS, Problem, parse_prompt
+from loratorio_ext.networks.problems import Problem
+from loratorio_ext.networks.prompt import MAX_PROBLEMS, parse_prompt
 from loratorio_ext.server.estimate import PlannedSampling, estimate
 from loratorio_ext.server.words import words_in
 from loratorio_ext.settings import Settings

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.prompt import MAX_NAME, MAX_PROBLEMS, MAX_STRENGTH, OtherTag, Tag, parse_prompt
 
 
@@ -23,8 +24,8 @@ from loratorio_ext.networks.prompt import MAX_NAME, MAX_PROBLEMS, MAX_STRENGTH, 
         ("<lora:a:0.3:0.4:te=0.2>", Tag("a", 0.2, 0.4)),
         ("<lora:a:te=0.2:0.3:0.4>", Tag("a", 0.2, 0.4)),
         ("<lora:a:dyn=16:unet=-1:te=0>", Tag("a", 0, -1, 16)),
-        ("<lora:a:1:compose=off>", Tag("a", compose=False)),
-        ("<lora:a:compose=OFF:0.5>", Tag("a", 0.5, 0.5, compose=False)),
+        ("<lora:a:1:compose=off>", Tag("a", own=OwnArguments(compose=False))),
+        ("<lora:a:compose=OFF:0.5>", Tag("a", 0.5, 0.5, own=OwnArguments(compose=False))),
         ("<lora:a:compose=on>", Tag("a")),
         ("<lyco:a:1>", Tag("a")),
         ("<lora:sub folder/a b:.5>", Tag("sub folder/a b", 0.5, 0.5)),
@@ -212,7 +213,14 @@ STRENGTHS = st.one_of(
     st.floats(-MAX_STRENGTH, MAX_STRENGTH),
     st.sampled_from([0.0, -0.0, 1.0, 0.8, -1.0, 1e-7, 5e-324, MAX_STRENGTH]),
 )
-TAGS = st.builds(Tag, NAMES, STRENGTHS, STRENGTHS, st.none() | st.integers(1, 100_000), st.booleans())
+OWN = st.just(OwnArguments(compose=False)) | st.builds(
+    OwnArguments,
+    st.just(True),
+    st.sampled_from(["", "left", "top-right", "0.5-1,0-.25"]),
+    st.sampled_from(["", "0-0.4", "0.3-1"]),
+    st.sampled_from(["", "1-0", "0.5-2"]),
+)
+TAGS = st.builds(Tag, NAMES, STRENGTHS, STRENGTHS, st.none() | st.integers(1, 100_000), OWN)
 
 
 def written(tag: Tag) -> str:
@@ -220,6 +228,9 @@ def written(tag: Tag) -> str:
     text = f"<lora:{tag.name}:{tag.te!r}"
     text += "" if tag.unet == tag.te else f":{tag.unet!r}"
     text += "" if tag.dyn is None else f":dyn={tag.dyn}"
+    text += "".join(
+        f":{name}={getattr(tag.own, name)}" for name in ("at", "steps", "fade") if getattr(tag.own, name)
+    )
     return text + (">" if tag.compose else ":compose=off>")
 
 

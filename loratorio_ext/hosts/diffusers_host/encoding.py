@@ -16,7 +16,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
-from loratorio_ext.networks.prompt import shown
+from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.routes import Routes
@@ -56,7 +56,7 @@ def encode(
     """
     parts = [network.part("text_encoder") for _, network in networks]
     tags = [tag for tag, _ in networks]
-    acting = [tag.te if part else 0.0 for tag, part in zip(tags, parts, strict=True)]
+    acting = [tag.te if part and not tag.own.never else 0.0 for tag, part in zip(tags, parts, strict=True)]
     routes = Routes([NetworkUse(t.name, te, t.compose) for t, te in zip(tags, acting, strict=True)])
     composed = range(sum(tag.compose for tag in tags))
     patterns: dict[RowStrengths, int] = {}

@@ -90,7 +90,7 @@ class DiffusersHost:
         scheduler = samplers.make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = samplers.set_steps(scheduler, request.steps, unet.device)
         networks, warnings = self._networks.load_all(parsed.tags, request.settings.pool, parsed.folder)
-        uses = [NetworkUse(tag.name, tag.unet, tag.compose) for tag, _ in networks]
+        uses = [NetworkUse.of(tag.name, tag.unet, tag.own) for tag, _ in networks]
         method, period = request.method, request.switch_every
         run = Run(request.settings, uses, method=method, switch_every=period, host="diffusers")
         encodings = encode(pipeline, parsed.texts, parsed.negative, networks)

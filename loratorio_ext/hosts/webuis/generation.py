@@ -17,9 +17,11 @@ from torch import Tensor
 from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore, use_the_webui_s_caches
-from loratorio_ext.hosts.webuis.infotext import Infotext, forget_infotext
-from loratorio_ext.hosts.webuis.networks import Pool, kept_names, missing_networks
+from loratorio_ext.hosts.webuis.hooks import Hooks
+from loratorio_ext.hosts.webuis.infotext import Infotext
+from loratorio_ext.hosts.webuis.networks import Pool, missing_networks, own_arguments_of
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass, unmatched_layers
+from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import Evaluation, NetworkUse, Prediction, Run, Source
 from loratorio_ext.server.history import PassRecord
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("loratorio")
 
 NONE_FITS = "no network fits this model"
-_ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
 
 Arguments = ParamSpec("Arguments")
 OneGeneration = TypeVar("OneGeneration", bound="Generation[Any]")
@@ -47,59 +48,6 @@ def attempt(action: Callable[[], object], what: str = "composing") -> str | None
         logger.warning("%s failed\n%s", what, traceback.format_exc())
         return str(error) or type(error).__name__
     return None
-
-
-class Hooks:
-    """What a WebUI's hooks call for one generation; this base class does nothing.
-
-    Attributes:
-        passes: the sampling passes that composed, in order.
-    """
-
-    passes: Sequence[PassRecord] = ()
-
-    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
-        """``after_extra_networks_activate``: the coming pass has its networks, but nothing is encoded yet."""
-
-    def before_encoding(self, p: Any) -> None:
-        """``process_batch``: the prompts are encoded next."""
-
-    def before_sampling(self, p: Any, x: Tensor) -> None:
-        """``process_before_every_sampling``: a sampler begins, with the noisy latents [B, C, H, W]."""
-
-    def before_call(self, p: Any, params: Any) -> None:
-        """``on_cfg_denoiser``: the denoiser is about to evaluate."""
-
-    def after_call(self, p: Any, predicted: Tensor) -> None:
-        """``on_cfg_denoised``: the denoiser has the model's predictions."""
-
-    def sampled(self, p: Any) -> None:
-        """``post_sample``: the latents are finished; the VAE needs the memory more than we do."""
-
-    def finished(self, p: Any) -> None:
-        """``postprocess``: the pictures are finished."""
-
-
-NO_GENERATION = Hooks()
-
-
-def generation_of(p: Any) -> Hooks:
-    """LoRAtorio's part of this generation; hooks that do nothing where it has none."""
-    found: Hooks = getattr(p, _ATTRIBUTE, NO_GENERATION)
-    return found
-
-
-def begin(p: Any, generation: Hooks) -> None:
-    """Let the hooks of ``p`` reach this part of its generation."""
-    setattr(p, _ATTRIBUTE, generation)
-
-
-def forget(p: Any) -> None:
-    """Leave ``p`` as the WebUI made it."""
-    forget_infotext(p)
-    if hasattr(p, _ATTRIBUTE):
-        delattr(p, _ATTRIBUTE)
-        use_the_webui_s_caches(p)
 
 
 def guarded(
@@ -148,6 +96,7 @@ class Generation(Hooks, Adapter[Network]):
         self._services = services
         self._none_takes_part = False
         self._merged: Conditions | None = None
+        self._arguments: dict[str, OwnArguments] = {}
         self._first_pass: Run | None = None  # of the batch
 
     # ------------------------------------------------ the WebUI's hooks, in order
@@ -166,7 +115,8 @@ class Generation(Hooks, Adapter[Network]):
             say(p, f"{obstacle}; the networks act merged, the usual way")
             self.infotext.will_not_compose(p)
             return
-        kept, problems = kept_names(data)
+        self._arguments, problems = own_arguments_of(data)
+        kept = {name for name, own in self._arguments.items() if not own.compose}
         loaded = self._services.loaded()
         pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
         for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
@@ -317,12 +267,16 @@ class Generation(Hooks, Adapter[Network]):
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
         deltas = [found.deltas for found in layers.values()]
         router = Router(modules, deltas, cache_bytes=options.network_bytes)
-        uses = [NetworkUse(one.name, one.unet) for one in layers]
+        uses = [NetworkUse.of(one.name, one.unet, self._own(one)) for one in layers]
         run = Run(settings, uses, host=self._services.name, announce=self._services.announce)
         if self._first_pass is not None and getattr(p, "is_hr_pass", False):
             run.go_on_from(self._first_pass, (x.shape[-2], x.shape[-1]))
         self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity())
         self.put_in_place(rows or 2 * len(x) * (len(layers) + 1), x)
+
+    def _own(self, network: Network) -> OwnArguments:
+        """A network of the pool has no tag."""
+        return self._arguments.get(network.name, OwnArguments()) if network.in_prompt else OwnArguments()
 
     def _bind_where_due(self, p: Any, x: Tensor) -> None:
         """While a sampler is running: at its first model call, or where the model has changed."""
@@ -335,12 +289,13 @@ class Generation(Hooks, Adapter[Network]):
 
     def _conditions_of(self, p: Any, networks: Sequence[Network]) -> dict[Source, Conditions]:
         """Conditions of the sources whose conditions differ from the base's."""
-        changing = [place for place, one in enumerate(networks) if one.changes_text]
+        acting = {place: one for place, one in enumerate(networks) if not self._own(one).never}
+        changing = [place for place, one in acting.items() if one.changes_text]
         found: dict[Source, Conditions] = {place: self._encode(p, [networks[place]]) for place in changing}
         one = self.settings
         acts_merged = one.start > 0 or one.end < 1 or one.looks > 0 or self.answers_further_calls
         if acts_merged and changing:
-            found["merged"] = found[0] if len(networks) == 1 else self._encode(p, networks)
+            found["merged"] = found[changing[0]] if len(acting) == 1 else self._encode(p, [*acting.values()])
         return found
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
 from loratorio_ext.hosts.webuis.conditions import ConditionStore
-from loratorio_ext.hosts.webuis.generation import Generation, Hooks, begin, forget, generation_of
+from loratorio_ext.hosts.webuis.generation import Generation
+from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of
 from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
 from loratorio_ext.server.history import History

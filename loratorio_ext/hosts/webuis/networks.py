@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork
-from loratorio_ext.networks.prompt import KINDS, choose_pool, composes
+from loratorio_ext.networks.arguments import OwnArguments, own_arguments
+from loratorio_ext.networks.prompt import KINDS, choose_pool
 
 if TYPE_CHECKING:
     from loratorio_ext.hosts.webuis.webui import WebuiServices
@@ -27,18 +28,20 @@ def tags_of_networks(data: ExtraNetworkData) -> Iterator[Any]:
         yield from (params for params in data.get(kind, ()) if params.positional)
 
 
-def kept_names(data: ExtraNetworkData) -> tuple[set[str], list[str]]:
-    """(names of networks whose tag says ``compose=off``, one sentence for each that says it wrongly)."""
-    kept: set[str] = set()
-    problems: list[str] = []
+def own_arguments_of(data: ExtraNetworkData) -> tuple[dict[str, OwnArguments], list[str]]:
+    """(what the tag of each network of the prompt says to us, one sentence for each argument that is wrong).
+
+    Of several tags of one network the last counts, but ``compose=off`` of any keeps it merged.
+    """
+    found: dict[str, OwnArguments] = {}
+    told: list[str] = []
     for params in tags_of_networks(data):
         name = params.positional[0]
-        composed, problem = composes(params.named)
-        if not composed:
-            kept.add(name)
-        if problem is not None:
-            problems.append(f"network {name[:80]!r}: {problem}")
-    return kept, problems
+        own, problems = own_arguments(params.named)
+        if name not in found or found[name].compose:
+            found[name] = own
+        told += [f"network {name[:80]!r}: {problem}" for problem in problems]
+    return found, told
 
 
 def missing_networks(data: ExtraNetworkData, loaded: Sequence[LoadedNetwork]) -> list[str]:

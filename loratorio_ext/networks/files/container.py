@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from loratorio_ext.networks.prompt import shown
+from loratorio_ext.networks.problems import shown
 
 MAX_HEADER = 32 * 2**20
 """Largest header in bytes. Trainers write long statistics of tags there, a few MB at most."""

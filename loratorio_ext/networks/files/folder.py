@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from loratorio_ext.networks.files.container import PICKLES, NetworkFileError, read_header
-from loratorio_ext.networks.prompt import MAX_NAME, Problem, Tag, name_problem, shown
+from loratorio_ext.networks.problems import Problem, shown
+from loratorio_ext.networks.prompt import MAX_NAME, Tag, name_problem
 
 SUFFIX = ".safetensors"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
 from loratorio_ext.networks.files.keys import KeyMap, split_key
 from loratorio_ext.networks.files.types import layer_deltas
-from loratorio_ext.networks.prompt import shown
+from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.router import Delta
 
 _BY_WIDTH = MappingProxyType(

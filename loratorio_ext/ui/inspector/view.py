@@ -12,7 +12,7 @@ from PIL import Image
 
 from loratorio_ext.plots.colors import ramp
 from loratorio_ext.plots.pictures import data_uri, overlay, scale_of
-from loratorio_ext.run import Report
+from loratorio_ext.run import NetworkUse, Report
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS
 from loratorio_ext.ui.inspector.pictures import page_size, who_spoke
@@ -187,9 +187,14 @@ def _cost(report: Report, words: Words) -> str:
 
 
 def _networks(report: Report, words: Words) -> str:
-    """Every network of the run with its strength, and whether it was kept merged in every prediction."""
-    kept = f", {escape(words('kept merged'))}"
-    uses = [f"<b>{escape(use.name)}</b> {use.strength:g}{'' if use.compose else kept}" for use in report.uses]
+    """Every network of the run with its strength, what its tag says, and whether it was kept merged."""
+
+    def shown(use: NetworkUse) -> str:
+        said = [f"{name}={value}" for name in ("at", "steps", "fade") if (value := getattr(use, name))]
+        rest = said if use.compose else [words("kept merged")]
+        return f"<b>{escape(use.name)}</b> {use.strength:g}{''.join(f', {escape(one)}' for one in rest)}"
+
+    uses = [shown(use) for use in report.uses]
     body = _list(uses) if uses else _note(words("no network"))
     return f"<div><h3>{escape(words('Networks and their strengths'))}</h3>{body}</div>"
 

@@ -1,0 +1,68 @@
+"""What a WebUI's hooks call for one generation, and where they find it: on ``p``, with which it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData
+from loratorio_ext.hosts.webuis.conditions import use_the_webui_s_caches
+from loratorio_ext.hosts.webuis.infotext import forget_infotext
+from loratorio_ext.server.history import PassRecord
+
+_ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
+
+
+class Hooks:
+    """What a WebUI's hooks call for one generation; this base class does nothing.
+
+    Attributes:
+        passes: the sampling passes that composed, in order.
+    """
+
+    passes: Sequence[PassRecord] = ()
+
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """``after_extra_networks_activate``: the coming pass has its networks, but nothing is encoded yet."""
+
+    def before_encoding(self, p: Any) -> None:
+        """``process_batch``: the prompts are encoded next."""
+
+    def before_sampling(self, p: Any, x: Tensor) -> None:
+        """``process_before_every_sampling``: a sampler begins, with the noisy latents [B, C, H, W]."""
+
+    def before_call(self, p: Any, params: Any) -> None:
+        """``on_cfg_denoiser``: the denoiser is about to evaluate."""
+
+    def after_call(self, p: Any, predicted: Tensor) -> None:
+        """``on_cfg_denoised``: the denoiser has the model's predictions."""
+
+    def sampled(self, p: Any) -> None:
+        """``post_sample``: the latents are finished; the VAE needs the memory more than we do."""
+
+    def finished(self, p: Any) -> None:
+        """``postprocess``: the pictures are finished."""
+
+
+NO_GENERATION = Hooks()
+
+
+def generation_of(p: Any) -> Hooks:
+    """LoRAtorio's part of this generation; hooks that do nothing where it has none."""
+    found: Hooks = getattr(p, _ATTRIBUTE, NO_GENERATION)
+    return found
+
+
+def begin(p: Any, generation: Hooks) -> None:
+    """Let the hooks of ``p`` reach this part of its generation."""
+    setattr(p, _ATTRIBUTE, generation)
+
+
+def forget(p: Any) -> None:
+    """Leave ``p`` as the WebUI made it."""
+    forget_infotext(p)
+    if hasattr(p, _ATTRIBUTE):
+        delattr(p, _ATTRIBUTE)
+        use_the_webui_s_caches(p)

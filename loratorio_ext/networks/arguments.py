@@ -1,0 +1,212 @@
+"""Our arguments of a tag: whether a network is composed, where and at which steps. Imports no torch.
+
+`<lora:knight:1:at=left:steps=0-0.4>`. The WebUIs split a tag at `:` and leave named arguments alone that they
+do not know, so no value has a `:` in it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from loratorio_ext.networks.problems import Problem, shown
+
+OWN = ("compose", "at", "steps", "fade")
+"""Our arguments."""
+
+SOFT_EDGE = 0.06
+"""Width of an area's soft edge, as a fraction of the picture; half of it lies outside."""
+
+_HALVES = MappingProxyType(
+    {"left": (0, 0.0, 0.5), "right": (0, 0.5, 1.0), "top": (1, 0.0, 0.5), "bottom": (1, 0.5, 1.0)}
+)
+_SWITCH = MappingProxyType(
+    {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+)
+AT_TAKES = Problem(
+    "give left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
+)
+STEPS_TAKES = Problem("give two fractions of the steps, the first not above the second, such as 0-0.4")
+FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
+_WORD = re.compile(r"[\s_+-]+")
+_NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
+_RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of the picture, in fractions of its width and height counted from the top left corner.
+
+    Raises:
+        ValueError: 0 ≤ left < right ≤ 1 or 0 ≤ top < bottom ≤ 1 does not hold.
+    """
+
+    left: float = 0.0
+    right: float = 1.0
+    top: float = 0.0
+    bottom: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
+            raise ValueError(str(AT_TAKES))
+
+    @classmethod
+    def parse(cls, text: str) -> Area:
+        """What ``at=`` says: a word, two of them, or a range of the width and one of the height.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        text = text.strip().lower()
+        ranges = [_RANGE.fullmatch(part) for part in text.split(",")]
+        if len(ranges) == 2 and all(ranges):
+            sides = [float(side) for found in ranges if found is not None for side in found.groups()]
+            return cls(*sides)
+        sides = [0.0, 1.0, 0.0, 1.0]
+        words = _WORD.split(text)
+        if words in (["middle"], ["center"], ["centre"]):
+            return cls(0.25, 0.75, 0.25, 0.75)
+        taken = set()
+        for word in words:
+            if word not in _HALVES or _HALVES[word][0] in taken:
+                raise ValueError(str(AT_TAKES))
+            axis, *half = _HALVES[word]
+            taken.add(axis)
+            sides[2 * axis : 2 * axis + 2] = half
+        return cls(*sides)
+
+    def shares(self, axis: int, count: int) -> list[float]:
+        """How far each of ``count`` places along an axis (0: the width, 1: the height) lies in it, in [0, 1].
+
+        The edge is soft, except where it is the picture's: two areas that share one sum to 1 there.
+        """
+        low, high = ((self.left, self.right), (self.top, self.bottom))[axis]
+        found = []
+        for place in range(count):
+            at = (place + 0.5) / count
+            after = 1.0 if low == 0 else (at - low) / SOFT_EDGE + 0.5
+            before = 1.0 if high == 1 else (high - at) / SOFT_EDGE + 0.5
+            found.append(min(1.0, max(0.0, after)) * min(1.0, max(0.0, before)))
+        return found
+
+
+@dataclass(frozen=True)
+class Window:
+    """At which part of the steps a network acts, and how its strength changes over them.
+
+    Attributes:
+        start: fraction of the steps after which it begins to act, in [0, 1].
+        end: fraction of the steps after which it acts no longer; 1: it acts to the end.
+        first: factor of its strength at the beginning of the window, in [0, 10].
+        last: the same at its end.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    first: float = 1.0
+    last: float = 1.0
+
+    @classmethod
+    def parse(cls, steps: str = "", fade: str = "") -> Window:
+        """What ``steps=`` and ``fade=`` say; "" is what they mean where they are not given.
+
+        Raises:
+            ValueError: one of them cannot be; says what it takes.
+        """
+        start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
+        if start > end:
+            raise ValueError(str(STEPS_TAKES))
+        return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES))
+
+    @property
+    def always(self) -> bool:
+        """Whether it acts at every step at its full strength."""
+        return self == Window()
+
+    @property
+    def never(self) -> bool:
+        """Whether it acts at no step."""
+        return self.start >= self.end or self.first == self.last == 0
+
+    def factor(self, index: int, total: int) -> float:
+        """What its strength is multiplied by at evaluation ``index`` of ``total``; 0: it does not act.
+
+        Counted as the settings start and end are: from evaluation ⌈start · total⌉ on, before ⌈end · total⌉.
+        """
+        first = math.ceil(self.start * total - 1e-6)
+        behind = max(total, index + 1) if self.end == 1 else math.ceil(self.end * total - 1e-6)
+        if not first <= index < behind:
+            return 0.0
+        way = (index - first) / max(behind - 1 - first, 1)
+        return self.first + (self.last - self.first) * way
+
+
+@dataclass(frozen=True)
+class OwnArguments:
+    """What our arguments of a tag say; texts as they stand in it, checked.
+
+    compose: False keeps the network merged everywhere. at: where it may speak, as `Area.parse` reads it.
+    steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given.
+    """
+
+    compose: bool = True
+    at: str = ""
+    steps: str = ""
+    fade: str = ""
+
+    @property
+    def never(self) -> bool:
+        """Whether it acts at no step."""
+        return self.compose and Window.parse(self.steps, self.fade).never
+
+
+def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]]:
+    """(our arguments among the named ones of a tag, what is wrong with those that are left out)."""
+    given = {key.strip(" "): value.strip(" ") for key, value in named.items()}
+    problems: list[Problem] = []
+    text = given.get("compose", "on").lower()
+    if text not in _SWITCH:
+        problems.append(
+            Problem("compose is {value}; it must be on or off; taken as on", {"value": shown(text, 24)})
+        )
+    compose = _SWITCH.get(text, True)
+    found = {name: given[name] for name in ("at", "steps", "fade") if name in given}
+    if found and not compose:
+        left_out = {"arguments": ", ".join(found)}
+        problems.append(
+            Problem("compose=off keeps it merged everywhere, so {arguments} has no effect", left_out)
+        )
+        found = {}
+    for name, (parse, takes) in _CHECKS.items():
+        if name in found and not _can_be(parse, found[name]):
+            values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
+            problems.append(Problem("{argument} is {value}; {takes}; left out", values))
+    return OwnArguments(compose, **found), problems
+
+
+def _can_be(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+_CHECKS: Mapping[str, tuple[Callable[[str], object], Problem]] = MappingProxyType(
+    {
+        "at": (Area.parse, AT_TAKES),
+        "steps": (Window.parse, STEPS_TAKES),
+        "fade": (lambda fade: Window.parse("", fade), FADE_TAKES),
+    }
+)
+
+
+def _pair(text: str, most: float, takes: Problem) -> tuple[float, float]:
+    found = _RANGE.fullmatch(text)
+    low, high = (float(one) for one in found.groups()) if found else (-1.0, -1.0)
+    if not (0 <= low <= most and 0 <= high <= most):
+        raise ValueError(str(takes))
+    return low, high

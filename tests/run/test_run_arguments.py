@@ -1,0 +1,151 @@
+"""Networks that act in a part of the picture, or at a part of the steps, in full and placed steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from loratorio_ext.run import NetworkUse, Prediction, Run, cost
+from loratorio_ext.settings import Settings
+from tests.run.world import PAPER, World, same, uses
+
+HALVES = ("left", "right")
+
+
+def copies(strength: float = 0.8) -> World:
+    """One network twice, each for its half of the picture."""
+    world = World(tuple(NetworkUse(at, strength, at=at) for at in HALVES), shape=(2, 8, 16))
+    for deltas in world.model.deltas.values():
+        deltas[1] = deltas[0]
+    return world
+
+
+def alone(world: World, network: int, **changes: object) -> World:
+    """The same world with one of its networks."""
+    single = World((replace(world.uses[network], **changes),), shape=world.shape)
+    single.model.base = world.model.base
+    single.model.deltas = {branch: of[[network]] for branch, of in world.model.deltas.items()}
+    return single
+
+
+def predictions(world: World, settings: Settings, steps: int) -> tuple[Run, list[Prediction]]:
+    run = world.run(settings)
+    return run, [run.step(world.evaluation(index)) for index in range(steps)]
+
+
+@pytest.mark.parametrize(
+    "settings", [PAPER, Settings(looks=0), Settings(looks=1), Settings(looks=2, recenter=0.5)]
+)
+def test_both_halves_with_a_copy_each_are_the_network_alone(settings: Settings) -> None:
+    two, one = copies(), alone(copies(), 0, at="")
+    for got, wanted in zip(predictions(two, settings, 4)[1], predictions(one, settings, 4)[1], strict=True):
+        torch.testing.assert_close(got.cond, wanted.cond, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(got.uncond, wanted.uncond, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [PAPER, Settings(looks=1)])
+def test_everywhere_is_as_without(settings: Settings) -> None:
+    world = World(uses(3))
+    named = World(tuple(replace(use, at="0-1,0-1", steps="0-1", fade="1-1") for use in world.uses))
+    for got, wanted in zip(
+        predictions(named, settings, 4)[1], predictions(world, settings, 4)[1], strict=True
+    ):
+        assert torch.equal(got.cond, wanted.cond)
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+def test_one_network_acts_in_its_part_of_the_picture_alone(looks: int) -> None:
+    world = alone(copies(), 0)
+    run, found = predictions(world, Settings(looks=looks), 4)
+    base = torch.tensor(world.model.base["cond"])
+    whole = base + 0.8 * torch.tensor(world.model.deltas["cond"][0])
+    for one in found:
+        torch.testing.assert_close(one.cond[..., :7], whole[..., :7], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.cond[..., 10:], base[..., 10:], rtol=0, atol=1e-12)
+    modes = [step.mode for step in run.report.steps]
+    assert modes == ["composed"] * 4 if looks == 0 else ["composed", "placed", "placed", "composed"]
+    assert run.report.steps[0].fallback is False
+
+
+@pytest.mark.parametrize("settings", [PAPER, Settings(looks=0), Settings(looks=3)])
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_a_network_that_never_acts_is_as_if_it_were_not_there(settings: Settings, others: int) -> None:
+    world = World(uses(others + 1))
+    silent = World((*world.uses[:-1], replace(world.uses[-1], steps="0-0")))
+    without = World(world.uses[:-1])
+    without.model.base = silent.model.base
+    without.model.deltas = {branch: of[:-1] for branch, of in silent.model.deltas.items()}
+    run, found = predictions(silent, settings, 6)
+    lacking, wanted = predictions(without, settings, 6)
+    for one, other in zip(found, wanted, strict=True):
+        same(one, other)
+    assert [step.rows for step in run.report.steps] == [step.rows for step in lacking.report.steps]
+
+
+@pytest.mark.parametrize(
+    "settings", [PAPER, Settings(looks=0), Settings(looks=3), Settings(looks=3, recenter=0.5)]
+)
+def test_a_network_that_comes_later_acts_from_its_first_step_on(settings: Settings) -> None:
+    world = World(uses(3), total=10)
+    later = World((*world.uses[:2], replace(world.uses[2], steps="0.4-0.8")), total=10)
+    two = World(world.uses[:2], total=10)
+    two.model.deltas = {branch: of[:2] for branch, of in world.model.deltas.items()}
+    two.model.base = world.model.base
+    run, found = predictions(later, settings, 10)
+    of_two = predictions(two, settings, 10)[1]
+    of_three = predictions(world, settings, 10)[1]
+    for index in range(10):
+        acting = 4 <= index < 8
+        # The model is the same at every step, so that looks find the same at each of them.
+        wanted = (of_three if acting else of_two)[index]
+        torch.testing.assert_close(found[index].cond, wanted.cond, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found[index].uncond, wanted.uncond, rtol=1e-5, atol=1e-5)
+        assert len(run.report.steps[index].chosen[0]) == (3 if acting else 2)
+    windows = tuple(use.window for use in later.uses)
+    assert [step.rows for step in run.report.steps] == list(cost(settings, 3, total=10, windows=windows))
+
+
+@pytest.mark.parametrize("settings", [PAPER, Settings(looks=1), Settings(looks=0, gain=0.0)])
+def test_a_strength_that_fades(settings: Settings) -> None:
+    world = World((NetworkUse("a", 0.8, fade="1-0"),), total=5)
+    base, delta = (torch.tensor(one) for one in (world.model.base["cond"], world.model.deltas["cond"][0]))
+    for index, one in enumerate(predictions(world, settings, 5)[1]):
+        torch.testing.assert_close(one.cond, base + 0.8 * (1 - index / 4) * delta, rtol=1e-6, atol=1e-6)
+
+
+def test_rescans_choose_among_those_that_act() -> None:
+    windows = ("", "0-0.5", "", "0.5-1")
+    world = World(tuple(replace(use, steps=one) for use, one in zip(uses(4), windows, strict=True)), total=10)
+    settings = Settings(looks=0, top_k=1, rescan=4, score="step")
+    run, _ = predictions(world, settings, 10)
+    names = [step.chosen[0] for step in run.report.steps]
+    assert all("network 3" not in one for one in names[:5])
+    assert all("network 1" not in one for one in names[5:])
+    assert [step.scan for step in run.report.steps] == [index in (0, 4, 5, 8) for index in range(10)]
+    rows = cost(settings, 4, total=10, windows=tuple(use.window for use in world.uses))
+    assert [step.rows for step in run.report.steps] == list(rows)
+
+
+@pytest.mark.parametrize("method", ["merge", "switch", "composite"])
+def test_the_usual_ways_keep_to_the_steps(method: str) -> None:
+    world = World((NetworkUse("a", 1.0), NetworkUse("b", 1.0, steps="0-0.5")), total=4)
+    found = [
+        world.run(Settings(), method=method, switch_every=1).step(world.evaluation(index)) for index in (3,)
+    ]
+    wanted = torch.tensor(world.arrays([1.0, 0.0])[0])
+    torch.testing.assert_close(found[0].cond, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_a_wrong_argument_is_refused_before_any_work() -> None:
+    for change in ({"at": "nowhere"}, {"steps": "1-0"}, {"fade": "x"}):
+        with pytest.raises(ValueError, match="give"):
+            Run(Settings(), [NetworkUse("a", 1.0, **change)])
+
+
+def test_places_have_no_say_where_networks_are_merged() -> None:
+    run = copies().run(Settings(start=0.5))
+    assert run.report.warnings == (
+        "where networks act merged, and with the usual methods, at= has no effect",
+    )

@@ -1,0 +1,127 @@
+"""Where and when a network acts, as its tag says it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from loratorio_ext.networks.arguments import AT_TAKES, Area, OwnArguments, Window, own_arguments
+from loratorio_ext.networks.prompt import parse_prompt
+
+FRACTIONS = st.integers(0, 100).map(lambda percent: percent / 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "area"),
+    [
+        ("left", Area(0, 0.5, 0, 1)),
+        (" Right", Area(0.5, 1, 0, 1)),
+        ("top", Area(0, 1, 0, 0.5)),
+        ("bottom left", Area(0, 0.5, 0.5, 1)),
+        ("left-bottom", Area(0, 0.5, 0.5, 1)),
+        ("top_right", Area(0.5, 1, 0, 0.5)),
+        ("middle", Area(0.25, 0.75, 0.25, 0.75)),
+        ("center", Area(0.25, 0.75, 0.25, 0.75)),
+        ("0-1,0-1", Area()),
+        ("0.5 - 1, .25-1.", Area(0.5, 1, 0.25, 1)),
+    ],
+)
+def test_an_area_is_a_word_two_words_or_fractions(text: str, area: Area) -> None:
+    assert Area.parse(text) == area
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "up",
+        "left-right",
+        "left-top-left",
+        "middle-left",
+        "0-1",
+        "0.5-0.5,0-1",
+        "0-1,0-2",
+        "1-0,0-1",
+        "nan-1,0-1",
+    ],
+)
+def test_another_area_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="left, right, top"):
+        Area.parse(text)
+
+
+@given(FRACTIONS, st.integers(1, 200), st.integers(0, 1))
+def test_areas_that_share_an_edge_sum_to_one(edge: float, count: int, axis: int) -> None:
+    if not 0.05 <= edge <= 0.95:
+        edge = 0.5
+    sides = ((0, edge), (edge, 1))
+    areas = [Area(*side, 0, 1) if axis == 0 else Area(0, 1, *side) for side in sides]
+    first, second = (area.shares(axis, count) for area in areas)
+    assert all(abs(a + b - 1) < 1e-9 for a, b in zip(first, second, strict=True))
+    assert areas[0].shares(1 - axis, count) == [1.0] * count
+
+
+def test_an_area_is_full_inside_and_empty_outside_with_a_soft_edge() -> None:
+    shares = Area(0.25, 0.75, 0, 1).shares(0, 100)
+    assert shares[:22] == shares[78:] == [0.0] * 22
+    assert shares[28:72] == [1.0] * 44
+    assert shares == pytest.approx(shares[::-1])
+    assert all(0 < share < 1 for share in shares[22:28])
+
+
+@pytest.mark.parametrize(
+    ("steps", "fade", "factors"),
+    [
+        ("", "", [1] * 10),
+        ("0-1", "1-1", [1] * 10),
+        ("0-0.4", "", [1] * 4 + [0] * 6),
+        ("0.4-1", "", [0] * 4 + [1] * 6),
+        ("0.35-0.4", "", [0] * 10),
+        ("0-0", "", [0] * 10),
+        ("1-1", "", [0] * 10),
+        ("0.2-0.7", "1-0", [0, 0, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
+        ("", "0-9", list(range(10))),
+        ("0.5-0.6", "0.5-1", [0] * 5 + [0.5] + [0] * 4),
+    ],
+)
+def test_the_factor_of_a_network_s_strength_over_the_steps(
+    steps: str, fade: str, factors: list[float]
+) -> None:
+    window = Window.parse(steps, fade)
+    assert [window.factor(index, 10) for index in range(10)] == pytest.approx(factors)
+    assert window.never == (steps in ("0-0", "1-1"))
+    assert window.always == (steps in ("", "0-1") and fade in ("", "1-1"))
+
+
+def test_a_sampler_that_goes_on_longer_keeps_what_acts_to_the_end() -> None:
+    assert [Window.parse("0.5-1").factor(index, 4) for index in range(6)] == [0, 0, 1, 1, 1, 1]
+    assert [Window.parse("0-0.5").factor(index, 4) for index in range(6)] == [1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("text", ["0.5", "1-0.5", "0-2", "a-b", "0-1-1", "-1-1", "0-1e9", "0-" + "1" * 400])
+def test_other_steps_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="fractions of the steps"):
+        Window.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0.5", "0-11", "-1-1", "x"])
+def test_another_fade_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="factors"):
+        Window.parse("", text)
+
+
+def test_what_is_wrong_is_said_and_left_out() -> None:
+    own, problems = own_arguments({"at": "nowhere", " steps": "0-0.4", "fade": "x", "compose": "on"})
+    assert own == OwnArguments(steps="0-0.4")
+    assert [str(one) for one in problems] == [
+        f"at is 'nowhere'; {AT_TAKES}; left out",
+        "fade is 'x'; give two factors from 0 to 10, such as 1-0; left out",
+    ]
+
+
+def test_what_is_kept_merged_acts_everywhere() -> None:
+    prompt = parse_prompt("<lora:a:1:compose=off:at=left:steps=0-0.5>")
+    assert prompt.tags[0].own == OwnArguments(compose=False)
+    assert prompt.problems == (
+        "network 'a': compose=off keeps it merged everywhere, so at, steps has no effect",
+    )
