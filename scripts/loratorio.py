@@ -10,7 +10,7 @@ from modules.ui_components import InputAccordion
 
 from loratorio_ext.api import add_routes, refuse_wrong_arguments
 from loratorio_ext.hosts.find import this_webui
-from loratorio_ext.hosts.webuis.generation import generation_of
+from loratorio_ext.hosts.webuis.hooks import generation_of
 from loratorio_ext.hosts.webuis.host import DenoiserCallbacks, Webui
 from loratorio_ext.settings import settings_from_arguments
 from loratorio_ext.ui import xyz
