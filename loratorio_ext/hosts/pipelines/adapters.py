@@ -85,10 +85,15 @@ def _strength(layer: Any, name: str) -> float:
     scaling = getattr(layer, "scaling", None)
     if scaling is None or name not in scaling:
         raise ValueError(
-            f"adapter {name!r} is of the kind {type(layer).__name__}, which has no strength that could be "
-            "told; load a LoRA, LoHa or LoKr instead"
+            f"adapter {name!r} cannot be composed: it is of the kind {_kind(layer)}; load a LoRA, LoHa or "
+            "LoKr instead"
         )
     return float(scaling[name]) / _unit_scale(layer, name)
+
+
+def _kind(layer: Any) -> str:
+    """PEFT's name for what a layer is: "lora", "boft", ..."""
+    return type(layer).__module__.removeprefix("peft.tuners.").partition(".")[0]
 
 
 def _unit_scale(layer: Any, name: str) -> float:
@@ -106,7 +111,7 @@ def _deltas(layer: Any, name: str, scale: float, strength: float) -> Iterator[De
         yield Dense(weight=given.detach(), scale=1 / strength if strength else 1.0)
         return
     if not isinstance(layer, LoraLayer) or name not in layer.lora_A:
-        raise ValueError(f"it is of the kind {type(layer).__name__}; load a LoRA, LoHa or LoKr instead")
+        raise ValueError(f"it is of the kind {_kind(layer)} ({type(layer).__name__}); load a LoRA instead")
     down, up = _weight(layer.lora_A[name]), _weight(layer.lora_B[name])
     variant = getattr(layer, "lora_variant", {}).get(name)
     if layer.use_dora.get(name):
