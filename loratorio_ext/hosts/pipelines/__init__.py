@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from loratorio_ext.hosts.pipelines.compose import PipelineComposition, compose
+from loratorio_ext.hosts.pipelines.composition import PipelineComposition, compose
 
 __all__ = ["PipelineComposition", "compose"]

@@ -101,7 +101,9 @@ def _unit_scale(layer: Any, name: str) -> float:
     if not isinstance(layer, LoraLayer):
         return float(layer.alpha[name] / layer.r[name])
     rank = layer.r[name]
-    return float(layer.lora_alpha[name] / (math.sqrt(rank) if layer.use_rslora.get(name) else rank))
+    return float(
+        layer.lora_alpha[name] / (math.sqrt(rank) if getattr(layer, "use_rslora", {}).get(name) else rank)
+    )
 
 
 def _deltas(layer: Any, name: str, scale: float, strength: float) -> Iterator[Delta]:
