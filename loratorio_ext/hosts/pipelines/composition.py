@@ -113,7 +113,8 @@ def compose(
 
     Inside it the pipeline is called as ever, any number of times. The adapters of the denoiser (`unet` or
     `transformer`) rest in PEFT meanwhile and act through hooks, at the strengths of `set_adapters`; their
-    parts in text encoders act merged. Afterwards all is as before, also after an exception.
+    parts in text encoders act merged. Afterwards all is as before, also after an exception. Another pipeline
+    that shares the denoiser must not be called inside: open a context for that one instead.
 
     Args:
         pipeline: of Stable Diffusion 1.x, 2.x, XL or 3, Flux, Qwen-Image, Z-Image or Wan (still pictures).
