@@ -29,7 +29,7 @@ PARTS = MappingProxyType(
         "api": ENGINE | {"run", "server", "plots", "setting"},
         "ui": ENGINE | {"run", "server", "plots", "infotext", "setting"},
         "__main__": frozenset({"cli"}),
-        "__init__": frozenset(),
+        "__init__": frozenset({"settings", "run", "hosts"}),
     }
 )
 MODELS = frozenset({"torch", "numpy", "einops", "safetensors", "diffusers", "transformers", "PIL"})
@@ -79,6 +79,7 @@ LAB_LIBRARIES = MappingProxyType(
 EXCEPTIONS = MappingProxyType(
     {
         "loratorio_ext/networks/files/computed.py": frozenset({"lycoris"}),
+        "loratorio_ext/hosts/pipelines/adapters.py": frozenset({"peft"}),
         "loratorio_lab/evaluate/ray_engine.py": frozenset({"ray"}),
         "loratorio_lab/evaluate/composlora/autoencoder.py": frozenset({"diffusers"}),
         "loratorio_lab/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),

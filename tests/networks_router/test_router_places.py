@@ -311,3 +311,35 @@ def test_a_map_of_one_place_holds_everywhere_whatever_the_layer() -> None:
     for layer, out, channels in (("to_q", torch.zeros(1, 47, 3), -1), ("conv", torch.zeros(1, 3, 5, 8), 1)):
         found = places.at(layer, out, channels, 0, (1, 0)).expand_as(out.narrow(channels, 0, 2))
         assert (found.select(channels, 0) == 2).all() and (found.select(channels, 1) == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "tokens"),
+    [
+        ("transformer.transformer_blocks.0.attn.to_q", "image"),
+        ("transformer.transformer_blocks.3.attn2.to_k", "image"),
+        ("transformer.transformer_blocks.0.attn.add_k_proj", "text"),
+        ("transformer.single_transformer_blocks.0.proj_mlp", "text first"),
+        ("transformer.blocks.0.attn1.to_k", "image"),
+        ("transformer.blocks.0.attn2.to_k", "text"),
+        ("transformer.condition_embedder.text_embedder.linear_1", "text"),
+        ("transformer.layers.5.attention.to_q", "text last"),
+        ("transformer.noise_refiner.0.attention.to_q", "text last"),
+        ("transformer.context_refiner.0.attention.to_q", "text"),
+        ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k", "text"),
+        ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k", "image"),
+    ],
+)
+def test_tokens_of_the_layers_of_diffusers(layer: str, tokens: str) -> None:
+    assert tokens_of(layer) == tokens
+
+
+def test_the_tokens_of_a_padded_picture_come_before_its_text() -> None:
+    """10 tokens of a picture of 10 × 4 latent pixels, padded to 32, and 32 of text."""
+    maps = torch.arange(40.0).view(1, 1, 10, 4)
+    found = Places([0], maps).at("transformer.layers.0.attention.to_q", torch.zeros(1, 64, 3), -1, 0, (0,))
+    squares = maps.view(5, 2, 2, 2).mean(dim=(1, 3)).flatten()
+    assert torch.equal(found[0, :10, 0], squares)
+    assert torch.equal(found[0, 10:, 0], torch.full((54,), float(maps.mean())))
+    with pytest.raises(UnplacedError):
+        Places([0], maps).at("transformer.layers.0.attention.to_q", torch.zeros(1, 20, 3), -1, 0, (0,))

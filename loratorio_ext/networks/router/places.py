@@ -22,9 +22,16 @@ Tokens = Literal["image", "text", "text first", "text last"]
 
 # Of UNets (cross-attention), and of transformers in which text has a stream of its own.
 _OF_TEXT = re.compile(
-    r"attn2[._]to_[kv]$|(^|[._])(txt_|context_block|context_embedder|ff_context|to_add_out|add_[qkv]_proj)"
+    r"attn2[._]to_[kv]$|(^|[._])(txt_|context_block|context_embedder|ff_context|to_add_out|add_[qkv]_proj"
+    r"|context_refiner|cap_embedder|text_embedder)"
 )
+# By the names that diffusers gives to SD 3.5's second attention, and to Z-Image's layers.
+_OF_IMAGE = re.compile(r"^transformer\.transformer_blocks\.\d+\.attn2")
 _TEXT_FIRST = re.compile(r"single_(transformer_)?blocks")
+_TEXT_LAST = re.compile(r"^transformer\.(layers|noise_refiner|all_final_layer)\.")
+
+_PADDED = 32
+"""Z-Image lays its text behind the picture, whose tokens it pads to a multiple of this."""
 
 
 class UnplacedError(ValueError):
@@ -32,9 +39,11 @@ class UnplacedError(ValueError):
 
 
 def tokens_of(layer: str) -> Tokens:
-    """What a layer's tokens are by its name, in Stable Diffusion's UNets and in SD 3's and Flux's blocks."""
-    if _OF_TEXT.search(layer):
+    """What a layer's tokens are by its name, in Stable Diffusion's UNets and in transformers (DiTs)."""
+    if _OF_TEXT.search(layer) and not _OF_IMAGE.search(layer):
         return "text"
+    if _TEXT_LAST.search(layer):
+        return "text last"
     return "text first" if _TEXT_FIRST.search(layer) else "image"
 
 
@@ -130,9 +139,10 @@ class Places:
                     return resized(maps, size).flatten(2)
         elif len(spatial) == 1:
             image = resized(maps, (-(-height // self._patch), -(-width // self._patch))).flatten(2)
+            padded = image.shape[2] if tokens == "text first" else -(-image.shape[2] // _PADDED) * _PADDED
             text = mean[:, :, None].expand(-1, -1, max(spatial[0] - image.shape[2], 0))
             both = torch.cat((text, image) if tokens == "text first" else (image, text), dim=2)
-            if both.shape[2] == spatial[0]:
+            if padded <= both.shape[2] == spatial[0]:
                 return both
         raise UnplacedError(
             f"layer {layer} has an output of {' × '.join(map(str, spatial))}, which does not lie over a "

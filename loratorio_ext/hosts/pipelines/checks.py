@@ -1,0 +1,86 @@
+"""What is refused before anything is touched, each in a sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from loratorio_ext.hosts.pipelines.adapters import tuner_layers
+
+
+def check_denoiser(pipeline: Any, denoiser: Any) -> None:
+    """Raise ValueError where the pipeline is in a state in which its adapters cannot be composed."""
+    kind = type(pipeline).__name__
+    if not isinstance(denoiser, nn.Module):
+        raise ValueError(f"{kind} has no denoiser: it is {denoiser!r}")
+    modules = list(denoiser.modules())
+    if any(_is_compiled(module) for module in modules):
+        raise ValueError(
+            f"the denoiser of {kind} is compiled: what networks add goes by hooks, which a compiled model "
+            "may leave out in silence; load the pipeline anew and do not compile it"
+        )
+    if getattr(denoiser, "is_cache_enabled", False):
+        raise ValueError(
+            f"the denoiser of {kind} caches between steps (enable_cache), and networks would be given each "
+            "other's results; call disable_cache() first"
+        )
+    if any(getattr(module, "fused_projections", False) for module in modules):
+        raise ValueError(
+            f"{kind} has fused qkv projections, through which networks cannot act; call "
+            "unfuse_qkv_projections() first"
+        )
+    merged = sorted({name for layer in tuner_layers(denoiser).values() for name in layer.merged_adapters})
+    if merged:
+        raise ValueError(
+            f"the adapters {', '.join(map(repr, merged))} of {kind} are fused into the weights and would act "
+            "everywhere; call unfuse_lora() first"
+        )
+    if getattr(getattr(denoiser, "config", None), "zero_cond_t", False):
+        raise ValueError(
+            "this Qwen-Image model has a second timestep for its references (zero_cond_t), whose rows cannot "
+            "be told apart from those of other networks; take another model, or merge the adapters"
+        )
+    if getattr(pipeline, "transformer_2", None) is not None:
+        raise ValueError(f"{kind} has two denoisers (transformer_2); only models with one are composed")
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return type(module).__name__ == "OptimizedModule" or (
+        getattr(module, "_compiled_call_impl", None) is not None
+    )
+
+
+def choose_adapters(
+    adapters: Sequence[str] | None, keep: Sequence[str], loaded: Sequence[str]
+) -> tuple[str, ...]:
+    """All adapters that act, composed ones first.
+
+    Args:
+        adapters: as `compose` was given them.
+        keep: the same.
+        loaded: the names of all that are loaded.
+
+    Raises:
+        ValueError: there is none, or a name is unknown, or given twice.
+    """
+    given: tuple[tuple[str, object], ...] = (("adapters", adapters), ("keep", keep))
+    for argument, value in given:
+        if isinstance(value, str):
+            raise ValueError(f"{argument} is {value!r}; give a list of names, such as [{value!r}]")
+    if not loaded:
+        raise ValueError(
+            "the pipeline has no adapters: load some with load_lora_weights(..., adapter_name=...) first"
+        )
+    composed = [name for name in loaded if name not in keep] if adapters is None else list(adapters)
+    names = (*composed, *keep)
+    for name in names:
+        if name not in loaded:
+            near = get_close_matches(name, loaded, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"loaded are {', '.join(map(repr, loaded))}"
+            raise ValueError(f"there is no adapter {name!r}; {hint}")
+        if names.count(name) > 1:
+            raise ValueError(f"adapter {name!r} is named twice; name it once, in adapters or in keep")
+    return names
