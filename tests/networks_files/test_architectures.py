@@ -200,3 +200,23 @@ def test_nothing_of_a_network_for_another_model_acts(
     keys = key_map({"unet": unet, "text_encoder": make_text(False)})
     with pytest.raises(NetworkFileError, match=rf"net\.safetensors.*made for .*{name}.*take a network"):
         load_network(write(tensors, metadata), keys)
+
+
+def test_a_network_for_sdxl_is_refused_though_some_layers_fit(make_unet: Any, write: Any) -> None:
+    """SDXL has deeper blocks under the same names, and SD 1.x has none of the deeper ones."""
+    block = "lora_unet_down_blocks_0_attentions_0"
+    tensors = {**lora(f"{block}_transformer_blocks_5_attn2_to_k", 8, 2048), **lora(f"{block}_proj_in", 8, 8)}
+    keys = key_map({"unet": make_unet(768)})
+    with pytest.raises(
+        NetworkFileError, match=r"fit no layer.*made for SDXL.*the model is Stable Diffusion 1"
+    ):
+        load_network(write(tensors), keys)
+    assert load_network(write(lora(f"{block}_proj_in", 8, 8)), keys).unmatched == ()
+
+
+def test_sdxl_networks_with_a_rest_are_loaded(make_unet: Any, make_text: Any, write: Any) -> None:
+    keys = key_map(
+        {"unet": make_unet(2048), "text_encoder": make_text(False), "text_encoder_2": make_text(False)}
+    )
+    tensors = {**lora(f"lora_te2_{CLIP}", 6, 6), **lora("lora_unet_up_blocks_9_resnets_0_conv1", 8, 8)}
+    assert len(load_network(write(tensors), keys).unmatched) == 2

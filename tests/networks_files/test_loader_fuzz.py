@@ -5,6 +5,7 @@ LORATORIO_FUZZ_CASES says how many files are tried, LORATORIO_FUZZ_SEED where th
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -191,6 +192,7 @@ def test_damaged_and_lying_files(make_unet: Any, make_text: Any, tmp_path: Path)
     model: nn.Module = make_unet()
     keys = key_map({"unet": model, "text_encoder": make_text(nested=False)})
     path = tmp_path / "net.safetensors"
+    importlib.import_module("lycoris.functional")  # takes seconds, once
     ends: Counter[str] = Counter()
     slowest, memory = 0.0, 0
     for number in range(SEED, SEED + CASES):

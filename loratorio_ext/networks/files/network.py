@@ -89,6 +89,12 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
         reason = f"none of its {len(header.shapes)} keys belongs to a layer of this model"
         reason += "".join(f" (the first is {shown(key, 120)})" for key in [*header.shapes][:1])
         raise NetworkFileError(path, reason + _other_model(header, keys))
+    different = _other_model(header, keys)
+    if unmatched and different and _model_in_words(keys):
+        reason = (
+            f"{len(unmatched)} of its keys fit no layer of this model, such as {shown(unmatched[0], 120)}"
+        )
+        raise NetworkFileError(path, reason + different)
     unneeded = {parts["alpha"] for parts in found.values() if "alpha" in parts and not needs_alpha(parts)}
     tensors = read_tensors(path, [key for parts in found.values() for key in parts.values()], unneeded)
     config = adapter_config(path, header)
@@ -107,7 +113,8 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
             reason = f"layer {layer.name} is there twice with different weights, as {shown(first, 120)} and "
             raise NetworkFileError(path, f"{reason}{shown(written, 120)}; it is unclear which one is meant")
         component, _, module = layer.name.partition(".")
-        names = (written.removeprefix(f"{component}."), module)
+        # As the file spells it too: files keep "text_model.", which the model may lack.
+        names = (written.removeprefix(f"{component}."), module) if "." in written else (module,)
         try:
             deltas = layer_deltas(parts, layer, partial(config.scale, component, names))
         except NetworkFileError:
@@ -147,21 +154,22 @@ def _check_architecture(path: Path, header: Header, keys: KeyMap) -> None:
     ):
         other = None if any(key.startswith("text_encoder_2.") for key in keys) else "SDXL"
     if other is not None:
-        fits = f"it was made for {other}; take a network that was made for the model in use"
-        raise NetworkFileError(path, fits + _model_in_words(keys))
+        model = _model_in_words(keys)
+        reason = f"it was made for {other}; take a network that was made for the model in use"
+        raise NetworkFileError(path, reason + (f", {model}" if model else ""))
 
 
 def _model_in_words(keys: KeyMap) -> str:
-    """The model by its cross-attention, in brackets; empty where it has none."""
+    """The model by its cross-attention; empty where it has none."""
     for key, layer in keys.items():
         if layer.shape is not None and len(layer.shape) == 2 and key.endswith(("attn2.to_k", "attn2_to_k")):
-            return f" ({named_by_width(layer.shape[1])})"
+            return named_by_width(layer.shape[1])
     return ""
 
 
 def _other_model(header: Header, keys: KeyMap) -> str:
     """A sentence on what file and model look like, empty if neither tells or both look the same."""
-    file, model = stable_diffusion(header.shapes), _model_in_words(keys)[2:-1]
-    if file is None or file == model:
+    file, model = stable_diffusion(header.shapes), _model_in_words(keys)
+    if file is None or model.startswith(file):
         return ""
     return f". The file looks made for {file}" + (f", the model is {model}" if model else "")
