@@ -159,7 +159,7 @@ def lying(data: bytearray, chance: random.Random) -> None:
     for _ in range(chance.choice([1, 1, 2]) if names else 0):
         name = chance.choice(names)
         entry = header.get(name)
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
             continue
         what = chance.choice(["dtype", "shape", "same size", "offsets", "name", "gone", "twice", "any"])
         if what == "dtype":

@@ -130,6 +130,8 @@ def test_quantised_and_empty_tensors(keys: Any, write: Any) -> None:
     assert "torch.int8" in refused(
         write({key: tensor.to(torch.int8) for key, tensor in tensors.items()}), keys
     )
+    complex_alpha = {**tensors, f"{Q}.alpha": torch.tensor(1 + 2j)}
+    assert "torch.complex64" in refused(write(complex_alpha), keys)
     tensors[f"{Q}.lora_down.weight"] = torch.ones(0, 8)
     assert "empty" in refused(write(tensors), keys)
 

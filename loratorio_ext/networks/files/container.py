@@ -84,18 +84,19 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _usable(path: Path, key: str, tensor: Tensor, must_be_finite: bool) -> Tensor:
-    # A copy, so that the file may change; float16 holds every number of both float8 types.
-    dtype = torch.float16 if tensor.dtype in _FLOAT8 else torch.float32
-    usable = tensor.clone() if tensor.dtype in _PLAIN else tensor.to(dtype)
+    one_number = tensor.numel() == 1 and not tensor.is_complex()  # alpha and on_input may be whole numbers
     if tensor.numel() == 0:
         reason = f"is empty (shape {tuple(tensor.shape)})"
-    elif not tensor.is_floating_point() and tensor.numel() != 1:  # alpha and on_input may be whole numbers
+    elif not tensor.is_floating_point() and not one_number:
         reason = f"holds {tensor.dtype}; a network must be stored as floating-point numbers"
-    elif must_be_finite and not _is_finite(usable):
+    else:
+        # A copy, so that the file may change; float16 holds every number of both float8 types.
+        dtype = torch.float16 if tensor.dtype in _FLOAT8 else torch.float32
+        usable = tensor.clone() if tensor.dtype in _PLAIN else tensor.to(dtype)
+        if not must_be_finite or _is_finite(usable):
+            return usable
         reason = "holds NaN or infinite numbers: the training failed, or the file is damaged; "
         reason += "download it again or take another version"
-    else:
-        return usable
     raise NetworkFileError(path, f"{shown(key, 120)} {reason}")
 
 
