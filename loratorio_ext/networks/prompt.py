@@ -7,16 +7,21 @@ an item with exactly one `=` is named, the others are positional. Every tag is t
 those that are not ours.
 
 Four named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=`, `steps=` and
-`fade=` say where and when a composed one acts (`arguments`).
+`fade=` say where and when a composed one acts (`arguments`). Arguments of other extensions are told by what
+they would do: `lbw`, `lbwe`, `start`, `stop`, `step` (sd-webui-lora-block-weight) and strengths such as
+`1@0.5` (sd-webui-loractl).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
+from types import MappingProxyType
 
 from loratorio_ext.networks.arguments import OWN, OwnArguments, own_arguments
 from loratorio_ext.networks.problems import Problem, shown
@@ -35,6 +40,11 @@ MAX_PROBLEMS = 50
 """A prompt can be hostile; this many problems are told in words, the rest are counted."""
 
 _HEAD = re.compile(r"<(\w+):")
+_ARGUMENTS = ("te", "unet", "dyn", *OWN)
+_OTHERS = MappingProxyType(
+    {**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(("start", "stop", "step"), "steps")}
+)
+_NO_COLON = re.compile(rf"<(?:{'|'.join(KINDS)})[^\S\n][^<>\n]{{1,60}}>")
 _UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -141,6 +151,12 @@ def _strength(text: str, what: str) -> float:
     value = float(text) if len(text) <= 64 and _NUMBER.fullmatch(text) else math.nan
     if abs(value) <= MAX_STRENGTH:
         return value
+    if "@" in text:
+        values = {"argument": what, "value": shown(text, 24)}
+        told = Problem(
+            "{argument} is {value}; strengths by steps (@) are not possible, give one number", values
+        )
+        raise _WrongTagError(told)
     most = f"{MAX_STRENGTH:g}"
     values = {"argument": what, "value": shown(text, 24), "lowest": f"-{most}", "highest": most}
     told = Problem("{argument} is {value}; it must be a number from {lowest} to {highest}", values)
@@ -184,6 +200,28 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
     return _strength(te, "te"), _strength(unet, "unet"), None if dyn is None else _rank(dyn)
 
 
+def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
+    """A problem for each kind of argument that is not ours, which names all of that kind."""
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for key in sorted(key for key in keys if key.strip(" ") not in OWN):
+        kinds[_OTHERS.get(key.strip(" ").lower(), "unknown")].append(shown(key, 24))
+    for kind, found in kinds.items():
+        listed = {"arguments": ", ".join(found[:8]) + (", …" if len(found) > 8 else "")}
+        if kind == "blocks":
+            yield Problem(
+                "{arguments}: another extension's; without it, the network acts in all its blocks",
+                listed,
+            )
+        elif kind == "steps":
+            yield Problem(
+                "{arguments}: another extension's; here a part of the steps is written steps=0-0.4", listed
+            )
+        else:
+            yield Problem(
+                "unknown arguments: {arguments}; te, unet, dyn, compose, at, steps and fade are known", listed
+            )
+
+
 def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     """A tag from its items, the texts between the `:`, and its problems.
 
@@ -191,6 +229,10 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
     for would be worse than none. Unknown or surplus arguments are left out alone.
     """
     positional, named, problems = _split_items(items)
+    first, _, rest = items[0].partition("=")
+    if rest and "=" not in rest and first.strip(" ") not in _ARGUMENTS:
+        taken = {"network": shown(items[0].strip(" "), 40)}
+        return None, [Problem("ignored the tag {network}: a name with one = is read as an argument", taken)]
     name = positional[0].strip(" ") if positional else ""
     values: dict[str, object] = {"network": shown(name, 40), "problem": name_problem(name)}
     if values["problem"] is not None:
@@ -207,14 +249,7 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         given = {"count": len(positional)}
         told = Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
         problems.append(told)
-    unknown = sorted(key for key in named if key not in ("te", "unet", "dyn") and key.strip(" ") not in OWN)
-    if unknown:
-        first = {"argument": shown(unknown[0], 24)}
-        problems.append(
-            Problem(
-                "unknown argument {argument}; te, unet, dyn, compose, at, steps and fade are known", first
-            )
-        )
+    problems += _unknown_arguments([key for key in named if key not in ("te", "unet", "dyn")])
     tag = Tag(name, te, unet, dyn, own)
     return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
@@ -273,6 +308,10 @@ def parse_prompt(text: str) -> Prompt:
     if unclosed is not None:
         open_tag = {"tag": shown(unclosed.group(0), 40)}
         lost.append(Problem("the tag {tag} has no closing >; it is read as plain text", open_tag))
+        problems.append(lost[-1])
+    for written in islice(_NO_COLON.finditer(rest), MAX_PROBLEMS):
+        plain_text = {"tag": shown(written.group(0), 40)}
+        lost.append(Problem("{tag} has no : after its first word; it is read as plain text", plain_text))
         problems.append(lost[-1])
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS

@@ -134,6 +134,41 @@ def test_skipped_links_are_told(folder: Path, tmp_path: Path) -> None:
             find_network(name, folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("v1.safetensors", ["v1.safetensors", "v1.safetensors.safetensors", "V1.Safetensors"]),
+        ("ink ", ["ink", "ink ", "Ink"]),
+        ("epoch=10", ["epoch=10"]),
+    ],
+)
+def test_odd_names_of_files_are_found(file: str, names: list[str], write: Any, tmp_path: Path) -> None:
+    path = write({"x": torch.ones(1)}, None, f"loras/{file}.safetensors")
+    for name in names:
+        assert find_network(name, tmp_path / "loras") == path.resolve()
+
+
+def test_hints_for_folders_and_quotes(folder: Path, write: Any) -> None:
+    for name in ("knight/pytorch_lora_weights", "castle/unet/adapter_model", "b2/pytorch_lora_weights"):
+        write({"x": torch.ones(1)}, None, f"loras/{name}.safetensors")
+    with pytest.raises(UnknownNetworkError, match="did you mean 'knight/pytorch_lora_weights'") as caught:
+        find_network("Knight", folder)
+    assert caught.value.near[0] == "knight/pytorch_lora_weights"
+    with pytest.raises(UnknownNetworkError, match="did you mean 'adapter_model'") as caught:
+        find_network("castle", folder)
+    with pytest.raises(UnknownNetworkError, match="'ink'.*without quotes") as caught:
+        find_network('"ink"', folder)
+    assert "ink" in caught.value.near
+
+
+def test_an_alias_of_two_files_is_not_guessed(folder: Path, write: Any) -> None:
+    """The WebUI takes the last of them (extensions-builtin/Lora/networks.py, list_available_networks)."""
+    write({"x": torch.ones(1)}, {"ss_output_name": "wash"}, "loras/other.safetensors")
+    with pytest.raises(UnknownNetworkError, match="2 files answer") as caught:
+        find_network("wash", folder)
+    assert set(caught.value.near) == {"Watercolour.v1.2", "other"}
+
+
 def test_only_a_pickle_has_the_name(folder: Path) -> None:
     with pytest.raises(NetworkFileError, match=r"old\.pt.*\.safetensors version"):
         find_network("old", folder)

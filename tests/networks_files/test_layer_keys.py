@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -19,6 +20,22 @@ KOHYA_Q = f"lora_unet_{Q.replace('.', '_')}"
 TE = "encoder.layers.0.self_attn.q_proj"
 PROCESSOR = "text_encoder.text_model.encoder.layers.0.self_attn"
 TE_OUT = "encoder.layers.0.self_attn.out_proj"
+# Of tools and components in any order: peft around a pipeline or a component, torch.compile, DataParallel.
+UNET_PREFIXES = [
+    "".join(parts)
+    for number in (1, 2, 3)
+    for parts in itertools.permutations(("unet.", "base_model.model.", "_orig_mod.", "module."), number)
+]
+# OMI's, and ComfyUI's and LDM's names of CLIP-L and OpenCLIP-H.
+TEXT_PREFIXES = [
+    *("clip_l.", "text_encoders.clip_l.transformer.", "base_model.model.text_encoders.clip_l.transformer."),
+    *("text_encoders.clip_h.transformer.", "cond_stage_model.transformer.", "text_encoder.base_model.model."),
+    *(
+        "base_model.model.text_encoder._orig_mod.",
+        "conditioner.embedders.0.transformer.",
+        "clip_l.transformer.",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +67,10 @@ TE_OUT = "encoder.layers.0.self_attn.out_proj"
         (f"base_model.model.text_model.{TE}.lora_A.weight", f"text_encoder.{TE}", "down"),
         (f"{PROCESSOR}.to_q_lora.up.weight", f"text_encoder.{TE}", "up"),
         (f"{PROCESSOR}.to_out_lora.up.weight", f"text_encoder.{TE_OUT}", "up"),
+        *((f"{prefix}{Q}.lora_A.weight", f"unet.{Q}", "down") for prefix in UNET_PREFIXES),
+        (f"base_model.model.{KOHYA_Q}.lora_down.weight", f"unet.{Q}", "down"),
+        *((f"{prefix}{TE}.lora_up.weight", f"text_encoder.{TE}", "up") for prefix in TEXT_PREFIXES),
+        *((f"{prefix}text_model.{TE}.alpha", f"text_encoder.{TE}", "alpha") for prefix in TEXT_PREFIXES),
     ],
 )
 @pytest.mark.parametrize("nested", [True, False])
@@ -70,6 +91,10 @@ def test_two_text_encoders(unet: nn.Module, make_text: Any) -> None:
     assert keys[f"lora_te2_{end}"].name == f"text_encoder_2.text_model.{TE}"
     assert keys[f"text_encoder_2.text_model.{TE}"].name == f"text_encoder_2.text_model.{TE}"
     assert f"lora_te_{end}" not in keys
+    for before in ("clip_{}.", "text_encoders.clip_{}.transformer."):
+        for clip, layer in (("l", f"text_encoder.{TE}"), ("g", f"text_encoder_2.text_model.{TE}")):
+            layers, part = split_key(f"{before.format(clip)}text_model.{TE}.lora_down.weight")
+            assert part == "down" and {keys[name].name for name in layers if name in keys} == {layer}
 
 
 def test_shapes_and_kinds(keys: dict[str, TargetLayer]) -> None:

@@ -130,7 +130,7 @@ def test_dtypes(dtype: torch.dtype, keys: Any, write: Any) -> None:
     tensors = {DOWN: torch.ones(1, 8).to(dtype), UP: torch.ones(8, 1).to(dtype)}
     (delta,) = load_network(write(tensors), keys).layers[f"unet.{Q}"]
     assert isinstance(delta, LowRank)
-    assert delta.down.dtype == (torch.float32 if dtype == torch.float8_e4m3fn else dtype)
+    assert delta.down.dtype == (torch.float16 if dtype == torch.float8_e4m3fn else dtype)
 
 
 def test_the_file_may_go_after_loading(keys: Any, write: Any) -> None:
@@ -170,11 +170,44 @@ def test_a_layer_in_both_styles_counts_once_or_not_at_all(keys: Any, write: Any)
 def test_partly_matching_files_load_and_list_the_rest(keys: Any, write: Any) -> None:
     rest = {
         "lora_unet_up_blocks_9_conv.lora_down.weight": torch.full((1, 8), torch.nan),
-        "bundle_emb.x.string_to_param.*": torch.ones(3),
+        "lora_unet_up_blocks_9_conv.lora_up.weight": torch.ones(8, 1),
     }
     network = load_network(write({DOWN: torch.ones(1, 8), UP: torch.ones(8, 1), **rest}), keys)
     assert set(network.layers) == {f"unet.{Q}"}
     assert set(network.unmatched) == set(rest)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "oft_R.weight",
+        "ia3_l",
+        "boft_R",
+        "vera_lambda_b",
+        "lora_A.weight.absmax",
+        "hada_w9",
+        "lora_C.x.weight",
+    ],
+)
+@pytest.mark.parametrize("layer", [f"unet.{Q}", f"base_model.model.{Q}", KOHYA_Q])
+def test_an_unknown_part_of_a_layer_is_no_rest(part: str, layer: str, keys: Any, write: Any) -> None:
+    """A network of which something would silently not act: OFT of peft and OneTrainer, VeRA, ..."""
+    tensors = {DOWN: torch.ones(1, 8), UP: torch.ones(8, 1), f"{layer}.{part}": torch.ones(8)}
+    with pytest.raises(NetworkFileError, match=r"unknown type of network|does not belong"):
+        load_network(write(tensors), keys)
+
+
+BUNDLES = ["{}.string_to_param.*", "{}.clip_l", "{}.clip_g", "{}.clip_l_out", "{}.emb_params"]
+
+
+def test_bundled_embeddings_are_named_as_not_acting(keys: Any, write: Any) -> None:
+    """As LyCORIS (tools/pack_bundle.py) and OneTrainer write them."""
+    tensors = {f"bundle_emb.{form.format('inky v2')}": torch.ones(2, 6) for form in BUNDLES}
+    tensors |= {"bundle_emb.other.string_to_param.*": torch.ones(2, 6)}
+    network = load_network(write({DOWN: torch.ones(1, 8), UP: torch.ones(8, 1), **tensors}), keys)
+    assert network.unmatched == () and set(network.layers) == {f"unet.{Q}"}
+    (note,) = network.notes
+    assert "'inky v2', 'other'" in note and "do not act" in note
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,10 @@ def test_formulas_written_out(unet: nn.Module, load_one: Any) -> None:
         rotated[place, place] = (eye + Q) @ torch.linalg.inv(eye - Q)
     oft = load_one({"oft_blocks": blocks, "alpha": torch.tensor(0.0)}, layer)
     torch.testing.assert_close(oft, (rotated.T @ W - W).float(), atol=1e-5, rtol=1e-4)
+    turned = torch.stack([rotated[4 * k : 4 * k + 4, 4 * k : 4 * k + 4] for k in range(4)]).float()
+    rescale = torch.rand(16, 1) + 0.5
+    direct = load_one({"oft_diag": turned, "alpha": torch.tensor(7.0), "rescale": rescale}, layer)
+    torch.testing.assert_close(direct, (rescale * (rotated.T @ W) - W).float(), atol=1e-5, rtol=1e-4)
     # An orthogonal map of the outputs keeps the length of every column.
     torch.testing.assert_close((W + oft.double()).norm(dim=0), W.norm(dim=0), atol=1e-5, rtol=1e-5)
 
@@ -186,7 +190,8 @@ def test_packed_weights_are_refused_when_they_are_needed(keys: Any, write: Any) 
         ({"lokr_w1": (2, 3), "lokr_w2": (5, 2)}, "do not fit"),
         ({"oft_blocks": (3, 5, 5)}, "do not fit"),
         ({"oft_blocks": (16, 16)}, "3 or 4 dims"),
-        ({"oft_diag": (4, 4, 4)}, "oft_diag"),
+        ({"oft_diag": (3, 4, 4)}, "do not fit"),
+        ({"oft_R.weight": (4, 6)}, "unknown type"),
         ({"weight": (16,)}, "unknown or incomplete type with the parts weight"),
         ({"on_input": (1,), "weight": (5,)}, "do not fit"),
         ({"a1.weight": (6, 2), "a2.weight": (2, 6), "b1.weight": (16, 2), "b2.weight": (3, 6)}, "do not fit"),

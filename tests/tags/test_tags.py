@@ -71,6 +71,37 @@ def test_a_name_may_hold_equals_signs_as_in_the_webui() -> None:
     assert parse_prompt("<lora:te=0.5:a==b>").tags == (Tag("a==b", 0.5, 0.5),)
 
 
+@pytest.mark.parametrize("number", ["1@0.5", "0@0,1@0.5,0@1", "0.5@hr", "@"])
+@pytest.mark.parametrize("form", ["<lora:a:{}>", "<lora:a:1:{}>", "<lora:a:te={}>"])
+def test_strengths_that_change_with_the_steps_are_told(number: str, form: str) -> None:
+    """sd-webui-loractl's form."""
+    prompt = parse_prompt(form.format(number))
+    assert prompt.tags == ()
+    (problem,) = prompt.ignored
+    assert f"{number!r}; strengths by steps (@) are not possible, give one number" in problem
+
+
+def test_every_kind_of_unknown_argument_has_its_sentence() -> None:
+    prompt = parse_prompt("<lora:a:1:lbw=A:stop=3:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
+    assert prompt.tags == (Tag("a"),) and prompt.ignored == ()
+    assert len(prompt.problems) == 3 and max(map(len, prompt.problems)) < 250
+
+
+@pytest.mark.parametrize("name", ["epoch=10", "a=b", " v1 = 2"])
+def test_a_name_that_reads_as_an_argument_is_told(name: str) -> None:
+    prompt = parse_prompt(f"<lora:{name}:0.8>")
+    assert prompt.tags == ()
+    (problem,) = prompt.ignored
+    assert repr(name.strip()) in problem and "read as an argument" in problem
+
+
+@pytest.mark.parametrize("text", ["<lora a:1>", "<lora a>", "<lyco style/ink:0.5:1>"])
+def test_a_tag_without_its_colon_is_told(text: str) -> None:
+    prompt = parse_prompt(f"a cat {text}, <lora:b:1>")
+    assert prompt.text == f"a cat {text}, " and prompt.tags == (Tag("b"),)
+    assert prompt.ignored == (f"{text!r} has no : after its first word; it is read as plain text",)
+
+
 @pytest.mark.parametrize("dyn", ["0", "-1", "1.5", "", "nan", "９", "1" * 100, "100001"])
 def test_bad_dyn(dyn: str) -> None:
     assert parse_prompt(f"<lora:a:1:1:{dyn}>").tags == ()
@@ -96,6 +127,9 @@ def test_names_that_name_nothing(name: str) -> None:
     [
         ("<lora:a:1:1:4:5>", "positional"),
         ("<lora:a:weight=2>", "'weight'"),
+        ("<lora:a:weight=2:x=1:compose=off: unet=3>", "unknown arguments: ' unet', 'weight', 'x'"),
+        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbw', 'lbwe': another extension's; without it"),
+        ("<lora:a:1:start=3:stop=9:step=1-4>", "'start', 'step', 'stop': another extension's; here a part"),
         ("<lora:a:te=1:te=2>", "twice"),
         ("<lora:a:compose=perhaps>", "compose"),
         ("<lora:a> <lora:a>", "named twice"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loratorio_ext.networks.files import KeyMap, Network, NetworkFolder, UnknownNetworkError, load_network
+from loratorio_ext.networks.files.scale import sidecar
 from loratorio_ext.networks.prompt import Tag, choose_pool
 from loratorio_ext.networks.router import Delta, LowRank
 
@@ -15,11 +16,11 @@ TaggedNetwork = tuple[Tag, Network]
 
 
 class NetworkCache:
-    """The networks of one host, read again only when a file has changed (path and time of modification)."""
+    """The networks of one host, read again only when a file, or what lies beside it, has another time."""
 
     def __init__(self, keys: KeyMap) -> None:
         self._keys = keys
-        self._loaded: dict[Path, tuple[int, Network]] = {}
+        self._loaded: dict[Path, tuple[tuple[int, ...], Network]] = {}
 
     def load(self, tag: Tag, folder: NetworkFolder) -> Network:
         """The network that `tag` names, from `folder`, cut to the tag's rank.
@@ -28,7 +29,8 @@ class NetworkCache:
         says what is wrong with the file).
         """
         path = folder.find(tag.name)
-        changed = path.stat().st_mtime_ns
+        beside = sidecar(path)
+        changed = tuple(each.stat().st_mtime_ns for each in (path, beside) if each is not None)
         known = self._loaded.get(path)
         if known is None or known[0] != changed:
             known = self._loaded[path] = changed, load_network(path, self._keys)
@@ -51,13 +53,14 @@ class NetworkCache:
         tagged = {folder.find(tag.name) for tag in tags}
         tags += [Tag(name) for name in names if folder.find(name) not in tagged]
         networks = [(tag, self.load(tag, folder)) for tag in tags]
-        unmatched = [
+        told = [f"Network {tag.name!r}: {note}." for tag, network in networks for note in network.notes]
+        told += [
             f"Network {tag.name!r}: {len(network.unmatched)} of its keys fit no layer of this model, "
             f"such as {network.unmatched[0]!r}."
             for tag, network in networks
             if network.unmatched
         ]
-        return networks, [*map(str, repeated), *unmatched]
+        return networks, [*map(str, repeated), *told]
 
 
 def _with_rank(network: Network, rank: int) -> Network:

@@ -174,6 +174,21 @@ def oft(parts: Parts, weight: Tensor, *, constraint: float) -> Tensor:
         norm = torch.linalg.vector_norm(blocks - blocks.transpose(-1, -2))
         blocks = blocks * (constraint / norm.clamp_min(1e-8)).clamp_max(1.0)
     delta = _diff_weight(algorithm, weight, blocks, None, constraint=0).reshape(weight.shape)
+    return _rescaled(delta, parts, weight)
+
+
+def rotated(parts: Parts, weight: Tensor) -> Tensor:
+    """OFT that holds its rotations R themselves, [blocks, n, n]: ΔW = Rᵀ · W − W, by blocks of the outputs.
+
+    Source: AUTOMATIC1111's WebUI 1.10, extensions-builtin/Lora/network_oft.py ("Old LyCORIS OFT").
+    """
+    blocks = parts["oft_diag"]
+    turned = torch.einsum("knm,kn...->km...", blocks, weight.unflatten(0, (len(blocks), -1)))
+    return _rescaled(turned.flatten(0, 1) - weight, parts, weight)
+
+
+def _rescaled(delta: Tensor, parts: Parts, weight: Tensor) -> Tensor:
+    """OFT's ΔW with the factor for each output, where there is one."""
     if "rescale" not in parts:
         return delta
     # Here rather than in the library, whose older versions scale the wrong dim.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ _PICKLE_REFUSED = (
     "this is a pickle (.pt, .ckpt, .bin), which can run any code when it is opened, so it is refused; take "
     "the .safetensors version of the network, or convert it in a place you trust"
 )
+_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -77,25 +78,34 @@ def read_header(path: Path) -> Header:
         return Header(MappingProxyType(shapes), MappingProxyType(file.metadata() or {}))
 
 
-def _usable(path: Path, key: str, tensor: Tensor) -> Tensor:
-    usable = tensor if tensor.dtype in _PLAIN else tensor.to(torch.float32)
+def _is_finite(tensor: Tensor) -> bool:
+    """By parts, since the answer for all numbers at once takes a quarter of the memory or more."""
+    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(2**20))
+
+
+def _usable(path: Path, key: str, tensor: Tensor, must_be_finite: bool) -> Tensor:
+    one_number = tensor.numel() == 1 and not tensor.is_complex()  # alpha and on_input may be whole numbers
     if tensor.numel() == 0:
         reason = f"is empty (shape {tuple(tensor.shape)})"
-    elif not tensor.is_floating_point() and tensor.numel() != 1:  # alpha and on_input may be whole numbers
+    elif not tensor.is_floating_point() and not one_number:
         reason = f"holds {tensor.dtype}; a network must be stored as floating-point numbers"
-    elif not bool(torch.isfinite(usable).all()):
+    else:
+        # A copy, so that the file may change; float16 holds every number of both float8 types.
+        dtype = torch.float16 if tensor.dtype in _FLOAT8 else torch.float32
+        usable = tensor.clone() if tensor.dtype in _PLAIN else tensor.to(dtype)
+        if not must_be_finite or _is_finite(usable):
+            return usable
         reason = "holds NaN or infinite numbers: the training failed, or the file is damaged; "
         reason += "download it again or take another version"
-    else:
-        return usable
     raise NetworkFileError(path, f"{shown(key, 120)} {reason}")
 
 
-def read_tensors(path: Path, keys: list[str]) -> dict[str, Tensor]:
+def read_tensors(path: Path, keys: Iterable[str], unneeded: Container[str] = ()) -> dict[str, Tensor]:
     """Reads these tensors onto the CPU: copies, so that the file may change or go afterwards.
 
-    Dtypes float16, bfloat16, float32, float64 as they are, others as float32. Raises NetworkFileError for a
-    file that safetensors refuses, and for tensors that are empty, not finite or not floating.
+    Dtypes float16, bfloat16, float32, float64 as they are, float8 as float16, others as float32. unneeded:
+    keys whose numbers may be infinite or NaN. Raises NetworkFileError for a file that safetensors refuses,
+    and for tensors that are empty, not finite or not floating.
     """
     with _opened(path) as file:
-        return {key: _usable(path, key, file.get_tensor(key).clone()) for key in keys}
+        return {key: _usable(path, key, file.get_tensor(key), key not in unneeded) for key in keys}

@@ -127,14 +127,25 @@ class NetworkFolder(dict[str, str]):
 
     def _look_up(self, name: str) -> Path | None:
         """As `find`; None where no network has the name."""
-        wanted = _plain(name)
-        found = self._names.get(wanted) or self._one_of(self._by_stem, wanted)
-        return found or self._one_of(self._by_path, wanted) or self._one_of(self._by_alias, wanted)
+        # As it stands first: a file may be called "v1.safetensors.safetensors".
+        for wanted in dict.fromkeys((name.replace("\\", "/"), _plain(name))):
+            found = self._names.get(wanted)
+            for labels in (self._by_stem, self._by_path, self._by_alias):
+                found = found or self._one_of(labels, wanted)
+            if found is not None:
+                return found
+        return None
 
     def _one_of(self, labels: _Labels, name: str) -> Path | None:
-        """The one file of this label in the same case, or else in any. UnknownNetworkError for several."""
+        """The one file of this label, else in any case, else with blanks at its ends, which tags lose.
+
+        UnknownNetworkError for several.
+        """
         paths = [path for label, path in labels if label == name]
         paths = paths or [path for label, path in labels if label.casefold() == name.casefold()]
+        paths = paths or [
+            path for label, path in labels if label.strip().casefold() == name.strip().casefold()
+        ]
         if len(paths) <= 1:
             return paths[0] if paths else None
         names = tuple(map(self._below, paths))
@@ -144,9 +155,13 @@ class NetworkFolder(dict[str, str]):
     def _unknown(self, name: str) -> UnknownNetworkError:
         labels = (*self._by_alias, *self._by_path, *self._by_stem)
         known = {label.casefold(): label for label, _ in labels if len(label) <= MAX_NAME}
-        close = difflib.get_close_matches(_plain(name).casefold(), list(known), n=3, cutoff=0.6)
-        near = tuple(known[label] for label in close)
+        wanted = _plain(name).strip("\"' ").casefold()
+        # diffusers and PEFT name every file alike and put it into a folder that has the network's name.
+        below = sorted(each for each, path in self.items() if wanted in path.casefold().split("/")[:-1])
+        close = difflib.get_close_matches(wanted, list(known), n=3, cutoff=0.6)
+        near = tuple(dict.fromkeys((*below[:3], *(known[label] for label in close))))
         listed = f"did you mean {', '.join(map(shown, near))}?"
+        listed += " Names are written without quotes." if name.strip()[:1] in ("'", '"') else ""
         hint = listed if near else f"{len(self._files)} other networks are there"
         if self._links_out:
             hint += f"; links that lead out of the folder are skipped ({self._links_out} here): "

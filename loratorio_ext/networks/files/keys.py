@@ -48,7 +48,18 @@ class TargetLayer:
 KeyMap = Mapping[str, TargetLayer]
 
 _OWN_NAMES = (
-    *("alpha", "scale", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
+    *(
+        "alpha",
+        "scale",
+        "scalar",
+        "dora_scale",
+        "magnitude",
+        "diff",
+        "diff_b",
+        "w_norm",
+        "b_norm",
+        "on_input",
+    ),
     *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
     *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
     *("a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"),
@@ -69,9 +80,26 @@ _PARTS = MappingProxyType(
     }
 )
 _PROCESSOR_PARTS = (("_lora.down.weight", "down"), ("_lora.up.weight", "up"), ("_lora.alpha", "alpha"))
-# What a layer's name begins with → what its canonical key begins with: kohya's dialects, then LDM paths.
+# What a layer's name begins with → what its canonical key begins with.
 _KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
-_DIALECTS = (*_KOHYA.items(), ("model.diffusion_model.", "lora_unet_"), ("diffusion_model.", "lora_unet_"))
+# Put before a layer's name or a component's: PEFT, torch.compile, DataParallel.
+_WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
+# Components by all their names. ComfyUI's (comfy/lora.py, `model_lora_keys_clip`; OneTrainer's COMFY_LORA in
+# modules/model/), OMI's (OneTrainer before 2026), and those of LDM's checkpoints.
+_COMPONENTS = MappingProxyType(
+    {
+        **{f"{name}.": name for name in _PREFIXES},
+        **dict.fromkeys(("model.diffusion_model.", "diffusion_model."), "unet"),
+        **{
+            f"{before}{clip}.{after}": component
+            for clip, component in (("l", "text_encoder"), ("h", "text_encoder"), ("g", "text_encoder_2"))
+            for before in ("text_encoders.clip_", "clip_")
+            for after in ("transformer.", "")
+        },
+        "cond_stage_model.transformer.": "text_encoder",
+        "conditioner.embedders.0.transformer.": "text_encoder",
+    }
+)
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 )
@@ -211,30 +239,41 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
     return keys
 
 
+def _without_prefixes(layer: str) -> tuple[str, str | None]:
+    """(the layer without the prefixes of tools and components, in any order; the component they name)."""
+    component = None
+    while True:
+        prefix = next((each for each in (*_WRAPPERS, *_COMPONENTS) if layer.startswith(each)), None)
+        if prefix is None:
+            return layer, component
+        component = _COMPONENTS.get(prefix, component)
+        layer = layer.removeprefix(prefix)
+
+
 def _canonical(layer: str) -> tuple[str, ...]:
     """Canonical keys that a file's layer may mean: dotted, then kohya's for hosts that know only those."""
-    layer = layer.removeprefix("base_model.model.")
-    for dialect, prefix in _DIALECTS:
+    layer, component = _without_prefixes(layer)
+    for dialect, prefix in _KOHYA.items():
         if layer.startswith(dialect):
             return (prefix + layer.removeprefix(dialect).replace(".", "_"),)
     layer = layer.replace(".processor.", ".")
-    known = layer.partition(".")[0] in _PREFIXES
-    dotted = (layer,) if known else (f"unet.{layer}", f"text_encoder.{layer}")
-    parts = [spelling.partition(".") for spelling in dotted]
-    kohya = [p + path.replace(".", "_") for component, _, path in parts for p in _PREFIXES[component]]
+    components = ("unet", "text_encoder") if component is None else (component,)
+    dotted = tuple(f"{each}.{layer}" for each in components)
+    kohya = tuple(p + layer.replace(".", "_") for each in components for p in _PREFIXES[each])
     return (*dotted, *kohya)
 
 
 def split_key(key: str) -> tuple[tuple[str, ...], str]:
     """(canonical keys of layers that a file's key may mean, best first; our name of its part, "": unknown).
 
-    Dialects: "base_model.model." before a layer, an adapter's name ("lora_A.default.weight"), attention
-    processors ("attn1.processor.to_q_lora.down.weight"), no component at all ("down_blocks.0...", taken for
-    the UNet's or else the text encoder's), "lycoris_", "oft_", and LDM paths
-    ("diffusion_model.input_blocks.1.1...").
+    Dialects: prefixes of tools and components in any order ("base_model.model.unet."), an adapter's name
+    ("lora_A.default.weight"), attention processors ("attn1.processor.to_q_lora.down.weight"), no component at
+    all ("down_blocks.0...", taken for the UNet's or else the text encoder's), "lycoris_", "oft_", and LDM
+    paths ("diffusion_model.input_blocks.1.1...").
     """
-    if key.startswith(tuple(_KOHYA)):
-        layer, _, part = key.partition(".")
+    bare = _without_prefixes(key)[0]
+    if bare.startswith(tuple(_KOHYA)):
+        layer, _, part = bare.partition(".")
         return _canonical(layer), _PARTS.get(part, "")
     pieces = key.rsplit(".", 3)
     if len(pieces) == 4 and pieces[1] in ("lora_A", "lora_B", "lora_magnitude_vector"):
@@ -251,3 +290,8 @@ def split_key(key: str) -> tuple[tuple[str, ...], str]:
         if key.endswith(f".{ending}"):
             return _canonical(key.removesuffix(f".{ending}")), part
     return (key,), ""
+
+
+def owners(key: str) -> tuple[str, ...]:
+    """Canonical keys of the layers that a file's key may be an unknown part of."""
+    return tuple(name for count in range(1, 4) for name in _canonical(key.rsplit(".", count)[0]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,28 +12,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.container import NetworkFileError, read_header, read_tensors
-from loratorio_ext.networks.files.keys import KeyMap, split_key
-from loratorio_ext.networks.files.types import layer_deltas
+from loratorio_ext.networks.files.architectures import named_by_width, other_architecture, stable_diffusion
+from loratorio_ext.networks.files.container import Header, NetworkFileError, read_header, read_tensors
+from loratorio_ext.networks.files.keys import KeyMap, owners, split_key
+from loratorio_ext.networks.files.scale import adapter_config
+from loratorio_ext.networks.files.types import layer_deltas, needs_alpha
 from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.router import Delta
-
-_BY_WIDTH = MappingProxyType(
-    {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
-)
-# In this order: Flux has some of SD3's names.
-_BY_NAME: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Flux", ("double_blocks", "single_blocks", "single_transformer_blocks")),
-    ("Stable Diffusion 3", ("joint_blocks", "add_q_proj", "lora_te3_", "text_encoder_3.")),
-    ("a ControlNet", ("control_model.", "controlnet_")),
-    ("a textual inversion embedding", ("emb_params", "string_to_param")),
-)
-_CONTEXT_LAYERS = ("attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v", "attn2.processor.to_k")
-_WHOLE_MODELS = (
-    *("model.diffusion_model.", "first_stage_model.", "down_blocks.", "text_model.", "encoder.", "conv_in."),
-)
-# Parts whose second dim is the layer's input width.
-_INPUT_PARTS = ("lora_down.weight", "lora_A.weight", "down.weight", "hada_w1_b", "diff", "a2.weight")
 
 Component = Literal["unet", "text_encoder", "text_encoder_2"]
 
@@ -46,13 +29,14 @@ class Network:
 
     name: the file's stem, or the name that a tag uses. layers: layer name ("unet.down_blocks.0...to_q") → its
     deltas, which add up. metadata: the file's header, hostile text. unmatched: keys of the file that no layer
-    of this model has.
+    of this model has. notes: what of the file does not act as it should, each fit to follow "network x: ".
     """
 
     name: str
     layers: Mapping[str, tuple[Delta, ...]]
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unmatched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def part(self, component: Component) -> dict[str, tuple[Delta, ...]]:
         """The layers of one component, names kept; "text_encoder" also gives those of "text_encoder_2".
@@ -66,30 +50,6 @@ class Network:
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
-def _adapter_config(metadata: Mapping[str, str]) -> Mapping[str, object]:
-    """What PEFT and diffusers write into the metadata ("lora_adapter_metadata"), hostile."""
-    try:
-        values = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except (ValueError, RecursionError):
-        values = {}
-    return values if isinstance(values, dict) else {}
-
-
-def _scale(config: Mapping[str, object], layer: str, rank: int) -> float:
-    """Scale alpha / rank (rsLoRA: alpha / √rank) of a layer, 1 where the config says nothing usable."""
-    component, _, path = layer.partition(".")
-    prefix = f"{component}." if any(key.startswith(f"{component}.") for key in config) else ""
-    alpha = config.get(f"{prefix}lora_alpha")
-    patterns = config.get(f"{prefix}alpha_pattern")
-    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
-        if path == pattern or path.endswith(f".{pattern}"):
-            alpha = own
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e6:
-        return 1.0
-    rooted = config.get(f"{prefix}use_rslora") is True
-    return float(alpha) / (math.sqrt(rank) if rooted else rank)
-
-
 def _by_layer(
     path: Path, file_keys: Iterable[str], keys: KeyMap
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
@@ -99,11 +59,11 @@ def _by_layer(
     for key in file_keys:
         layers, part = split_key(key)
         name = next((candidate for candidate in layers if candidate in keys), None)
-        if name is None:
+        if not part or name is None:
+            if any(owner in keys for owner in (*layers, *owners(key))):
+                raise NetworkFileError(path, f"{shown(key, 120)} is a part of an unknown type of network")
             unmatched.append(key)
             continue
-        if not part:
-            raise NetworkFileError(path, f"{shown(key, 120)} is a part of an unknown type of network")
         first = found.setdefault(name, {}).setdefault(part, key)
         if first != key:
             raise NetworkFileError(path, f"{shown(key, 120)} and {shown(first, 120)} mean the same weight")
@@ -114,24 +74,34 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
     """Reads a network file for a model.
 
     keys: the model's layers (`key_map`, with a host's own additions). Tensors stay in the file's dtype, on
-    the CPU; only those that belong to a layer are read. alpha: of the layer, else of PEFT's metadata, else
-    the rank. A layer that is written twice, in two styles, counts once if both say the same.
+    the CPU; only those that belong to a layer are read. alpha: of the layer, else of PEFT's configuration,
+    else the rank. A layer that is written twice, in two styles, counts once if both say the same.
 
     Raises NetworkFileError, which names the file, the reason and what to do: unreadable, pickle, truncated,
     not safetensors, not finite, no matching key, made for another model, incomplete or unknown types.
     """
     path = Path(path)
     header = read_header(path)
-    found, unmatched = _by_layer(path, header.shapes, keys)
+    _check_architecture(path, header, keys)
+    embeddings = {key: name for key in header.shapes if (name := _embedding(key)) is not None}
+    found, unmatched = _by_layer(path, (key for key in header.shapes if key not in embeddings), keys)
     if not found:
         reason = f"none of its {len(header.shapes)} keys belongs to a layer of this model"
         reason += "".join(f" (the first is {shown(key, 120)})" for key in [*header.shapes][:1])
-        raise NetworkFileError(path, reason + _other_model(header.shapes, keys))
-    tensors = read_tensors(path, [key for parts in found.values() for key in parts.values()])
-    config = _adapter_config(header.metadata)
+        raise NetworkFileError(path, reason + _other_model(header, keys))
+    different = _other_model(header, keys)
+    if unmatched and different and _model_in_words(keys):
+        reason = (
+            f"{len(unmatched)} of its keys fit no layer of this model, such as {shown(unmatched[0], 120)}"
+        )
+        raise NetworkFileError(path, reason + different)
+    unneeded = {parts["alpha"] for parts in found.values() if "alpha" in parts and not needs_alpha(parts)}
+    tensors = read_tensors(path, [key for parts in found.values() for key in parts.values()], unneeded)
+    config = adapter_config(path, header)
 
     layers: dict[str, tuple[Delta, ...]] = {}
     seen: dict[tuple[str, object], tuple[str, dict[str, Tensor]]] = {}
+    factors = 0
     for written, keys_of_parts in found.items():
         layer = keys[written]
         parts = {part: tensors[key] for part, key in keys_of_parts.items()}
@@ -142,43 +112,64 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
                 continue
             reason = f"layer {layer.name} is there twice with different weights, as {shown(first, 120)} and "
             raise NetworkFileError(path, f"{reason}{shown(written, 120)}; it is unclear which one is meant")
+        component, _, module = layer.name.partition(".")
+        # As the file spells it too: files keep "text_model.", which the model may lack.
+        names = (written.removeprefix(f"{component}."), module) if "." in written else (module,)
         try:
-            deltas = layer_deltas(parts, layer, partial(_scale, config, layer.name))
+            deltas = layer_deltas(parts, layer, partial(config.scale, component, names))
+        except NetworkFileError:
+            raise
         except ValueError as error:
             reason = f"layer {shown(written, 120)}: {error}"
-            raise NetworkFileError(path, reason + _other_model(header.shapes, keys)) from error
+            raise NetworkFileError(path, reason + _other_model(header, keys)) from error
+        factors += "scalar" in parts and bool((parts["scalar"] != 1).any())
         layers[layer.name] = layers.get(layer.name, ()) + deltas
-    return Network(path.stem, MappingProxyType(layers), header.metadata, unmatched)
+    notes = []
+    if config.problem:
+        notes.append(f"its scale is unknown and taken as 1, since {config.problem}")
+    if factors:
+        notes.append(
+            f"{factors} of its layers have a factor (scalar) beside their weights, which no tool reads"
+        )
+    if embeddings:
+        bundled = [shown(name, 40) for name in dict.fromkeys(embeddings.values())]
+        listed = ", ".join(bundled[:5]) + (", ..." if len(bundled) > 5 else "")
+        notes.append(f"it bundles embeddings ({listed}), which do not act here; use them in a WebUI")
+    return Network(path.stem, MappingProxyType(layers), header.metadata, unmatched, tuple(notes))
 
 
-def _other_model(shapes: Mapping[str, tuple[int, ...]], keys: KeyMap) -> str:
-    """A sentence on what file and model look like, empty if neither tells or both look the same."""
-    file, model = _made_for(shapes), None
+def _embedding(key: str) -> str | None:
+    """The name of the bundled embedding that a key is of (LyCORIS tools/pack_bundle.py); None if of none."""
+    before, _, name = key.rpartition("bundle_emb.")
+    return name.split(".")[0] if name != key and before in ("", "base_model.model.") else None
+
+
+def _check_architecture(path: Path, header: Header, keys: KeyMap) -> None:
+    """NetworkFileError for a file that is for another model than this one, whatever of it would fit."""
+    other = other_architecture(header.shapes, header.metadata)
+    if (
+        other is None
+        and stable_diffusion(header.shapes) == "SDXL"
+        and any(k.startswith("text_encoder.") for k in keys)
+    ):
+        other = None if any(key.startswith("text_encoder_2.") for key in keys) else "SDXL"
+    if other is not None:
+        model = _model_in_words(keys)
+        reason = f"it was made for {other}; take a network that was made for the model in use"
+        raise NetworkFileError(path, reason + (f", {model}" if model else ""))
+
+
+def _model_in_words(keys: KeyMap) -> str:
+    """The model by its cross-attention; empty where it has none."""
     for key, layer in keys.items():
-        if layer.shape is not None and len(layer.shape) == 2 and key.endswith(_CONTEXT_LAYERS):
-            model = _by_width(layer.shape[1])
-            break
-    if file is None or file == model:
+        if layer.shape is not None and len(layer.shape) == 2 and key.endswith(("attn2.to_k", "attn2_to_k")):
+            return named_by_width(layer.shape[1])
+    return ""
+
+
+def _other_model(header: Header, keys: KeyMap) -> str:
+    """A sentence on what file and model look like, empty if neither tells or both look the same."""
+    file, model = stable_diffusion(header.shapes), _model_in_words(keys)
+    if file is None or model.startswith(file):
         return ""
-    return f". The file looks made for {file}" + (f", the model is {model}" if model is not None else "")
-
-
-def _by_width(width: int) -> str:
-    said = f"cross-attention width {width}"
-    return f"{_BY_WIDTH[width]} ({said})" if width in _BY_WIDTH else f"a model of {said}"
-
-
-def _made_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What a file with these keys and shapes looks made for; None if nothing tells."""
-    for name, marks in _BY_NAME:
-        if any(mark in key for key in shapes for mark in marks):
-            return name
-    for key, shape in shapes.items():
-        if len(shape) >= 2 and key.endswith(_INPUT_PARTS) and any(mark in key for mark in _CONTEXT_LAYERS):
-            return _by_width(shape[1])
-    if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
-        return "SDXL"
-    plain = all(split_key(key)[1] in ("", "weight", "bias") for key in shapes)
-    if plain and any(key.startswith(_WHOLE_MODELS) for key in shapes):
-        return "a whole model or a part of one, not a network"
-    return None
+    return f". The file looks made for {file}" + (f", the model is {model}" if model else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 import torch
@@ -14,8 +14,8 @@ from loratorio_ext.networks.files.computed import Computed, LayerPartsError, Par
 from loratorio_ext.networks.files.keys import TargetLayer
 from loratorio_ext.networks.router import Delta, Dense, LowRank, kernel_of
 
-RankScale = Callable[[int], float]
-"""rank → alpha / rank of a layer that has no alpha of its own."""
+RankScale = Callable[[int | None], float]
+"""rank → alpha / rank of a layer that has no alpha of its own; None for a LoKr of whole factors."""
 
 # Types by a part that only they have: name, that part, parts they need, parts they may have.
 _TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -27,11 +27,21 @@ _TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("GLoRA", "a1.weight", ("a1.weight", "a2.weight", "b1.weight", "b2.weight"), ("bm.weight",)),
     ("(IA)³", "on_input", ("on_input", "weight"), ()),
     ("OFT", "oft_blocks", ("oft_blocks",), ("rescale",)),
+    ("OFT", "oft_diag", ("oft_diag",), ("rescale",)),
     ("full", "diff", ("diff",), ()),
     ("norm", "w_norm", ("w_norm",), ("b_norm",)),
     ("norm", "b_norm", ("b_norm",), ()),
 )
-_COMMON = frozenset({"alpha", "scale", "dora_scale", "magnitude", "bias", "diff_b"})
+_COMMON = frozenset({"alpha", "scale", "scalar", "dora_scale", "magnitude", "bias", "diff_b"})
+
+
+def needs_alpha(parts: Container[str]) -> bool:
+    """Whether alpha counts for a layer with these parts.
+
+    It does not for a LoKr of whole factors, where trainers write any number, infinite in float16 (LyCORIS
+    docs/Algo-List.md, which advises dims of 10000 and more).
+    """
+    return not ("lokr_w1" in parts and "lokr_w2" in parts)
 
 
 def _number(parts: Parts, name: str) -> float | None:
@@ -52,9 +62,6 @@ def _type_of(parts: Parts) -> str | None:
     names = sorted({entry[0] for entry in fits})
     if len(names) > 1:
         raise LayerPartsError(f"parts of several types at once: {', '.join(names)}")
-    if "oft_diag" in parts:
-        reason = "OFT in an old form (oft_diag) is not supported; export it again with LyCORIS 2.0+"
-        raise LayerPartsError(reason)
     if not fits:
         rest = sorted(set(parts) - _COMMON)
         if rest:
@@ -135,6 +142,8 @@ def _rebuild(kind: str, parts: Parts, layer: TargetLayer) -> tuple[Rebuild, int 
         return partial(computed.ia3, dim=1 if _number(parts, "on_input") else 0), None, True
     if kind == "full":
         return lambda parts, _: parts["diff"], None, False
+    if "oft_diag" in parts:
+        return computed.rotated, None, True
     blocks = parts["oft_blocks"]
     if blocks.dim() not in (3, 4):
         raise LayerPartsError(f"OFT with blocks of shape {tuple(blocks.shape)}; 3 or 4 dims are known")
@@ -159,7 +168,7 @@ def layer_deltas(parts: Parts, layer: TargetLayer, rank_scale: RankScale) -> tup
         if own_scale is not None:
             return own_scale
         if rank is None:
-            return 1.0
+            return rank_scale(None) if kind == "LoKr" and alpha is None else 1.0
         return rank_scale(rank) if alpha is None else alpha / rank
 
     deltas: list[Delta] = []

@@ -1,0 +1,206 @@
+"""The scale alpha / rank of layers that have no alpha of their own: PEFT's configuration.
+
+diffusers writes it into the header ("lora_adapter_metadata", diffusers/loaders/lora_base.py), PEFT into
+adapter_config.json in the file's folder (`PeftModel.save_pretrained`). Of both come `lora_alpha`,
+`use_rslora`, and `alpha_pattern`, whose keys are regular expressions (peft/utils/other.py,
+`get_pattern_key`): the first that matches the whole module path, or its end after a dot, counts.
+`ss_network_alpha` of kohya's trainer is read by no tool: there alpha is a tensor, or the scale is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from loratorio_ext.networks.files.container import Header, NetworkFileError
+from loratorio_ext.networks.problems import shown
+
+SIDECAR = "adapter_config.json"
+MAX_SIDECAR = 2**20
+"""Largest adapter_config.json in bytes; those of today have a few kilobytes."""
+MAX_PATTERNS = 2_000
+MAX_STEPS = 100_000
+"""Most steps that matching one pattern may take; a module path has about 100 characters."""
+MAX_SECONDS = 1.0
+"""Longest time in all that the patterns of a file are matched."""
+_PATH = 100
+_PEFT = "base_model.model."
+# Starts that put a part of the trained change into the base, so that the file is not the whole of it.
+_CHANGED_BASE = ("pissa", "olora", "corda", "loftq")
+_REPEATS = re.compile(r"[*+]|\{[0-9]*,?[0-9]*\}")
+_CLASS = re.compile(r"\[\^?\]?(\\.|[^\]\\])*\]")
+
+
+def _steps(pattern: str) -> int:
+    """A bound on the steps that matching `pattern` takes; more than allowed where none can be told."""
+    steps, alternatives, position = 1, [1], 0
+    while position < len(pattern) and steps <= MAX_STEPS:
+        character, rest = pattern[position], pattern[position + 1 :]
+        repeat = _REPEATS.match(pattern, position)
+        position += 1
+        if character == "\\":  # a number means a group again, whose time is not bounded
+            position += 1
+            steps *= MAX_STEPS + 1 if rest[:1].isdigit() else 1
+        elif character == "[":
+            whole = _CLASS.match(pattern, position - 1)
+            position = len(pattern) if whole is None else whole.end()
+        elif character == "(":
+            named = rest.startswith("?")
+            steps *= MAX_STEPS + 1 if named and not rest.startswith("?:") else 1
+            position += 2 if named else 0
+            alternatives.append(1)
+        elif character == "|":
+            alternatives[-1] += 1
+        elif character == ")" and len(alternatives) > 1:
+            steps *= alternatives.pop()
+            steps *= MAX_STEPS + 1 if _REPEATS.match(rest) else 1
+        elif repeat is not None:
+            position = repeat.end()
+            steps *= _PATH
+        elif character == "?":
+            steps *= 2
+    return steps * math.prod(alternatives)
+
+
+class AdapterConfig:
+    """PEFT's configuration of one file, hostile.
+
+    values: as JSON gave it; empty without one. problem: why the scale is unknown although it should be told.
+    """
+
+    def __init__(self, path: Path, values: Mapping[str, object], problem: str = "") -> None:
+        """NetworkFileError where the trained change is not the file's alone."""
+        self.values = values
+        self.problem = problem
+        self._path = path
+        self._spent = 0.0
+        self._patterns: dict[str, list[tuple[re.Pattern[str], object]]] = {}
+        start = self._value("", "init_lora_weights")
+        if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
+            reason = (
+                f"it was started as {shown(start, 24)}, which also changes the model itself; save it with"
+            )
+            raise NetworkFileError(path, f"{reason} peft's path_initial_model_for_weight_conversion")
+
+    def scale(self, component: str, names: Sequence[str], rank: int | None) -> float:
+        """The scale of one layer; 1, and a `problem`, where the configuration says nothing usable.
+
+        component: "unet", "text_encoder", ...; names: spellings of the module path in it. rank: None for a
+        type whose factors have none, which PEFT scales all the same.
+
+        Raises NetworkFileError where a pattern is none, or matching could take too long.
+        """
+        if not self.values:
+            return 1.0
+        prefix = f"{component}." if any(key.startswith(f"{component}.") for key in self.values) else ""
+        if rank is None and self._value(prefix, "peft_type") != "LOKR":
+            return 1.0
+        alpha = self._value(
+            prefix, "lora_alpha" if self._value(prefix, "lora_alpha") is not None else "alpha"
+        )
+        alpha = self._matching(f"{prefix}alpha_pattern", names, alpha)
+        divisor: Any = rank
+        if rank is None:
+            divisor = self._matching(f"{prefix}rank_pattern", names, self._value(prefix, "r"))
+        if not (_is_number(alpha) and _is_number(divisor) and divisor > 0):
+            self.problem = (
+                f"the adapter's configuration gives {shown(str(alpha), 24)} as alpha, which is no number"
+            )
+            return 1.0
+        return float(alpha) / (math.sqrt(divisor) if self._value(prefix, "use_rslora") is True else divisor)
+
+    def _value(self, prefix: str, name: str) -> Any:
+        return self.values.get(prefix + name)
+
+    def _compiled(self, key: str) -> list[tuple[re.Pattern[str], object]]:
+        patterns = self.values.get(key)
+        if not isinstance(patterns, dict):
+            return []
+        if len(patterns) > MAX_PATTERNS:
+            raise self._unknown(f"its {shown(key)} has {len(patterns)} patterns, more than {MAX_PATTERNS}")
+        return [(self._expression(key, pattern), alpha) for pattern, alpha in patterns.items()]
+
+    def _expression(self, key: str, pattern: str) -> re.Pattern[str]:
+        try:
+            if len(pattern) > 1000 or _steps(pattern) > MAX_STEPS:
+                raise ValueError("matching it could take too long")
+            return re.compile(rf"(.*\.)?({pattern})$")
+        except (ValueError, OverflowError, RecursionError, re.error) as error:
+            reason = (
+                f"the pattern {shown(pattern)} of its {shown(key)} cannot be used ({shown(str(error), 80)})"
+            )
+            raise self._unknown(reason) from error
+
+    def _unknown(self, reason: str) -> NetworkFileError:
+        remedy = "so the scale of its layers is unknown; ask for a version with alpha tensors"
+        return NetworkFileError(self._path, f"{reason}, {remedy}")
+
+    def _matching(self, key: str, names: Sequence[str], otherwise: object) -> Any:
+        if key not in self._patterns:
+            self._patterns[key] = self._compiled(key)
+        began = time.monotonic() - self._spent
+        for pattern, alpha in self._patterns[key]:
+            if any(pattern.match(name) for name in names):
+                otherwise = alpha
+                break
+            self._spent = time.monotonic() - began
+            if self._spent > MAX_SECONDS:
+                raise self._unknown(f"matching its {shown(key)} takes longer than {MAX_SECONDS:g} s")
+        self._spent = time.monotonic() - began
+        return otherwise
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def sidecar(path: Path) -> Path | None:
+    """The adapter_config.json that belongs to a network file, None where it has none.
+
+    It belongs to PEFT's own name for the file, and to a file of another name if no other network lies beside.
+    """
+    beside = path.with_name(SIDECAR)
+    try:
+        if not beside.is_file():
+            return None
+        alone = path.name == "adapter_model.safetensors" or len([*path.parent.glob("*.safetensors")]) == 1
+    except OSError:
+        return None
+    return beside if alone else None
+
+
+def _object(text: str | bytes) -> Mapping[str, object] | None:
+    """A JSON object; None for everything else."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return MappingProxyType(values) if isinstance(values, dict) else None
+
+
+def adapter_config(path: Path, header: Header) -> AdapterConfig:
+    """What PEFT says of a file: in its header, or beside a file with PEFT's key names. As `AdapterConfig`."""
+    said = header.metadata.get("lora_adapter_metadata")
+    if said is not None:
+        values = _object(said)
+        return AdapterConfig(
+            path, values or {}, "" if values else "its lora_adapter_metadata is not readable"
+        )
+    if not any(_PEFT in key for key in header.shapes) or any(key.endswith(".alpha") for key in header.shapes):
+        return AdapterConfig(path, {})
+    beside = sidecar(path)
+    if beside is None:
+        return AdapterConfig(path, {}, f"peft keeps alpha in {SIDECAR}, which is not beside the file")
+    try:
+        with beside.open("rb") as file:
+            text = file.read(MAX_SIDECAR + 1)
+    except OSError:
+        text = b""
+    values = _object(text) if len(text) <= MAX_SIDECAR else None
+    return AdapterConfig(path, values or {}, "" if values else f"{SIDECAR} beside the file is not readable")
