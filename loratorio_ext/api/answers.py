@@ -116,6 +116,7 @@ class Answers:
             ),  # one of them is the default
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
+            repeated=server.repeated,
         )
         found = estimate(given["prompt"], settings, server.networks(), sampling, words)
         more = {"sentence": cost_line(found, words), "obstacle": server.obstacle()}

@@ -22,9 +22,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
 from types import MappingProxyType
+from typing import Literal
 
 from loratorio_ext.networks.arguments import OWN, OwnArguments, own_arguments
 from loratorio_ext.networks.problems import Problem, shown
+
+Repeated = Literal["last", "twice", "each"]
+"""What becomes of a network that is named twice: its last tag counts, or its last tag's strengths count twice
+(AUTOMATIC1111's WebUI), or each tag with other strengths counts (Forge)."""
 
 MAX_NAME = 200
 """Longest name, in characters. File systems allow 255 bytes a component."""
@@ -276,13 +281,22 @@ def _raw_tags(text: str) -> tuple[list[tuple[str, str]], str]:
     return found, "".join(kept)
 
 
-def parse_prompt(text: str) -> Prompt:
+def _told_twice(name: str, repeated: Repeated) -> Problem:
+    twice = {"network": shown(name, 40)}
+    if repeated == "each":
+        return Problem("network {network} is named twice; it acts with both strengths", twice)
+    if repeated == "twice":
+        return Problem("network {network} is named twice; it acts with twice the last tag's strengths", twice)
+    return Problem("network {network} is named twice; the last tag counts", twice)
+
+
+def parse_prompt(text: str, repeated: Repeated = "last") -> Prompt:
     """Takes a prompt apart into text, networks and other tags. Never raises on any text.
 
-    A network named twice counts once, with the last tag's values (hosts differ in this).
+    repeated: what the host makes of a network that is named twice.
     """
     found, rest = _raw_tags(text)
-    tags: dict[str, Tag] = {}
+    tags: dict[object, Tag] = {}
     others: list[OtherTag] = []
     problems: list[Problem] = []
     lost: list[Problem] = []
@@ -300,10 +314,11 @@ def parse_prompt(text: str) -> Prompt:
         if tag is None:
             lost.extend(trouble)
             continue
-        if tag.name in tags:
-            twice = {"network": shown(tag.name, 40)}
-            problems.append(Problem("network {network} is named twice; the last tag counts", twice))
-        tags[tag.name] = tag
+        before = {other.name for other in tags.values()}
+        key = (tag.name, tag.te, tag.unet) if repeated == "each" else tag.name
+        if tag.name in before and not (repeated == "each" and key in tags):
+            problems.append(_told_twice(tag.name, repeated))
+        tags[key] = tag
     unclosed = _UNCLOSED.search(rest, rest.rfind(">") + 1)
     if unclosed is not None:
         open_tag = {"tag": shown(unclosed.group(0), 40)}

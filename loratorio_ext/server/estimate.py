@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from loratorio_ext.networks.arguments import OwnArguments, Window
 from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.networks.prompt import Tag, choose_pool, parse_prompt
+from loratorio_ext.networks.prompt import Repeated, Tag, choose_pool, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -32,13 +32,15 @@ class PlannedSampling:
         steps: evaluations of the model.
         guided: whether there is an unconditional prediction.
         merged_on_top: rows of merged steps come on top of the base's, as in AUTOMATIC1111's WebUI.
-        splits_at_and: AND splits a prompt into sub-prompts that are predicted separately, as in both WebUIs.
+        splits_at_and: AND splits a prompt into sub-prompts that are predicted separately, as in the WebUIs.
+        repeated: what becomes of a network that is named twice.
     """
 
     steps: int = 20
     guided: bool = True
     merged_on_top: bool = False
     splits_at_and: bool = False
+    repeated: Repeated = "last"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def estimate(
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
         notes.append(words("only the first {limit} characters of the prompt were read", limit=LONGEST_PROMPT))
-    parsed = parse_prompt(prompt[:LONGEST_PROMPT])
+    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated)
     notes.extend(problem.said(words) for problem in parsed.told)
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from loratorio_ext.networks.prompt import Repeated
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
@@ -29,6 +30,7 @@ class Server:
         uncond_at_cfg_1: whether the unconditional is predicted at a CFG scale of 1 too, as AUTOMATIC1111's
             WebUI does (modules/sd_samplers_cfg_denoiser.py).
         splits_at_and: see `estimate.PlannedSampling`.
+        repeated: the same.
     """
 
     host: str
@@ -43,6 +45,7 @@ class Server:
     merged_on_top: bool
     uncond_at_cfg_1: bool = False
     splits_at_and: bool = False
+    repeated: Repeated = "last"
 
     def guided(self, cfg_scale: object) -> bool:
         """Whether there is an unconditional prediction at this CFG scale; yes for what is not a number."""

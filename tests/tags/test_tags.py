@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -278,3 +279,21 @@ def test_round_trip(tags: list[Tag], between: str) -> None:
     assert prompt.tags == tuple(tags)
     assert prompt.text == between * (len(tags) + 1 if tags else 1)
     assert prompt.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("repeated", "strengths", "told"),
+    [
+        ("last", [0.25], "the last tag counts"),
+        ("twice", [0.25], "twice the last"),
+        ("each", [0.5, 0.25], "both"),
+    ],
+)
+def test_a_network_named_twice_is_what_the_host_makes_of_it(
+    repeated: Any, strengths: list[float], told: str
+) -> None:
+    prompt = parse_prompt("<lora:a:0.5> <lora:b:1> <lora:a:0.25>", repeated)
+    assert [tag.unet for tag in prompt.tags if tag.name == "a"] == strengths
+    assert told in prompt.problems[0]
+    again = parse_prompt("<lora:a:0.5> <lora:a:0.5>", repeated)
+    assert len(again.tags) == 1 and len(again.problems) == (repeated != "each")

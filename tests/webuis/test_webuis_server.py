@@ -184,3 +184,11 @@ def test_no_more_rows_share_a_call_than_the_limit_says(webui: Any, draw: Any) ->
     webui.opts.loratorio_rows = 3
     draw([PROMPT] * 2, {"recenter": 0.5})
     assert unlimited > 3 >= max(rows) > 0
+
+
+def test_a_network_named_twice_costs_what_the_webui_makes_of_it(webui: Any) -> None:
+    body = {"prompt": "a cat <lora:lin:0.5> <lora:lin:0.25>", "settings": {"looks": 0}}
+    found = webui.start_app(api=True).post("/loratorio/v1/estimate", json=body).json()
+    is_a1111 = webui.server.repeated == "twice"
+    assert len(found["composed"]) == (1 if is_a1111 else 2)
+    assert ("twice the last" if is_a1111 else "both strengths") in found["notes"][0]

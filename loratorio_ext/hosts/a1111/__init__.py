@@ -11,4 +11,6 @@ from loratorio_ext.hosts.webuis.host import Webui, webui_of
 def make_webui() -> Webui:
     """The WebUI that runs here."""
     services = A1111Services()
-    return webui_of(services, A1111Generation, network_of_pool, merged_on_top=True, uncond_at_cfg_1=True)
+    return webui_of(
+        services, A1111Generation, network_of_pool, merged_on_top=True, uncond_at_cfg_1=True, repeated="twice"
+    )

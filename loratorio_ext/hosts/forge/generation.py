@@ -281,4 +281,5 @@ def forge_of(name: str, backend: Backend) -> Webui:
         partial(forge_networks.network_of_pool, backend),
         merged_on_top=False,
         uncond_at_cfg_1=False,
+        repeated="each",
     )

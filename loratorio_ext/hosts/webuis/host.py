@@ -15,6 +15,7 @@ from loratorio_ext.hosts.webuis.generation import Generation
 from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of
 from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
+from loratorio_ext.networks.prompt import Repeated
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
@@ -57,6 +58,7 @@ def webui_of(
     *,
     merged_on_top: bool,
     uncond_at_cfg_1: bool,
+    repeated: Repeated,
 ) -> Webui:
     """The WebUI of an adapter; its server asks the WebUI afresh each time.
 
@@ -66,6 +68,7 @@ def webui_of(
         network_of_pool: (name, file) → a network at strength 1 that no tag names.
         merged_on_top: see `Server`.
         uncond_at_cfg_1: see `Server`.
+        repeated: see `Server`.
     """
 
     def options() -> Options:
@@ -88,6 +91,7 @@ def webui_of(
         merged_on_top=merged_on_top,
         uncond_at_cfg_1=uncond_at_cfg_1,
         splits_at_and=True,
+        repeated=repeated,
     )
     pool = Pool(services, network_of_pool)
     return Webui(

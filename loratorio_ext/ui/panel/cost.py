@@ -59,6 +59,7 @@ class PageInputs:
             guided=server.guided(found.get("cfg_scale")),
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
+            repeated=server.repeated,
         )
         return (prompt if isinstance(prompt, str) else ""), sampling
 
