@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+
+_QUOTE = re.compile(r'\s*"')
+_REST = re.compile(r'(?P<value>(?:[^\\"]|\\.)*"\s*)(?:,|$)')
 
 
 def quoted(value: str) -> str:
@@ -20,20 +24,25 @@ def unquoted(value: str) -> str:
 
 
 def last_line_fields(text: str) -> dict[str, str]:
-    """Keys and values of the last line; commas inside quotes do not separate."""
+    """Keys and values of the last line; commas inside a value in quotes do not separate.
+
+    As ``re_param`` of the WebUI (modules/infotext_utils.py) reads them: quotes count where a value begins and
+    ends with one, so that a lone quotation mark is a character like any other.
+    """
     last_line = text.strip().rpartition("\n")[2]
-    parts = (part.partition(":") for part in _split_outside_quotes(last_line))
+    parts = (part.partition(":") for part in _fields(last_line))
     return {key.strip(): unquoted(value.strip()) for key, colon, value in parts if colon}
 
 
-def _split_outside_quotes(line: str) -> Iterator[str]:
-    # By hand and in one pass: a regular expression takes quadratic time on a line made for that.
-    start, quoted_part, escaped = 0, False, False
-    for position, character in enumerate(line):
-        if character == '"' and not escaped:
-            quoted_part = not quoted_part
-        elif character == "," and not quoted_part:
-            yield line[start:position]
-            start = position + 1
-        escaped = quoted_part and character == "\\" and not escaped
-    yield line[start:]
+def _fields(line: str) -> Iterator[str]:
+    # Field by field: one regular expression for all takes quadratic time on a line made for that.
+    start = 0
+    while start < len(line):
+        comma = line.find(",", start)
+        end = len(line) if comma < 0 else comma
+        begins = _QUOTE.match(line, line.find(":", start, end) + 1) if ":" in line[start:end] else None
+        closed = _REST.match(line, begins.end()) if begins else None
+        if closed:
+            end = closed.end("value")
+        yield line[start:end]
+        start = end + 1

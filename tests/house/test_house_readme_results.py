@@ -51,14 +51,29 @@ def methods() -> Iterator[str]:
         yield f"| {LABELS[arm]} | {' | '.join([*columns, *ahead])} | {mine[4]['ratio']:.2f} |"
 
 
+def of_both_worlds(estimates: list[Any]) -> dict[str, float]:
+    """The mean of two worlds with as many pictures each, and its error: they were drawn independently."""
+    return {
+        "mean": sum(one["mean"] for one in estimates) / 2,
+        "error": sum(one["error"] ** 2 for one in estimates) ** 0.5 / 2,
+    }
+
+
 def looks() -> Iterator[str]:
-    cells = results("looks")["cells"]
-    for arm in dict.fromkeys(cell["arm"] for cell in cells):
-        mine = {cell["networks"]: cell for cell in cells if cell["arm"] == arm}
-        columns = [shown(mine[n]["presence"]) for n in (1, 2, 3, 4)]
-        ahead = [shown(mine[n]["behind"], "+") if mine[n]["behind"] else "" for n in (3, 4)]
-        complete = f"{mine[4]['complete']['mean']:.2f}"
-        yield f"| {WAYS[arm]} | {' | '.join([*columns, *ahead])} | {complete} | {mine[4]['ratio']:.2f} |"
+    worlds = [results(name)["cells"] for name in ("looks", "looks-2")]
+    for arm in WAYS:
+        mine = {
+            n: [cell for cells in worlds for cell in cells if cell["arm"] == arm and cell["networks"] == n]
+            for n in (1, 2, 3, 4)
+        }
+        assert all(len(cells) == 2 for cells in mine.values())
+        columns = [shown(of_both_worlds([cell["presence"] for cell in mine[n]])) for n in (1, 2, 3, 4)]
+        ahead = [
+            shown(of_both_worlds([cell["behind"] for cell in mine[n]]), "+") if mine[n][0]["behind"] else ""
+            for n in (3, 4)
+        ]
+        complete = f"{sum(cell['complete']['mean'] for cell in mine[4]) / 2:.2f}"
+        yield f"| {WAYS[arm]} | {' | '.join([*columns, *ahead])} | {complete} | {mine[4][0]['ratio']:.2f} |"
 
 
 def numbers_of_looks() -> Iterator[str]:
@@ -97,7 +112,9 @@ def test_the_readme_has_every_line(table: Any) -> None:
     assert [line for line in lines if line not in README] == []
 
 
-@pytest.mark.parametrize("name", ["evaluate", "looks", "looks-sweep", "pool-8", "pool-64", "reuse"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "looks", "looks-2", "looks-sweep", "pool-8", "pool-64", "reuse"]
+)
 def test_results_say_when_and_with_what_they_were_made(name: str) -> None:
     made = results(name)["made_with"]
     assert {"date", "loratorio", "python", "torch", "threads", "machine"} <= made.keys()
