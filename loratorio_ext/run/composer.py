@@ -218,7 +218,10 @@ class Composer:
     def _observed_usual(self, plan: StepPlan, images: int) -> Observed:
         count, acts = len(self._networks), () if plan.mode == "base" else plan.acting
         acts = (plan.network,) if plan.mode == "switch" else acts
-        acting = torch.tensor([network in acts for network in self._networks], dtype=torch.bool)
+        if len(acts) in (0, count):  # without a copy of numbers to the device
+            acting = torch.full((count,), bool(acts))
+        else:
+            acting = torch.tensor([network in acts for network in self._networks])
         shared = plan.mode in ("switch", "composite")
         weight = (acting.double() / acting.sum())[:, None].expand(count, images) if shared else None
         return Observed(acting[:, None].expand(count, images), weight)

@@ -275,7 +275,14 @@ def nameless(page: Any, within: str = "body") -> list[str]:
 
 
 def pale(page: Any, within: str = "body") -> list[str]:
-    """Visible texts with less contrast than WCAG 2 asks of small letters (4.5), except on dead controls."""
+    """Visible texts with less contrast than WCAG 2 asks of small letters (4.5), except on dead controls.
+
+    Colors that are on their way from one shade to another are waited for.
+    """
+    page.wait_for_function(
+        "() => document.getAnimations().every((one) => one.playState !== 'running'"
+        " || one.effect.getTiming().iterations === Infinity)"
+    )
     found: list[str] = page.evaluate((HERE / "pale.js").read_text("utf-8"), within)
     return found
 

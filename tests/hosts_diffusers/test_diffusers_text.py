@@ -13,6 +13,7 @@ from loratorio_ext.hosts.diffusers_host import DiffusersHost
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings, encode
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache, TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components
+from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.run import Row
@@ -47,7 +48,9 @@ def test_every_source_sees_its_own_text(kind: str, tmp_path: Path) -> None:
     names = ("a", "b", "kept")
     write_networks(pipeline, tmp_path, names)
     strengths = {"a": 0.8, "b": -0.5, "kept": 0.3}
-    tags = [Tag(name, te=strengths[name], unet=9.0, compose=name != "kept") for name in names]
+    tags = [
+        Tag(name, te=strengths[name], unet=9.0, own=OwnArguments(compose=name != "kept")) for name in names
+    ]
     networks = hosted(pipeline, tmp_path, *tags)
     encodings = encode(pipeline, TEXTS, "ugly", networks)
 
