@@ -164,7 +164,9 @@ class Routes:
             networks: those that the maps are for; None: they hold whichever act.
         """
         self.weights = maps
-        self.acting = torch.ones(len(maps), rows.images, dtype=torch.bool, device=maps.device)
+        self.acting = torch.zeros(len(maps), rows.images, dtype=torch.bool, device=maps.device)
+        for network in range(len(maps)) if networks is None else networks:
+            self.acting[network] = True
         self._chosen = None
         self._keep(maps, rows, recenter, networks)
 

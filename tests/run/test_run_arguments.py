@@ -149,3 +149,10 @@ def test_places_have_no_say_where_networks_are_merged() -> None:
     assert run.report.warnings == (
         "where networks act merged, and with the usual methods, at= has no effect",
     )
+
+
+def test_the_report_names_those_alone_that_act() -> None:
+    world = World((NetworkUse("a", 1.0), NetworkUse("b", 1.0, steps="0.5-1")), total=4)
+    run, _ = predictions(world, Settings(looks=1), 4)
+    assert [step.mode for step in run.report.steps] == ["placed", "placed", "composed", "placed"]
+    assert [step.chosen[0] for step in run.report.steps] == [("a",)] * 2 + [("a", "b")] * 2
