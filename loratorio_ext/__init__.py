@@ -29,4 +29,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     modules = {"Settings": "settings", "Report": "run"}
     modules |= dict.fromkeys(("compose", "PipelineComposition"), "hosts.pipelines")
-    return getattr(importlib.import_module(f"{__name__}.{modules.get(name, 'hosts.diffusers_host')}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{modules.get(name, 'hosts.diffusers_host')}")
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'loratorio[diffusers]' (in a checkout: pip install -e '.[diffusers]')"
+        raise ModuleNotFoundError(f"{name} needs {error.name}: {remedy}", name=error.name) from error
+    return getattr(module, name)

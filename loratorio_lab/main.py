@@ -9,6 +9,7 @@ from typing import Final
 from loratorio_ext import __version__
 from loratorio_ext.cli.console import Console, Work, run_command
 from loratorio_ext.cli.option_types import EXIT_CODES, Commands, Parser, add_common, add_text, add_whole
+from loratorio_ext.cli.tools import check_installed
 from loratorio_lab.bench.options import add_bench
 from loratorio_lab.evaluate.options import add_evaluate
 from loratorio_lab.tools import LabTools
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None, tools: LabTools | None = None) -> in
 
 
 def _run(arguments: Namespace, tools: LabTools, console: Console, work: Work) -> int:
+    check_installed("diffusers")
     # Each command is imported when it is asked for, because torch takes seconds.
     if arguments.command == "evaluate":
         from loratorio_lab.evaluate import command as evaluate

@@ -26,7 +26,7 @@ from loratorio_ext.cli.option_types import (
     add_text,
     add_whole,
 )
-from loratorio_ext.cli.tools import Tools
+from loratorio_ext.cli.tools import Tools, check_installed
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
 MOVED: Final = ("evaluate", "bench", "train-demo")
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None, tools: Tools | None = None) -> int:
         return WRONG_INPUT
 
     def command(arguments: Namespace, console: Console, work: Work) -> int:
+        check_installed("diffusers", *(["page"] if arguments.command == "serve" else []))
         # The command's module is imported when it is asked for, because torch takes seconds.
         module = import_module(f"loratorio_ext.cli.{arguments.command}")
         return int(module.run(arguments, tools or Tools(), console, work))

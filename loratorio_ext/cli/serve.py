@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from argparse import Namespace
-from importlib import metadata, util
+from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Work
@@ -45,13 +45,13 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
 
 
 def _check_gradio() -> None:
-    remedy = "Install it with: pip install 'loratorio[page]' (in a checkout: pip install -e '.[page]')."
-    if util.find_spec("gradio") is None:
-        raise InputError(f"the page needs gradio, which is not installed. {remedy}")
     version = metadata.version("gradio")
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < GRADIO_MINIMUM:
         needed = ".".join(str(part) for part in GRADIO_MINIMUM)
-        raise InputError(f"the page needs gradio {needed} or newer, and {version} is installed. {remedy}")
+        raise InputError(
+            f"the page needs gradio {needed} or newer, and {version} is installed. Update it with: "
+            "pip install -U 'loratorio[page]' (in a checkout: pip install -U -e '.[page]')."
+        )
     # Nobody is told that a page was opened here; a variable that the user has set stays.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import util
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import InputError
@@ -19,6 +21,29 @@ if TYPE_CHECKING:
     from loratorio_ext.ui.page.page import Address
 
 PACKAGE: Final = Path(__file__).resolve().parents[1]
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "diffusers": ("diffusers", "transformers", "accelerate", "peft", "pillow", "tqdm"),
+        "page": ("gradio",),
+    }
+)
+"""What a command may need beyond a plain installation, as in pyproject.toml."""
+
+
+def check_installed(*extras: str) -> None:
+    """Before anything is imported: whether all packages of these extras are there.
+
+    Raises:
+        InputError: one is missing; says which, and what installs them.
+    """
+    needed = [package for extra in extras for package in EXTRAS[extra]]
+    missing = [one for one in needed if util.find_spec("PIL" if one == "pillow" else one) is None]
+    if missing:
+        which = ",".join(extras)
+        raise InputError(
+            f"not installed: {', '.join(missing)}. Install what this command needs with: "
+            f"pip install 'loratorio[{which}]' (in a checkout: pip install -e '.[{which}]')."
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from loratorio_ext.setting import shown
 from loratorio_ext.settings import Settings
 
 LONGEST_PROMPT = 100_000  # characters
-# A pool above this size without top k mixes too much to be of use (README, "Dynamic selection").
+# A pool above this size without top k mixes too much to be of use (docs/evidence.md, "Dynamic selection").
 _SMALL_POOL = 8
 # A prompt may name thousands of networks that are not there.
 _MOST_NOTES = 10

@@ -42,7 +42,7 @@ OURS: Final[Mapping[str, Preset]] = MappingProxyType(
         "Large pool": _of(Settings(top_k=3)),
     }
 )
-"""What each is for, and what it costs, is measured in the README's "What it brings"."""
+"""What each is for, and what it costs, is measured in docs/evidence.md."""
 
 
 class Presets:

@@ -126,21 +126,14 @@ def test_everybody_may_draw_is_said(toys: Any, page: Page, capsys: pytest.Captur
     assert "no password" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("there", "said"), [(None, "not installed"), ("3.41.2", "3.41.2 is installed")])
-def test_without_a_gradio_that_will_do(
-    toys: Any,
-    page: Page,
-    there: str | None,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_with_a_gradio_that_is_too_old(
+    toys: Any, page: Page, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(serve.util, "find_spec", lambda name: None if there is None else object())
-    monkeypatch.setattr(serve.metadata, "version", lambda name: there)
+    monkeypatch.setattr(serve.metadata, "version", lambda name: "3.41.2")
     assert main(["serve"], toys.tools) == 2
     error = capsys.readouterr().err
-    assert said in error
-    assert "pip install 'loratorio[page]'" in error
+    assert "3.41.2 is installed" in error
+    assert "pip install -U 'loratorio[page]'" in error
 
 
 def test_a_picture_is_drawn_kept_and_described(toys: Any, served: Page) -> None:

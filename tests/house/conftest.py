@@ -39,8 +39,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def package_sources() -> list[Source]:
-    """Every file of the extension and of the laboratory."""
-    return list(read(("loratorio_ext", "scripts", "loratorio_lab")))
+    """Every file of the packages and of the extension's script."""
+    return list(read(("loratorio", "loratorio_ext", "scripts", "loratorio_lab")))
 
 
 @pytest.fixture(scope="session")

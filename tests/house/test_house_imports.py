@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = "loratorio_ext"
 LAB = "loratorio_lab"
+NAMES = "loratorio"  # the public names
 ENGINE = frozenset({"method", "networks", "settings"})
 # part -> the parts of the package it may import, besides itself and the package's version.
 PARTS = MappingProxyType(
@@ -135,6 +136,11 @@ def wrong_imports(tree: ast.Module, path: str) -> list[str]:
     package, part = path.split("/")[0], part_of(path)
     if package == "scripts":  # the WebUI loads it: it may import all of the extension and of the WebUI
         return [f"{path} imports {name}" for name in imports(tree, path) if name.partition(".")[0] == LAB]
+    if package == NAMES:
+        mine = sys.stdlib_module_names | {PACKAGE}
+        return [
+            f"{path} imports {name}" for name in imports(tree, path) if name.partition(".")[0] not in mine
+        ]
     parts, libraries = (PARTS, LIBRARIES) if package == PACKAGE else (LAB_PARTS, LAB_LIBRARIES)
     wrong = []
     for name in imports(tree, path):
@@ -165,7 +171,7 @@ def test_every_part_is_known(
 
 
 def test_parts_import_only_what_they_may(package_sources: list[Source]) -> None:
-    assert {source.path.split("/")[0] for source in package_sources} == {PACKAGE, LAB, "scripts"}
+    assert {source.path.split("/")[0] for source in package_sources} == {NAMES, PACKAGE, LAB, "scripts"}
     assert [line for source in package_sources for line in wrong_imports(source.tree, source.path)] == []
 
 
@@ -221,6 +227,8 @@ def test_an_import_across_rooms_is_seen(path: str, text: str, wrong: int) -> Non
         ("loratorio_ext/cli/a.py", "def f():\n    import loratorio_lab.world"),
         ("loratorio_ext/cli/a.py", "from loratorio_lab import tools"),
         ("scripts/loratorio.py", "from loratorio_lab.world import judge"),
+        ("loratorio/__init__.py", "import torch"),
+        ("loratorio_ext/hosts/a.py", "from loratorio import compose"),
         ("loratorio_lab/bench/a.py", "from loratorio_lab.evaluate import engine"),
         ("loratorio_lab/bench/a.py", "import gradio"),
         ("loratorio_ext/settings.py", "import torch"),

@@ -16,6 +16,7 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+import loratorio
 import loratorio_ext
 from loratorio_ext.cli.tools import find_demo_data
 from loratorio_ext.server.words import folder_beside, language_files
@@ -61,6 +62,26 @@ def test_the_version_is_written_once(root: Path, pyproject: str) -> None:
     ] == []
 
 
+def test_releases_are_dated_and_the_newest_is_this_version(root: Path) -> None:
+    changes = (root / "CHANGELOG.md").read_text("utf-8")
+    unreleased, *releases = re.findall(r"(?m)^## (.*)$", changes)
+    assert unreleased == "[Unreleased]"
+    dated = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (20\d\d-\d\d-\d\d)", release) for release in releases]
+    assert all(dated)
+    version, date = dated[0].groups()
+    assert version == loratorio_ext.__version__
+    citation = (root / "CITATION.cff").read_text("utf-8")
+    assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
+
+
+def test_the_public_names_are_those_of_the_extension() -> None:
+    assert {*loratorio.__all__} == {*loratorio_ext.__all__, "__version__"}
+    assert all(getattr(loratorio, name) is getattr(loratorio_ext, name) for name in loratorio.__all__)
+    assert {*loratorio.__all__} <= {*dir(loratorio)}
+    with pytest.raises(AttributeError, match="'loratorio' has no attribute 'composer'"):
+        loratorio.composer  # noqa: B018 - reading it is the test
+
+
 def test_metadata_ini_has_the_distribution_s_name(root: Path, pyproject: str) -> None:
     metadata = configparser.ConfigParser()
     metadata.read(root / "metadata.ini")
@@ -86,26 +107,16 @@ def test_constraints_pin_every_direct_dependency_and_name_no_place(root: Path, p
     form = re.compile(r'([A-Za-z0-9_.-]+)==[0-9][0-9a-z.]*( ; python_version >= "3\.\d+")?')
     assert [line for line in lines if not form.fullmatch(line)] == []
     pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
-    blocks = re.findall(r"(?ms)^(?:dependencies|diffusers|lycoris|page|dev) = \[(.*?)\]$", pyproject)
-    assert len(blocks) == 5
+    blocks = re.findall(r"(?ms)^(?:dependencies|diffusers|lycoris|page|docs|dev) = \[(.*?)\]$", pyproject)
+    assert len(blocks) == 6
     demanded = {name for block in blocks for name in names(block)}
     assert demanded - pinned == set()
     assert len(pinned) == len(lines)
 
 
-def test_the_readme_s_commands_exist(root: Path) -> None:
-    readme = (root / "README.md").read_text("utf-8")
-    makefile = (root / "Makefile").read_text("utf-8")
-    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", makefile))
-    code = "\n".join(re.findall(r"(?ms)^```\w*\n(.*?)^```", readme)) + "\n".join(
-        re.findall(r"`([^`\n]+)`", readme)
-    )
-    used = set(re.findall(r"(?m)\bmake ([a-z][a-z-]*)", code))
-    assert {"demo", "test"} <= used <= targets
-
-
-def test_the_readme_s_links_lead_somewhere(root: Path) -> None:
-    readme = (root / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str, root: Path) -> None:
+    readme = (root / page).read_text("utf-8")
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", readme) + re.findall(
         r'src="(?!https?:)([^"]+)"', readme
     )
@@ -120,7 +131,7 @@ def test_the_build_script_calls_make_test(root: Path) -> None:
     assert "make test" in text
 
 
-@pytest.mark.parametrize("package", ["loratorio_ext", "loratorio_lab"])
+@pytest.mark.parametrize("package", ["loratorio", "loratorio_ext", "loratorio_lab"])
 def test_the_wheel_has_every_file_of_the_packages(package: str, root: Path, wheel: Path) -> None:
     installed = files_below(wheel / package)
     beside = tuple(f"{name}/" for name in BESIDE.values())
@@ -128,6 +139,7 @@ def test_the_wheel_has_every_file_of_the_packages(package: str, root: Path, whee
         root / package
     )
     assert sorted(path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")) == [
+        "loratorio",
         "loratorio_ext",
         "loratorio_lab",
     ]

@@ -163,7 +163,8 @@ def test_every_file_postpones_annotations(all_sources: list[Source]) -> None:
 
 
 def test_no_notes_to_self_and_no_places_of_one_machine(all_sources: list[Source], root: Path) -> None:
-    documents = [root / name for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")]
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "mkdocs.yml")
+    documents = [*(root / name for name in names), *sorted((root / "docs").glob("*.md"))]
     texts = {s.path: s.text for s in all_sources if not s.path.startswith("tests/house/")}
     texts |= {path.name: path.read_text("utf-8") for path in documents}
     pattern = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![\w./>-])/(root|home|Users|work|mnt)/\w")

@@ -1,4 +1,4 @@
-"""The README's tables of results say what the files in docs/results say, which the commands wrote."""
+"""The tables of results say what the files in docs/results say, which the commands wrote."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVIDENCE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
 LABELS = {
     "base": "no network",
     "merge": "Merge",
@@ -106,10 +107,21 @@ def reuse() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, pools, reuse])
-def test_the_readme_has_every_line(table: Any) -> None:
+def test_the_evidence_has_every_line(table: Any) -> None:
     lines = list(table())
     assert lines
-    assert [line for line in lines if line not in README] == []
+    assert [line for line in lines if line not in EVIDENCE] == []
+
+
+def test_the_readme_has_some_columns_of_the_looks() -> None:
+    """Without N = 1, the leads and the last column but one."""
+    expected = []
+    for line in looks():
+        way, _, two, three, four, *_, ratio = line.strip("| ").split(" | ")
+        expected.append(f"| {way} | {two} | {three} | {four} | {ratio} |")
+    shown_there = [line for line in README.splitlines() if line.endswith(" |") and "±" in line]
+    assert shown_there
+    assert [line for line in shown_there if line not in expected] == []
 
 
 @pytest.mark.parametrize(
@@ -118,4 +130,4 @@ def test_the_readme_has_every_line(table: Any) -> None:
 def test_results_say_when_and_with_what_they_were_made(name: str) -> None:
     made = results(name)["made_with"]
     assert {"date", "loratorio", "python", "torch", "threads", "machine"} <= made.keys()
-    assert made["date"] in README and made["torch"].split("+")[0] in README
+    assert made["date"] in EVIDENCE and made["torch"].split("+")[0] in EVIDENCE
