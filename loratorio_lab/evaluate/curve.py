@@ -79,7 +79,8 @@ def _panel(networks: int, cells: Sequence[Mapping[str, Any]], figure: str) -> st
         ends = f'y1="{y(mean - error):.1f}" y2="{y(mean + error):.1f}"'
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" {ends} stroke="{color}" class="error"/>')
         parts.append(f'<circle cx="{at:.1f}" cy="{y(mean):.1f}" r="3.4" fill="{color}" class="way"/>')
-        name = escape(str(cell["arm"]).removeprefix("loratorio ") if "looks=" in cell["arm"] else cell["arm"])
+        way, _, swept = str(cell["arm"]).partition(" ")
+        name = escape(swept if swept and "loratorio" in way else cell["arm"])
         ends = f'y1="{y(mean):.1f}" y2="{height:.1f}"'
         parts.append(
             f'<line x1="{at + 4:.1f}" x2="{LEFT + wide + 4}" {ends} class="level"/>'

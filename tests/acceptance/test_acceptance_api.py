@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from loratorio_ext.settings import Settings
+
 WRONG: dict[str, tuple[object, str]] = {
     "unknown name": ({"patchsize": 4}, "did you mean 'patch_size'"),
     "text for a number": ({"patch_size": "4"}, "patch_size is '4'"),
@@ -24,7 +26,8 @@ WRONG: dict[str, tuple[object, str]] = {
 
 def test_names_and_positions_are_the_same(webui: Any, names: list[str]) -> None:
     prompt = f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>"
-    named = webui.draw(prompt, {"patch_size": 4, "temperature": 0.3})
+    # Names without looks mean a body from before there were any; positions take the panel's default.
+    named = webui.draw(prompt, {"patch_size": 4, "temperature": 0.3, "looks": Settings().looks})
     positional = webui.draw(prompt, [True, 4, 0.3])
     assert np.array_equal(named.pictures, positional.pictures)
     assert "LoRAtorio patch size: 4" in named.infotext
