@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from loratorio_ext.networks.problems import Problem, shown
 
-OWN = ("compose", "at", "steps", "fade")
+OWN = ("compose", "at", "steps", "fade", "cond", "uncond")
 """Our arguments."""
 
 SOFT_EDGE = 0.06
@@ -149,42 +149,61 @@ class OwnArguments:
     """What our arguments of a tag say; texts as they stand in it, checked.
 
     compose: False keeps the network merged everywhere. at: where it may speak, as `Area.parse` reads it.
-    steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given.
+    steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given. cond: False keeps it out
+    of every conditional prediction; it then shares no places and acts merged in the unconditional. uncond:
+    whether it acts, merged, in the unconditional prediction; None: as a network does without a word on it.
     """
 
     compose: bool = True
     at: str = ""
     steps: str = ""
     fade: str = ""
+    cond: bool = True
+    uncond: bool | None = None
 
     @property
     def never(self) -> bool:
-        """Whether it acts at no step."""
-        return self.compose and Window.parse(self.steps, self.fade).never
+        """Whether it acts nowhere or at no step."""
+        return Window.parse(self.steps, self.fade).never or (not self.cond and self.uncond is False)
+
+    @property
+    def composed(self) -> bool:
+        """Whether it shares the picture's places with others."""
+        return self.compose and self.cond
+
+    @property
+    def as_merged(self) -> bool:
+        """Whether it acts as if no argument of ours had been given to a network that is kept merged."""
+        return not self.compose and self.cond and self.uncond is not False and not self.steps + self.fade
 
 
 def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]]:
     """(our arguments among the named ones of a tag, what is wrong with those that are left out)."""
     given = {key.strip(" "): value.strip(" ") for key, value in named.items()}
     problems: list[Problem] = []
-    text = given.get("compose", "on").lower()
-    if text not in _SWITCH:
-        problems.append(
-            Problem("compose is {value}; it must be on or off; taken as on", {"value": shown(text, 24)})
-        )
-    compose = _SWITCH.get(text, True)
+    switches: dict[str, bool] = {}
+    for name in ("compose", "cond", "uncond"):
+        text = given.get(name, "").lower()
+        if text in _SWITCH:
+            switches[name] = _SWITCH[text]
+        elif name in given:
+            wrong = {"argument": name, "value": shown(text, 24)}
+            problems.append(Problem("{argument} is {value}; give on or off (1 or 0); left out", wrong))
+    if switches.get("cond") is switches.get("uncond") is False:
+        problems.append(Problem("cond and uncond are both off, so it acts nowhere"))
     found = {name: given[name] for name in ("at", "steps", "fade") if name in given}
-    if found and not compose:
-        left_out = {"arguments": ", ".join(found)}
-        problems.append(
-            Problem("compose=off keeps it merged everywhere, so {arguments} has no effect", left_out)
-        )
-        found = {}
+    for name in ("compose", "cond"):
+        if "at" in found and switches.get(name) is False:
+            del found["at"]
+            left_out = {"argument": name}
+            problems.append(
+                Problem("{argument} is off, so it shares no places, and at has no effect", left_out)
+            )
     for name, (parse, takes) in _CHECKS.items():
         if name in found and not _can_be(parse, found[name]):
             values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
             problems.append(Problem("{argument} is {value}; {takes}; left out", values))
-    return OwnArguments(compose, **found), problems
+    return OwnArguments(**switches, **found), problems  # type: ignore[arg-type]
 
 
 def _can_be(parse: Callable[[str], object], text: str) -> bool:

@@ -6,10 +6,10 @@ Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`par
 an item with exactly one `=` is named, the others are positional. Every tag is taken out of the text, also
 those that are not ours.
 
-Four named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=`, `steps=` and
-`fade=` say where and when a composed one acts (`arguments`). Arguments of other extensions are told by what
-they would do: `lbw`, `lbwe`, `start`, `stop`, `step` (sd-webui-lora-block-weight) and strengths such as
-`1@0.5` (sd-webui-loractl).
+Six named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=` says where a
+composed one acts, `steps=` and `fade=` when, `cond=` and `uncond=` on which side of the guidance
+(`arguments`). Arguments of other extensions are told by what they would do: `lbw`, `lbwe`, `start`, `stop`,
+`step` (sd-webui-lora-block-weight) and strengths such as `1@0.5` (sd-webui-loractl).
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Tag:
 
     @property
     def compose(self) -> bool:
-        """False keeps it merged everywhere."""
-        return self.own.compose
+        """Whether it shares the picture's places with others."""
+        return self.own.composed
 
 
 @dataclass(frozen=True)
@@ -222,9 +222,8 @@ def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
                 "{arguments}: another extension's; here a part of the steps is written steps=0-0.4", listed
             )
         else:
-            yield Problem(
-                "unknown arguments: {arguments}; te, unet, dyn, compose, at, steps and fade are known", listed
-            )
+            values = {**listed, "known": ", ".join(_ARGUMENTS)}
+            yield Problem("unknown arguments: {arguments}; known are {known}", values)
 
 
 def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:

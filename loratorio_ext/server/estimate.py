@@ -124,7 +124,12 @@ def estimate(
             windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
             has_areas=any(own.at for own in of_composed),
         )
-        notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+        acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
+        if composed or not acts_alone:
+            notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+    notes += _notes_of_sides(
+        [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
+    )
     return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
 
 
@@ -159,6 +164,18 @@ def _notes(
             )
         )
     return notes
+
+
+def _notes_of_sides(
+    tags: Sequence[Tag], settings: Settings, sampling: PlannedSampling, words: Words
+) -> list[str]:
+    """``tags``: of networks that are to act in the unconditional prediction."""
+    names = {"names": ", ".join(shown(tag.name) for tag in tags[:_MOST_NOTES])}
+    if tags and not settings.enabled:
+        return [words("without LoRAtorio, {names} acts on both sides of the guidance", **names)]
+    if tags and not sampling.guided:
+        return [words("there is no unconditional prediction for {names} to act in", **names)]
+    return []
 
 
 def cost_line(found: Estimate, words: Words) -> str:

@@ -121,7 +121,36 @@ def test_what_is_wrong_is_said_and_left_out() -> None:
 
 def test_what_is_kept_merged_acts_everywhere() -> None:
     prompt = parse_prompt("<lora:a:1:compose=off:at=left:steps=0-0.5>")
-    assert prompt.tags[0].own == OwnArguments(compose=False)
+    assert prompt.tags[0].own == OwnArguments(compose=False, steps="0-0.5")
+    assert prompt.problems == ("network 'a': compose is off, so it shares no places, and at has no effect",)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("cond=0", OwnArguments(cond=False)),
+        ("cond=0:uncond=1", OwnArguments(cond=False, uncond=True)),
+        ("uncond=1", OwnArguments(uncond=True)),
+        ("uncond=off:compose=off", OwnArguments(compose=False, uncond=False)),
+        ("cond=1", OwnArguments()),
+    ],
+)
+def test_a_tag_says_on_which_side_of_the_guidance(text: str, own: OwnArguments) -> None:
+    prompt = parse_prompt(f"<lora:a:1:{text}>")
+    assert (prompt.tags[0].own, prompt.problems) == (own, ())
+    assert prompt.tags[0].compose == (own.compose and own.cond) and not own.never
+
+
+def test_sides_that_cannot_be_are_said() -> None:
+    prompt = parse_prompt("<lora:a:1:cond=no:uncond=0> <lora:b:1:cond=2:at=left> <lora:c:1:cond=0:at=left>")
+    assert [tag.own for tag in prompt.tags] == [
+        OwnArguments(cond=False, uncond=False),
+        OwnArguments(at="left"),
+        OwnArguments(cond=False),
+    ]
+    assert prompt.tags[0].own.never
     assert prompt.problems == (
-        "network 'a': compose=off keeps it merged everywhere, so at, steps has no effect",
+        "network 'a': cond and uncond are both off, so it acts nowhere",
+        "network 'b': cond is '2'; give on or off (1 or 0); left out",
+        "network 'c': cond is off, so it shares no places, and at has no effect",
     )

@@ -248,12 +248,15 @@ STRENGTHS = st.one_of(
     st.floats(-MAX_STRENGTH, MAX_STRENGTH),
     st.sampled_from([0.0, -0.0, 1.0, 0.8, -1.0, 1e-7, 5e-324, MAX_STRENGTH]),
 )
-OWN = st.just(OwnArguments(compose=False)) | st.builds(
-    OwnArguments,
-    st.just(True),
-    st.sampled_from(["", "left", "top-right", "0.5-1,0-.25"]),
-    st.sampled_from(["", "0-0.4", "0.3-1"]),
-    st.sampled_from(["", "1-0", "0.5-2"]),
+_WHEN = (st.sampled_from(["", "0-0.4", "0.3-1"]), st.sampled_from(["", "1-0", "0.5-2"]))
+_PLACES = st.sampled_from(["", "left", "top-right", "0.5-1,0-.25"])
+_SIDE = st.sampled_from([None, True])
+OWN = (
+    st.builds(OwnArguments, st.just(False), st.just(""), *_WHEN, st.booleans(), _SIDE)
+    | st.builds(
+        OwnArguments, st.just(True), _PLACES, *_WHEN, st.just(True), st.sampled_from([None, True, False])
+    )
+    | st.builds(OwnArguments, st.just(True), st.just(""), *_WHEN, st.just(False), _SIDE)
 )
 TAGS = st.builds(Tag, NAMES, STRENGTHS, STRENGTHS, st.none() | st.integers(1, 100_000), OWN)
 
@@ -266,7 +269,9 @@ def written(tag: Tag) -> str:
     text += "".join(
         f":{name}={getattr(tag.own, name)}" for name in ("at", "steps", "fade") if getattr(tag.own, name)
     )
-    return text + (">" if tag.compose else ":compose=off>")
+    text += "" if tag.own.cond else ":cond=0"
+    text += "" if tag.own.uncond is None else f":uncond={int(tag.own.uncond)}"
+    return text + (">" if tag.own.compose else ":compose=off>")
 
 
 @settings(deadline=None, max_examples=200)

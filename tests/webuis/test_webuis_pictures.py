@@ -97,7 +97,7 @@ def test_kept_however_it_is_written(draw: Any, close: Any, argument: str) -> Non
 def test_a_slip_in_compose_is_said(draw: Any) -> None:
     _, p = draw("a cat <lora:lin:1:compose=of>", {})
     assert list(p.comments) == [
-        "LoRAtorio: network 'lin': compose is 'of'; it must be on or off; taken as on"
+        "LoRAtorio: network 'lin': compose is 'of'; give on or off (1 or 0); left out"
     ]
 
 

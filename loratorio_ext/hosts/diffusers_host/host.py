@@ -93,6 +93,8 @@ class DiffusersHost:
         uses = [NetworkUse.of(tag.name, tag.unet, tag.own) for tag, _ in networks]
         method, period = request.method, request.switch_every
         run = Run(request.settings, uses, method=method, switch_every=period, host="diffusers")
+        if parsed.negative is None:
+            run.is_unguided()
         encodings = encode(pipeline, parsed.texts, parsed.negative, networks)
         conditions = conditions_of(pipeline, encodings, parsed.size, request.cfg)
         for warning in (*parsed.warnings, *warnings, *encodings.warnings):

@@ -31,14 +31,14 @@ def tags_of_networks(data: ExtraNetworkData) -> Iterator[Any]:
 def own_arguments_of(data: ExtraNetworkData) -> tuple[dict[str, OwnArguments], list[str]]:
     """(what the tag of each network of the prompt says to us, one sentence for each argument that is wrong).
 
-    Of several tags of one network the last counts, but ``compose=off`` of any keeps it merged.
+    Of several tags of one network the last counts, but one that keeps it from being composed goes first.
     """
     found: dict[str, OwnArguments] = {}
     told: list[str] = []
     for params in tags_of_networks(data):
         name = params.positional[0]
         own, problems = own_arguments(params.named)
-        if name not in found or found[name].compose:
+        if name not in found or found[name].composed:
             found[name] = own
         told += [f"network {name[:80]!r}: {problem}" for problem in problems]
     return found, told
