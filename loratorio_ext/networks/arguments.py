@@ -29,11 +29,16 @@ _SWITCH = MappingProxyType(
 AT_TAKES = Problem(
     "give left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
 )
-STEPS_TAKES = Problem("give two fractions of the steps, the first not above the second, such as 0-0.4")
+STEPS_TAKES = Problem(
+    "give two fractions of the steps, the first not above the second, such as 0-0.4, "
+    "or two numbers of steps, such as 5-10"
+)
 FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
 _WORD = re.compile(r"[\s_+-]+")
 _NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
+_COUNTS = re.compile(r"\s*([0-9]{1,6})\s*-\s*([0-9]{0,6})\s*")
+_BLOCK_WEIGHT_STEPS = ("start", "stop", "step")
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,14 @@ class Window:
         end: fraction of the steps after which it acts no longer; 1: it acts to the end.
         first: factor of its strength at the beginning of the window, in [0, 10].
         last: the same at its end.
+        counted: start and end are numbers of evaluations instead, and end may be infinite.
     """
 
     start: float = 0.0
     end: float = 1.0
     first: float = 1.0
     last: float = 1.0
+    counted: bool = False
 
     @classmethod
     def parse(cls, steps: str = "", fade: str = "") -> Window:
@@ -116,10 +123,15 @@ class Window:
         Raises:
             ValueError: one of them cannot be; says what it takes.
         """
-        start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
+        counts = _COUNTS.fullmatch(steps)
+        counted = counts is not None and (not counts[2] or int(counts[2]) > 1)
+        if counted and counts is not None:
+            start, end = float(counts[1]), float(counts[2] or math.inf)
+        else:
+            start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
         if start > end:
             raise ValueError(str(STEPS_TAKES))
-        return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES))
+        return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES), counted)
 
     @property
     def always(self) -> bool:
@@ -134,10 +146,13 @@ class Window:
     def factor(self, index: int, total: int) -> float:
         """What its strength is multiplied by at evaluation ``index`` of ``total``; 0: it does not act.
 
-        Counted as the settings start and end are: from evaluation ⌈start · total⌉ on, before ⌈end · total⌉.
+        Fractions are counted as the settings start and end are: from evaluation ⌈start · total⌉ on, before
+        ⌈end · total⌉.
         """
-        first = math.ceil(self.start * total - 1e-6)
-        behind = max(total, index + 1) if self.end == 1 else math.ceil(self.end * total - 1e-6)
+        unit = 1 if self.counted else total
+        first = math.ceil(self.start * unit - 1e-6)
+        ends = self.end < (math.inf if self.counted else 1)
+        behind = math.ceil(self.end * unit - 1e-6) if ends else max(total, index + 1)
         if not first <= index < behind:
             return 0.0
         way = (index - first) / max(behind - 1 - first, 1)
@@ -152,6 +167,7 @@ class OwnArguments:
     steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given. cond: False keeps it out
     of every conditional prediction; it then shares no places and acts merged in the unconditional. uncond:
     whether it acts, merged, in the unconditional prediction; None: as a network does without a word on it.
+    blocks: weights of its blocks, as `BlockWeights.parse` reads them; only where a host asks for them.
     """
 
     compose: bool = True
@@ -160,6 +176,7 @@ class OwnArguments:
     fade: str = ""
     cond: bool = True
     uncond: bool | None = None
+    blocks: str = ""
 
     @property
     def never(self) -> bool:
@@ -191,7 +208,8 @@ def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]
             problems.append(Problem("{argument} is {value}; give on or off (1 or 0); left out", wrong))
     if switches.get("cond") is switches.get("uncond") is False:
         problems.append(Problem("cond and uncond are both off, so it acts nowhere"))
-    found = {name: given[name] for name in ("at", "steps", "fade") if name in given}
+    found = {"steps": block_weight_steps(named) or ""}
+    found |= {name: given[name] for name in ("at", "steps", "fade") if name in given}
     for name in ("compose", "cond"):
         if "at" in found and switches.get(name) is False:
             del found["at"]
@@ -200,10 +218,26 @@ def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]
                 Problem("{argument} is off, so it shares no places, and at has no effect", left_out)
             )
     for name, (parse, takes) in _CHECKS.items():
-        if name in found and not _can_be(parse, found[name]):
+        if name in given and name in found and not _can_be(parse, found[name]):
             values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
             problems.append(Problem("{argument} is {value}; {takes}; left out", values))
     return OwnArguments(**switches, **found), problems  # type: ignore[arg-type]
+
+
+def block_weight_steps(named: Mapping[str, str]) -> str | None:
+    """``steps=`` for what sd-webui-lora-block-weight understands of a tag: ``start=``, ``stop=``, ``step=``.
+
+    They count steps: a network acts after ``start`` of them and until ``stop`` are done. None: the tag has no
+    such argument, or what it says is unclear; then ``steps=`` counts alone.
+    """
+    given = {name: named[name].strip(" ") for name in _BLOCK_WEIGHT_STEPS if name in named}
+    if not given or "steps" in named:
+        return None
+    start, _, stop = given.get("step", f"{given.get('start', '0')}-{given.get('stop', '')}").partition("-")
+    text = f"{start}-{stop}"
+    if ("step" in given and not stop) or not _can_be(Window.parse, text) or not Window.parse(text).counted:
+        return None
+    return text
 
 
 def _can_be(parse: Callable[[str], object], text: str) -> bool:

@@ -18,13 +18,14 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal
 
-from loratorio_ext.networks.arguments import OWN, OwnArguments, own_arguments
+from loratorio_ext.networks.arguments import OWN, OwnArguments, block_weight_steps, own_arguments
+from loratorio_ext.networks.blocks import LBW_TAKES, BlockWeights
 from loratorio_ext.networks.problems import Problem, shown
 
 Repeated = Literal["last", "twice", "each"]
@@ -46,9 +47,8 @@ MAX_PROBLEMS = 50
 
 _HEAD = re.compile(r"<(\w+):")
 _ARGUMENTS = ("te", "unet", "dyn", *OWN)
-_OTHERS = MappingProxyType(
-    {**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(("start", "stop", "step"), "steps")}
-)
+_STEPS = ("start", "stop", "step")
+_OTHERS = MappingProxyType({**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(_STEPS, "steps")})
 _NO_COLON = re.compile(rf"<(?:{'|'.join(KINDS)})[^\S\n][^<>\n]{{1,60}}>")
 _UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -226,7 +226,7 @@ def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
             yield Problem("unknown arguments: {arguments}; known are {known}", values)
 
 
-def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
+def _tag_of(items: Sequence[str], *, weighs_blocks: bool) -> tuple[Tag | None, list[Problem]]:
     """A tag from its items, the texts between the `:`, and its problems.
 
     A number that cannot be read leaves the whole tag out (None): a network at a strength that nobody asked
@@ -253,7 +253,16 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         given = {"count": len(positional)}
         told = Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
         problems.append(told)
-    problems += _unknown_arguments([key for key in named if key not in ("te", "unet", "dyn")])
+    known = ["te", "unet", "dyn", *(_STEPS if block_weight_steps(named) is not None else ())]
+    if weighs_blocks and "lbw" in named:
+        known.append("lbw")
+        try:
+            BlockWeights.parse(named["lbw"])
+            own = replace(own, blocks=named["lbw"].strip(" "))
+        except ValueError:
+            given_blocks = {"argument": "lbw", "value": shown(named["lbw"], 24), "takes": LBW_TAKES}
+            problems.append(Problem("{argument} is {value}; {takes}; left out", given_blocks))
+    problems += _unknown_arguments([key for key in named if key not in known])
     tag = Tag(name, te, unet, dyn, own)
     return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
@@ -289,10 +298,11 @@ def _told_twice(name: str, repeated: Repeated) -> Problem:
     return Problem("network {network} is named twice; the last tag counts", twice)
 
 
-def parse_prompt(text: str, repeated: Repeated = "last") -> Prompt:
+def parse_prompt(text: str, repeated: Repeated = "last", *, weighs_blocks: bool = True) -> Prompt:
     """Takes a prompt apart into text, networks and other tags. Never raises on any text.
 
-    repeated: what the host makes of a network that is named twice.
+    repeated: what the host makes of a network that is named twice. weighs_blocks: whether it understands
+    ``lbw=``; in a WebUI that is another extension's.
     """
     found, rest = _raw_tags(text)
     tags: dict[object, Tag] = {}
@@ -308,7 +318,7 @@ def parse_prompt(text: str, repeated: Repeated = "last") -> Prompt:
                 told = Problem("ignored the tag {tag}: write it in small letters, as the WebUI does", word)
                 problems.append(told)
             continue
-        tag, trouble = _tag_of(items)
+        tag, trouble = _tag_of(items, weighs_blocks=weighs_blocks)
         problems.extend(trouble)
         if tag is None:
             lost.extend(trouble)

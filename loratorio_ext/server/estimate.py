@@ -89,7 +89,9 @@ def estimate(
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
         notes.append(words("only the first {limit} characters of the prompt were read", limit=LONGEST_PROMPT))
-    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated)
+    # Only the diffusers host, whose networks are those of a folder, weighs blocks itself.
+    weighs_blocks = isinstance(known, NetworkFolder)
+    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated, weighs_blocks=weighs_blocks)
     notes.extend(problem.said(words) for problem in parsed.told)
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get

@@ -82,6 +82,9 @@ def test_an_area_is_full_inside_and_empty_outside_with_a_soft_edge() -> None:
         ("0.2-0.7", "1-0", [0, 0, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
         ("", "0-9", list(range(10))),
         ("0.5-0.6", "0.5-1", [0] * 5 + [0.5] + [0] * 4),
+        ("2-7", "1-0", [0, 0, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
+        ("8-", "", [0] * 8 + [1] * 2),
+        ("1-", "0-8", [0, *range(9)]),
     ],
 )
 def test_the_factor_of_a_network_s_strength_over_the_steps(
@@ -98,7 +101,9 @@ def test_a_sampler_that_goes_on_longer_keeps_what_acts_to_the_end() -> None:
     assert [Window.parse("0-0.5").factor(index, 4) for index in range(6)] == [1, 1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("text", ["0.5", "1-0.5", "0-2", "a-b", "0-1-1", "-1-1", "0-1e9", "0-" + "1" * 400])
+@pytest.mark.parametrize(
+    "text", ["0.5", "1-0.5", "0-1.5", "3-2", "a-b", "0-1-1", "-1-1", "0-1e9", "0-" + "1" * 400]
+)
 def test_other_steps_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="fractions of the steps"):
         Window.parse(text)

@@ -83,7 +83,7 @@ def test_strengths_that_change_with_the_steps_are_told(number: str, form: str) -
 
 
 def test_every_kind_of_unknown_argument_has_its_sentence() -> None:
-    prompt = parse_prompt("<lora:a:1:lbw=A:stop=3:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
+    prompt = parse_prompt("<lora:a:1:lbwe=A:stop=x:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
     assert prompt.tags == (Tag("a"),) and prompt.ignored == ()
     assert len(prompt.problems) == 3 and max(map(len, prompt.problems)) < 250
 
@@ -129,8 +129,8 @@ def test_names_that_name_nothing(name: str) -> None:
         ("<lora:a:1:1:4:5>", "positional"),
         ("<lora:a:weight=2>", "'weight'"),
         ("<lora:a:weight=2:x=1:compose=off: unet=3>", "unknown arguments: ' unet', 'weight', 'x'"),
-        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbw', 'lbwe': another extension's; without it"),
-        ("<lora:a:1:start=3:stop=9:step=1-4>", "'start', 'step', 'stop': another extension's; here a part"),
+        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbwe': another extension's; without it"),
+        ("<lora:a:1:start=3:stop=9:step=4-1>", "'start', 'step', 'stop': another extension's; here a part"),
         ("<lora:a:te=1:te=2>", "twice"),
         ("<lora:a:compose=perhaps>", "compose"),
         ("<lora:a> <lora:a>", "named twice"),

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from loratorio_ext.networks.blocks import BlockWeights, block_of
 from loratorio_ext.networks.files import KeyMap, Network, NetworkFolder, UnknownNetworkError, load_network
 from loratorio_ext.networks.files.scale import sidecar
 from loratorio_ext.networks.prompt import Tag, choose_pool
@@ -20,6 +21,8 @@ class NetworkCache:
 
     def __init__(self, keys: KeyMap) -> None:
         self._keys = keys
+        blocks = ((layer.name, block_of(key)) for key, layer in keys.items())
+        self._blocks = {layer: block for layer, block in blocks if block is not None}
         self._loaded: dict[Path, tuple[tuple[int, ...], Network]] = {}
 
     def load(self, tag: Tag, folder: NetworkFolder) -> Network:
@@ -52,7 +55,8 @@ class NetworkCache:
             raise UnknownNetworkError(unknown[0], reason)
         tagged = {folder.find(tag.name) for tag in tags}
         tags += [Tag(name) for name in names if folder.find(name) not in tagged]
-        networks = [(tag, self.load(tag, folder)) for tag in tags]
+        loaded = [(tag, self.load(tag, folder)) for tag in tags]
+        networks = [(tag, self._weighed(tag, network)) for tag, network in loaded]
         told = [f"Network {tag.name!r}: {note}." for tag, network in networks for note in network.notes]
         told += [
             f"Network {tag.name!r}: {len(network.unmatched)} of its keys fit no layer of this model, "
@@ -61,6 +65,29 @@ class NetworkCache:
             if network.unmatched
         ]
         return networks, [*map(str, repeated), *told]
+
+    def _weighed(self, tag: Tag, network: Network) -> Network:
+        """The network with the weights of its blocks that the tag says; layers of weight 0 are left out."""
+        if not tag.own.blocks:
+            return network
+        said = BlockWeights.parse(tag.own.blocks)
+        of_layers = {name: self._blocks.get(name) for name in network.layers}
+        weights = {name: 1.0 if block is None else said.weights[block] for name, block in of_layers.items()}
+        layers = {
+            name: tuple(_times(weights[name], delta) for delta in deltas)
+            for name, deltas in network.layers.items()
+            if weights[name] != 0
+        }
+        unnamed = sorted({block for block in of_layers.values() if block in said.unnamed})
+        note = f"lbw={tag.own.blocks} says nothing of its blocks {', '.join(unnamed)}, so they do not act"
+        notes = (*network.notes, note) if unnamed else network.notes
+        return dataclasses.replace(network, layers=layers, notes=notes)
+
+
+def _times(weight: float, delta: Delta) -> Delta:
+    if isinstance(delta, LowRank) or delta.bias is None:
+        return dataclasses.replace(delta, scale=delta.scale * weight)
+    return dataclasses.replace(delta, scale=delta.scale * weight, bias=delta.bias * weight)
 
 
 def _with_rank(network: Network, rank: int) -> Network:
