@@ -1,4 +1,4 @@
-"""What a prompt says of networks: tags, names, and the patterns of a pool. Imports no torch.
+"""What a prompt says of networks: tags and names. Imports no torch.
 
 Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`parse_prompt`,
 `ExtraNetworkParams`) and extensions-builtin/Lora/extra_networks_lora.py (`activate`) of AUTOMATIC1111's WebUI
@@ -19,7 +19,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal
@@ -72,25 +71,6 @@ def name_problem(name: str) -> Problem | None:
             "the name must be a file's stem, optionally with subfolders of the folder of networks before it"
         )
     return None
-
-
-def choose_pool(pool: str, known: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """(the networks that a pool means, parts of it that mean none).
-
-    pool: names, or patterns of paths such as ``characters/*``, separated by commas. ``*`` also stands for
-    ``/``. A backslash is read as ``/``, and capital and small letters of a path are the same. known: name of
-    every network → its path below the folder of networks, without suffix, with ``/``. The names are each
-    given once, in the order of the pool and sorted within a pattern.
-    """
-    names: dict[str, None] = {}
-    unknown: list[str] = []
-    for wanted in filter(None, (part.strip() for part in pool.split(","))):
-        pattern = wanted.replace("\\", "/").casefold()
-        found = [n for n, path in known.items() if wanted == n or fnmatchcase(path.casefold(), pattern)]
-        if not found:
-            unknown.append(wanted)
-        names.update(dict.fromkeys(sorted(found)))
-    return list(names), unknown
 
 
 @dataclass(frozen=True)

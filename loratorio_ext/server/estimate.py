@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from loratorio_ext.networks.arguments import OwnArguments, Window
-from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.networks.prompt import Repeated, Tag, choose_pool, parse_prompt
+from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggersOf
+from loratorio_ext.networks.pool import choose_pool, pool_by_words
+from loratorio_ext.networks.prompt import Repeated, Tag, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -74,7 +75,12 @@ class Estimate:
 
 
 def estimate(
-    prompt: str, settings: Settings, known: Mapping[str, str], sampling: PlannedSampling, words: Words
+    prompt: str,
+    settings: Settings,
+    known: Mapping[str, str],
+    sampling: PlannedSampling,
+    words: Words,
+    triggers: TriggersOf = lambda name: NO_TRIGGERS,
 ) -> Estimate:
     """What this prompt costs with these settings.
 
@@ -85,6 +91,7 @@ def estimate(
             WebUI finds a network by exactly these; the diffusers host by all names that its folder knows.
         sampling: what is known of the generation.
         words: the language of the notes.
+        triggers: a network's trigger words, by any of its names.
     """
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
@@ -105,6 +112,8 @@ def estimate(
     notes += _first(told, words)
     there = [tag for tag, path in paths.items() if path is not None]
     chosen, unknown = choose_pool(settings.pool, known)
+    if settings.pool_by == "words":
+        chosen = pool_by_words(chosen, parsed.text, settings.top_k, lambda name: triggers(name).meant)
     told = [words("{name} in the pool matches no network", name=shown(part)) for part in unknown]
     notes += _first(told, words)
     of_tags = set(paths.values())

@@ -13,6 +13,7 @@ from loratorio_ext.hosts.diffusers_host import DiffusersHost
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.networks.files import NetworkFolder, key_map
 from loratorio_ext.networks.prompt import parse_prompt
+from loratorio_ext.settings import Settings
 from tests.hosts_diffusers.pipelines import PIPELINES, small, write_networks
 
 # Where the attention of these small models lies in LDM's numbers: every block has one resnet on its way down
@@ -61,7 +62,7 @@ def test_blocks_that_a_list_does_not_name_are_said(tmp_path: Path) -> None:
     parts = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}
     cache = NetworkCache(key_map({**parts, "text_encoder_2": pipeline.text_encoder_2}))
     tags = parse_prompt("<lora:a:1:lbw=OUTALL>").tags
-    ((_, network),), told = cache.load_all(tags, "", NetworkFolder(tmp_path))
+    ((_, network),), told = cache.load_all(tags, Settings(), "", NetworkFolder(tmp_path))
     assert told == [
         "Network 'a': lbw=OUTALL says nothing of its blocks IN03, OUT00, OUT01, so they do not act."
     ]

@@ -112,6 +112,13 @@ def test_tags_come_and_go() -> None:
         ("<lora:a(b:1>", "a(b", ""),
     ):
         assert with_tag_toggled(before, name) == after
+    for before, after in (
+        ("a", "a <lora:star:1> big star, sky"),
+        ("a <lora:star:1> big star, sky b", "a b"),
+        ("a <lora:star:1> big stars", "a big stars"),
+        ("a big star, sky", "a big star, sky <lora:star:1>"),
+    ):
+        assert with_tag_toggled(before, "star", ("big star", "sky")) == after
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]
 
 

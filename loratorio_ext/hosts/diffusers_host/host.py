@@ -89,7 +89,9 @@ class DiffusersHost:
         parsed = parse_request(request, self.side_multiple, self.default_size, guidable)
         scheduler = samplers.make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = samplers.set_steps(scheduler, request.steps, unet.device)
-        networks, warnings = self._networks.load_all(parsed.tags, request.settings.pool, parsed.folder)
+        networks, warnings = self._networks.load_all(
+            parsed.tags, request.settings, "\n".join(parsed.texts), parsed.folder
+        )
         uses = [NetworkUse.of(tag.name, tag.unet, tag.own) for tag, _ in networks]
         method, period = request.method, request.switch_every
         run = Run(request.settings, uses, method=method, switch_every=period, host="diffusers")

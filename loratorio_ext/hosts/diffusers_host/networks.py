@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loratorio_ext.networks.blocks import BlockWeights, block_of
-from loratorio_ext.networks.files import KeyMap, Network, NetworkFolder, UnknownNetworkError, load_network
+from loratorio_ext.networks.files import (
+    KeyMap,
+    Network,
+    NetworkFolder,
+    TriggerReader,
+    UnknownNetworkError,
+    load_network,
+)
 from loratorio_ext.networks.files.scale import sidecar
-from loratorio_ext.networks.prompt import Tag, choose_pool
+from loratorio_ext.networks.pool import choose_pool, pool_by_words
+from loratorio_ext.networks.prompt import Tag
 from loratorio_ext.networks.router import Delta, LowRank
+from loratorio_ext.settings import Settings
 
 TaggedNetwork = tuple[Tag, Network]
 """A network, and the tag that names it and says its strengths."""
@@ -21,6 +30,7 @@ class NetworkCache:
 
     def __init__(self, keys: KeyMap) -> None:
         self._keys = keys
+        self._triggers = TriggerReader()
         blocks = ((layer.name, block_of(key)) for key, layer in keys.items())
         self._blocks = {layer: block for layer, block in blocks if block is not None}
         self._loaded: dict[Path, tuple[tuple[int, ...], Network]] = {}
@@ -40,21 +50,28 @@ class NetworkCache:
         return known[1] if tag.dyn is None else _with_rank(known[1], tag.dyn)
 
     def load_all(
-        self, tags: Sequence[Tag], pool: str, folder: NetworkFolder | None
+        self, tags: Sequence[Tag], settings: Settings, text: str, folder: NetworkFolder | None
     ) -> tuple[list[TaggedNetwork], list[str]]:
         """(the networks of the tags, and at strength 1 those of the pool that no tag names; warnings).
 
-        Raises as `load`, and UnknownNetworkError where a part of the pool means no network.
+        ``text``: the prompts, without tags, by whose words networks of the pool may be triggered. Raises as
+        `load`, and UnknownNetworkError where a part of the pool means no network.
         """
         if folder is None:
             return [], []
         tags, repeated = folder.one_per_file(tags)
-        names, unknown = choose_pool(pool, folder)
+        names, unknown = choose_pool(settings.pool, folder)
         if unknown:
             reason = f"the pool has it, but no network in {folder.folder} is meant by it"
             raise UnknownNetworkError(unknown[0], reason)
         tagged = {folder.find(tag.name) for tag in tags}
-        tags += [Tag(name) for name in names if folder.find(name) not in tagged]
+        names = [name for name in names if folder.find(name) not in tagged]
+        if settings.pool_by == "words":
+            reader = self._triggers
+            names = pool_by_words(
+                names, text, settings.top_k, lambda name: reader.of(folder.find(name)).meant
+            )
+        tags += map(Tag, names)
         loaded = [(tag, self.load(tag, folder)) for tag in tags]
         networks = [(tag, self._weighed(tag, network)) for tag, network in loaded]
         told = [f"Network {tag.name!r}: {note}." for tag, network in networks for note in network.notes]

@@ -120,7 +120,8 @@ class Generation(Hooks, Adapter[Network]):
         self._arguments, problems = own_arguments_of(data)
         kept = {name for name, own in self._arguments.items() if own.as_merged}
         loaded = self._services.loaded()
-        pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
+        taken = {one.file for one in loaded}
+        pool, problems_of_pool = self._pool.networks(self.settings, _text_of(p), taken)
         for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
             say(p, problem)
         self.networks = (*self.networks_of_prompt(data, kept), *pool)
@@ -325,6 +326,12 @@ class Generation(Hooks, Adapter[Network]):
         sources: tuple[Source, ...] = ("base", *composed, *(("merged",) if acts_merged else ()))
         found = ((source, conditions(source)) for source in sources)
         return {source: one for source, one in found if one is not None}
+
+
+def _text_of(p: Any) -> str:
+    """The prompts of the pass that ``p`` is in; the WebUI has taken the tags out of them."""
+    prompts = getattr(p, "hr_prompts", None) if getattr(p, "is_hr_pass", False) else None
+    return "\n".join(map(str, prompts or p.prompts))
 
 
 def _cfg_of(p: Any) -> float:

@@ -58,7 +58,8 @@ def connect_lists(
     """Clicks on networks and examples write the prompt; the panel's cost follows what the program writes."""
 
     def toggle(prompt: object, sample: Sequence[object]) -> str:
-        return with_tag_toggled(str(prompt or ""), str(sample[0]))
+        name = str(sample[0])
+        return with_tag_toggled(str(prompt or ""), name, server.triggers(name).meant)
 
     def find(wanted: object) -> Any:
         return gr.update(samples=[[name] for name in names_like(server.networks(), str(wanted or ""))])

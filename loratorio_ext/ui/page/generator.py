@@ -207,11 +207,20 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
     return Pasted(values, fields, left_out)
 
 
-def with_tag_toggled(prompt: str, name: str) -> str:
-    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1."""
-    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>")
+def with_tag_toggled(prompt: str, name: str, triggers: Sequence[str] = ()) -> str:
+    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1.
+
+    ``triggers``: its trigger words, which come after the tag where the prompt does not have them yet, and go
+    with it where they still stand there.
+    """
+    words = ", ".join(triggers)
+    after = f"(?: {re.escape(words)})?" if words else ""
+    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>{after}")
     without, count = tags.subn("", prompt)
-    return without if count else f"{prompt.rstrip()} <lora:{name}:1>".lstrip()
+    if count:
+        return without
+    missing = f" {words}" if words and words not in prompt else ""
+    return f"{prompt.rstrip()} <lora:{name}:1>{missing}".lstrip()
 
 
 def names_like(names: Iterable[str], wanted: str) -> list[str]:
