@@ -142,7 +142,8 @@ class DiffusersHost:
             router.release()
         named = isinstance(request.sampler, str)
         name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
-        return Result(decode(pipeline, latents), latents, run.report, name)
+        hashes = self._networks.hashes(parsed.tags, parsed.folder)
+        return Result(decode(pipeline, latents), latents, run.report, name, hashes)
 
 
 def _maps_of(maps: Tensor, networks: int, latents: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from loratorio_ext.networks.blocks import BlockWeights, block_of
 from loratorio_ext.networks.files import (
+    HashReader,
     KeyMap,
     Network,
     NetworkFolder,
@@ -30,7 +31,7 @@ class NetworkCache:
 
     def __init__(self, keys: KeyMap) -> None:
         self._keys = keys
-        self._triggers = TriggerReader()
+        self._triggers, self._hashes = TriggerReader(), HashReader()
         blocks = ((layer.name, block_of(key)) for key, layer in keys.items())
         self._blocks = {layer: block for layer, block in blocks if block is not None}
         self._loaded: dict[Path, tuple[tuple[int, ...], Network]] = {}
@@ -82,6 +83,11 @@ class NetworkCache:
             if network.unmatched
         ]
         return networks, [*map(str, repeated), *told]
+
+    def hashes(self, tags: Iterable[Tag], folder: NetworkFolder | None) -> dict[str, str]:
+        """Name → `HashReader.of` its file, for the networks of tags; raises as `load`."""
+        found = {} if folder is None else {tag.name: self._hashes.of(folder.find(tag.name)) for tag in tags}
+        return {name: digits for name, digits in found.items() if digits}
 
     def _weighed(self, tag: Tag, network: Network) -> Network:
         """The network with the weights of its blocks that the tag says; layers of weight 0 are left out."""
