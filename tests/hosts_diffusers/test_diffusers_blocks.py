@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from loratorio_ext.hosts.diffusers_host import DiffusersHost
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
-from loratorio_ext.networks.files import NetworkFolder, key_map
+from loratorio_ext.networks.files import HashReader, NetworkFolder, key_map
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.settings import Settings
 from tests.hosts_diffusers.pipelines import PIPELINES, small, write_networks
@@ -45,9 +45,10 @@ def test_weights_multiply_the_blocks(kind: str, tmp_path: Path) -> None:
     written = ",".join(str(WEIGHTS.get(block, 0.25)) for block in ALL.split())
 
     def latents(tag: str) -> Any:
-        return (
-            DiffusersHost(pipeline).generate(small(f"a cat {tag}", network_dir=tmp_path, seeds=(1,))).latents
-        )
+        found = DiffusersHost(pipeline).generate(small(f"a cat {tag}", network_dir=tmp_path, seeds=(1,)))
+        ((name, digits),) = found.hashes.items()
+        assert digits == HashReader().of(tmp_path / f"{name}.safetensors") and len(digits) == 12
+        return found.latents
 
     found, wanted = latents(f"<lora:a:1:lbw={written}>"), latents("<lora:by_hand:1>")
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
