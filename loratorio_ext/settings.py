@@ -166,6 +166,15 @@ class Settings:
         unnamed=0,
     )
 
+    pool_by: Literal["words", "difference"] = declare(
+        "words",
+        "Pool by",
+        "Which networks of the pool take part. words: where the prompt has trigger words of some, only "
+        "these, as far as top k does not ask for more; otherwise all of them. difference: all of them; how "
+        "much each differs from the base model decides alone.",
+        unnamed="difference",
+    )
+
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.check(getattr(self, setting.name)))

@@ -13,7 +13,7 @@ from typing import Final
 from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.networks.files import NetworkFolder
+from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggerReader, Triggers
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
@@ -94,11 +94,20 @@ class NetworkList:
     def __init__(self, folder: Path | None) -> None:
         """``folder``: None has none."""
         self._folder = folder
+        self._reader = TriggerReader()
         self.refresh()
 
     def refresh(self) -> None:
         """Look at the folder again."""
         self.paths: Mapping[str, str] = {} if self._folder is None else NetworkFolder(self._folder)
+
+    def triggers(self, name: str) -> Triggers:
+        """A network's trigger words."""
+        try:
+            paths = self.paths
+            return self._reader.of(paths.find(name)) if isinstance(paths, NetworkFolder) else NO_TRIGGERS
+        except ValueError:  # the file is gone
+            return NO_TRIGGERS
 
 
 def page_server(networks: Path | None, words: Words) -> Server:
@@ -115,6 +124,7 @@ def page_server(networks: Path | None, words: Words) -> Server:
         words=lambda: words,
         obstacle=lambda: None,
         merged_on_top=False,
+        triggers=known.triggers,
     )
 
 

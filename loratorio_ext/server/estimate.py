@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from loratorio_ext.networks.arguments import OwnArguments, Window
-from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.networks.prompt import Repeated, Tag, choose_pool, parse_prompt
+from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggersOf
+from loratorio_ext.networks.pool import choose_pool, pool_by_words
+from loratorio_ext.networks.prompt import Repeated, Tag, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -74,7 +75,12 @@ class Estimate:
 
 
 def estimate(
-    prompt: str, settings: Settings, known: Mapping[str, str], sampling: PlannedSampling, words: Words
+    prompt: str,
+    settings: Settings,
+    known: Mapping[str, str],
+    sampling: PlannedSampling,
+    words: Words,
+    triggers: TriggersOf = lambda name: NO_TRIGGERS,
 ) -> Estimate:
     """What this prompt costs with these settings.
 
@@ -85,11 +91,14 @@ def estimate(
             WebUI finds a network by exactly these; the diffusers host by all names that its folder knows.
         sampling: what is known of the generation.
         words: the language of the notes.
+        triggers: a network's trigger words, by any of its names.
     """
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
         notes.append(words("only the first {limit} characters of the prompt were read", limit=LONGEST_PROMPT))
-    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated)
+    # Only the diffusers host, whose networks are those of a folder, weighs blocks itself.
+    weighs_blocks = isinstance(known, NetworkFolder)
+    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated, weighs_blocks=weighs_blocks)
     notes.extend(problem.said(words) for problem in parsed.told)
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get
@@ -103,6 +112,8 @@ def estimate(
     notes += _first(told, words)
     there = [tag for tag, path in paths.items() if path is not None]
     chosen, unknown = choose_pool(settings.pool, known)
+    if settings.pool_by == "words":
+        chosen = pool_by_words(chosen, parsed.text, settings.top_k, lambda name: triggers(name).meant)
     told = [words("{name} in the pool matches no network", name=shown(part)) for part in unknown]
     notes += _first(told, words)
     of_tags = set(paths.values())
@@ -124,7 +135,12 @@ def estimate(
             windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
             has_areas=any(own.at for own in of_composed),
         )
-        notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+        acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
+        if composed or not acts_alone:
+            notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+    notes += _notes_of_sides(
+        [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
+    )
     return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
 
 
@@ -159,6 +175,18 @@ def _notes(
             )
         )
     return notes
+
+
+def _notes_of_sides(
+    tags: Sequence[Tag], settings: Settings, sampling: PlannedSampling, words: Words
+) -> list[str]:
+    """``tags``: of networks that are to act in the unconditional prediction."""
+    names = {"names": ", ".join(shown(tag.name) for tag in tags[:_MOST_NOTES])}
+    if tags and not settings.enabled:
+        return [words("without LoRAtorio, {names} acts on both sides of the guidance", **names)]
+    if tags and not sampling.guided:
+        return [words("there is no unconditional prediction for {names} to act in", **names)]
+    return []
 
 
 def cost_line(found: Estimate, words: Words) -> str:

@@ -95,7 +95,41 @@ def test_a_pasted_infotext_of_a_webui() -> None:
     found = read_pasted("x\nSteps: 12, Sampler: DPM++ 2M, Schedule type: Karras, Seed: 1", FACTS, Words())
     assert (found.values["sampler"], found.values["cfg"], found.left_out) == ("DPM++ 2M Karras", None, ())
     found = read_pasted("x\nSteps: 999, Sampler: Restart, CFG scale: 1e9, Size: 9999x1", FACTS, Words())
-    assert found.left_out == ("Steps", "CFG scale", "Sampler", "Size")
+    assert found.left_out == ("Steps", "Sampler", "CFG scale", "Size")
+
+
+def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
+    resources = (
+        '[{"type":"lora","weight":0.8,"modelVersionId":1},{"type":"checkpoint","modelVersionName":"v1, a"}]'
+    )
+    text = (
+        "a cat\nin two lines <lora:a:1>\nNegative prompt: dark\nSteps: 12, Sampler: Euler a, Schedule type: "
+        "Exponential, CFG scale: 5, Seed: 9, Size: 64x65, Model hash: abc, Model: other, "
+        'Lora hashes: "a: 1, b: 2", '
+        'Denoising strength: 0.5, Hires prompt: "a dog, a \\"cat\\"\\nnew line", ADetailer model: face.pt, '
+        'ControlNet 0: "Module: canny, Weight: 1", LoRAtorio enabled: True, LoRAtorio temperature: -3, '
+        f"LoRAtorio top k: 1, LoRAtorio new: 1, Version: v1.10.1, Civitai resources: {resources}, "
+        "Civitai metadata: {}"
+    )
+    found = read_pasted(text, FACTS, Words())
+    assert found.values["prompt"] == "a cat\nin two lines <lora:a:1>" and found.values["negative"] == "dark"
+    assert (found.values["seed"], found.values["height"]) == (9, None)
+    assert found.fields["Civitai resources"] == resources
+    assert set(found.left_out) == {
+        "Sampler",
+        "Schedule type",
+        "Size",
+        "Model hash",
+        "Model",
+        "Denoising strength",
+        "Hires prompt",
+        "ADetailer model",
+        "ControlNet 0",
+        "LoRAtorio temperature",
+        "LoRAtorio new",
+        "Civitai resources",
+        "Civitai metadata",
+    }
 
 
 @pytest.mark.parametrize("text", ["", "a cat", "Steps", "x" * 200_000, "\n\n"])
@@ -112,6 +146,13 @@ def test_tags_come_and_go() -> None:
         ("<lora:a(b:1>", "a(b", ""),
     ):
         assert with_tag_toggled(before, name) == after
+    for before, after in (
+        ("a", "a <lora:star:1> big star, sky"),
+        ("a <lora:star:1> big star, sky b", "a b"),
+        ("a <lora:star:1> big stars", "a big stars"),
+        ("a big star, sky", "a big star, sky <lora:star:1>"),
+    ):
+        assert with_tag_toggled(before, "star", ("big star", "sky")) == after
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 import pytest
 from hypothesis import given, strategies as st
 
-from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.server.presets import OURS, Presets

@@ -89,10 +89,14 @@ class DiffusersHost:
         parsed = parse_request(request, self.side_multiple, self.default_size, guidable)
         scheduler = samplers.make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = samplers.set_steps(scheduler, request.steps, unet.device)
-        networks, warnings = self._networks.load_all(parsed.tags, request.settings.pool, parsed.folder)
+        networks, warnings = self._networks.load_all(
+            parsed.tags, request.settings, "\n".join(parsed.texts), parsed.folder
+        )
         uses = [NetworkUse.of(tag.name, tag.unet, tag.own) for tag, _ in networks]
         method, period = request.method, request.switch_every
         run = Run(request.settings, uses, method=method, switch_every=period, host="diffusers")
+        if parsed.negative is None:
+            run.is_unguided()
         encodings = encode(pipeline, parsed.texts, parsed.negative, networks)
         conditions = conditions_of(pipeline, encodings, parsed.size, request.cfg)
         for warning in (*parsed.warnings, *warnings, *encodings.warnings):
@@ -138,7 +142,8 @@ class DiffusersHost:
             router.release()
         named = isinstance(request.sampler, str)
         name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
-        return Result(decode(pipeline, latents), latents, run.report, name)
+        hashes = self._networks.hashes(parsed.tags, parsed.folder)
+        return Result(decode(pipeline, latents), latents, run.report, name, hashes)
 
 
 def _maps_of(maps: Tensor, networks: int, latents: Tensor) -> Tensor:

@@ -52,13 +52,17 @@ _COPY: Final = """(text) => {
 }"""
 
 
+_MOST_KEYS: Final = 20
+
+
 def connect_lists(
     controls: PromptControls, examples: Any, sampling: SamplingControls, server: Server
 ) -> None:
     """Clicks on networks and examples write the prompt; the panel's cost follows what the program writes."""
 
     def toggle(prompt: object, sample: Sequence[object]) -> str:
-        return with_tag_toggled(str(prompt or ""), str(sample[0]))
+        name = str(sample[0])
+        return with_tag_toggled(str(prompt or ""), name, server.triggers(name).meant)
 
     def find(wanted: object) -> Any:
         return gr.update(samples=[[name] for name in names_like(server.networks(), str(wanted or ""))])
@@ -178,8 +182,11 @@ def connect_paste(
             return [_failed(str(error)), *_unchanged(len(own) + len(fields))]
         said = words("All controls are filled in.")
         if found.left_out:
-            names = ", ".join(found.left_out)
-            said = words("Filled in, except for what this page does not have: {names}.", names=names)
+            names = ", ".join(found.left_out[:_MOST_KEYS])
+            names += " …" if len(found.left_out) > _MOST_KEYS else ""
+            said = words(
+                "Filled in, except for what this page does not have or cannot use: {names}.", names=names
+            )
         values = [found.values[name] for name in PASTED] + [field(found.fields) for _, field in fields]
         return [_said(said), *(gr.update() if one is None else gr.update(value=one) for one in values)]
 

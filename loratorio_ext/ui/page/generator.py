@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -35,6 +35,9 @@ _NEGATIVE: Final = "Negative prompt:"
 
 OnStep = Callable[[int, int], None]
 """Called after every evaluation of the model with (evaluations done, evaluations in all)."""
+
+
+_LONGEST_KEY: Final = 40
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,9 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "sampler": _sampler(fields, facts),
         **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
     }
+    for side in ("width", "height"):
+        value = values[side]
+        values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
     used = {
         "Steps": values["steps"],
         "CFG scale": values["cfg"],
@@ -203,15 +209,40 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "Size": values["width"] and values["height"],
         "Seed": values["seed"],
     }
-    left_out = tuple(key for key, value in used.items() if key in fields and value is None)
-    return Pasted(values, fields, left_out)
+    return Pasted(values, fields, tuple(_left_out(fields, used, facts)))
 
 
-def with_tag_toggled(prompt: str, name: str) -> str:
-    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1."""
-    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>")
+def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
+    """What an infotext says and the page does not take over, by its keys."""
+    settings = {one.infotext: one for one in SETTINGS}
+    own_ways = {"Networks combined by": ("loratorio", "merge"), "Schedule type": ("Karras", "Automatic")}
+    for key, value in fields.items():
+        if key in used:
+            taken = used[key] is not None
+        elif key in settings:
+            taken = _parsed(settings[key], value) is not None
+        elif key == "Model":
+            taken = value.casefold() in facts.name.casefold()
+        else:
+            taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
+        if not taken:
+            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+
+
+def with_tag_toggled(prompt: str, name: str, triggers: Sequence[str] = ()) -> str:
+    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1.
+
+    ``triggers``: its trigger words, which come after the tag where the prompt does not have them yet, and go
+    with it where they still stand there.
+    """
+    words = ", ".join(triggers)
+    after = f"(?: {re.escape(words)})?" if words else ""
+    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>{after}")
     without, count = tags.subn("", prompt)
-    return without if count else f"{prompt.rstrip()} <lora:{name}:1>".lstrip()
+    if count:
+        return without
+    missing = f" {words}" if words and words not in prompt else ""
+    return f"{prompt.rstrip()} <lora:{name}:1>{missing}".lstrip()
 
 
 def names_like(names: Iterable[str], wanted: str) -> list[str]:

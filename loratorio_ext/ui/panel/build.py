@@ -105,6 +105,7 @@ def build_panel(
         with gr.Accordion(words("Pool: networks without a tag"), open=False, elem_id=elem_id("pool_part")):
             picker = PoolPicker(server, elem_id, words)
             add(_POOL)
+            add("pool_by")
         with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
             for name in [name for name in left if name not in OLDER]:
                 add(name)

@@ -141,7 +141,9 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
     except ValueError as error:
         return _html("", "", [str(error)])
     # The cost is known before the box is ticked.
-    found = estimate(prompt, replace(settings, enabled=True), server.networks(), sampling, words)
+    found = estimate(
+        prompt, replace(settings, enabled=True), server.networks(), sampling, words, server.triggers
+    )
     obstacles = [obstacle] if obstacle else []
     if not found.composed:
         sentence = words("No network to compose yet: name some in the prompt, such as <lora:name:1>.")
