@@ -13,7 +13,7 @@
     const ROUND = 300; // milliseconds
     const ROUNDS = 33;
     // They follow from other controls, or are not settings; the last is written by the box in the header.
-    const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox"];
+    const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox", "explain"];
 
     function root() {
         return typeof gradioApp === "function" ? gradioApp() : document;
@@ -168,6 +168,19 @@
         }
     }
 
+    /* A control's long text, which the panel shows only when asked to, is its tooltip and its description. */
+    function explain(event) {
+        const block = event.target instanceof Element ? event.target.closest(".loratorio-panel .block[id]") : null;
+        const help = block?.querySelector(".has-info + div");
+        if (help && !help.id) {
+            help.id = `${block.id}_help`;
+            block.title = help.textContent;
+            for (const one of block.querySelectorAll("input:not([type='radio']), textarea")) {
+                one.setAttribute("aria-describedby", help.id);
+            }
+        }
+    }
+
     function helpReadersOf({ prefix }) {
         // A WebUI leaves the box in a panel's header without a name.
         const box = root().querySelector(`#${prefix}enabled-visible-checkbox`);
@@ -203,6 +216,9 @@
     }
 
     setInterval(lookAtPrompts, LOOK);
+    document.documentElement.classList.add("loratorio-script");
+    document.addEventListener("mouseover", explain, true);
+    document.addEventListener("focusin", explain, true);
     document.addEventListener("pointerdown", acts, true);
     document.addEventListener("keydown", acts, true);
     document.addEventListener("click", acts, true);

@@ -76,6 +76,17 @@ def test_the_step_moves_by_keyboard(page: Any, look: SimpleNamespace) -> None:
     assert slider.input_value() == "3"
 
 
+def test_long_texts_are_shown_when_asked_for(page: Any) -> None:
+    help_of_looks = page.locator(of("txt2img", "looks")).get_by_text("At how many steps every network")
+    cost, front = (page.locator(of("txt2img", one)).first.bounding_box() for one in ("cost", "looks"))
+    assert not help_of_looks.is_visible()
+    assert cost["y"] < front["y"]
+    page.locator(of("txt2img", "looks")).hover()
+    assert "At how many steps" in page.locator(of("txt2img", "looks")).get_attribute("title")
+    page.locator(f"{of('txt2img', 'explain')} input").first.check()
+    help_of_looks.wait_for()
+
+
 def test_it_fits_the_window_and_every_control_has_a_name(
     page: Any, look: SimpleNamespace, gradio: str
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import gradio as gr
 
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, accepted
+from loratorio_ext.ui.gradio_tools import accepted
 from loratorio_ext.ui.page.generator import LARGEST_CFG, MOST_PICTURES, MOST_STEPS, Facts
 
 PREFIX: Final = "loratorio_page"
@@ -148,18 +148,15 @@ def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
 
 @contextmanager
 def accordion_with_box(_value: bool, *, label: str, elem_id: str, words: Words) -> Iterator[Any]:
-    """Yields a check box, inside the accordion that it opens and closes, as the WebUI's InputAccordion.
+    """Yields a check box above the panel, in the place of a WebUI's InputAccordion; here nothing is folded.
 
     The box begins ticked, whatever is asked for: whoever opens this page wants to see networks composed.
 
     Args:
         label: of the box.
-        elem_id: of the box; the accordion's has ``_accordion`` at its end.
+        elem_id: of the box; what is around box and panel has ``_accordion`` at its end.
         words: the language.
     """
     about = words("On: the networks are composed. Off: they are merged, the usual way.")
-    box = gr.Checkbox(value=True, label=label, info=about, elem_id=elem_id)
-    title = words("Settings of {name}", name=label)
-    with gr.Accordion(title, open=True, elem_id=f"{elem_id}_accordion") as folded:
-        yield box
-    box.change(lambda ticked: gr.update(open=bool(ticked)), [box], [folded], **QUIET)
+    with gr.Column(elem_id=f"{elem_id}_accordion"):
+        yield gr.Checkbox(value=True, label=label, info=about, elem_id=elem_id)

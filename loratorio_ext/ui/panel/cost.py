@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
+from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate, nothing_to_compose
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
@@ -23,7 +23,7 @@ BUTTON_CLASS: Final = "loratorio-estimate"
 
 _PLACE_OF_POOL: Final = [one.name for one in SETTINGS].index("pool")
 _MOST_STEPS: Final = 1000
-_WIDTH, _HEIGHT = 140, 28
+_WIDTH, _HEIGHT = 90, 28
 # Thinner bars can't be told apart.
 _MOST_BARS: Final = 70
 
@@ -88,22 +88,23 @@ class TabInputs:
 
 
 class CostRow:
-    """The line, and a button that brings it up to date."""
+    """The line, a button that brings it up to date, and a box that shows the panel's long texts."""
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
         self._server = server
         start = cost_of(server, PageInputs(), [one.default for one in SETTINGS])
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_classes=["loratorio-top"]):
             self._line = HtmlBlock(start, elem_id("cost"))
-            self._button = gr.Button(
-                words("Show the cost"),
-                elem_id=elem_id("estimate"),
-                elem_classes=[BUTTON_CLASS],
-                scale=0,
-                size="sm",
-                min_width=140,
+            # Style sheets alone let it act (panel.css), so that it works in every gradio.
+            explain = (
+                f'<label><input type="checkbox" class="loratorio-explain">{escape(words("Explain"))}</label>'
             )
+            HtmlBlock(explain, elem_id("explain"))
+        # Typing needs no button where javascript/loratorio.js runs, which hides it.
+        self._button = gr.Button(
+            words("Show the cost"), elem_id=elem_id("estimate"), elem_classes=[BUTTON_CLASS], size="sm"
+        )
 
     def connect(
         self, page_inputs: PageInputs, controls: Sequence[Any], presets: PresetControls, picker: PoolPicker
@@ -144,8 +145,10 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
     found = estimate(prompt, replace(settings, enabled=True), server.networks(), sampling, words)
     obstacles = [obstacle] if obstacle else []
     if not found.composed:
+        # What is wrong with the tags that are there says enough.
+        wrong = [note for note in found.notes if note != nothing_to_compose(words)]
         sentence = words("No network to compose yet: name some in the prompt, such as <lora:name:1>.")
-        return _html(sentence, "", obstacles, "quiet")
+        return _html("" if wrong else sentence, "", [*obstacles, *wrong], "quiet")
     sentence = cost_line(found, words)
     if not settings.enabled:
         sentence = words("Off. If switched on: {cost}", cost=sentence)
