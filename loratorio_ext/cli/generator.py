@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Final
+
+from PIL import Image
+from torch import Tensor
 
 from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
@@ -20,8 +25,9 @@ from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.page.generator import Drawn, Facts, Job
+from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 
+SECONDS_BETWEEN_SKETCHES: Final = 0.5
 # In the embedded world a network's name is its trigger word (demo/README.md).
 EXAMPLES: Final = (
     "a blue plain star on grid with moon <lora:star:1> <lora:grid:1> <lora:moon:1>",
@@ -60,7 +66,7 @@ class HostGenerator:
             examples=EXAMPLES if self.model.embedded else (),
         )
 
-    def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
+    def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; see `ui.page.generator.Generator`."""
         if self.model.networks is None and (parse_prompt(job.prompt).tags or job.settings.pool):
             raise ValueError(
@@ -81,11 +87,33 @@ class HostGenerator:
             method="loratorio" if job.settings.enabled else "merge",
             network_dir=self.model.networks,
         )
-        result = self.host.generate(request, on_step)
+        seen = _Sketches(self.host)
+        result = self.host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
         image = result.images[0]
         infotext = picture_parameters(request, result, self.model.path, seed, image.size)
         write_picture(free_name(self.out / f"{seed}-{request.method}.png"), image, infotext)
         return Drawn(image, seed, infotext, result.report)
+
+
+class _Sketches:
+    """Small pictures of what is being drawn, made now and then, when somebody asks for one."""
+
+    def __init__(self, host: DiffusersHost) -> None:
+        self._host = host
+        self._made_at = -math.inf
+        self._denoised: Tensor | None = None
+        self._image: Image.Image | None = None
+
+    def keep(self, denoised: Tensor) -> None:
+        """The newest latents, [1, C, H, W]."""
+        self._denoised = denoised
+
+    def newest(self) -> Image.Image | None:
+        """Of the newest latents, or of earlier ones where that was a moment ago."""
+        now = time.monotonic()
+        if self._denoised is not None and now - self._made_at >= SECONDS_BETWEEN_SKETCHES:
+            self._made_at, self._image = now, self._host.sketch(self._denoised[0])
+        return self._image
 
 
 class NetworkList:

@@ -70,9 +70,11 @@ def component_of(setting: Setting) -> tuple[Any, dict[str, Any]]:
     return gr.Slider, {"minimum": lowest, "maximum": highest, "step": setting.step}
 
 
-def showing(setting: Setting, value: Any) -> Any:
-    """The update that shows a value; a slider is made long enough for one that it does not offer."""
-    if setting.usable is None or setting.usable[0] <= value <= setting.usable[1]:
+def showing(setting: Setting | None, value: Any) -> Any:
+    """The update that shows a value, None: as it is; a slider is made long enough for one beyond its ends."""
+    if value is None:
+        return gr.update()
+    if setting is None or setting.usable is None or setting.usable[0] <= value <= setting.usable[1]:
         return gr.update(value=value)
     lowest, highest = setting.usable
     return gr.update(value=value, minimum=min(lowest, value), maximum=max(highest, value))

@@ -23,17 +23,23 @@ def panel_id(item: str) -> str:
 
 
 class PromptControls:
-    """Prompts, the list of networks, and the two buttons."""
+    """The prompt, the list of networks, and the two buttons."""
 
     def __init__(self, facts: Facts, names: Sequence[str], words: Words) -> None:
         """Build them inside the current block; ``names``: of networks."""
         self.prompt = gr.Textbox(
             label=words("Prompt"),
-            info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
+            placeholder=words("What to draw. A tag <lora:name:1> names a network and its strength."),
             lines=3,
             elem_id="txt2img_prompt",  # by it javascript/loratorio.js finds the prompt in every WebUI
             value=facts.examples[0] if facts.examples else "",
         )
+        with gr.Row():
+            self.generate = gr.Button(
+                words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
+            )
+            look: dict[str, Any] = {"variant": "stop", "scale": 1, "min_width": 90}
+            self.stop = gr.Button(words("Stop"), interactive=False, elem_id=f"{PREFIX}_stop", **look)
         self.find = gr.Textbox(
             label=words("Find a network"),
             info=words("Part of its name."),
@@ -47,16 +53,6 @@ class PromptControls:
             samples_per_page=LONG_LIST,
             elem_id=f"{PREFIX}_networks",
         )
-        self.refresh = gr.Button(
-            words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
-        )
-        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
-        with gr.Row():
-            self.generate = gr.Button(
-                words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
-            )
-            look: dict[str, Any] = {"variant": "stop", "scale": 1, "min_width": 90}
-            self.stop = gr.Button(words("Stop"), interactive=False, elem_id=f"{PREFIX}_stop", **look)
 
 
 class Results:
@@ -85,18 +81,26 @@ class Results:
         with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
             self.paste = gr.Textbox(
                 label=words("Infotext"),
-                info=words("All lines of a picture's infotext, from this page or from a WebUI."),
+                info=words(
+                    "All lines of a picture's infotext, from this page or from a WebUI. Or drop the picture "
+                    "itself, a PNG, anywhere on this page."
+                ),
                 lines=4,
                 elem_id=f"{PREFIX}_paste",
             )
             self.fill = gr.Button(words("Fill in all controls"), elem_id=f"{PREFIX}_fill")
             self.paste_status = gr.HTML(elem_id=f"{PREFIX}_paste_status", elem_classes=["loratorio-status"])
+        # Written by page.js.
+        self.dropped = gr.Textbox(
+            label=words("Infotext"), elem_id=f"{PREFIX}_dropped", lines=2, elem_classes=["loratorio-unseen"]
+        )
 
 
 class SamplingControls:
-    """Steps, guidance, sampler, size, seed and number of pictures.
+    """Negative prompt, steps, guidance, sampler, size, seed and number of pictures.
 
     Attributes:
+        negative: the negative prompt.
         pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
         all: in the order of `generator.job_of`.
     """
@@ -110,6 +114,7 @@ class SamplingControls:
         def number(value: int, label: str, name: str, **more: Any) -> Any:
             return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
 
+        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
         with gr.Row():
             self.steps = slider(MOST_STEPS, facts.steps, 1, words("Steps"), "steps")
             self.cfg = slider(LARGEST_CFG, facts.cfg, 0.1, words("CFG scale"), "cfg")
