@@ -14,6 +14,7 @@
     const ROUNDS = 33;
     // They follow from other controls, or are not settings; the last is written by the box in the header.
     const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox", "explain"];
+    const OF_PROMPT = "place_";
 
     function root() {
         return typeof gradioApp === "function" ? gradioApp() : document;
@@ -67,7 +68,7 @@
             // The box in the header has an id of its own.
             const holder = input.closest(`[id^="${prefix}"]`);
             const name = holder.id.slice(prefix.length);
-            if (!NOT_COPIED.includes(name)) {
+            if (!NOT_COPIED.includes(name) && !name.startsWith(OF_PROMPT)) {
                 const place = Array.from(holder.querySelectorAll("input, textarea")).indexOf(input);
                 found.set(`${name} ${place}`, input);
             }

@@ -13,6 +13,7 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Setting, Value
 from loratorio_ext.ui.gradio_tools import component_of
 from loratorio_ext.ui.panel.cost import CostRow, PageInputs
+from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker
 from loratorio_ext.ui.panel.presets import PresetControls
 
@@ -109,24 +110,26 @@ def build_panel(
         with gr.Row():
             presets = PresetControls(server, elem_id, words, _NARROWEST)
             add(*FRONT)
-        with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
-            for names in ADVANCED:
-                with gr.Row():
-                    add(*names)
-            with gr.Accordion(
-                words("Pool: networks without a tag"), open=False, elem_id=elem_id("pool_part")
-            ):
-                picker = PoolPicker(server, elem_id, words)
-                add(_POOL)
-            with (
-                gr.Accordion(words("Without looks"), open=False, elem_id=elem_id("older")),
-                gr.Row(),
-            ):
-                add(*OLDER)
-            with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
-                presets.build_own()
+        # Side by side while both are folded (panel.css).
+        with gr.Row(elem_classes=["loratorio-folds"]):
+            with gr.Accordion(words("Places and steps"), open=False, elem_id=elem_id("places_part")):
+                places = PlacePicker(server, elem_id, words)
+            with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
+                for names in ADVANCED:
+                    with gr.Row():
+                        add(*names)
+                about_pool = words("Pool: networks without a tag")
+                with gr.Accordion(about_pool, open=False, elem_id=elem_id("pool_part")):
+                    picker = PoolPicker(server, elem_id, words)
+                    add(_POOL)
+                older = words("Without looks")
+                with gr.Accordion(older, open=False, elem_id=elem_id("older")), gr.Row():
+                    add(*OLDER)
+                own = words("Presets of your own")
+                with gr.Accordion(own, open=False, elem_id=elem_id("own_presets")):
+                    presets.build_own()
     ordered = [controls[one.name] for one in SETTINGS]
-    cost.connect(page_inputs, ordered, presets, picker)
+    cost.connect(page_inputs, ordered, presets, picker, places)
     presets.connect(ordered)
     picker.connect(controls[_POOL])
     presets.connect_own(ordered)

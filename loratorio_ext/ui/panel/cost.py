@@ -15,6 +15,7 @@ from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
 from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, on_change
+from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker, count_of_pool
 from loratorio_ext.ui.panel.presets import PresetControls
 
@@ -107,26 +108,35 @@ class CostRow:
         )
 
     def connect(
-        self, page_inputs: PageInputs, controls: Sequence[Any], presets: PresetControls, picker: PoolPicker
+        self,
+        page_inputs: PageInputs,
+        controls: Sequence[Any],
+        presets: PresetControls,
+        picker: PoolPicker,
+        places: PlacePicker,
     ) -> None:
-        """Keep line, preset's name and pool's count up to date; controls are in the order of the settings."""
-        server, places = self._server, len(page_inputs.inputs)
+        """Keep all that follows from prompt and controls up to date; controls are as the settings are."""
+        server, there = self._server, len(page_inputs.inputs)
 
-        def answer(listed: object, *values: object) -> list[Any]:
-            own = values[places:]
+        def answer(listed: object, names: object, chosen: object, *values: object) -> list[Any]:
+            own = values[there:]
             return [
                 self._line.showing(cost_of(server, page_inputs, values)),
                 picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
+                *places.following(page_inputs.read(values[:there], server)[0], names, chosen),
             ]
 
-        inputs = [presets.listed, *page_inputs.inputs, *controls]
-        outputs = [self._line.component, picker.count.component, *presets.parts]
+        inputs = [presets.listed, places.listed, places.network, *page_inputs.inputs, *controls]
+        outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
         self._button.click(answer, inputs, outputs, **QUIET)
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
         for control in (*watched, *controls):
             on_change(control, answer, inputs, outputs)
+        if page_inputs.prompt is not None:
+            for written in places.connect(page_inputs.prompt):
+                written.then(answer, inputs, outputs, **QUIET)
 
 
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:
