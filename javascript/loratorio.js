@@ -216,7 +216,20 @@
         }
     }
 
+    let inspected = true;
+
+    /* Who opens the inspector is shown the newest run, not the one that was the newest when the page was. */
+    function lookAtInspector() {
+        const button = root().querySelector("#loratorio_inspector_refresh");
+        const seen = button !== null && button.offsetParent !== null;
+        if (seen && !inspected) {
+            button.click();
+        }
+        inspected = seen;
+    }
+
     setInterval(lookAtPrompts, LOOK);
+    setInterval(lookAtInspector, LOOK / 4);
     document.documentElement.classList.add("loratorio-script");
     document.addEventListener("mouseover", explain, true);
     document.addEventListener("focusin", explain, true);

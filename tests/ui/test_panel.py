@@ -97,7 +97,8 @@ def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
 def test_answers_may_overtake_so_each_is_followed_by_another(server: Server) -> None:
     _, blocks = built(server)
     to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
-    assert len(to_cost) == 1 + 2 * (len(SETTINGS) + 1)
+    of_places = 3
+    assert len(to_cost) == 1 + 2 * (len(SETTINGS) + 1) + of_places
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:
@@ -195,7 +196,7 @@ def test_the_list_gets_its_names_only_when_they_are_others(server: Server) -> No
     _, blocks = built(server)
     answer, changed = answer_to(blocks, "txt2img_estimate", "click")
     place = changed.index("txt2img_preset")
-    inputs = ("a cat", 20)
+    inputs = ([], None, "a cat", 20)
     first = answer(list(OURS), *inputs, *values())
     assert "choices" not in first[place] and first[place + 1] == list(OURS)
     server.presets.save("Of another page", Settings(gain=0.9))
