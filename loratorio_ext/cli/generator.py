@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -25,6 +23,7 @@ from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
+from loratorio_ext.setting import shown
 from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 
 SECONDS_BETWEEN_SKETCHES: Final = 0.5
@@ -37,34 +36,64 @@ EXAMPLES: Final = (
 )
 
 
-@dataclass(frozen=True)
 class HostGenerator:
-    """Draws with a host, one picture at a time, and keeps every picture in a folder.
+    """Draws with a host, one picture at a time, and keeps every picture in a folder."""
 
-    Attributes:
-        host: the opened model.
-        model: which one it is.
-        out: the folder for pictures.
-        words: the page's language.
-    """
+    def __init__(
+        self,
+        models: Sequence[ModelChoice],
+        open_model: Callable[[ModelChoice], DiffusersHost],
+        out: Path,
+        words: Words,
+    ) -> None:
+        """Open the first model.
 
-    host: DiffusersHost
-    model: ModelChoice
-    out: Path
-    words: Words
+        Args:
+            models: at least one; one of them is open at a time.
+            open_model: raises ValueError for what cannot be opened.
+            out: the folder for pictures.
+            words: the page's language.
+        """
+        self._models = {_name(place, models, words): one for place, one in enumerate(models)}
+        self._open, self._out, self.words = open_model, out, words
+        self._name = next(iter(self._models))
+        self.model = models[0]
+        self.host: DiffusersHost | None = open_model(self.model)
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
-        """What does not change while the page is open."""
+        """Of the model that draws."""
+        host = self._opened()
         return Facts(
-            name=self.words("the embedded model") if self.model.embedded else self.model.path.name,
-            samplers=self.host.samplers,
+            name=self._name,
+            samplers=host.samplers,
             steps=self.model.steps,
             cfg=self.model.cfg,
-            size=self.host.default_size,
-            multiple=self.host.side_multiple,
+            size=host.default_size,
+            multiple=host.side_multiple,
             examples=EXAMPLES if self.model.embedded else (),
+            models=tuple(self._models) if len(self._models) > 1 else (),
         )
+
+    def choose(self, name: str) -> None:
+        """Let another model draw; see `ui.page.generator.Generator`."""
+        if name not in self._models:
+            raise ValueError(
+                self.words("There is no model {name} here; load the page again.", name=shown(name))
+            )
+        if name != self._name:
+            # The old one makes room first; where the new one cannot be opened, it comes back.
+            self.host = None
+            try:
+                self.host = self._open(self._models[name])
+                self._name, self.model = name, self._models[name]
+            finally:
+                self._opened()
+
+    def _opened(self) -> DiffusersHost:
+        if self.host is None:
+            self.host = self._open(self.model)
+        return self.host
 
     def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; see `ui.page.generator.Generator`."""
@@ -87,12 +116,22 @@ class HostGenerator:
             method="loratorio" if job.settings.enabled else "merge",
             network_dir=self.model.networks,
         )
-        seen = _Sketches(self.host)
-        result = self.host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
+        host = self._opened()
+        seen = _Sketches(host)
+        result = host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
         image = result.images[0]
         infotext = picture_parameters(request, result, self.model.path, seed, image.size)
-        write_picture(free_name(self.out / f"{seed}-{request.method}.png"), image, infotext)
+        write_picture(free_name(self._out / f"{seed}-{request.method}.png"), image, infotext)
         return Drawn(image, seed, infotext, result.report)
+
+
+def _name(place: int, models: Sequence[ModelChoice], words: Words) -> str:
+    """What people know a model by; with its place where another one's file has the same name."""
+    one = models[place]
+    if one.embedded:
+        return words("the embedded model")
+    alone = sum(other.path.name == one.path.name for other in models) == 1
+    return one.path.name if alone else f"{one.path.name} ({place + 1})"
 
 
 class _Sketches:

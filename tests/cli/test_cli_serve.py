@@ -87,6 +87,46 @@ def test_a_model_of_ones_own(toys: Any, page: Page) -> None:
     assert "dusk" in page.server.networks()
 
 
+def test_a_folder_and_several_models_are_a_choice(toys: Any, page: Page) -> None:
+    for name in ("all/one", "all/two", "all/other"):
+        Path(name).mkdir(parents=True)
+    for name in ("one", "two"):
+        (Path("all") / name / "model_index.json").write_text("{}")
+    for name in ("all/three.safetensors", "one"):
+        Path(name).write_bytes(b"")
+    assert main(["serve", "--model", "all", "--model", "one", "--port", "0"], toys.tools) == 0
+    painter = page.painter
+    assert painter.facts.models == ("three.safetensors", "one (2)", "two", "one (4)")
+    assert painter.facts.name == "three.safetensors"
+    assert [path for path, *_ in toys.opened] == [Path("all/three.safetensors")]
+    runs = Runs(painter, History(lambda: (0, 0)))
+    runs.choose("two")
+    runs.choose("two")
+    assert painter.facts.name == "two"
+    assert [path for path, *_ in toys.opened] == [Path("all/three.safetensors"), Path("all/two")]
+    with pytest.raises(ValueError, match="no model 'gone'"):
+        runs.choose("gone")
+    assert painter.facts.name == "two"
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_one_before(toys: Any, page: Page) -> None:
+    for name in ("one", "two"):
+        Path(name).mkdir()
+    open_host = toys.tools.open_host
+
+    def refusing(path: Path, *rest: Any, **more: Any) -> Any:
+        if path.name == "two":
+            raise ValueError("it is broken")
+        return open_host(path, *rest, **more)
+
+    toys.tools = dataclasses.replace(toys.tools, open_host=refusing)
+    main(["serve", "--model", "one", "--model", "two", "--port", "0"], toys.tools)
+    with pytest.raises(ValueError, match="broken"):
+        page.painter.choose("two")
+    assert page.painter.facts.name == "one"
+    assert page.painter.draw(job(prompt="a star"), 5, lambda *at: None).seed == 5
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -102,6 +102,8 @@ class SamplingControls:
     Attributes:
         negative: the negative prompt.
         pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
+        sampler: the list of samplers.
+        of_model: those that another model has other values for.
         all: in the order of `generator.job_of`.
     """
 
@@ -134,6 +136,8 @@ class SamplingControls:
             width = number(facts.size[0], words("Width"), "width", **side)
             height = number(facts.size[1], words("Height"), "height", **side)
         self.pasted = [self.steps, self.cfg, sampler, width, height, seed]
+        self.of_model = [self.steps, self.cfg, sampler, width, height]
+        self.sampler = sampler
         self.all = [*self.pasted, pictures]
 
 

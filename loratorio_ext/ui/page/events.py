@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 import gradio as gr
 from gradio.context import Context
-from PIL import Image
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
@@ -24,15 +20,15 @@ from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, S
 from loratorio_ext.ui.page.generator import (
     PASTED,
     Drawn,
-    Facts,
+    Generator,
     job_of,
     names_like,
     read_kept,
     read_pasted,
     with_tag_toggled,
-    without_folders,
 )
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
+from loratorio_ext.ui.page.status import failed, finished_run, progress, said
 from loratorio_ext.ui.panel.build import Panel
 
 logger = logging.getLogger("loratorio")
@@ -116,7 +112,7 @@ def connect_lists(
     refresh.click(read_again, None, [controls.find, controls.networks], **QUIET)
 
 
-def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> None:
+def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words) -> None:
     """Generate and stop; a run ends with what the inspector shows of it, and goes on without its page."""
     prompt, results = drawing.prompt, drawing.results
     texts = gr.State([])
@@ -132,7 +128,7 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
         name = runs.ask(_session(given))
         if name is None:
             return _unchanged(4)
-        return [_said(words("Waiting for the model …")), gr.update(interactive=True), name, given]
+        return [said(words("Waiting for the model …")), gr.update(interactive=True), name, given]
 
     def draw(given: object, name: object, *values: object) -> Iterator[list[Any]]:
         ticket = runs.begin(_session(given), name)
@@ -140,10 +136,10 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
             yield _unchanged(5)
             return
         try:
-            job = job_of(values, facts)
+            job = job_of(values, generator.facts)
         except ValueError as error:
             runs.end(ticket.session)
-            yield [_failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
+            yield [failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
         else:
             yield from follow(runs.draw(job, ticket), ticket)
 
@@ -152,27 +148,27 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
         try:
             for event in events:
                 if isinstance(event, Finished):
-                    text = _finished(event, ticket.seconds, words)
+                    text = finished_run(event, ticket.seconds, words)
                     yield [text, gr.update(interactive=False), *_pictures(event.drawn, words)]
                 elif len(event.drawn) > pictures:
                     pictures = len(event.drawn)
-                    yield [_progress(event, words), *_unchanged(1), *_pictures(event.drawn, words)]
+                    yield [progress(event, words), *_unchanged(1), *_pictures(event.drawn, words)]
                 elif event.step == 0 or time.monotonic() - told >= _SECONDS_BETWEEN_NEWS:
                     told = time.monotonic()
-                    yield [_progress(event, words), *_unchanged(4)]
+                    yield [progress(event, words), *_unchanged(4)]
         except ValueError as error:
-            yield [_failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
+            yield [failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
         except Exception as error:
             logger.exception("a run of the page failed")
             text = words("Failed: {reason}", reason=f"{type(error).__name__}: {error}")
-            yield [_failed(text), gr.update(interactive=False), *_unchanged(3)]
+            yield [failed(text), gr.update(interactive=False), *_unchanged(3)]
 
     def settle(given: object, name: object) -> list[Any]:
         # gradio checks values before it calls `draw`, and says itself what it refuses.
         if not runs.give_up(_session(given), name):
             return _unchanged(2)
         text = words("Nothing was drawn: a value was refused. Correct it and press Generate again.")
-        return [_failed(text), gr.update(interactive=False)]
+        return [failed(text), gr.update(interactive=False)]
 
     def stop(given: object) -> Any:
         runs.stop(_session(given))
@@ -184,7 +180,10 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
         return kept[place] if place < len(kept) else ""
 
     def remember(given: object, kept: object) -> list[Any]:
-        updates = [showing(one, value) for one, value in zip(described, read_kept(kept, facts), strict=True)]
+        updates = [
+            showing(one, value)
+            for one, value in zip(described, read_kept(kept, generator.facts), strict=True)
+        ]
         return [given, *updates]
 
     def find_again(given: object) -> Iterator[list[Any]]:
@@ -203,8 +202,8 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
             draw, [session, ticket_name, *drawing.values], shown, show_progress="hidden", **one_at_a_time
         )
         # After a failure the newest gradio goes on with `failure` alone, which gradio 4 does not know.
-        failed = getattr(drawn, "failure", drawn.then)
-        failed(settle, [session, ticket_name], [results.status, prompt.stop], **QUIET)
+        after_failure = getattr(drawn, "failure", drawn.then)
+        after_failure(settle, [session, ticket_name], [results.status, prompt.stop], **QUIET)
         drawn.then(*drawing.newest, **QUIET)
     prompt.stop.click(stop, [session], [prompt.stop], **QUIET)
     results.copy.click(None, [results.infotext], None, js=_COPY)
@@ -220,29 +219,29 @@ def connect_run(drawing: Drawing, runs: Runs, facts: Facts, words: Words) -> Non
         one.change(None, drawing.values, None, js=_KEEP)
 
 
-def connect_paste(drawing: Drawing, facts: Facts, words: Words) -> None:
+def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
     """A pasted infotext, or that of a picture that is dropped, fills in all controls."""
     results, fields = drawing.results, drawing.panel.infotext_fields
     own = [drawing.prompt.prompt, drawing.sampling.negative, *drawing.sampling.pasted]
 
     def fill(text: object) -> list[Any]:
         try:
-            found = read_pasted(str(text or ""), facts, words)
+            found = read_pasted(str(text or ""), generator.facts, words)
         except ValueError as error:
-            return [_failed(str(error)), *_unchanged(len(own) + len(fields))]
-        said = words("All controls are filled in.")
+            return [failed(str(error)), *_unchanged(len(own) + len(fields))]
+        answer = words("All controls are filled in.")
         if found.left_out:
             names = ", ".join(found.left_out)
-            said = words("Filled in, except for what this page does not have: {names}.", names=names)
+            answer = words("Filled in, except for what this page does not have: {names}.", names=names)
         values = [found.values[name] for name in PASTED]
         updates = [showing(None, one) for one in values]
         updates += [showing(field.setting, field(found.fields)) for _, field in fields]
-        return [_said(said), *updates]
+        return [said(answer), *updates]
 
     def take(text: object) -> list[Any]:
         if not str(text or "").strip():
-            said = words("This file has no infotext; drop a PNG as this page or a WebUI has written it.")
-            return [_failed(said), *_unchanged(len(own) + len(fields))]
+            problem = words("This file has no infotext; drop a PNG as this page or a WebUI has written it.")
+            return [failed(problem), *_unchanged(len(own) + len(fields))]
         return fill(text)
 
     outputs = [*own, *(control for control, _ in fields)]
@@ -266,56 +265,6 @@ def _pictures(drawn: Sequence[Drawn], words: Words) -> list[Any]:
     pairs = [(one.image, words("seed {seed}", seed=one.seed)) for one in drawn]
     gallery = gr.update(value=pairs, selected_index=len(drawn) - 1)
     return [gallery, drawn[-1].infotext, [one.infotext for one in drawn]]
-
-
-def _said(text: str) -> str:
-    return f'<p role="status">{escape(text)}</p>'
-
-
-def _failed(text: str) -> str:
-    """Why there is no picture; where the server keeps its files is nobody's business."""
-    return f'<p class="loratorio-status-error" role="alert">{escape(without_folders(text))}</p>'
-
-
-def _progress(at: Progress, words: Words) -> str:
-    """A run goes on, in words and as a bar."""
-    where = words("Drawing picture {picture} of {pictures}", picture=at.picture, pictures=at.pictures)
-    step = words("step {step} of {steps}", step=at.step, steps=at.steps)
-    label = escape(words("Progress of this picture"))
-    # Read out once a picture and not once a step: the bar says the steps to whoever asks.
-    text = (
-        f'<p role="status">{escape(where)}<span aria-hidden="true"> · {escape(step)}</span></p>'
-        f'<progress aria-label="{label}" max="{max(at.steps, 1)}" value="{at.step}"></progress>'
-    )
-    return f'<div class="loratorio-status-run">{_sketched(at.sketch)}<div>{text}</div></div>'
-
-
-def _sketched(image: Image.Image | None) -> str:
-    if image is None:
-        return ""
-    data = io.BytesIO()
-    image.save(data, "JPEG")
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'
-
-
-def _finished(finished: Finished, seconds: float, words: Words) -> str:
-    """A run is over: how it ended, and what the user should know."""
-    count, at = len(finished.drawn), finished.stopped
-    text = words("{count} pictures in {seconds} s.", count=count, seconds=f"{seconds:.1f}")
-    if count == 1:
-        text = words("1 picture in {seconds} s.", seconds=f"{seconds:.1f}")
-    if at is not None:
-        text = words(
-            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures "
-            "kept: {count}.",
-            picture=at.picture,
-            pictures=at.pictures,
-            step=at.step,
-            steps=at.steps,
-            count=count,
-        )
-    items = "".join(f"<li>{escape(without_folders(note))}</li>" for note in finished.notes)
-    return _said(text) + (f'<ul class="loratorio-status-notes">{items}</ul>' if items else "")
 
 
 def _unchanged(count: int) -> list[Any]:

@@ -58,6 +58,7 @@ class Facts:
         size: the model's own width and height in pixels.
         multiple: widths and heights are multiples of this, in pixels.
         examples: prompts to begin with, for this model's networks; may be empty.
+        models: names of all models that can be chosen, this one's among them; empty: there is no other.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Facts:
     size: tuple[int, int]
     multiple: int
     examples: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,14 @@ class Generator(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What does not change while the page is open."""
+        """Of the model that draws."""
+
+    def choose(self, name: str) -> None:
+        """Let another model draw, one of ``facts.models``; not while a picture is drawn.
+
+        Raises:
+            ValueError: there is none of this name, or it cannot be opened; then nothing has changed.
+        """
 
     def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; an exception of ``on_step`` ends it and leaves nothing behind.

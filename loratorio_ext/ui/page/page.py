@@ -25,8 +25,14 @@ from loratorio_ext.ui.page.controls import (
     build_examples,
     panel_id,
 )
-from loratorio_ext.ui.page.events import Drawing, connect_lists, connect_paste, connect_run
+from loratorio_ext.ui.page.events import (
+    Drawing,
+    connect_lists,
+    connect_paste,
+    connect_run,
+)
 from loratorio_ext.ui.page.generator import Generator
+from loratorio_ext.ui.page.models import build_models, connect_models
 from loratorio_ext.ui.page.runs import Runs
 from loratorio_ext.ui.panel.build import build_panel
 from loratorio_ext.ui.panel.cost import PageInputs
@@ -83,14 +89,15 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
     """
     words, facts = server.words(), generator.facts
     with gr.Blocks(title=TITLE, **accepted(gr.Blocks.__init__, analytics_enabled=False, **look)) as blocks:
-        model = escape(words("Model: {name}", name=facts.name))
-        gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{model}</p></header>')
+        about = "" if facts.models else escape(words("Model: {name}", name=facts.name))
+        gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{about}</p></header>')
         with gr.Tabs(selected="draw"):
             with (
                 gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"),
                 gr.Row(elem_id=f"{PREFIX}_work"),
             ):
                 with gr.Column(elem_id=f"{PREFIX}_wanted"):
+                    model = build_models(facts, words)
                     prompt = PromptControls(facts, list(server.networks()), words)
                 with gr.Column(elem_id=f"{PREFIX}_drawn"):
                     results = Results(words)
@@ -113,8 +120,10 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
         runs = Runs(generator, server.history)
         connect_lists(prompt, refresh, examples, sampling, server)
         drawing = Drawing(prompt, sampling, panel, results, newest)
-        connect_run(drawing, runs, facts, words)
-        connect_paste(drawing, facts, words)
+        connect_run(drawing, runs, generator, words)
+        connect_paste(drawing, generator, words)
+        if model is not None:
+            connect_models(model, drawing, runs, generator, words)
     return blocks
 
 

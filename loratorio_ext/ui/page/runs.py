@@ -163,6 +163,11 @@ class Runs:
                 return ticket, True
             return self._over.get(session), False
 
+    def choose(self, model: str) -> None:
+        """Let another model draw, after the runs that have begun; see `Generator.choose`."""
+        with self._one_at_a_time:
+            self._generator.choose(model)
+
     def draw(self, job: Job, ticket: Ticket) -> Iterator[Progress | Finished]:
         """Draw; yields the newest state now and then, and the end at last.
 
