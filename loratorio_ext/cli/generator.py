@@ -17,13 +17,13 @@ from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.networks.files import NetworkFolder
+from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.setting import shown
 from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 
 SECONDS_BETWEEN_SKETCHES: Final = 0.5

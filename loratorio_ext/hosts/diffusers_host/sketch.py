@@ -28,7 +28,8 @@ def colors_of(pipeline: Any) -> Tensor:
     [picture] = decode(pipeline, squares.to(device))
     seen = np.asarray(picture.resize((_SAMPLES, _SAMPLES), Image.Resampling.BOX), dtype=np.float32)
     known = torch.cat([samples[0].flatten(1).T, torch.ones(_SAMPLES**2, 1)], 1)
-    return torch.linalg.lstsq(known, torch.from_numpy(seen).reshape(-1, 3)).solution
+    colors: Tensor = torch.linalg.lstsq(known, torch.from_numpy(seen).reshape(-1, 3)).solution
+    return colors
 
 
 def sketch(colors: Tensor, denoised: Tensor) -> Image.Image:

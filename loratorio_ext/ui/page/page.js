@@ -6,7 +6,8 @@
 
     const STEP = 0.05;
     const LARGEST_FILE = 64 * 1024 * 1024; // bytes
-    const KEPT = "loratorio";
+    const VALUES = "loratorio values";
+    const SESSION = "loratorio session";
     const TAG = /<(?:lora|lyco):[^:<>]+:([+-]?\d*\.?\d+)/g;
 
     function set(box, text) {
@@ -88,38 +89,42 @@
         }
     }, true);
 
-    function read(storage) {
+    /* A storage may be full, or not allowed here: then it is forgotten. */
+    function write(storage, name, value) {
         try {
-            return JSON.parse(storage.getItem(KEPT)) ?? {};
+            storage.setItem(name, value);
         } catch {
-            return {};
+            return;
+        }
+    }
+
+    function read(storage, name) {
+        try {
+            return storage.getItem(name);
+        } catch {
+            return null;
         }
     }
 
     let asked = false;
+    let session = null;
 
     /* Another tab of the browser has its own runs, but begins with what was set last. */
     window.loratorioPage = {
         keep(values) {
-            if (!asked) {
-                return; // the page's own values, before it has been given those that are kept
-            }
-            const session = window.loratorioPage.session();
-            for (const storage of [sessionStorage, localStorage]) {
-                try {
-                    storage.setItem(KEPT, JSON.stringify({ values, session }));
-                } catch {
-                    // Full, or not allowed here: then it is forgotten.
-                }
+            if (asked) { // before, they are the page's own
+                write(sessionStorage, VALUES, JSON.stringify(values));
+                write(localStorage, VALUES, JSON.stringify(values));
             }
         },
         kept() {
             asked = true;
-            return JSON.stringify(read(sessionStorage).values ?? read(localStorage).values ?? []);
+            return read(sessionStorage, VALUES) ?? read(localStorage, VALUES) ?? "";
         },
         session() {
-            window.loratorioPage.name ??= read(sessionStorage).session ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
-            return window.loratorioPage.name;
+            session ??= read(sessionStorage, SESSION) ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
+            write(sessionStorage, SESSION, session);
+            return session;
         },
     };
 })();

@@ -53,8 +53,9 @@ def serve_page(server: Server, generator: Generator, address: Address, ready: Ca
     """Serve at a free port until Ctrl-C; ``ready`` gets the page's address when a browser can open it."""
     folder = folder_beside("javascript")
     # The script that WebUIs load as well, and the page's own.
-    scripts = [folder / "loratorio.js"] if folder else []
-    scripts.append(resources.files(__package__).joinpath("page.js"))
+    scripts = [resources.files(__package__).joinpath("page.js")]
+    if folder is not None:
+        scripts.append(folder / "loratorio.js")
     look: dict[str, Any] = {
         "theme": _theme(),
         "css": resources.files(__package__).joinpath("page.css").read_text("utf-8"),
