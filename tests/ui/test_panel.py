@@ -98,7 +98,7 @@ def test_answers_may_overtake_so_each_is_followed_by_another(server: Server) -> 
     _, blocks = built(server)
     to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
     of_places = 3
-    assert len(to_cost) == 1 + 2 * (len(SETTINGS) + 1) + of_places
+    assert len(to_cost) == 2 * (1 + len(SETTINGS) + 1) + of_places
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:

@@ -32,8 +32,8 @@ from loratorio_ext.ui.page.status import failed, finished_run, progress, said
 from loratorio_ext.ui.panel.build import Panel
 
 logger = logging.getLogger("loratorio")
-# The bar moves this often; a model of seconds a step is slower anyway.
-_SECONDS_BETWEEN_NEWS: Final = 0.1
+# The bar moves this often; more keeps a slow computer's browser from doing anything else.
+_SECONDS_BETWEEN_NEWS: Final = 0.3
 # What the program writes into the prompt is no typing, which javascript/loratorio.js waits for.
 # A moment later: gradio hands a new prompt to the page's controls after the event has ended.
 _SHOW_COST: Final = (

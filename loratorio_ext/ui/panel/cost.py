@@ -129,7 +129,8 @@ class CostRow:
 
         inputs = [presets.listed, places.listed, places.network, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
-        self._button.click(answer, inputs, outputs, **QUIET)
+        clicked = self._button.click(answer, inputs, outputs, **QUIET)
+        clicked.then(answer, inputs, outputs, **QUIET)  # see `on_change`
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
         for control in (*watched, *controls):

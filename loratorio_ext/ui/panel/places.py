@@ -15,7 +15,7 @@ from loratorio_ext.plots.colors import network_color
 from loratorio_ext.server.estimate import LONGEST_PROMPT
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
 PLACES: Final = (
@@ -120,10 +120,11 @@ class PlacePicker:
         tags = {tag.name: tag for tag in parse_prompt(prompt[:LONGEST_PROMPT]).tags if tag.compose}
         names = list(tags)
         name = chosen if isinstance(chosen, str) and chosen in tags else next(iter(names), None)
-        # gradio 4 leaves only the chosen name in a list that gets names while it is open.
-        choices = {} if names == listed else {"choices": names}
+        # gradio 4 leaves only the chosen name in a list that gets names while it is open; and another one may
+        # have been chosen since this was asked.
+        there = {} if names == listed and name == chosen else {"choices": names, "value": name}
         return [
-            gr.update(value=name, **choices),
+            gr.update(**there),
             names,
             *self._values(tags.get(name) if name is not None else None),
             self._picture.showing(picture_of(list(tags.values()), self._words())),
@@ -167,9 +168,9 @@ class PlacePicker:
         written = [self._place.input(place, chosen, [prompt], **QUIET)]
         spans = [prompt, self.network, self._first, self._last]
         for one in (self._first, self._last):
-            # While a slider moves, an answer may overtake a later one: once more for what it says at the end.
-            moved = one.input(steps, spans, [prompt], **QUIET)
-            written.append(moved.then(steps, spans, [prompt], **QUIET))
+            # While a slider moves: one after the other, and the last in any case, where gradio can do that.
+            in_turn = accepted(one.input, trigger_mode="always_last")
+            written.append(one.input(steps, spans, [prompt], **QUIET, **in_turn))
         return written
 
 
