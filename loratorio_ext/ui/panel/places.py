@@ -73,6 +73,8 @@ class PlacePicker:
                         label=words("Network of the prompt"),
                         info=words("What is chosen here is written into its tag, as at= and steps=."),
                         interactive=True,
+                        # gradio would refuse a name that another answer has taken out of the list meanwhile.
+                        allow_custom_value=True,
                         elem_id=elem_id("place_network"),
                     )
                 )
