@@ -182,7 +182,9 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
     te = named.get("te", positional[1] if len(positional) > 1 else "1")
     unet = named.get("unet", positional[2] if len(positional) > 2 else te)
     dyn = named.get("dyn", positional[3] if len(positional) > 3 else None)
-    return _strength(te, "te"), _strength(unet, "unet"), None if dyn is None else _rank(dyn)
+    # Most people write one number, and know it as the strength.
+    words = ["te" if "te" in named else "strength", "unet" if "unet" in named else "second strength"]
+    return _strength(te, words[0]), _strength(unet, words[1]), None if dyn is None else _rank(dyn)
 
 
 def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 
 from loratorio_ext.networks.arguments import OwnArguments, Window
 from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggersOf
@@ -21,6 +22,8 @@ LONGEST_PROMPT = 100_000  # characters
 _SMALL_POOL = 8
 # A prompt may name thousands of networks that are not there.
 _MOST_NOTES = 10
+# Names that are looked for among those there, which takes time where there are thousands.
+_MOST_GUESSES = 3
 # Where the WebUIs split a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
 _AND = re.compile(r"\bAND\b")
 
@@ -107,9 +110,8 @@ def estimate(
         find = known.locate
         notes += _first([problem.said(words) for problem in repeated], words)
     paths = {tag: find(tag.name) for tag in tags}
-    missing = [shown(tag.name) for tag, path in paths.items() if path is None]
-    told = [words("{name} is not among the networks, so it takes no part", name=name) for name in missing]
-    notes += _first(told, words)
+    missing = [tag.name for tag, path in paths.items() if path is None]
+    notes += _first(_missing(missing, known, words), words)
     there = [tag for tag, path in paths.items() if path is not None]
     chosen, unknown = choose_pool(settings.pool, known)
     if settings.pool_by == "words":
@@ -136,12 +138,35 @@ def estimate(
             has_areas=any(own.at for own in of_composed),
         )
         acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
-        if composed or not acts_alone:
+        if composed:
             notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+        elif not missing and not acts_alone:
+            notes.append(nothing_to_compose(words))
     notes += _notes_of_sides(
         [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
     )
     return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
+
+
+def nothing_to_compose(words: Words) -> str:
+    """The note on a prompt that names no network, without a pool."""
+    return words("there is no network to compose: name one with a tag, or give a pool")
+
+
+def _missing(names: Sequence[str], known: Mapping[str, str], words: Words) -> list[str]:
+    """A sentence for each name that no network has, with the one that may be meant."""
+    there = {name.casefold(): name for name in known}
+    said = []
+    for place, name in enumerate(names):
+        guesses = there if place < _MOST_GUESSES else ()
+        near = get_close_matches(name.casefold(), guesses, 1, 0.6)
+        values = {"name": shown(name)}
+        if near:
+            values["other"] = shown(there[near[0]])
+            said.append(words("{name} is not among the networks; did you mean {other}?", **values))
+        else:
+            said.append(words("{name} is not among the networks, so it takes no part", **values))
+    return said
 
 
 def _first(notes: Sequence[str], words: Words) -> list[str]:
@@ -156,8 +181,6 @@ def _notes(
     settings: Settings, networks: int, of_pool: int, sampling: PlannedSampling, words: Words
 ) -> list[str]:
     notes = []
-    if networks == 0:
-        return [words("there is no network to compose: name one with a tag, or give a pool")]
     schedule = Schedule(settings, "loratorio", networks)
     modes = {schedule.plan(index, sampling.steps).mode for index in range(sampling.steps)}
     if not modes & {"composed", "placed"}:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
+from hypothesis import given, strategies as st
 
 from loratorio_ext.server.history import History
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.page.generator import Facts, job_of, names_like, read_pasted, with_tag_toggled
+from loratorio_ext.ui.page.generator import (
+    Facts,
+    job_of,
+    names_like,
+    read_kept,
+    read_pasted,
+    with_tag_toggled,
+    without_folders,
+)
 from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -18,7 +29,11 @@ FACTS = Facts("toy", ("Euler", "DDIM", "DPM++ 2M Karras"), 20, 4.0, (64, 64), 4)
 
 
 def values(**changes: object) -> list[object]:
-    given: dict[str, object] = {
+    return list({**DEFAULTS, **changes}.values())
+
+
+DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
         "prompt": PROMPT,
         "negative": "",
         "steps": 20,
@@ -30,7 +45,8 @@ def values(**changes: object) -> list[object]:
         "pictures": 1,
         **{one.name: one.default for one in SETTINGS},
     }
-    return list({**given, **changes}.values())
+)
+NAMES = tuple(DEFAULTS)
 
 
 def test_values_of_the_page_become_a_job() -> None:
@@ -44,7 +60,10 @@ def test_values_of_the_page_become_a_job() -> None:
     ("changes", "said"),
     [
         ({"prompt": None}, "Prompt is None"),
-        ({"prompt": "<lora:star:x>"}, "cannot be used"),
+        (
+            {"prompt": "<lora:star:x>"},
+            "cannot be used: network 'star': strength is 'x'; it must be a number from -100 to 100.",
+        ),
         ({"steps": 0}, "Steps is 0; give a whole number from 1"),
         ({"steps": True}, "Steps is True"),
         ({"steps": "20"}, "Steps is '20'"),
@@ -154,6 +173,41 @@ def test_tags_come_and_go() -> None:
     ):
         assert with_tag_toggled(before, "star", ("big star", "sky")) == after
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]
+
+
+def test_what_a_page_has_kept_comes_back_as_far_as_it_can_be() -> None:
+    own = values(steps=33, sampler="DDIM", seed=7, top_k=2, patch_size=64)
+    assert read_kept(json.dumps(own), FACTS) == own
+    wrong = values(steps=0, sampler="gone", prompt=None, temperature="x", width=[])
+    found = dict(zip(NAMES, read_kept(json.dumps(wrong), FACTS), strict=True))
+    assert [name for name, value in found.items() if value is None] == [
+        "prompt",
+        "steps",
+        "sampler",
+        "width",
+        "temperature",
+    ]
+
+
+@given(
+    st.text(max_size=40)
+    | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps)
+)
+def test_whatever_was_kept_is_taken_or_left(text: str) -> None:
+    assert len(read_kept(text, FACTS)) == len(values())
+    assert read_kept("[" * 50_000, FACTS) == [None] * len(values())
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no file in '/srv/models/lora' has this name", "no file in 'lora' has this name"),
+        (r"C:\models\lora\x.safetensors is broken", "x.safetensors is broken"),
+        ("network 'people/anna': 1/2", "network 'people/anna': 1/2"),
+    ],
+)
+def test_where_the_server_keeps_its_files_is_not_said(said: str, shown: str) -> None:
+    assert without_folders(said) == shown
 
 
 @pytest.fixture
