@@ -56,17 +56,18 @@ def test_a_pasted_infotext_sets_every_control(
     if "LoRAtorio enabled" not in found:
         assert values == {one.name: None for one in SETTINGS} | wanted
     else:
-        assert values == vars(Settings(enabled=True, looks=0)) | wanted
+        assert values == vars(Settings(enabled=True, looks=0, pool_by="difference")) | wanted
 
 
 def test_arguments_are_positions_or_one_dict() -> None:
     assert settings_from_arguments([one.default for one in SETTINGS]) == Settings()
-    every_step = Settings(enabled=True, patch_size=4, looks=0)
+    every_step = Settings(enabled=True, patch_size=4, looks=0, pool_by="difference")
     assert settings_from_arguments([True, 4]) == every_step
     assert settings_from_arguments([{"patch_size": 4}, 9, "x"]) == every_step
     defaults = [one.default for one in SETTINGS]  # the WebUI writes a request's arguments over these
     assert settings_from_arguments([{"patch_size": 4}, *defaults[1:]]) == every_step
-    assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == Settings(looks=0)
+    unnamed = Settings(looks=0, pool_by="difference")
+    assert settings_from_arguments([{"enabled": False}]) == settings_from_arguments([]) == unnamed
 
 
 @pytest.mark.parametrize(
