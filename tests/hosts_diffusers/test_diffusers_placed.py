@@ -117,7 +117,8 @@ def test_a_network_acts_on_one_side_of_the_guidance_alone(
             torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
         assert (found - without).abs().max() > 1e-3
     result = draw(host, tmp_path, "a red cat <lora:a:1:cond=0>", cfg=1.0)
-    assert torch.equal(result.latents, draw(host, tmp_path, "a red cat", cfg=1.0).latents)
+    # Its texts are encoded beside the base's, which may round differently.
+    assert apart(result, draw(host, tmp_path, "a red cat", cfg=1.0)) < 1e-5
     assert any("no unconditional prediction for network 'a'" in one for one in result.report.warnings)
 
 
