@@ -84,8 +84,18 @@ def numbers_of_looks() -> Iterator[str]:
             yield f"| {number} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
 
 
+def few_steps() -> Iterator[str]:
+    ways = {**WAYS, "loratorio looks=2": "LoRAtorio, two looks"}
+    for steps in (4, 8):
+        cells = results(f"steps-{steps}")["cells"]
+        for arm in dict.fromkeys(cell["arm"] for cell in cells):
+            mine = {cell["networks"]: cell for cell in cells if cell["arm"] == arm}
+            columns = [shown(mine[n]["presence"]) for n in (2, 3, 4)]
+            yield f"| {steps} | {ways[arm].strip('*')} | {' | '.join(columns)} | {mine[4]['ratio']:.2f} |"
+
+
 def pools() -> Iterator[str]:
-    for name in ("pool-8", "pool-64"):
+    for name in ("pool-8", "pool-64", "pool-words"):
         for cell in results(name)["cells"]:
             if cell["networks"] != 3:
                 continue
@@ -106,7 +116,7 @@ def reuse() -> Iterator[str]:
         yield f"| {label} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
 
 
-@pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, pools, reuse])
+@pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, few_steps, pools, reuse])
 def test_the_evidence_has_every_line(table: Any) -> None:
     lines = list(table())
     assert lines
@@ -124,9 +134,7 @@ def test_the_readme_has_some_columns_of_the_looks() -> None:
     assert [line for line in shown_there if line not in expected] == []
 
 
-@pytest.mark.parametrize(
-    "name", ["evaluate", "looks", "looks-2", "looks-sweep", "pool-8", "pool-64", "reuse"]
-)
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "docs" / "results").glob("*.json")))
 def test_results_say_when_and_with_what_they_were_made(name: str) -> None:
     made = results(name)["made_with"]
     assert {"date", "loratorio", "python", "torch", "threads", "machine"} <= made.keys()
