@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from loratorio_ext.networks.router import Layout, Places, UnplacedError
+from loratorio_ext.networks.router import Places, TokenLayout, UnplacedError
 from loratorio_ext.networks.router.places import tokens_of
 
 OF_LAYERS = {
@@ -85,7 +85,7 @@ def test_the_picture_in_a_sequence(
     padding = [maps.mean()] * (-len(picture) % multiple)
     text = [maps.mean()] * words
     wanted = [*text, *picture, *padding] if tokens_of(layer) == "text first" else [*picture, *padding, *text]
-    places = Places([0], maps).of([0], Layout(patch, multiple))
+    places = Places([0, 1], maps.repeat(2, 1, 1, 1), TokenLayout(patch, multiple)).of([1])
     assert places is not None
     if len(wanted) > 1:
         found = places.at(f"diffusion_model.{layer}", torch.zeros(1, len(wanted), 3), -1, 0, (0,))

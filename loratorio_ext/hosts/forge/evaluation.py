@@ -12,7 +12,7 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Layout, Places, Router, UnplacedError
+from loratorio_ext.networks.router import Places, Router, UnplacedError
 from loratorio_ext.run import Branch, Row, RowStrengths, Source
 
 
@@ -303,8 +303,7 @@ class RoutedModel:
         table = [strengths for branch in branches for strengths in routes.strengths[branch]]
         places = routes.places
         if places is not None:
-            rows_of_call = [row for branch in branches for row in routes.rows[branch]]
-            places = places.of(rows_of_call, _layout(self._model.diffusion_model))
+            places = places.of([row for branch in branches for row in routes.rows[branch]])
         with self._router.routing(table, places):
             denoised: Tensor = self._model.apply_model(x, t, **conditions)
         self.calls += 1
@@ -314,13 +313,6 @@ class RoutedModel:
 def without_frames(latents: Tensor) -> Tensor:
     """[rows, C, 1, H, W] as [rows, C, H, W]."""
     return latents.squeeze(2) if latents.dim() == 5 else latents
-
-
-def _layout(model: Any) -> Layout:
-    """Of the tokens of a transformer, as Forge's and Neo's keep it; Wan's patches are of (T, H, W)."""
-    patch = getattr(model, "patch_size", Layout().patch)
-    multiple = getattr(model, "pad_tokens_multiple", None) or Layout().multiple
-    return Layout(patch[-1] if isinstance(patch, Sequence) else patch, multiple)
 
 
 def _length(part: Mapping[str, Any]) -> tuple[int, ...]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice, kernel_of
 from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, input_width, norm_kind
-from loratorio_ext.networks.router.places import Layout, Places, UnplacedError
+from loratorio_ext.networks.router.places import Places, TokenLayout, UnplacedError
 from loratorio_ext.networks.router.router import Router
 
 __all__ = [
     "Delta",
     "Dense",
     "FittedLayers",
-    "Layout",
     "LowRank",
     "OutputSlice",
     "Places",
     "Router",
+    "TokenLayout",
     "UnplacedError",
     "convolution_dims",
     "input_width",

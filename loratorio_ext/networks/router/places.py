@@ -45,7 +45,7 @@ _PADDED = 32
 """diffusers' Z-Image pads the tokens of the picture to a multiple of this."""
 
 
-class Layout(NamedTuple):
+class TokenLayout(NamedTuple):
     """How a transformer makes tokens of a picture, as far as its layers' names do not tell.
 
     Attributes:
@@ -73,14 +73,14 @@ def tokens_of(layer: str) -> Tokens:
 class Places:
     """The maps of the rows of one model call; brought to a layer's size once, for all calls that use them."""
 
-    def __init__(self, rows: Sequence[int], maps: Tensor, layout: Layout = Layout()) -> None:
+    def __init__(self, rows: Sequence[int], maps: Tensor, layout: TokenLayout | None = None) -> None:
         """Nothing is copied.
 
         Args:
             rows: those rows of the model call that place networks, ascending.
             maps: what each network's contribution is multiplied by, [len(rows), networks, H, W], where H and
                 W are the latent's, or 1 and 1 for a network that acts alike everywhere; any finite numbers.
-            layout: of the model's tokens.
+            layout: of the model's tokens; None: the usual one.
 
         Raises:
             ValueError: ``maps`` has another shape.
@@ -89,9 +89,9 @@ class Places:
             raise ValueError(f"maps has shape {tuple(maps.shape)}; give [{len(rows)}, networks, H, W]")
         self.rows = tuple(rows)
         self._maps = maps.detach().float()
-        self._layout = layout
+        self._layout = layout or TokenLayout()
         self._known: dict[tuple[object, ...], Tensor] = {}
-        self._parts: dict[tuple[Layout, tuple[int | None, ...]], Places] = {}
+        self._parts: dict[tuple[int | None, ...], Places] = {}
 
     @property
     def networks(self) -> int:
@@ -102,19 +102,18 @@ class Places:
         """Whether latents [..., H, W] have the maps' size."""
         return self._maps.shape[-2:] in (latents.shape[-2:], (1, 1))
 
-    def of(self, rows: Sequence[int | None], layout: Layout | None = None) -> Places | None:
+    def of(self, rows: Sequence[int | None]) -> Places | None:
         """The maps of another call, whose rows are these of this one (None: a row that is not placed).
 
-        None where none of its rows is placed. ``layout``: of its model; None: the same.
+        None where none of its rows is placed.
         """
-        layout = layout or self._layout
-        known = layout, tuple(rows)
+        known = tuple(rows)
         placed = {place: self.rows.index(row) for place, row in enumerate(rows) if row in self.rows}
         if not placed:
             return None
         if known not in self._parts:
             maps = torch.stack([self._maps[index] for index in placed.values()])
-            self._parts[known] = Places(tuple(placed), maps, layout)
+            self._parts[known] = Places(tuple(placed), maps, self._layout)
         return self._parts[known]
 
     def at(self, layer: str, out: Tensor, channels: int, start: int, columns: tuple[int, ...]) -> Tensor:

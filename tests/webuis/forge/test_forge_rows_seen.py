@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from loratorio_ext.networks.router import LowRank, Places, Router
 from tests.webuis.forge.changes import TWO, after_guidance, wrapping
 
 BATCH = [TWO, "a red dog"]
@@ -105,33 +102,3 @@ def test_a_weight_for_every_image_gets_no_more_rows_than_images(draw: Any, besid
 
     _, p = draw(BATCH, {"recenter": 0.4}, scripts=beside(controlled))
     assert set(seen) == {2} and p.comments == {}
-
-
-@pytest.mark.parametrize(
-    ("kind", "wanted"),
-    [
-        ({}, [None, None, None, (0, 2), (2, 4)]),
-        ({"patch_size": 1}, [None, *((column, column + 1) for column in range(4))]),
-        ({"patch_size": (1, 2, 2), "pad_tokens_multiple": 4}, [None, (0, 2), (2, 4), None, None]),
-    ],
-)
-def test_tokens_are_those_of_the_models_patches(webui: Any, kind: dict[str, Any], wanted: list[Any]) -> None:
-    """Five tokens, of text and a picture of 4 × 1: in pairs (Flux), one by one (Flux.2), padded (Z-Image)."""
-    layer = torch.nn.Linear(3, 3, bias=False)
-    net = torch.nn.ModuleDict({"single_blocks": layer})
-    vars(net).update(kind)
-    one = LowRank(torch.ones(1, 3), torch.ones(3, 1))
-    router = Router({"diffusion_model.single_blocks": layer}, [{"diffusion_model.single_blocks": (one,)}])
-    forge = sys.modules["loratorio_ext.hosts.forge.evaluation"]
-    maps = torch.tensor([[[[0.1, 0.2, 0.4, 0.8]]]])
-    routes = forge.ChunkRoutes(Places([0], maps), {"cond": [0]}, {"cond": [(1.0,)]})
-    tokens = torch.full((1, 5, 3), 1 / 3)
-    model = SimpleNamespace(
-        diffusion_model=net, apply_model=lambda x, t, **c: layer(tokens) - layer.weight.sum(1) / 3
-    )
-    with torch.no_grad():
-        found = forge.RoutedModel(model, router, routes).apply_model(
-            torch.zeros(1, 2, 1, 4), torch.ones(1), transformer_options={"cond_or_uncond": [0]}
-        )
-    means = [maps.mean() if one is None else maps[..., slice(*one)].mean() for one in wanted]
-    torch.testing.assert_close(found[0, :, 0], torch.stack(means))
