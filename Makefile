@@ -45,7 +45,7 @@ serve: $(STAMP)-serve
 	$(BIN)/python -m loratorio serve $(SERVE_FLAGS)
 
 docs: $(STAMP)-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: $(STAMP)-test $(GRADIOS)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)

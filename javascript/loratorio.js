@@ -13,7 +13,8 @@
     const ROUND = 300; // milliseconds
     const ROUNDS = 33;
     // They follow from other controls, or are not settings; the last is written by the box in the header.
-    const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox"];
+    const NOT_COPIED = ["preset", "pool_list", "own_preset_name", "enabled-checkbox", "explain"];
+    const OF_PROMPT = "place_";
 
     function root() {
         return typeof gradioApp === "function" ? gradioApp() : document;
@@ -67,7 +68,7 @@
             // The box in the header has an id of its own.
             const holder = input.closest(`[id^="${prefix}"]`);
             const name = holder.id.slice(prefix.length);
-            if (!NOT_COPIED.includes(name)) {
+            if (!NOT_COPIED.includes(name) && !name.startsWith(OF_PROMPT)) {
                 const place = Array.from(holder.querySelectorAll("input, textarea")).indexOf(input);
                 found.set(`${name} ${place}`, input);
             }
@@ -168,6 +169,19 @@
         }
     }
 
+    /* A control's long text, which the panel shows only when asked to, is its tooltip and its description. */
+    function explain(event) {
+        const block = event.target instanceof Element ? event.target.closest(".loratorio-panel .block[id]") : null;
+        const help = block?.querySelector(".has-info + div");
+        if (help && !help.id) {
+            help.id = `${block.id}_help`;
+            block.title = help.textContent;
+            for (const one of block.querySelectorAll("input:not([type='radio']), textarea")) {
+                one.setAttribute("aria-describedby", help.id);
+            }
+        }
+    }
+
     function helpReadersOf({ prefix }) {
         // A WebUI leaves the box in a panel's header without a name.
         const box = root().querySelector(`#${prefix}enabled-visible-checkbox`);
@@ -202,7 +216,23 @@
         }
     }
 
+    let inspected = true;
+
+    /* Who opens the inspector is shown the newest run, not the one that was the newest when the page was. */
+    function lookAtInspector() {
+        const button = root().querySelector("#loratorio_inspector_refresh");
+        const seen = button !== null && button.offsetParent !== null;
+        if (seen && !inspected) {
+            button.click();
+        }
+        inspected = seen;
+    }
+
     setInterval(lookAtPrompts, LOOK);
+    setInterval(lookAtInspector, LOOK / 4);
+    document.documentElement.classList.add("loratorio-script");
+    document.addEventListener("mouseover", explain, true);
+    document.addEventListener("focusin", explain, true);
     document.addEventListener("pointerdown", acts, true);
     document.addEventListener("keydown", acts, true);
     document.addEventListener("click", acts, true);

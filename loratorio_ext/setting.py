@@ -37,6 +37,7 @@ class Setting:
         choices: the values of a text; empty: any text of at most ``maximum`` characters.
         unnamed: what infotexts, presets and API requests mean that do not name it. Not the default where they
             may be older than the setting: they go on giving the same pictures.
+        usable: lowest and highest value that a slider offers, where few want others; these are taken too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Setting:
     step: float | None = None
     choices: tuple[str, ...] = ()
     unnamed: Value | None = None
+    usable: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.unnamed is None:
@@ -139,12 +141,13 @@ def declare(
     *,
     key: str = "",
     unnamed: Value | None = None,
+    usable: tuple[float, float] | None = None,
 ) -> Any:
     """A field that carries its `Setting`; limits are minimum, maximum and step.
 
     The key in the infotext is the field's name in words, unless ``key`` is another.
     """
-    described = Setting("", default, label, explanation, key, *limits, unnamed=unnamed)
+    described = Setting("", default, label, explanation, key, *limits, unnamed=unnamed, usable=usable)
     return field(default=default, metadata={"setting": described})
 
 

@@ -46,6 +46,7 @@ class Settings:
         "pixels of the picture). Low: fine borders between networks, but noisier decisions. High: calmer, "
         "coarser decisions; from the latent's size on, a single one for the whole picture.",
         (1, 64, 1),
+        usable=(1, 16),
     )
     temperature: float = declare(
         0.25,
@@ -53,6 +54,7 @@ class Settings:
         "How evenly the networks share a place. Low: the network with the most to say there speaks almost "
         "alone. High: all speak equally everywhere; with weights by difference, from about 1 on.",
         (1e-4, 1000.0, 0.01),
+        usable=(0.01, 2.0),
     )
     top_k: int = declare(
         0,
@@ -61,6 +63,7 @@ class Settings:
         "networks mix, so they bleed less into each other, but some may never appear. High: more of them "
         "mix. 0, or as many as there are: all of them.",
         (0, 64, 1),
+        usable=(0, 16),
     )
     top_k_scope: Literal["image", "patch"] = declare(
         "image",
@@ -106,6 +109,7 @@ class Settings:
         "between, only the networks kept are evaluated. Low (1): the choice is always fresh, but every step "
         "takes the full time. High: faster, but a network may come in late.",
         (1, 1000, 1),
+        usable=(1, 20),
     )
     batch_rows: int = declare(
         0,
@@ -113,6 +117,7 @@ class Settings:
         "How many predictions the model is asked for at once. Low: less memory, slower. High: more memory, "
         "usually faster. 0: as many as fit.",
         (0, 1024, 1),
+        usable=(0, 64),
     )
     pool: str = declare(
         "",
@@ -147,6 +152,7 @@ class Settings:
         "added last is added again to the base model's new prediction. Low (1): at every step. High: much "
         "faster, but networks react late; with few steps in total, fine detail suffers first.",
         (1, 100, 1),
+        usable=(1, 20),
     )
     score: Literal["history", "step"] = declare(
         "history",
@@ -164,6 +170,16 @@ class Settings:
         "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
         (0, 50, 1),
         unnamed=0,
+        usable=(0, 20),
+    )
+
+    pool_by: Literal["words", "difference"] = declare(
+        "words",
+        "Pool by",
+        "Which networks of the pool take part. words: where the prompt has trigger words of some, only "
+        "these, as far as top k does not ask for more; otherwise all of them. difference: all of them; how "
+        "much each differs from the base model decides alone.",
+        unnamed="difference",
     )
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from loratorio_ext import __version__
 from loratorio_ext.api.exchange import Json, Png, read_body, whole
-from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.plots.pictures import Maps, heat, png, scale_of, territories
 from loratorio_ext.run import Report
 from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
@@ -86,7 +86,12 @@ class Answers:
         in_pool = frozenset(chosen)
         names = sorted(known)
         listed = [
-            {"name": name, "path": known[name], "in_pool": name in in_pool}
+            {
+                "name": name,
+                "path": known[name],
+                "in_pool": name in in_pool,
+                "trigger_words": list(self.server.triggers(name).words),
+            }
             for name in names[offset : offset + limit]
         ]
         facts = {"in_pool": len(in_pool), "unknown": unknown}
@@ -118,7 +123,8 @@ class Answers:
             splits_at_and=server.splits_at_and,
             repeated=server.repeated,
         )
-        found = estimate(given["prompt"], settings, server.networks(), sampling, words)
+        known = server.networks()
+        found = estimate(given["prompt"], settings, known, sampling, words, server.triggers)
         more = {"sentence": cost_line(found, words), "obstacle": server.obstacle()}
         return Json({**found.to_dict(), **more})
 

@@ -125,6 +125,7 @@ def _schemas_of_answers() -> dict[str, Schema]:
                     name=("text", "name or alias, as in a tag"),
                     path=("text", "path below the folder of networks, without suffix"),
                     in_pool=("flag", "whether the pool means it"),
+                    trigger_words=_listed(("text", "a trigger word, or else a frequent tag of its training")),
                 )
             ),
             in_pool=("count", "how many of all names the pool means"),

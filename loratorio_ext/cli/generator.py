@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from PIL import Image
+from torch import Tensor
+
 from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.networks.files import NetworkFolder
+from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggerReader, Triggers
+from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
 from loratorio_ext.server.presets import Presets
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.page.generator import Drawn, Facts, Job
+from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 
+SECONDS_BETWEEN_SKETCHES: Final = 0.5
 # In the embedded world a network's name is its trigger word (demo/README.md).
 EXAMPLES: Final = (
     "a blue plain star on grid with moon <lora:star:1> <lora:grid:1> <lora:moon:1>",
@@ -31,36 +36,66 @@ EXAMPLES: Final = (
 )
 
 
-@dataclass(frozen=True)
 class HostGenerator:
-    """Draws with a host, one picture at a time, and keeps every picture in a folder.
+    """Draws with a host, one picture at a time, and keeps every picture in a folder."""
 
-    Attributes:
-        host: the opened model.
-        model: which one it is.
-        out: the folder for pictures.
-        words: the page's language.
-    """
+    def __init__(
+        self,
+        models: Sequence[ModelChoice],
+        open_model: Callable[[ModelChoice], DiffusersHost],
+        out: Path,
+        words: Words,
+    ) -> None:
+        """Open the first model.
 
-    host: DiffusersHost
-    model: ModelChoice
-    out: Path
-    words: Words
+        Args:
+            models: at least one; one of them is open at a time.
+            open_model: raises ValueError for what cannot be opened.
+            out: the folder for pictures.
+            words: the page's language.
+        """
+        self._models = {_name(place, models, words): one for place, one in enumerate(models)}
+        self._open, self._out, self.words = open_model, out, words
+        self._name = next(iter(self._models))
+        self.model = models[0]
+        self.host: DiffusersHost | None = open_model(self.model)
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
-        """What does not change while the page is open."""
+        """Of the model that draws."""
+        host = self._opened()
         return Facts(
-            name=self.words("the embedded model") if self.model.embedded else self.model.path.name,
-            samplers=self.host.samplers,
+            name=self._name,
+            samplers=host.samplers,
             steps=self.model.steps,
             cfg=self.model.cfg,
-            size=self.host.default_size,
-            multiple=self.host.side_multiple,
+            size=host.default_size,
+            multiple=host.side_multiple,
             examples=EXAMPLES if self.model.embedded else (),
+            models=tuple(self._models) if len(self._models) > 1 else (),
         )
 
-    def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
+    def choose(self, name: str) -> None:
+        """Let another model draw; see `ui.page.generator.Generator`."""
+        if name not in self._models:
+            raise ValueError(
+                self.words("There is no model {name} here; load the page again.", name=shown(name))
+            )
+        if name != self._name:
+            # The old one makes room first; where the new one cannot be opened, it comes back.
+            self.host = None
+            try:
+                self.host = self._open(self._models[name])
+                self._name, self.model = name, self._models[name]
+            finally:
+                self._opened()
+
+    def _opened(self) -> DiffusersHost:
+        if self.host is None:
+            self.host = self._open(self.model)
+        return self.host
+
+    def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; see `ui.page.generator.Generator`."""
         if self.model.networks is None and (parse_prompt(job.prompt).tags or job.settings.pool):
             raise ValueError(
@@ -81,11 +116,43 @@ class HostGenerator:
             method="loratorio" if job.settings.enabled else "merge",
             network_dir=self.model.networks,
         )
-        result = self.host.generate(request, on_step)
+        host = self._opened()
+        seen = _Sketches(host)
+        result = host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
         image = result.images[0]
         infotext = picture_parameters(request, result, self.model.path, seed, image.size)
-        write_picture(free_name(self.out / f"{seed}-{request.method}.png"), image, infotext)
+        write_picture(free_name(self._out / f"{seed}-{request.method}.png"), image, infotext)
         return Drawn(image, seed, infotext, result.report)
+
+
+def _name(place: int, models: Sequence[ModelChoice], words: Words) -> str:
+    """What people know a model by; with its place where another one's file has the same name."""
+    one = models[place]
+    if one.embedded:
+        return words("the embedded model")
+    alone = sum(other.path.name == one.path.name for other in models) == 1
+    return one.path.name if alone else f"{one.path.name} ({place + 1})"
+
+
+class _Sketches:
+    """Small pictures of what is being drawn, made now and then, when somebody asks for one."""
+
+    def __init__(self, host: DiffusersHost) -> None:
+        self._host = host
+        self._made_at = -math.inf
+        self._denoised: Tensor | None = None
+        self._image: Image.Image | None = None
+
+    def keep(self, denoised: Tensor) -> None:
+        """The newest latents, [1, C, H, W]."""
+        self._denoised = denoised
+
+    def newest(self) -> Image.Image | None:
+        """Of the newest latents, or of earlier ones where that was a moment ago."""
+        now = time.monotonic()
+        if self._denoised is not None and now - self._made_at >= SECONDS_BETWEEN_SKETCHES:
+            self._made_at, self._image = now, self._host.sketch(self._denoised[0])
+        return self._image
 
 
 class NetworkList:
@@ -94,11 +161,20 @@ class NetworkList:
     def __init__(self, folder: Path | None) -> None:
         """``folder``: None has none."""
         self._folder = folder
+        self._reader = TriggerReader()
         self.refresh()
 
     def refresh(self) -> None:
         """Look at the folder again."""
         self.paths: Mapping[str, str] = {} if self._folder is None else NetworkFolder(self._folder)
+
+    def triggers(self, name: str) -> Triggers:
+        """A network's trigger words."""
+        try:
+            paths = self.paths
+            return self._reader.of(paths.find(name)) if isinstance(paths, NetworkFolder) else NO_TRIGGERS
+        except ValueError:  # the file is gone
+            return NO_TRIGGERS
 
 
 def page_server(networks: Path | None, words: Words) -> Server:
@@ -115,6 +191,7 @@ def page_server(networks: Path | None, words: Words) -> Server:
         words=lambda: words,
         obstacle=lambda: None,
         merged_on_top=False,
+        triggers=known.triggers,
     )
 
 

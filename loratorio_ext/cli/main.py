@@ -135,7 +135,7 @@ def _add_serve(commands: Commands) -> None:
     add_text(parser, "--language", "NAME", "of the page: en, de_DE (default en)", default="en")
     text = "where every picture is kept (default outputs/serve)"
     add_text(parser, "--out", "FOLDER", text, type=Path, default="outputs/serve")
-    add_model(parser)
+    add_model(parser, several=True)
     add_common(parser)
 
 

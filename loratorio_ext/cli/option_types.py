@@ -122,11 +122,15 @@ def add_device(options: Options, dtype: str = "default: float16 on cuda, else fl
     options.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help=dtype)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Which model, which networks, and where it runs."""
+def add_model(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Which model, which networks, and where it runs; ``several``: the model may be named more than once."""
     model = parser.add_argument_group("model")
     text = "a diffusers folder or a .safetensors file: Stable Diffusion 1.x, 2.x, XL"
-    add_text(model, "--model", "PATH", text, type=Path)
+    more: dict[str, Any] = {}
+    if several:
+        text += "; several times, or a folder of such: a choice, beginning with the first"
+        more = {"action": "append"}
+    add_text(model, "--model", "PATH", text, type=Path, **more)
     text = (
         "for a model in a single file: a diffusers folder of the same family, for its configuration and "
         "tokenizer (default: from diffusers' cache, or the hub)"

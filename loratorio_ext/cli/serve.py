@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, InputError, Work
-from loratorio_ext.cli.tools import Tools, choose_model
+from loratorio_ext.cli.tools import Tools, choose_models
 from loratorio_ext.cli.writing import prepare_folder
 
 if TYPE_CHECKING:
@@ -24,18 +24,17 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     """`loratorio serve`: the page's address on stdout; ends with Ctrl-C."""
     _check_gradio()
     words = _spoken(arguments.language)
-    model = choose_model(arguments, tools)
+    models = choose_models(arguments, tools)
     out = prepare_folder(arguments.out)
     port = _free_port(arguments.host, arguments.port)
     if arguments.host not in LOOPBACK:
         console.warn(f"anyone who can reach {arguments.host} can draw here; there is no password")
-    console.note(f"opening {model.path} ...")
-    host = model.open(arguments, tools)
+    console.note(f"opening {models[0].path} ...")
     from loratorio_ext.cli.generator import HostGenerator, page_server
     from loratorio_ext.ui.page.page import Address
 
-    generator = HostGenerator(host, model, out, words)
-    server = page_server(model.networks, words)
+    generator = HostGenerator(models, lambda one: one.open(arguments, tools), out, words)
+    server = page_server(models[0].networks, words)
     work.begun = True
     try:
         tools.serve_page(server, generator, Address(arguments.host, port, arguments.open), console.result)

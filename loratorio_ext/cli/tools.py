@@ -183,3 +183,28 @@ def choose_model(arguments: Namespace, tools: Tools) -> ModelChoice:
         return ModelChoice(data.model, networks or data.networks, embedded=True, steps=20, cfg=4.0)
     config = None if arguments.config is None else Path(arguments.config)
     return ModelChoice(model, networks, embedded=False, config=config)
+
+
+def choose_models(arguments: Namespace, tools: Tools) -> list[ModelChoice]:
+    """All models that --model names, once or several times; a folder of models stands for all in it.
+
+    Raises:
+        InputError: see `choose_model`; or a folder holds no model.
+    """
+    found = []
+    for path in arguments.model or [None]:
+        for one in _models_in(path):
+            # A configuration is for a single file, and there may be both kinds.
+            config = arguments.config if one is None or path == one or one.is_file() else None
+            found.append(
+                choose_model(Namespace(**{**vars(arguments), "model": one, "config": config}), tools)
+            )
+    return found
+
+
+def _models_in(path: Path | None) -> list[Path | None]:
+    if path is None or not path.is_dir() or (path / "model_index.json").is_file():
+        return [path]
+    inside = [one for one in sorted(path.iterdir()) if one.suffix.lower() == ".safetensors"]
+    inside += [one for one in sorted(path.iterdir()) if (one / "model_index.json").is_file()]
+    return [*inside] or [path]

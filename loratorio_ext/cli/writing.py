@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,9 @@ def picture_parameters(
             facts["Switch every"] = request.switch_every
         if request.method == "loratorio":
             facts |= replace(request.settings, enabled=as_asked).infotext_fields()
+    if result.hashes:  # names without what separates them (extensions-builtin/Lora/extra_networks_lora.py)
+        names = {re.sub("[:,]", "", name): digits for name, digits in result.hashes.items()}
+        facts["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in names.items())
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return f"{request.prompts[0]}{negative}\n" + ", ".join(
         f"{key}: {quoted(str(value))}" for key, value in facts.items()

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from loratorio_ext.networks.problems import Problem, shown
 
-OWN = ("compose", "at", "steps", "fade")
+OWN = ("compose", "at", "steps", "fade", "cond", "uncond")
 """Our arguments."""
 
 SOFT_EDGE = 0.06
@@ -29,11 +29,16 @@ _SWITCH = MappingProxyType(
 AT_TAKES = Problem(
     "give left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
 )
-STEPS_TAKES = Problem("give two fractions of the steps, the first not above the second, such as 0-0.4")
+STEPS_TAKES = Problem(
+    "give two fractions of the steps, the first not above the second, such as 0-0.4, "
+    "or two numbers of steps, such as 5-10"
+)
 FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
 _WORD = re.compile(r"[\s_+-]+")
 _NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
+_COUNTS = re.compile(r"\s*([0-9]{1,6})\s*-\s*([0-9]{0,6})\s*")
+_BLOCK_WEIGHT_STEPS = ("start", "stop", "step")
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,14 @@ class Window:
         end: fraction of the steps after which it acts no longer; 1: it acts to the end.
         first: factor of its strength at the beginning of the window, in [0, 10].
         last: the same at its end.
+        counted: start and end are numbers of evaluations instead, and end may be infinite.
     """
 
     start: float = 0.0
     end: float = 1.0
     first: float = 1.0
     last: float = 1.0
+    counted: bool = False
 
     @classmethod
     def parse(cls, steps: str = "", fade: str = "") -> Window:
@@ -116,10 +123,15 @@ class Window:
         Raises:
             ValueError: one of them cannot be; says what it takes.
         """
-        start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
+        counts = _COUNTS.fullmatch(steps)
+        counted = counts is not None and (not counts[2] or int(counts[2]) > 1)
+        if counted and counts is not None:
+            start, end = float(counts[1]), float(counts[2] or math.inf)
+        else:
+            start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
         if start > end:
             raise ValueError(str(STEPS_TAKES))
-        return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES))
+        return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES), counted)
 
     @property
     def always(self) -> bool:
@@ -134,10 +146,13 @@ class Window:
     def factor(self, index: int, total: int) -> float:
         """What its strength is multiplied by at evaluation ``index`` of ``total``; 0: it does not act.
 
-        Counted as the settings start and end are: from evaluation ⌈start · total⌉ on, before ⌈end · total⌉.
+        Fractions are counted as the settings start and end are: from evaluation ⌈start · total⌉ on, before
+        ⌈end · total⌉.
         """
-        first = math.ceil(self.start * total - 1e-6)
-        behind = max(total, index + 1) if self.end == 1 else math.ceil(self.end * total - 1e-6)
+        unit = 1 if self.counted else total
+        first = math.ceil(self.start * unit - 1e-6)
+        ends = self.end < (math.inf if self.counted else 1)
+        behind = math.ceil(self.end * unit - 1e-6) if ends else max(total, index + 1)
         if not first <= index < behind:
             return 0.0
         way = (index - first) / max(behind - 1 - first, 1)
@@ -149,42 +164,80 @@ class OwnArguments:
     """What our arguments of a tag say; texts as they stand in it, checked.
 
     compose: False keeps the network merged everywhere. at: where it may speak, as `Area.parse` reads it.
-    steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given.
+    steps, fade: at which steps it acts, as `Window.parse` reads them. "": not given. cond: False keeps it out
+    of every conditional prediction; it then shares no places and acts merged in the unconditional. uncond:
+    whether it acts, merged, in the unconditional prediction; None: as a network does without a word on it.
+    blocks: weights of its blocks, as `BlockWeights.parse` reads them; only where a host asks for them.
     """
 
     compose: bool = True
     at: str = ""
     steps: str = ""
     fade: str = ""
+    cond: bool = True
+    uncond: bool | None = None
+    blocks: str = ""
 
     @property
     def never(self) -> bool:
-        """Whether it acts at no step."""
-        return self.compose and Window.parse(self.steps, self.fade).never
+        """Whether it acts nowhere or at no step."""
+        return Window.parse(self.steps, self.fade).never or (not self.cond and self.uncond is False)
+
+    @property
+    def composed(self) -> bool:
+        """Whether it shares the picture's places with others."""
+        return self.compose and self.cond
+
+    @property
+    def as_merged(self) -> bool:
+        """Whether it acts as if no argument of ours had been given to a network that is kept merged."""
+        return not self.compose and self.cond and self.uncond is not False and not self.steps + self.fade
 
 
 def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]]:
     """(our arguments among the named ones of a tag, what is wrong with those that are left out)."""
     given = {key.strip(" "): value.strip(" ") for key, value in named.items()}
     problems: list[Problem] = []
-    text = given.get("compose", "on").lower()
-    if text not in _SWITCH:
-        problems.append(
-            Problem("compose is {value}; it must be on or off; taken as on", {"value": shown(text, 24)})
-        )
-    compose = _SWITCH.get(text, True)
-    found = {name: given[name] for name in ("at", "steps", "fade") if name in given}
-    if found and not compose:
-        left_out = {"arguments": ", ".join(found)}
-        problems.append(
-            Problem("compose=off keeps it merged everywhere, so {arguments} has no effect", left_out)
-        )
-        found = {}
+    switches: dict[str, bool] = {}
+    for name in ("compose", "cond", "uncond"):
+        text = given.get(name, "").lower()
+        if text in _SWITCH:
+            switches[name] = _SWITCH[text]
+        elif name in given:
+            wrong = {"argument": name, "value": shown(text, 24)}
+            problems.append(Problem("{argument} is {value}; give on or off (1 or 0); left out", wrong))
+    if switches.get("cond") is switches.get("uncond") is False:
+        problems.append(Problem("cond and uncond are both off, so it acts nowhere"))
+    found = {"steps": block_weight_steps(named) or ""}
+    found |= {name: given[name] for name in ("at", "steps", "fade") if name in given}
+    for name in ("compose", "cond"):
+        if "at" in found and switches.get(name) is False:
+            del found["at"]
+            left_out = {"argument": name}
+            problems.append(
+                Problem("{argument} is off, so it shares no places, and at has no effect", left_out)
+            )
     for name, (parse, takes) in _CHECKS.items():
-        if name in found and not _can_be(parse, found[name]):
+        if name in given and name in found and not _can_be(parse, found[name]):
             values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
             problems.append(Problem("{argument} is {value}; {takes}; left out", values))
-    return OwnArguments(compose, **found), problems
+    return OwnArguments(**switches, **found), problems  # type: ignore[arg-type]
+
+
+def block_weight_steps(named: Mapping[str, str]) -> str | None:
+    """``steps=`` for what sd-webui-lora-block-weight understands of a tag: ``start=``, ``stop=``, ``step=``.
+
+    They count steps: a network acts after ``start`` of them and until ``stop`` are done. None: the tag has no
+    such argument, or what it says is unclear; then ``steps=`` counts alone.
+    """
+    given = {name: named[name].strip(" ") for name in _BLOCK_WEIGHT_STEPS if name in named}
+    if not given or "steps" in named:
+        return None
+    start, _, stop = given.get("step", f"{given.get('start', '0')}-{given.get('stop', '')}").partition("-")
+    text = f"{start}-{stop}"
+    if ("step" in given and not stop) or not _can_be(Window.parse, text) or not Window.parse(text).counted:
+        return None
+    return text
 
 
 def _can_be(parse: Callable[[str], object], text: str) -> bool:

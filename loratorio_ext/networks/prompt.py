@@ -1,4 +1,4 @@
-"""What a prompt says of networks: tags, names, and the patterns of a pool. Imports no torch.
+"""What a prompt says of networks: tags and names. Imports no torch.
 
 Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`parse_prompt`,
 `ExtraNetworkParams`) and extensions-builtin/Lora/extra_networks_lora.py (`activate`) of AUTOMATIC1111's WebUI
@@ -6,10 +6,10 @@ Grammar of a tag `<lora:name:te:unet:dyn>` as in modules/extra_networks.py (`par
 an item with exactly one `=` is named, the others are positional. Every tag is taken out of the text, also
 those that are not ours.
 
-Four named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=`, `steps=` and
-`fade=` say where and when a composed one acts (`arguments`). Arguments of other extensions are told by what
-they would do: `lbw`, `lbwe`, `start`, `stop`, `step` (sd-webui-lora-block-weight) and strengths such as
-`1@0.5` (sd-webui-loractl).
+Six named arguments are ours: `compose=off` keeps the network merged in every prediction, `at=` says where a
+composed one acts, `steps=` and `fade=` when, `cond=` and `uncond=` on which side of the guidance
+(`arguments`). Arguments of other extensions are told by what they would do: `lbw`, `lbwe`, `start`, `stop`,
+`step` (sd-webui-lora-block-weight) and strengths such as `1@0.5` (sd-webui-loractl).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal
 
-from loratorio_ext.networks.arguments import OWN, OwnArguments, own_arguments
+from loratorio_ext.networks.arguments import OWN, OwnArguments, block_weight_steps, own_arguments
+from loratorio_ext.networks.blocks import LBW_TAKES, BlockWeights
 from loratorio_ext.networks.problems import Problem, shown
 
 Repeated = Literal["last", "twice", "each"]
@@ -46,9 +46,8 @@ MAX_PROBLEMS = 50
 
 _HEAD = re.compile(r"<(\w+):")
 _ARGUMENTS = ("te", "unet", "dyn", *OWN)
-_OTHERS = MappingProxyType(
-    {**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(("start", "stop", "step"), "steps")}
-)
+_STEPS = ("start", "stop", "step")
+_OTHERS = MappingProxyType({**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(_STEPS, "steps")})
 _NO_COLON = re.compile(rf"<(?:{'|'.join(KINDS)})[^\S\n][^<>\n]{{1,60}}>")
 _UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -74,25 +73,6 @@ def name_problem(name: str) -> Problem | None:
     return None
 
 
-def choose_pool(pool: str, known: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """(the networks that a pool means, parts of it that mean none).
-
-    pool: names, or patterns of paths such as ``characters/*``, separated by commas. ``*`` also stands for
-    ``/``. A backslash is read as ``/``, and capital and small letters of a path are the same. known: name of
-    every network → its path below the folder of networks, without suffix, with ``/``. The names are each
-    given once, in the order of the pool and sorted within a pattern.
-    """
-    names: dict[str, None] = {}
-    unknown: list[str] = []
-    for wanted in filter(None, (part.strip() for part in pool.split(","))):
-        pattern = wanted.replace("\\", "/").casefold()
-        found = [n for n, path in known.items() if wanted == n or fnmatchcase(path.casefold(), pattern)]
-        if not found:
-            unknown.append(wanted)
-        names.update(dict.fromkeys(sorted(found)))
-    return list(names), unknown
-
-
 @dataclass(frozen=True)
 class Tag:
     """One network asked for.
@@ -109,8 +89,8 @@ class Tag:
 
     @property
     def compose(self) -> bool:
-        """False keeps it merged everywhere."""
-        return self.own.compose
+        """Whether it shares the picture's places with others."""
+        return self.own.composed
 
 
 @dataclass(frozen=True)
@@ -202,7 +182,9 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
     te = named.get("te", positional[1] if len(positional) > 1 else "1")
     unet = named.get("unet", positional[2] if len(positional) > 2 else te)
     dyn = named.get("dyn", positional[3] if len(positional) > 3 else None)
-    return _strength(te, "te"), _strength(unet, "unet"), None if dyn is None else _rank(dyn)
+    # Most people write one number, and know it as the strength.
+    words = ["te" if "te" in named else "strength", "unet" if "unet" in named else "second strength"]
+    return _strength(te, words[0]), _strength(unet, words[1]), None if dyn is None else _rank(dyn)
 
 
 def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
@@ -222,12 +204,11 @@ def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
                 "{arguments}: another extension's; here a part of the steps is written steps=0-0.4", listed
             )
         else:
-            yield Problem(
-                "unknown arguments: {arguments}; te, unet, dyn, compose, at, steps and fade are known", listed
-            )
+            values = {**listed, "known": ", ".join(_ARGUMENTS)}
+            yield Problem("unknown arguments: {arguments}; known are {known}", values)
 
 
-def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
+def _tag_of(items: Sequence[str], *, weighs_blocks: bool) -> tuple[Tag | None, list[Problem]]:
     """A tag from its items, the texts between the `:`, and its problems.
 
     A number that cannot be read leaves the whole tag out (None): a network at a strength that nobody asked
@@ -254,7 +235,16 @@ def _tag_of(items: Sequence[str]) -> tuple[Tag | None, list[Problem]]:
         given = {"count": len(positional)}
         told = Problem("{count} positional arguments, but only name, te, unet and dyn are known", given)
         problems.append(told)
-    problems += _unknown_arguments([key for key in named if key not in ("te", "unet", "dyn")])
+    known = ["te", "unet", "dyn", *(_STEPS if block_weight_steps(named) is not None else ())]
+    if weighs_blocks and "lbw" in named:
+        known.append("lbw")
+        try:
+            BlockWeights.parse(named["lbw"])
+            own = replace(own, blocks=named["lbw"].strip(" "))
+        except ValueError:
+            given_blocks = {"argument": "lbw", "value": shown(named["lbw"], 24), "takes": LBW_TAKES}
+            problems.append(Problem("{argument} is {value}; {takes}; left out", given_blocks))
+    problems += _unknown_arguments([key for key in named if key not in known])
     tag = Tag(name, te, unet, dyn, own)
     return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
@@ -290,10 +280,11 @@ def _told_twice(name: str, repeated: Repeated) -> Problem:
     return Problem("network {network} is named twice; the last tag counts", twice)
 
 
-def parse_prompt(text: str, repeated: Repeated = "last") -> Prompt:
+def parse_prompt(text: str, repeated: Repeated = "last", *, weighs_blocks: bool = True) -> Prompt:
     """Takes a prompt apart into text, networks and other tags. Never raises on any text.
 
-    repeated: what the host makes of a network that is named twice.
+    repeated: what the host makes of a network that is named twice. weighs_blocks: whether it understands
+    ``lbw=``; in a WebUI that is another extension's.
     """
     found, rest = _raw_tags(text)
     tags: dict[object, Tag] = {}
@@ -309,7 +300,7 @@ def parse_prompt(text: str, repeated: Repeated = "last") -> Prompt:
                 told = Problem("ignored the tag {tag}: write it in small letters, as the WebUI does", word)
                 problems.append(told)
             continue
-        tag, trouble = _tag_of(items)
+        tag, trouble = _tag_of(items, weighs_blocks=weighs_blocks)
         problems.extend(trouble)
         if tag is None:
             lost.extend(trouble)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loratorio_ext.run.calls import RowTooLargeError
 from loratorio_ext.run.evaluation import (
+    BRANCHES,
     Branch,
     Evaluation,
     GivenBase,
@@ -21,6 +22,7 @@ from loratorio_ext.run.schedule import Method, Mode, cost
 from loratorio_ext.run.step_report import StepReport
 
 __all__ = [
+    "BRANCHES",
     "REPORT_SCHEMA",
     "REPORT_VERSION",
     "Branch",

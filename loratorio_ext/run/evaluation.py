@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, SupportsFloat
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, SupportsFloat
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # at once, each at its own places.
 Source = int | Literal["base", "merged", "placed"]
 Branch = Literal["cond", "uncond"]
+BRANCHES: Final[tuple[Branch, Branch]] = ("cond", "uncond")
 
 RowStrengths = tuple[float, ...]
 """What the router takes for one row: the strength of each network, in the order of the generation's."""
@@ -49,10 +50,13 @@ class NetworkUse:
         name: the name for the report; need not be unique.
         strength: the UNet strength: any finite number, 0 included.
         compose: False keeps the network merged in every row (acceleration networks, sliders); it then acts
-            everywhere and at every step.
+            everywhere.
         at: where a composed network may speak, as `Area.parse` reads it; "": everywhere.
         steps: at which of the steps it acts, as `Window.parse` reads it; "": at all.
         fade: how its strength changes over these steps; "": it does not.
+        cond: False keeps it out of conditional rows; then it is not composed.
+        uncond: whether it acts in every unconditional row, at its strength; None: as ``compose`` and ``cond``
+            say: a composed one in its own and where networks act at once, others in all.
     """
 
     name: Annotated[str, Described("name in the prompt's tag")]
@@ -63,11 +67,23 @@ class NetworkUse:
     ] = ""
     steps: Annotated[str, Described("part of the steps at which it acts, as in the tag; empty: all")] = ""
     fade: Annotated[str, Described("how its strength changes over these steps, as in the tag")] = ""
+    cond: Annotated[bool, Described("false: not in conditional predictions")] = True
+    uncond: Annotated[bool | None, Described("whether in all unconditional predictions; null: not said")] = (
+        None
+    )
 
     @classmethod
     def of(cls, name: str, strength: float, own: OwnArguments) -> NetworkUse:
         """As a tag says it."""
-        return cls(name, strength, own.compose, own.at, own.steps, own.fade)
+        return cls(name, strength, own.composed, own.at, own.steps, own.fade, own.cond, own.uncond)
+
+    def acts(self, branch: Branch) -> bool | None:
+        """Whether it acts in all rows of this branch, or in none; None: that depends on their source."""
+        if branch == "cond":
+            return False if not self.cond else None if self.compose else True
+        if self.uncond is None:
+            return None if self.compose else True
+        return self.uncond
 
     @property
     def area(self) -> Area | None:

@@ -12,7 +12,7 @@ from loratorio_ext.method import Aggregation, RowMap, mean_over_subprompts, upsa
 from loratorio_ext.networks.arguments import Area
 from loratorio_ext.networks.router import Places, TokenLayout
 from loratorio_ext.networks.router.places import resized
-from loratorio_ext.run.evaluation import NetworkUse, Row, RowStrengths, Source
+from loratorio_ext.run.evaluation import BRANCHES, Branch, NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.ranking import ChosenNetworks
 
 SMOOTHING = 0.5
@@ -40,7 +40,7 @@ class Routes:
             ValueError: a strength is not a finite number, or an argument cannot be.
         """
         self._areas = [use.area for use in uses if use.compose]
-        self._windows = [use.window for use in uses if use.compose]
+        self._windows = [use.window for use in uses]
         self._factors = (1.0,) * len(self._windows)
         for use in uses:
             if isinstance(use.strength, bool) or not math.isfinite(use.strength):
@@ -48,13 +48,14 @@ class Routes:
                     f"the strength of network {use.name!r} is {use.strength!r}; it must be a finite number, "
                     "such as 0.8: correct the number in its tag"
                 )
-        kept = tuple(0.0 if use.compose else float(use.strength) for use in uses)
-        merged = tuple(float(use.strength) for use in uses)
-        self._of: dict[Source, RowStrengths] = {"base": kept, "merged": merged, "placed": merged}
         self._composed = [place for place, use in enumerate(uses) if use.compose]
         self.has_areas = any(self._areas)
-        for network, place in enumerate(self._composed):
-            self._of[network] = (*kept[:place], merged[place], *kept[place + 1 :])
+        every: tuple[Source, ...] = ("base", "merged", "placed", *range(len(self._composed)))
+        # Without what changes over the steps.
+        self._of = {
+            (one, branch): self._strengths_of(uses, one, branch) for one in every for branch in BRANCHES
+        }
+        self._everywhere = [place for place in self._composed if uses[place].uncond]
         self.weights: Tensor | None = None
         self.acting: Tensor | None = None
         self.token_layout = TokenLayout()
@@ -71,12 +72,20 @@ class Routes:
             self._factors = factors
             self._places.clear()
 
-    def of(self, source: Source) -> RowStrengths:
-        """Strengths of the networks in a row with this source, [networks of the generation]."""
-        found = list(self._of[source])
-        for place, factor in zip(self._composed, self._factors, strict=True):
-            # Where networks are placed, the maps have the factors: other strengths would be prepared anew.
-            found[place] *= float(factor != 0) if source == "placed" else factor
+    def of(self, source: Source, branch: Branch = "cond") -> RowStrengths:
+        """Strengths of the networks in a row of this kind, [networks of the generation]."""
+        pairs = zip(self._of[source, branch], self._factors, strict=True)
+        # Where networks are placed, the maps have the factors: other strengths would be prepared anew.
+        return tuple(one * (float(factor != 0) if source == "placed" else factor) for one, factor in pairs)
+
+    def _strengths_of(self, uses: Sequence[NetworkUse], source: Source, branch: Branch) -> RowStrengths:
+        own = self._composed[source] if isinstance(source, int) else None
+        found = []
+        for place, use in enumerate(uses):
+            acts = use.acts(branch)
+            if acts is None:
+                acts = place == own or source in ("merged", "placed")
+            found.append(float(use.strength) if acts else 0.0)
         return tuple(found)
 
     def areas(self, like: Tensor) -> Tensor | None:
@@ -99,11 +108,11 @@ class Routes:
         """(strengths of every row, the maps of those whose source is "placed"; None: there is none)."""
         placed = [place for place, row in enumerate(rows) if row.source == "placed"]
         if not placed:
-            return [self.of(row.source) for row in rows], None
+            return [self.of(row.source, row.branch) for row in rows], None
         known = tuple(rows)
         if known not in self._places:
             maps = torch.stack([self._maps[rows[place].branch][rows[place].index] for place in placed])
-            for network, factor in zip(self._composed, self._factors, strict=True):
+            for network, factor in enumerate(self._factors):
                 if factor not in (0.0, 1.0):
                     maps[:, network] *= factor
             self._places[known] = Places(placed, maps, self.token_layout)
@@ -176,17 +185,18 @@ class Routes:
         self._image_of, self._maps_of = rows.image_of, networks
         of_images = mean_over_subprompts(maps, rows) * (1 - recenter)
         for branch, found in (("cond", maps), ("uncond", of_images)):
-            every = torch.ones_like(found[:1]).repeat(len(self._of["base"]), 1, 1, 1)
+            every = torch.ones_like(found[:1]).repeat(len(self._windows), 1, 1, 1)
             for network, place in enumerate(self._composed):
-                every[place] = found[network]
+                if branch == "cond" or place not in self._everywhere:
+                    every[place] = found[network]
             self._maps[branch] = every.transpose(0, 1)
         self._places.clear()
 
     def _strengths(self, row: Row) -> RowStrengths:
         """Without networks that were not chosen: they cost nothing."""
         if row.source != "placed" or self._chosen is None:
-            return self.of(row.source)
+            return self.of(row.source, row.branch)
         image = self._image_of[row.index] if row.branch == "cond" else row.index
         acting = {self._composed[network] for network in self._chosen[image]}
-        pairs = enumerate(zip(self.of("placed"), self.of("base"), strict=True))
-        return tuple(merged if place in acting else kept for place, (merged, kept) in pairs)
+        pairs = enumerate(zip(self.of("placed", row.branch), self._of["base", row.branch], strict=True))
+        return tuple(placed if kept or place in acting else 0.0 for place, (placed, kept) in pairs)

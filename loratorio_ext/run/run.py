@@ -13,7 +13,7 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, UnplacedError
 from loratorio_ext.run.calls import Caller
 from loratorio_ext.run.composer import Composer, StepPredictions
-from loratorio_ext.run.evaluation import Evaluation, NetworkUse, Prediction, Row, RowStrengths
+from loratorio_ext.run.evaluation import BRANCHES, Evaluation, NetworkUse, Prediction, Row, RowStrengths
 from loratorio_ext.run.report import Report
 from loratorio_ext.run.reuse import ResidualCache
 from loratorio_ext.run.routes import Routes
@@ -168,6 +168,19 @@ class Run:
         strengths, places = self.routes.of_rows(ordered)
         return None if places is None else (ordered, strengths, places)
 
+    def base_strengths(
+        self, index: int, total: int, rows: RowMap, guided: bool
+    ) -> tuple[RowStrengths, ...] | None:
+        """For a host that predicts the base before it asks for a step: the networks that act in the base.
+
+        Arguments as for `placed_rows`. Returns the strengths of every conditional row and then, with
+        guidance, every unconditional one; None: no network acts in any.
+        """
+        self.routes.begin(index, total)
+        cond, uncond = (self.routes.of("base", branch) for branch in BRANCHES)
+        table = (cond,) * rows.cond_rows + (uncond,) * (rows.images * guided)
+        return table if any(map(any, table)) else None
+
     def go_on_from(self, other: Run, size: tuple[int, int]) -> None:
         """Place networks from the first step on, by another run's maps: no step needs to look.
 
@@ -189,6 +202,15 @@ class Run:
         """
         self.routes.place(maps, rows, self.report.settings.recenter)
         self._needs_looks = False
+
+    def is_unguided(self) -> None:
+        """The unconditional prediction does not count, or there is none; the report says what it costs."""
+        for use in self.report.uses:
+            if use.uncond or not use.cond:
+                self.report.warn(
+                    "CFG scale is 1, so there is no unconditional prediction for network "
+                    f"{use.name!r} to act in"
+                )
 
     def stop_placing(self, index: int, reason: str) -> None:
         """From evaluation ``index`` on every step is a full one; the report says why."""
@@ -255,7 +277,8 @@ class Run:
             self.report.warn("where networks act merged, and with the usual methods, at= has no effect")
         if method in ("loratorio", "switch", "composite") and networks == 0:
             # Without any network nothing is missing: the picture is the plain one.
-            if kept:
+            uses = self.report.uses
+            if kept and all(use.acts("cond") and use.acts("uncond") and use.window.always for use in uses):
                 self.report.warn(
                     f"there is no network to compose: all {kept} networks are kept merged in every row"
                 )

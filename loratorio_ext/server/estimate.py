@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 
 from loratorio_ext.networks.arguments import OwnArguments, Window
-from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.networks.prompt import Repeated, Tag, choose_pool, parse_prompt
+from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggersOf
+from loratorio_ext.networks.pool import choose_pool, pool_by_words
+from loratorio_ext.networks.prompt import Repeated, Tag, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -20,6 +22,8 @@ LONGEST_PROMPT = 100_000  # characters
 _SMALL_POOL = 8
 # A prompt may name thousands of networks that are not there.
 _MOST_NOTES = 10
+# Names that are looked for among those there, which takes time where there are thousands.
+_MOST_GUESSES = 3
 # Where the WebUIs split a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
 _AND = re.compile(r"\bAND\b")
 
@@ -74,7 +78,12 @@ class Estimate:
 
 
 def estimate(
-    prompt: str, settings: Settings, known: Mapping[str, str], sampling: PlannedSampling, words: Words
+    prompt: str,
+    settings: Settings,
+    known: Mapping[str, str],
+    sampling: PlannedSampling,
+    words: Words,
+    triggers: TriggersOf = lambda name: NO_TRIGGERS,
 ) -> Estimate:
     """What this prompt costs with these settings.
 
@@ -85,11 +94,14 @@ def estimate(
             WebUI finds a network by exactly these; the diffusers host by all names that its folder knows.
         sampling: what is known of the generation.
         words: the language of the notes.
+        triggers: a network's trigger words, by any of its names.
     """
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
         notes.append(words("only the first {limit} characters of the prompt were read", limit=LONGEST_PROMPT))
-    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated)
+    # Only the diffusers host, whose networks are those of a folder, weighs blocks itself.
+    weighs_blocks = isinstance(known, NetworkFolder)
+    parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated, weighs_blocks=weighs_blocks)
     notes.extend(problem.said(words) for problem in parsed.told)
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get
@@ -98,11 +110,12 @@ def estimate(
         find = known.locate
         notes += _first([problem.said(words) for problem in repeated], words)
     paths = {tag: find(tag.name) for tag in tags}
-    missing = [shown(tag.name) for tag, path in paths.items() if path is None]
-    told = [words("{name} is not among the networks, so it takes no part", name=name) for name in missing]
-    notes += _first(told, words)
+    missing = [tag.name for tag, path in paths.items() if path is None]
+    notes += _first(_missing(missing, known, words), words)
     there = [tag for tag, path in paths.items() if path is not None]
     chosen, unknown = choose_pool(settings.pool, known)
+    if settings.pool_by == "words":
+        chosen = pool_by_words(chosen, parsed.text, settings.top_k, lambda name: triggers(name).meant)
     told = [words("{name} in the pool matches no network", name=shown(part)) for part in unknown]
     notes += _first(told, words)
     of_tags = set(paths.values())
@@ -124,8 +137,36 @@ def estimate(
             windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
             has_areas=any(own.at for own in of_composed),
         )
-        notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+        acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
+        if composed:
+            notes += _notes(settings, len(composed), len(of_pool), sampling, words)
+        elif not missing and not acts_alone:
+            notes.append(nothing_to_compose(words))
+    notes += _notes_of_sides(
+        [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
+    )
     return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
+
+
+def nothing_to_compose(words: Words) -> str:
+    """The note on a prompt that names no network, without a pool."""
+    return words("there is no network to compose: name one with a tag, or give a pool")
+
+
+def _missing(names: Sequence[str], known: Mapping[str, str], words: Words) -> list[str]:
+    """A sentence for each name that no network has, with the one that may be meant."""
+    there = {name.casefold(): name for name in known}
+    said = []
+    for place, name in enumerate(names):
+        guesses = there if place < _MOST_GUESSES else ()
+        near = get_close_matches(name.casefold(), guesses, 1, 0.6)
+        values = {"name": shown(name)}
+        if near:
+            values["other"] = shown(there[near[0]])
+            said.append(words("{name} is not among the networks; did you mean {other}?", **values))
+        else:
+            said.append(words("{name} is not among the networks, so it takes no part", **values))
+    return said
 
 
 def _first(notes: Sequence[str], words: Words) -> list[str]:
@@ -140,8 +181,6 @@ def _notes(
     settings: Settings, networks: int, of_pool: int, sampling: PlannedSampling, words: Words
 ) -> list[str]:
     notes = []
-    if networks == 0:
-        return [words("there is no network to compose: name one with a tag, or give a pool")]
     schedule = Schedule(settings, "loratorio", networks)
     modes = {schedule.plan(index, sampling.steps).mode for index in range(sampling.steps)}
     if not modes & {"composed", "placed"}:
@@ -159,6 +198,18 @@ def _notes(
             )
         )
     return notes
+
+
+def _notes_of_sides(
+    tags: Sequence[Tag], settings: Settings, sampling: PlannedSampling, words: Words
+) -> list[str]:
+    """``tags``: of networks that are to act in the unconditional prediction."""
+    names = {"names": ", ".join(shown(tag.name) for tag in tags[:_MOST_NOTES])}
+    if tags and not settings.enabled:
+        return [words("without LoRAtorio, {names} acts on both sides of the guidance", **names)]
+    if tags and not sampling.guided:
+        return [words("there is no unconditional prediction for {names} to act in", **names)]
+    return []
 
 
 def cost_line(found: Estimate, words: Words) -> str:

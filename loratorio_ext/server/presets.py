@@ -16,7 +16,7 @@ from loratorio_ext.setting import shown
 from loratorio_ext.settings import SETTINGS, Settings, Value
 
 # A preset says how to compose; whether, and with which pool, stays the user's.
-_LEFT_ALONE: Final = ("enabled", "pool")
+_LEFT_ALONE: Final = ("enabled", "pool", "pool_by")
 PRESET_SETTINGS: Final = tuple(one for one in SETTINGS if one.name not in _LEFT_ALONE)
 MOST_PRESETS: Final = 100
 LARGEST_FILE: Final = 10_000_000  # characters; a preset takes a few hundred

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from loratorio_ext.networks.files import NO_TRIGGERS, TriggersOf
 from loratorio_ext.networks.prompt import Repeated
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
@@ -31,6 +32,7 @@ class Server:
             WebUI does (modules/sd_samplers_cfg_denoiser.py).
         splits_at_and: see `estimate.PlannedSampling`.
         repeated: the same.
+        triggers: a network's trigger words, by any of its names.
     """
 
     host: str
@@ -46,6 +48,7 @@ class Server:
     uncond_at_cfg_1: bool = False
     splits_at_and: bool = False
     repeated: Repeated = "last"
+    triggers: TriggersOf = lambda name: NO_TRIGGERS
 
     def guided(self, cfg_scale: object) -> bool:
         """Whether there is an unconditional prediction at this CFG scale; yes for what is not a number."""

@@ -12,8 +12,6 @@ import gradio as gr
 from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.setting import Setting
 
-# A slider over more than this many orders of magnitude can't be set by hand.
-_WIDEST_SLIDER: Final = 1e4
 QUIET: Final[Mapping[str, Any]] = MappingProxyType({"queue": False, "show_progress": "hidden"})
 """Arguments of an event whose answer is there at once."""
 
@@ -68,10 +66,18 @@ def component_of(setting: Setting) -> tuple[Any, dict[str, Any]]:
         return gr.Radio, {"choices": list(setting.choices)}
     if setting.type is str:
         return gr.Textbox, {}
-    lowest, highest = setting.minimum, setting.maximum
-    if 0 < (lowest or 0) * _WIDEST_SLIDER < (highest or 0):
-        return gr.Number, {}
+    lowest, highest = setting.usable or (setting.minimum, setting.maximum)
     return gr.Slider, {"minimum": lowest, "maximum": highest, "step": setting.step}
+
+
+def showing(setting: Setting | None, value: Any) -> Any:
+    """The update that shows a value, None: as it is; a slider is made long enough for one beyond its ends."""
+    if value is None:
+        return gr.update()
+    if setting is None or setting.usable is None or setting.usable[0] <= value <= setting.usable[1]:
+        return gr.update(value=value)
+    lowest, highest = setting.usable
+    return gr.update(value=value, minimum=min(lowest, value), maximum=max(highest, value))
 
 
 def add_options(opts: Any, option_info: Callable[..., Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any, Final
 
 from loratorio_ext.plots.charts import spread
@@ -17,6 +19,19 @@ _STYLE: Final = (
     ".looks{fill:none;stroke:#c2410c;stroke-width:1.6}"
 )
 _LABEL_GAP: Final = 13.0
+_LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "merge": "Merge",
+        "switch": "Switch",
+        "composite": "Composite",
+        "loratorio": "LoRAtorio",
+        "loratorio-fast": "one look",
+        "loratorio-every-step": "every step",
+        "attention-masks": "hard masks",
+        "regional": "true masks",
+    }
+)
+"""What ways are called beside their points, where that is not their name."""
 
 
 def curve(cells: Sequence[Mapping[str, Any]], figure: str = "presence") -> str:
@@ -80,7 +95,8 @@ def _panel(networks: int, cells: Sequence[Mapping[str, Any]], figure: str) -> st
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" {ends} stroke="{color}" class="error"/>')
         parts.append(f'<circle cx="{at:.1f}" cy="{y(mean):.1f}" r="3.4" fill="{color}" class="way"/>')
         way, _, swept = str(cell["arm"]).partition(" ")
-        name = escape(swept if swept and "loratorio" in way else cell["arm"])
+        label = re.sub("^looks=(.*)", r"\1 looks", swept) if "loratorio" in way else ""
+        name = escape(label or _LABELS.get(str(cell["arm"]), str(cell["arm"])))
         ends = f'y1="{y(mean):.1f}" y2="{height:.1f}"'
         parts.append(
             f'<line x1="{at + 4:.1f}" x2="{LEFT + wide + 4}" {ends} class="level"/>'

@@ -77,7 +77,7 @@ def loudness(host: DiffusersHost, folder: Path, seed: int) -> dict[str, float]:
             seeds=list(range(_SCENES)),
             steps=_STEPS,
             cfg=4.0,
-            settings=Settings(enabled=True, recenter=1.0, pool="*", looks=0),
+            settings=Settings(enabled=True, recenter=1.0, pool="*", looks=0, pool_by="difference"),
             network_dir=folder,
         )
     )

@@ -103,8 +103,9 @@ class PoolSuite(WorldSuite[PoolArm, Choice]):
         return partial(_open, self.folders, self.tools, self.pools)
 
     def share(self, arm: PoolArm, task: SceneTask) -> str:
-        """Tags are the same for a whole batch; where the prompt names none, any tasks may share one."""
-        return "" if arm.size else task.combination
+        """Networks are the same for a whole batch; where no prompt names any, any tasks may share one."""
+        is_named = not arm.size or arm.settings.pool_by == "words"
+        return task.combination if is_named else ""
 
     def figures(self, console: Console) -> Sequence[Figure[SceneTask, Choice]]:
         """See `FIGURES`."""
@@ -124,11 +125,11 @@ def pool_arms(
         rescans: every how many steps the whole pool is looked at again, for the choice per image.
 
     Returns:
-        First the networks named by hand; then for each size the whole pool merged, and for each k the choice
-        per image with every rescan, and per patch.
+        First the networks named by hand; then for each size the whole pool merged, for each k the choice per
+        image with every rescan, and per patch, and last the networks whose trigger words the prompt has.
     """
     arms = [PoolArm(NAMED, "loratorio", replace(settings, pool="", top_k=0), sampling, size=0)]
-    everything = replace(settings, pool="*")
+    everything = replace(settings, pool="*", pool_by="difference")
     for size in sizes:
         arms.append(PoolArm(f"pool {size}: merged", "merge", everything, sampling, size))
         for k in keeps:
@@ -139,6 +140,8 @@ def pool_arms(
                 arms.append(PoolArm(name, "loratorio", chosen, sampling, size))
             chosen = replace(everything, top_k=k, top_k_scope="patch", rescan=1)
             arms.append(PoolArm(f"pool {size}: k={k} per patch", "loratorio", chosen, sampling, size))
+        by_words = replace(everything, pool_by="words")
+        arms.append(PoolArm(f"pool {size}: by words", "loratorio", by_words, sampling, size))
     return arms
 
 

@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -29,7 +28,7 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import accepted
 from loratorio_ext.ui.inspector.tab import build_inspector
 from loratorio_ext.ui.page.controls import accordion_with_box
-from loratorio_ext.ui.page.generator import Drawn, Facts, Job
+from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 from loratorio_ext.ui.page.page import Address, serve_page
 from loratorio_ext.ui.panel.build import build_panel
 from loratorio_ext.ui.panel.cost import PageInputs
@@ -93,7 +92,10 @@ class Toy:
 
     facts = Facts("toy", ("Euler", "DDIM"), 10, 4.0, (64, 64), 8, ("a cat <lora:cat:1>",))
 
-    def draw(self, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Drawn:
+    def choose(self, name: str) -> None:
+        raise ValueError(name)
+
+    def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         for step in range(job.steps):
             time.sleep(0.05)
             on_step(step + 1, job.steps)

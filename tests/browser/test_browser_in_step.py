@@ -70,7 +70,7 @@ def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any, look: SimpleName
     slider = page.locator("#script_txt2img_loratorio_recenter input[type=range]")
     slider.focus()
     page.keyboard.press("ArrowLeft")
-    page.locator("#script_txt2img_loratorio_enabled input").click()  # folds the panel up
+    page.locator("#script_txt2img_loratorio_enabled input").click()
     wait_for(page, "img2img", "recenter", "0.95")
     wait_for(page, "img2img", "top_k", "3")
     wait_for(page, "img2img", "temperature", "0.25")
@@ -82,7 +82,7 @@ def test_what_is_set_by_hand_is_set_in_the_other_tab(page: Any, look: SimpleName
 
 def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any, look: SimpleNamespace) -> None:
     switch(page, True)
-    look.show(page, "txt2img", "Pool: networks without a tag")
+    look.show(page, "txt2img", "Advanced", "Pool: networks without a tag")
     pick(page, "txt2img", "preset", "Fast")
     wait_for(page, "img2img", "looks", "1")
     pick(page, "txt2img", "pool_list", "animals/*")
@@ -90,7 +90,7 @@ def test_what_a_preset_and_the_list_of_the_pool_set_comes_too(page: Any, look: S
     page.wait_for_timeout(1000)
     assert value(page, "txt2img", "looks") == "1"
     assert value(page, "img2img", "preset", "text") == value(page, "txt2img", "preset", "text") == "Fast"
-    look.show(page, "img2img", "Pool: networks without a tag")
+    look.show(page, "img2img", "Advanced", "Pool: networks without a tag")
     page.locator("#script_img2img_loratorio_pool_list").get_by_text("animals/*").first.wait_for()
 
 
@@ -98,13 +98,13 @@ def test_the_tab_that_is_used_last_leads_and_what_was_not_touched_stays(
     page: Any, look: SimpleNamespace
 ) -> None:
     switch(page, False)
-    look.show(page, "img2img")
+    look.show(page, "img2img", "Advanced")
     write(page, "img2img", "patch_size", "7")
     write(page, "img2img", "top_k", "9")
     page.wait_for_timeout(1000)
     assert value(page, "txt2img", "patch_size") != "7"
     switch(page, True)
-    look.show(page, "txt2img")
+    look.show(page, "txt2img", "Advanced")
     write(page, "txt2img", "top_k", "2")
     wait_for(page, "img2img", "top_k", "2")
     look.show(page, "img2img")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 PANEL = "#script_{tab}_loratorio_{item}"
-FOLDED = ("Advanced", "Pool: networks without a tag", "Presets of your own")
+FOLDED = ("Places and steps", "Advanced", "Pool: networks without a tag", "Presets of your own")
 pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
 
 
@@ -28,6 +28,27 @@ def test_the_cost_follows_the_prompt_of_its_own_tab(page: Any, look: SimpleNames
     other = page.locator(of("img2img", "cost")).first
     other.wait_for()
     assert "No network to compose yet" in other.inner_text()
+
+
+def test_place_and_steps_are_written_into_the_tag_that_is_chosen(page: Any, look: SimpleNamespace) -> None:
+    def says(prompt: str) -> None:
+        wait = "(said) => document.querySelector('#txt2img_prompt textarea').value === said"
+        page.wait_for_function(wait, arg=prompt)
+
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    look.show(page, "txt2img", "Places and steps")
+    places = page.locator(of("txt2img", "place_at"))
+    places.get_by_text("bottom left", exact=True).click()
+    says("<lora:cat:1:at=bottom-left> <lora:fox:1>")
+    page.locator(of("txt2img", "place_picture")).first.get_by_text("fox").wait_for()
+    page.locator(f"{of('txt2img', 'place_network')} input").first.click()
+    preset(page, "fox").click()
+    places.locator("label:has(input:checked)", has_text="everywhere").wait_for()
+    page.locator(f"{of('txt2img', 'place_last')} input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
+    says("<lora:cat:1:at=bottom-left> <lora:fox:1:steps=0-0.95>")
+    page.locator("#txt2img_prompt textarea").fill("<lora:fox:1:at=0-0.5,0-1>")
+    places.locator("label:has(input:checked)", has_text="left").wait_for()
 
 
 def test_a_screen_reader_hears_the_cost_change(page: Any, look: SimpleNamespace) -> None:
@@ -68,6 +89,7 @@ def test_the_step_moves_by_keyboard(page: Any, look: SimpleNamespace) -> None:
     look.show(page, "Inspector")
     view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
+    page.wait_for_timeout(1500)  # until it has asked for the newest run
     slider = page.locator("#loratorio_inspector_step input[type=range]")
     slider.focus()
     for _ in range(3):
@@ -80,6 +102,13 @@ def test_it_fits_the_window_and_every_control_has_a_name(
     page: Any, look: SimpleNamespace, gradio: str
 ) -> None:
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    looks = page.locator(of("txt2img", "looks"))
+    long_text = looks.get_by_text("At how many steps every network")
+    assert not long_text.is_visible()
+    looks.hover()
+    assert "At how many steps" in looks.get_attribute("title")
+    page.locator(f"{of('txt2img', 'explain')} input").first.check()
+    long_text.wait_for()
     for tab in ("txt2img", "Inspector"):
         look.show(page, tab, *(FOLDED if tab == "txt2img" else ()))
         page.wait_for_timeout(500)

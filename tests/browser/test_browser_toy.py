@@ -11,7 +11,12 @@ import pytest
 
 STATUS = "#loratorio_page_status"
 INFOTEXT = "#loratorio_page_infotext textarea"
-PLACE_OF_WIDTH = 6
+PLACE_OF_WIDTH = 7
+DROP = """(bytes) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 every_gradio = pytest.mark.parametrize("gradio", ["4.40.0", "newest"])
 
 
@@ -36,33 +41,46 @@ def refused(page: Any, said: str) -> None:
     assert page.locator("#loratorio_page_stop").is_disabled()
 
 
-@pytest.mark.parametrize("gradio", ["4.40.0"])
-def test_draw_stop_and_paste(page: Any, look: SimpleNamespace) -> None:
-    status = page.locator(STATUS)
-    look.write(page, "txt2img", "a cat <lora:cat:1> <lora:night:1>", "2 networks composed")
+@every_gradio
+def test_by_keyboard_from_the_first_picture_to_the_page_s_second_life(
+    page: Any, look: SimpleNamespace, gradio: str
+) -> None:
+    status, prompt = page.locator(STATUS), page.locator("#txt2img_prompt textarea")
     look.set_number(page, "seed", 5)
-    generate(page)
-    status.get_by_text("step").first.wait_for()
+    look.write(page, "txt2img", "a cat <lora:cat:1> <lora:night:1>", "2 networks composed")
+    page.keyboard.press("Control+ArrowDown")
+    page.keyboard.press("Control+Enter")
     text = drawn(page)
+    assert text.startswith("a cat <lora:cat:1> <lora:night:0.95>")
     assert "Seed: 5" in text and "LoRAtorio enabled: True" in text
+    for one in ("#txt2img_prompt", "#loratorio_page_generate", "#loratorio_page_gallery"):
+        place = page.locator(one).bounding_box()
+        assert place["y"] + place["height"] <= 900, one
     image = page.locator("#loratorio_page_gallery img").first
-    assert b"parameters" in page.request.get(image.evaluate("one => one.src")).body()
+    file = page.request.get(image.evaluate("one => one.src")).body()
+    assert b"parameters" in file
 
     look.set_number(page, "steps", 150)
+    look.set_number(page, "pictures", 2)
     generate(page)
     status.get_by_text(re.compile("step [1-9]")).first.wait_for()
     page.locator("#loratorio_page_stop").click()
-    status.get_by_text("Stopped in picture 1 of 1").wait_for()
+    status.get_by_text("Stopped in picture 1 of 2").wait_for()
     assert page.locator(INFOTEXT).input_value() == text
+    page.reload()
+    status.get_by_text("1 picture in").wait_for()
+    assert prompt.input_value() == "a cat <lora:cat:1> <lora:night:0.95>"
+    assert page.locator("#loratorio_page_steps input[type=number]").input_value() == "150"
+    page.wait_for_function(f"() => document.querySelector('{INFOTEXT}').value !== ''")
 
-    page.get_by_text("Paste infotext").click()
-    page.locator("#loratorio_page_paste textarea").fill(text)
-    page.locator("#loratorio_page_fill").click()
-    page.locator("#loratorio_page_paste_status").get_by_text("All controls are filled in").wait_for()
+    prompt.fill("something else")
+    page.evaluate(DROP, list(file))
+    status.get_by_text("All controls are filled in").wait_for()
     assert page.locator("#loratorio_page_steps input[type=number]").input_value() == "10"
+    look.set_number(page, "pictures", 1)
     generate(page)
     assert drawn(page) == text
-    assert look.pictures(page, "page-gradio-4.40.0") == {}
+    assert look.pictures(page, f"page-gradio-{gradio}") == {}
     assert look.repeated_ids(page) == []
     assert look.nameless(page) == []
     assert look.pale(page) == []

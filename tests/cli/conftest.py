@@ -90,7 +90,15 @@ class ToyHost:
     side_multiple: int = 4
     samplers: tuple[str, ...] = ("Own", "Euler")
 
-    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
+    def sketch(self, denoised: torch.Tensor) -> Image.Image:
+        return Image.new("RGB", (denoised.shape[2], denoised.shape[1]))
+
+    def generate(
+        self,
+        request: Request,
+        on_step: Callable[[int, int], None] | None = None,
+        on_denoised: Callable[[torch.Tensor], None] | None = None,
+    ) -> Result:
         self.requests.append(request)
         tags = parse_prompt(request.prompts[0]).tags
         if tags and request.network_dir is None:
@@ -105,6 +113,8 @@ class ToyHost:
                 raise self.error
             images, guided = len(request.seeds), request.cfg > 1
             run.step(ToyEvaluation(index, request.steps, images, guided, request.seeds, len(uses)))
+            if on_denoised is not None:
+                on_denoised(torch.zeros(images, 4, SIDE, SIDE))
             if on_step is not None:
                 on_step(index + 1, request.steps)
         pictures = [drawing(seed, request.method) for seed in request.seeds]

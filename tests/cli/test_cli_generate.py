@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -176,6 +177,16 @@ def test_every_method_of_the_host_can_be_written_down(method: Any, toys: Any, wo
     )
     text = picture_parameters(request, toys.host.generate(request), world / "model", 1, (64, 64))
     assert f"Networks combined by: {method}" in text
+
+
+def test_hashes_of_networks_are_written_as_the_webui_writes_them(toys: Any, world: Path) -> None:
+    request = Request([PROMPT], steps=2, seeds=(1,), settings=Settings(), network_dir=world)
+    result = replace(toys.host.generate(request), hashes={"a, b": "0123456789ab", "moon": "ba9876543210"})
+    text = picture_parameters(request, result, world / "model", 1, (64, 64))
+    assert text.endswith(', Lora hashes: "a b: 0123456789ab, moon: ba9876543210"')
+    assert "Lora hashes" not in picture_parameters(
+        request, replace(result, hashes={}), world / "model", 1, (64, 64)
+    )
 
 
 def test_the_report_says_what_happened(toys: Any) -> None:

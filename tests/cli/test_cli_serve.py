@@ -17,7 +17,7 @@ from loratorio_ext.cli.main import main
 from loratorio_ext.server.history import History
 from loratorio_ext.settings import Settings
 from loratorio_ext.ui.page.generator import Job
-from loratorio_ext.ui.page.runs import Finished, Progress, Runs
+from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
 
@@ -87,6 +87,46 @@ def test_a_model_of_ones_own(toys: Any, page: Page) -> None:
     assert "dusk" in page.server.networks()
 
 
+def test_a_folder_and_several_models_are_a_choice(toys: Any, page: Page) -> None:
+    for name in ("all/one", "all/two", "all/other"):
+        Path(name).mkdir(parents=True)
+    for name in ("one", "two"):
+        (Path("all") / name / "model_index.json").write_text("{}")
+    for name in ("all/three.safetensors", "one"):
+        Path(name).write_bytes(b"")
+    assert main(["serve", "--model", "all", "--model", "one", "--port", "0"], toys.tools) == 0
+    painter = page.painter
+    assert painter.facts.models == ("three.safetensors", "one (2)", "two", "one (4)")
+    assert painter.facts.name == "three.safetensors"
+    assert [path for path, *_ in toys.opened] == [Path("all/three.safetensors")]
+    runs = Runs(painter, History(lambda: (0, 0)))
+    runs.choose("two")
+    runs.choose("two")
+    assert painter.facts.name == "two"
+    assert [path for path, *_ in toys.opened] == [Path("all/three.safetensors"), Path("all/two")]
+    with pytest.raises(ValueError, match="no model 'gone'"):
+        runs.choose("gone")
+    assert painter.facts.name == "two"
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_one_before(toys: Any, page: Page) -> None:
+    for name in ("one", "two"):
+        Path(name).mkdir()
+    open_host = toys.tools.open_host
+
+    def refusing(path: Path, *rest: Any, **more: Any) -> Any:
+        if path.name == "two":
+            raise ValueError("it is broken")
+        return open_host(path, *rest, **more)
+
+    toys.tools = dataclasses.replace(toys.tools, open_host=refusing)
+    main(["serve", "--model", "one", "--model", "two", "--port", "0"], toys.tools)
+    with pytest.raises(ValueError, match="broken"):
+        page.painter.choose("two")
+    assert page.painter.facts.name == "one"
+    assert page.painter.draw(job(prompt="a star"), 5, lambda *at: None).seed == 5
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -138,13 +178,13 @@ def test_with_a_gradio_that_is_too_old(
 
 def test_a_picture_is_drawn_kept_and_described(toys: Any, served: Page) -> None:
     steps: list[tuple[int, int]] = []
-    drawn = served.painter.draw(job(), 5, lambda done, total: steps.append((done, total)))
+    drawn = served.painter.draw(job(), 5, lambda done, total, _: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert drawn.infotext.startswith(PROMPT)
     assert "Seed: 5" in drawn.infotext and "LoRAtorio enabled: True" in drawn.infotext
     with Image.open(Path("kept") / "5-loratorio.png") as kept:
         assert kept.text["parameters"] == drawn.infotext  # type: ignore[attr-defined]
-    merged = served.painter.draw(job(settings=Settings()), 5, lambda done, total: None)
+    merged = served.painter.draw(job(settings=Settings()), 5, lambda *at: None)
     assert "Networks combined by: merge" in merged.infotext
     assert toys.host.requests[-1].method == "merge"
 
@@ -154,7 +194,7 @@ def test_without_a_folder_of_networks_a_tag_is_refused(toys: Any, page: Page) ->
     main(["serve", "--model", "model", "--port", "0"], toys.tools)
     assert page.server.networks() == {}
     with pytest.raises(ValueError, match="--lora-dir"):
-        page.painter.draw(job(), 5, lambda done, total: None)
+        page.painter.draw(job(), 5, lambda *at: None)
 
 
 def test_presets_lie_where_the_system_keeps_such_files(
@@ -201,7 +241,7 @@ def test_a_run_goes_from_step_to_step_and_is_remembered(runs: Runs, history: His
     assert [one.seed for one in record.run.pictures] == [5, 6]
     assert len(record.run.passes) == 2
     assert record.run.infotext == end.drawn[0].infotext
-    runs.end("me")
+    assert news[-1].sketch is not None and news[-1].sketch.size == (16, 16)
     assert not runs.stop("me")
 
 
@@ -209,9 +249,9 @@ def test_a_stop_keeps_what_is_finished(runs: Runs, history: History, monkeypatch
     draw = HostGenerator.draw
 
     def stopping(self: Any, job: Job, seed: int, on_step: Callable[[int, int], None]) -> Any:
-        def watched(done: int, total: int) -> None:
+        def watched(done: int, total: int, sketch: Any) -> None:
             assert (seed, done) != (6, 2) or runs.stop("me")
-            on_step(done, total)
+            on_step(done, total, sketch)
 
         return draw(self, job, seed, watched)
 
@@ -237,6 +277,43 @@ def test_a_failure_comes_through_and_the_next_run_works(runs: Runs, history: His
     with pytest.raises(RuntimeError, match="out of memory"):
         drawn(runs, job(pictures=2))
     assert len(history.records()[0].run.pictures) == 1
-    runs.end("me")
     toys.host.error = None
     assert len(drawn(runs, job())[1].drawn) == 1
+
+
+def test_a_run_goes_on_without_its_page_and_is_found_again(runs: Runs) -> None:
+    ticket = runs.begin("me", runs.ask("me"))
+    assert ticket is not None
+    listening = runs.draw(job(pictures=2), ticket)
+    next(listening)
+    listening.close()  # the page is loaded again
+    found, goes_on = runs.of("me")
+    assert found is ticket and goes_on in (True, False)
+    *_, end = found.follow()
+    assert isinstance(end, Finished) and len(end.drawn) == 2
+    assert runs.of("me") == (ticket, False)
+    assert runs.of("you") == (None, False)
+    assert runs.ask("me") is not None
+
+
+def test_pictures_of_a_batch_are_there_as_each_is_done(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    tell = Ticket.tell
+
+    def told(self: Ticket, news: Any) -> None:
+        if isinstance(news, Progress):
+            seen.append((news.picture, len(news.drawn)))
+        tell(self, news)
+
+    monkeypatch.setattr(Ticket, "tell", told)
+    drawn(runs, job(pictures=3))
+    assert sorted(set(seen)) == [(1, 0), (2, 1), (3, 2)]
+
+
+def test_a_page_that_calls_itself_by_a_long_name_gets_no_run(runs: Runs) -> None:
+    assert runs.ask("x" * 65) is None
+    for place in range(6):
+        ticket = runs.begin(f"{place}", runs.ask(f"{place}"))
+        assert ticket is not None
+        list(runs.draw(job(), ticket))
+    assert [runs.of(f"{place}")[0] is not None for place in range(6)] == [False, False, *[True] * 4]

@@ -81,7 +81,9 @@ def run_loratorio(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_works(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     program, *words = COMMANDS[name]
     if program == "make":
         check_make(words)
@@ -89,6 +91,7 @@ def test_a_command_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         check_pip(words)
     elif program == "loratorio":
         run_loratorio(words, tmp_path, monkeypatch)
+        assert "loratorio: warning" not in capsys.readouterr().err
     else:
         assert program in (".venv/bin/python", ".venv/bin/ruff")
         assert words[:2] == ["-m", "pytest"] or words[0] in ("format", "check")

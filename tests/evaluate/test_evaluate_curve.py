@@ -29,7 +29,7 @@ def test_a_panel_for_each_number_and_a_point_for_each_way() -> None:
     panels = root.findall(f"{SVG}g")
     assert [len(panel.findall(f"{SVG}circle")) for panel in panels] == [2, 5]
     texts = [text.text for text in panels[1].findall(f"{SVG}text")]
-    assert {"4 networks", "<b>&", "looks=2", "1 ×", "3 ×"} <= set(texts)
+    assert {"4 networks", "Merge", "<b>&", "one look", "2 looks", "1 ×", "3 ×"} <= set(texts)
     points = [
         tuple(map(float, point.split(",")))
         for point in panels[1].find(f"{SVG}polyline").get("points").split()

@@ -33,13 +33,15 @@ def arms(**changes: Any) -> Any:
 
 def test_arms_differ_in_what_their_name_says() -> None:
     by_name = {one.name: one for one in arms()}
-    assert len(by_name) == len(arms()) == 1 + 2 * (1 + 2 * 3)
+    assert len(by_name) == len(arms()) == 1 + 2 * (1 + 2 * 3 + 1)
     assert (by_name[NAMED].size, by_name[NAMED].settings.pool) == (0, "")
     assert {one.settings.pool for name, one in by_name.items() if name != NAMED} == {"*"}
     assert by_name["pool 16: merged"].method == "merge"
     chosen = by_name["pool 16: k=2 per image, rescan 5"].settings
     assert (chosen.top_k, chosen.top_k_scope, chosen.rescan) == (2, "image", 5)
     assert by_name["pool 8: k=1 per patch"].settings.top_k_scope == "patch"
+    words = {name for name, one in by_name.items() if one.size and one.settings.pool_by == "words"}
+    assert words == {"pool 8: by words", "pool 16: by words"}
 
 
 def test_pictures_share_a_batch_where_no_tag_tells_them_apart(tools: Any) -> None:
@@ -47,6 +49,8 @@ def test_pictures_share_a_batch_where_no_tag_tells_them_apart(tools: Any) -> Non
     suite = PoolSuite(with_defaults(parser().parse_args(command)), tools)
     shares = {arm.name: {suite.share(arm, task) for task in suite.tasks} for arm in suite.arms}
     assert len(shares.pop(NAMED)) == 24
+    for name in [name for name in shares if name.endswith("by words")]:
+        assert len(shares.pop(name)) == 24
     assert {len(share) for share in shares.values()} == {1}
 
 
@@ -136,8 +140,8 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert main(command) == 0  # nothing is drawn again
     assert capsys.readouterr().out == first
     results = json.loads((tmp_path / "p" / "results.json").read_text())
-    ways = [NAMED, "pool 8: merged", "pool 8: k=2 per image", "pool 8: k=2 per patch"]
+    ways = [NAMED, *(f"pool 8: {one}" for one in ("merged", "k=2 per image", "k=2 per patch", "by words"))]
     assert [cell["arm"] for cell in results["cells"]] == ways
-    assert [cell["ratio"] for cell in results["cells"]] == [2.0, 1.0, 5.0, 5.0]
+    assert [cell["ratio"] for cell in results["cells"]] == [2.0, 1.0, 5.0, 5.0, 2.0]
     assert main([*command, "--keep", "3"]) == 2
     assert "another arms" in capsys.readouterr().err

@@ -92,3 +92,40 @@ def test_tags_say_where_and_when_a_network_acts(
     assert not any(step.maps[0, :, :, -1].any() for step in left.report.steps)
     everywhere = draw(host, tmp_path, "a red cat <lora:a:1:at=0-1,0-1> <lora:b:0.7>", settings=settings)
     assert torch.equal(everywhere.latents, both.latents)
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(looks=0, recenter=0.5)])
+def test_a_network_acts_on_one_side_of_the_guidance_alone(
+    host: DiffusersHost, tmp_path: Path, settings: Settings
+) -> None:
+    """Against merged pictures of one step: their guidance is u + w · (c − u), and c that of w = 1."""
+    w = 5.0
+
+    def one_step(tags: str, scale: float = w, **more: Any) -> torch.Tensor:
+        one = {"cfg": scale, "steps": 1, "sampler": "DDIM", "negative_prompt": "a dog"}
+        return draw(host, tmp_path, f"a red cat {tags}", **one, **more).latents
+
+    def difference(tags: str) -> torch.Tensor:
+        """(1 − w) · u"""
+        return one_step(tags, method="merge") - w * one_step(tags, 1.0, method="merge")
+
+    for others in ("", "<lora:b:0.7> "):
+        without = one_step(others, settings=settings)
+        found = one_step(f"{others}<lora:a:1:cond=0>", settings=settings)
+        if settings.recenter == 1 or not others:  # otherwise the others act in the unconditional too
+            expected = without + difference("<lora:a:1>") - difference("")
+            torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+        assert (found - without).abs().max() > 1e-3
+    result = draw(host, tmp_path, "a red cat <lora:a:1:cond=0>", cfg=1.0)
+    assert torch.equal(result.latents, draw(host, tmp_path, "a red cat", cfg=1.0).latents)
+    assert any("no unconditional prediction for network 'a'" in one for one in result.report.warnings)
+
+
+@pytest.mark.parametrize("settings", [Settings(recenter=0.0), EVERY_STEP])
+def test_a_kept_network_keeps_to_its_steps(host: DiffusersHost, tmp_path: Path, settings: Settings) -> None:
+    alone = draw(host, tmp_path, "a red cat <lora:a:0:1:steps=0.3-0.8:fade=1-0.5>", settings=settings)
+    kept = draw(
+        host, tmp_path, "a red cat <lora:a:0:1:compose=off:steps=0.3-0.8:fade=1-0.5>", settings=settings
+    )
+    assert apart(kept, alone) < 1e-4
+    assert apart(kept, draw(host, tmp_path, "a red cat <lora:a:0:1:compose=off>", settings=settings)) > 1e-3

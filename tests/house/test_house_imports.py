@@ -97,7 +97,9 @@ ROOMS = MappingProxyType(
     {
         "problems": (frozenset(), False),
         "arguments": (frozenset({"problems"}), False),
-        "prompt": (frozenset({"arguments", "problems"}), False),
+        "blocks": (frozenset({"problems"}), False),
+        "pool": (frozenset(), False),
+        "prompt": (frozenset({"arguments", "blocks", "problems"}), False),
         "router": (frozenset(), True),
         "files": (frozenset({"problems", "prompt", "router"}), True),
     }

@@ -26,6 +26,7 @@ from loratorio_ext.networks.files import (
 )
 from loratorio_ext.networks.files.scale import AdapterConfig
 from loratorio_ext.networks.prompt import Tag
+from loratorio_ext.settings import Settings
 from tests.hosts_diffusers.pipelines import make_unet
 from tests.networks_router.merging import delta_weight
 
@@ -156,7 +157,7 @@ def test_a_configuration_that_is_missing_or_unusable_is_told(real_unet: Any, tmp
     cache, folder = NetworkCache(key_map({"unet": plain})), NetworkFolder(tmp_path)
     tag = Tag("adapter_model")
     assert {delta.scale for (delta,) in cache.load(tag, folder).layers.values()} == {4.0}
-    assert cache.load_all([tag], "", folder)[1] == []
+    assert cache.load_all([tag], Settings(), "", folder)[1] == []
     for text in (
         "",
         "[1]",
@@ -169,12 +170,12 @@ def test_a_configuration_that_is_missing_or_unusable_is_told(real_unet: Any, tmp
         beside.write_text(text)
         network = cache.load(tag, folder)
         assert {delta.scale for (delta,) in network.layers.values()} == {1.0}
-        (warning,) = cache.load_all([tag], "", folder)[1]
+        (warning,) = cache.load_all([tag], Settings(), "", folder)[1]
         assert (
             "adapter_model" in warning and "scale is unknown and taken as 1" in warning and len(warning) < 300
         )
     beside.unlink()
-    assert "adapter_config.json" in cache.load_all([tag], "", folder)[1][0]
+    assert "adapter_config.json" in cache.load_all([tag], Settings(), "", folder)[1][0]
     # Among other networks nothing says whose it is.
     beside.write_text(json.dumps({"lora_alpha": 8}))
     renamed = (tmp_path / "adapter_model.safetensors").rename(tmp_path / "ink.safetensors")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings as hypothesis_settings, strategies as st
 
+from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.run import NetworkUse, Prediction, Run, cost
 from loratorio_ext.settings import Settings
-from tests.run.world import PAPER, World, same, uses
+from tests.run.world import PAPER, World, reference, same, uses
 
 HALVES = ("left", "right")
 
@@ -156,3 +159,91 @@ def test_the_report_names_those_alone_that_act() -> None:
     run, _ = predictions(world, Settings(looks=1), 4)
     assert [step.mode for step in run.report.steps] == ["placed", "placed", "composed", "placed"]
     assert [step.chosen[0] for step in run.report.steps] == [("a",)] * 2 + [("a", "b")] * 2
+
+
+SIDES = st.sampled_from([(True, None), (True, True), (True, False), (False, None), (False, True)])
+
+
+@st.composite
+def one_sided_worlds(draw: st.DrawFn) -> World:
+    """The first network is composed; of the others each may be kept, or act on one side of the guidance."""
+    found = []
+    for place in range(draw(st.integers(2, 4))):
+        cond, uncond = draw(SIDES) if place else (True, draw(st.sampled_from([None, True, False])))
+        own = OwnArguments(compose=not place or draw(st.booleans()), cond=cond, uncond=uncond)
+        found.append(NetworkUse.of(f"network {place}", 0.5 + 0.25 * place, own))
+    return World(tuple(found), images=draw(st.integers(1, 2)), seed=draw(st.integers(0, 99)))
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(one_sided_worlds(), st.integers(0, 2), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 1))
+def test_a_network_acts_on_the_side_that_its_tag_says(
+    world: World, looks: int, recenter: float, base_calls: int
+) -> None:
+    """The model is linear, so that placed steps predict what full ones do, and both what the method says."""
+    settings = replace(PAPER, looks=looks, recenter=recenter, gain=0.35)
+    cond, uncond, _ = reference(world, settings)
+    run = world.run(settings)
+    for index in range(3):
+        # A host that has predicted the base does so at full steps alone.
+        given_calls = base_calls if looks == 0 else 0
+        found = run.step(world.evaluation(index, base_calls=given_calls))
+        np.testing.assert_allclose(found.cond, cond, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.uncond, uncond, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [PAPER, Settings(), Settings(looks=0)])
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_a_network_for_the_unconditional_costs_no_rows_and_shares_no_places(
+    settings: Settings, others: int
+) -> None:
+    negative = NetworkUse.of("negative", 0.7, OwnArguments(cond=False))
+    world, without = World((*uses(others), negative)), World(uses(others))
+    without.model.base = world.model.base
+    without.model.deltas = {branch: of[:-1] for branch, of in world.model.deltas.items()}
+    run, found = predictions(world, settings, 6)
+    lacking, wanted = predictions(without, settings, 6)
+    added = 0.7 * torch.tensor(world.model.deltas["uncond"][-1])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.cond, other.cond, rtol=0, atol=0)
+        torch.testing.assert_close(one.uncond, other.uncond + added, rtol=1e-9, atol=1e-9)
+    assert [step.rows for step in run.report.steps] == [step.rows for step in lacking.report.steps]
+    assert run.report.warnings == ()
+
+
+KEPT = NetworkUse("kept", 0.7, compose=False, steps="0.5-1", fade="1-0.5")
+FACTORS = (0, 0, 0, 1, 0.75, 0.5)
+
+
+@pytest.mark.parametrize("settings", [PAPER, Settings(looks=0)])
+def test_a_kept_network_keeps_to_its_steps(settings: Settings) -> None:
+    found = predictions(World((*uses(2), KEPT), total=6), settings, 6)[1]
+    for one, factor in zip(found, FACTORS, strict=True):
+        cond, uncond, _ = reference(
+            World((*uses(2), replace(KEPT, strength=0.7 * factor, steps="", fade=""))), settings
+        )
+        np.testing.assert_allclose(one.cond, cond, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(one.uncond, uncond, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("recenter", [0.5, 1.0])
+def test_a_kept_network_keeps_to_its_steps_where_others_are_placed(recenter: float) -> None:
+    world, without = World((*uses(2), KEPT), total=6), World(uses(2), total=6)
+    without.model.base = world.model.base
+    without.model.deltas = {branch: of[:2] for branch, of in world.model.deltas.items()}
+    run, found = predictions(world, Settings(looks=1, recenter=recenter), 6)
+    wanted = predictions(without, Settings(looks=1, recenter=recenter), 6)[1]
+    assert [step.mode for step in run.report.steps] == ["composed"] + ["placed"] * 5
+    cond, uncond = (torch.tensor(world.model.deltas[branch][-1]) for branch in ("cond", "uncond"))
+    for one, other, factor in zip(found, wanted, FACTORS, strict=True):
+        torch.testing.assert_close(one.cond, other.cond + 0.7 * factor * cond, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(one.uncond, other.uncond + 0.7 * factor * uncond, rtol=1e-6, atol=1e-6)
+
+
+def test_without_guidance_it_is_said_that_there_is_no_side_to_act_on() -> None:
+    run = World((*uses(1), NetworkUse.of("negative", 0.7, OwnArguments(cond=False))), guided=False).run(
+        Settings()
+    )
+    run.is_unguided()
+    (warning,) = run.report.warnings
+    assert "no unconditional prediction for network 'negative'" in warning

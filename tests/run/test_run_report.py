@@ -44,6 +44,8 @@ def test_json_fits_its_schema(method: str, steps: int) -> None:
         "at": "",
         "steps": "",
         "fade": "",
+        "cond": True,
+        "uncond": None,
     }
     assert report["composed"] == ["network 0", "network 1", "network 2"]
     assert report["finished"] is (steps == 3)

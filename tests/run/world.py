@@ -72,7 +72,7 @@ class FakeEvaluation:
     rows: RowMap = field(default_factory=lambda: RowMap.one_each(1))
     guided: bool = True
     group: Callable[[Row], Hashable] = lambda row: 0
-    kept: Sequence[float] = ()  # strengths of the base
+    kept: tuple[Sequence[float], Sequence[float]] = ((), ())  # strengths of the base, in cond and uncond
     mapping: Callable[[torch.Tensor], torch.Tensor] | None = None
     noise_scale: float = 1.0
     base_calls: int = 0
@@ -84,8 +84,9 @@ class FakeEvaluation:
         """What a host has predicted for the base before."""
         if not self.base_calls:
             return self.placed
-        cond = [self.model.array(self.kept, "cond", row) for row in range(self.rows.cond_rows)]
-        uncond = [self.model.array(self.kept, "uncond", image) for image in range(self.rows.images)]
+        of_cond, of_uncond = self.kept
+        cond = [self.model.array(of_cond, "cond", row) for row in range(self.rows.cond_rows)]
+        uncond = [self.model.array(of_uncond, "uncond", image) for image in range(self.rows.images)]
         tensors = [torch.tensor(np.stack(one), dtype=self.model.dtype) for one in (cond, uncond)]
         return GivenBase(*(one.to(self.model.device) for one in tensors), self.base_calls)
 
@@ -137,7 +138,7 @@ class World:
             "total": self.total,
             "rows": self.row_map,
             "guided": self.guided,
-            "kept": self.kept(),
+            "kept": (self.kept(), self.kept("uncond")),
         }
         return FakeEvaluation(**{**values, **changes})
 
@@ -161,23 +162,35 @@ class World:
         single.model.deltas = {branch: self.model.deltas[branch][:, rows[branch]] for branch in rows}
         return single
 
-    def arrays(self, strengths: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(
+        self, strengths: Sequence[float], of_uncond: Sequence[float] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """All rows with these strengths: cond [R, C, H, W], uncond [B, C, H, W]."""
+        of_uncond = strengths if of_uncond is None else of_uncond
         cond = [self.model.array(strengths, "cond", row) for row in range(self.cond_rows)]
-        uncond = [self.model.array(strengths, "uncond", image) for image in range(self.images)]
+        uncond = [self.model.array(of_uncond, "uncond", image) for image in range(self.images)]
         return np.stack(cond), np.stack(uncond)
 
-    def kept(self) -> list[float]:
-        return [0.0 if use.compose else use.strength for use in self.uses]
+    def kept(self, branch: str = "cond") -> list[float]:
+        return self._strengths(branch, lambda place: False)
 
-    def merged(self) -> list[float]:
-        return [use.strength for use in self.uses]
+    def merged(self, branch: str = "cond") -> list[float]:
+        return self._strengths(branch, lambda place: True)
 
-    def alone(self, composed_index: int) -> list[float]:
+    def alone(self, composed_index: int, branch: str = "cond") -> list[float]:
         own = [place for place, use in enumerate(self.uses) if use.compose][composed_index]
-        return [
-            use.strength if place == own or not use.compose else 0.0 for place, use in enumerate(self.uses)
-        ]
+        return self._strengths(branch, lambda place: place == own)
+
+    def _strengths(self, branch: str, speaks: Callable[[int], bool]) -> list[float]:
+        """Of a row in which these of the composed networks speak."""
+        found = [use.strength if speaks(n) or not use.compose else 0.0 for n, use in enumerate(self.uses)]
+        for place, use in enumerate(self.uses):
+            said = use.cond if branch == "cond" else use.uncond
+            if said is False:
+                found[place] = 0.0
+            elif said is True and branch == "uncond":
+                found[place] = use.strength
+        return found
 
 
 def reference(
@@ -188,8 +201,9 @@ def reference(
     ``allowed``: for each image the networks that take part.
     """
     count = sum(use.compose for use in world.uses)
-    base_cond, base_uncond = world.arrays(world.kept())
-    conds, unconds = map(np.stack, zip(*(world.arrays(world.alone(i)) for i in range(count)), strict=True))
+    base_cond, base_uncond = world.arrays(world.kept(), world.kept("uncond"))
+    alone = [world.arrays(world.alone(i), world.alone(i, "uncond")) for i in range(count)]
+    conds, unconds = map(np.stack, zip(*alone, strict=True))
     image_of, ands = world.row_map.image_of, world.row_map.weights
 
     def composed(acting: Sequence[Sequence[int]], top_k: int) -> Composed:

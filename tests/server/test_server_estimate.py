@@ -27,7 +27,7 @@ ONE, TWO = "<lora:anna:1>", "<lora:anna:1> <lora:bert:1>"
 
 
 def of(prompt: str, sampling: PlannedSampling | None = None, **changes: Any) -> Any:
-    chosen = Settings(enabled=True, **{"looks": 0, **changes})
+    chosen = Settings(**{"enabled": True, "looks": 0, **changes})
     return estimate(prompt, chosen, KNOWN, sampling or PlannedSampling(), WORDS)
 
 
@@ -194,3 +194,13 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
 )
 def test_the_cost_in_a_sentence(prompt: str, changes: dict[str, Any], line: str) -> None:
     assert line in cost_line(of(prompt, **changes), WORDS)
+
+
+def test_networks_for_the_unconditional_cost_nothing_and_are_told_where_there_is_none() -> None:
+    alone, beside = of("<lora:anna:1:cond=0>"), of(f"{TWO} <lora:style1:1:cond=0>")
+    assert (alone.composed, alone.kept, alone.ratio, alone.notes) == ((), ("anna",), 1.0, ())
+    assert beside.rows == of(TWO).rows and beside.notes == ()
+    (note,) = of("<lora:anna:1:cond=0>", PlannedSampling(guided=False)).notes
+    assert note == "there is no unconditional prediction for 'anna' to act in"
+    (note,) = of("<lora:anna:1:cond=0>", enabled=False).notes
+    assert note == "without LoRAtorio, 'anna' acts on both sides of the guidance"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -45,3 +46,26 @@ def test_any_line_is_read_as_the_webui_reads_it(text: str) -> None:
     assert {key: ours[key] for key in theirs.keys() & ours.keys()} == {
         key: theirs[key] for key in theirs.keys() & ours.keys()
     }
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=8,
+    ).filter(lambda value: isinstance(value, list | dict))
+)
+def test_lists_and_objects_are_one_value(value: object) -> None:
+    text = json.dumps(value)
+    found = last_line_fields(f"Steps: 3, Civitai resources: {text}, Size: 4x4")
+    assert found == {"Steps": "3", "Civitai resources": text, "Size": "4x4"}
+
+
+@pytest.mark.parametrize("value", ["[a, b]", "[1, 2", "{x", "[1] b", "[" * 50_000])
+def test_what_only_begins_like_a_list_ends_at_its_comma(value: str) -> None:
+    found = last_line_fields(f"X: {value}, Size: 4x4")
+    assert found["Size"] == "4x4" and found["X"] == value.partition(",")[0]
+
+
+def test_many_lists_that_never_end_take_one_pass() -> None:
+    assert len(last_line_fields(",".join(f"k{n}:[1" for n in range(100_000)))) == 100_000

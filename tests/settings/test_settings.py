@@ -19,7 +19,7 @@ quick = settings(max_examples=60, deadline=None)
 NO_SETTING_S_NUMBER = (math.nan, math.inf, -math.inf, -1, 10**4000, 10**5000, 1e308)
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
-OFF = Settings(looks=0)
+OFF = Settings(looks=0, pool_by="difference")
 
 
 def allowed(setting: Setting) -> st.SearchStrategy[Any]:
@@ -58,6 +58,7 @@ def test_what_there_is() -> None:
         "pool": "",
         "score": "history",
         "looks": 4,
+        "pool_by": "words",
     }
     assert Settings().to_dict() == {setting.name: setting.default for setting in SETTINGS} == defaults
     assert [field.name for field in dataclasses.fields(Settings)] == list(BY_NAME)
@@ -109,8 +110,13 @@ def test_every_value_can_be_written_and_read(setting: Setting, data: st.DataObje
 def test_infotext_says_only_what_differs() -> None:
     assert Settings().to_infotext() == ""
     assert Settings(patch_size=5).to_infotext() == ""  # off: the picture owes nothing to these settings
-    assert Settings(enabled=True).to_infotext() == "LoRAtorio enabled: True, LoRAtorio looks: 4"
-    chosen = Settings(enabled=True, patch_size=4, temperature=0.5, compare="denoised", looks=0)
+    assert (
+        Settings(enabled=True).to_infotext()
+        == "LoRAtorio enabled: True, LoRAtorio looks: 4, LoRAtorio pool by: words"
+    )
+    chosen = Settings(
+        enabled=True, patch_size=4, temperature=0.5, compare="denoised", looks=0, pool_by="difference"
+    )
     assert chosen.infotext_fields() == {
         "LoRAtorio enabled": "True",
         "LoRAtorio patch size": "4",
@@ -231,7 +237,7 @@ def test_long_infotext_is_read_in_one_pass(line: str) -> None:
 
 
 def test_what_was_stored_before_there_were_looks_keeps_its_pictures() -> None:
-    every_step = Settings(enabled=True, patch_size=4, looks=0)
+    every_step = Settings(enabled=True, patch_size=4, looks=0, pool_by="difference")
     assert Settings.from_infotext("LoRAtorio enabled: True, LoRAtorio patch size: 4") == every_step
     assert Settings.from_dict({"enabled": True, "patch_size": 4}) == every_step
     assert settings_from_arguments([True, 4]) == settings_from_arguments([{"patch_size": 4}]) == every_step
@@ -245,4 +251,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_what_is_meant_where_a_setting_is_not_named_is_its_default_unless_told() -> None:
     other = Setting("steps", 20, "Steps", "", "", 1, 100)
     assert other.unnamed == other.to_schema()["default"] == 20
-    assert {one.name: one.unnamed for one in SETTINGS if one.unnamed != one.default} == {"looks": 0}
+    assert {one.name: one.unnamed for one in SETTINGS if one.unnamed != one.default} == {
+        "looks": 0,
+        "pool_by": "difference",
+    }

@@ -82,6 +82,9 @@ def test_an_area_is_full_inside_and_empty_outside_with_a_soft_edge() -> None:
         ("0.2-0.7", "1-0", [0, 0, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
         ("", "0-9", list(range(10))),
         ("0.5-0.6", "0.5-1", [0] * 5 + [0.5] + [0] * 4),
+        ("2-7", "1-0", [0, 0, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
+        ("8-", "", [0] * 8 + [1] * 2),
+        ("1-", "0-8", [0, *range(9)]),
     ],
 )
 def test_the_factor_of_a_network_s_strength_over_the_steps(
@@ -98,7 +101,9 @@ def test_a_sampler_that_goes_on_longer_keeps_what_acts_to_the_end() -> None:
     assert [Window.parse("0-0.5").factor(index, 4) for index in range(6)] == [1, 1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("text", ["0.5", "1-0.5", "0-2", "a-b", "0-1-1", "-1-1", "0-1e9", "0-" + "1" * 400])
+@pytest.mark.parametrize(
+    "text", ["0.5", "1-0.5", "0-1.5", "3-2", "a-b", "0-1-1", "-1-1", "0-1e9", "0-" + "1" * 400]
+)
 def test_other_steps_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="fractions of the steps"):
         Window.parse(text)
@@ -121,7 +126,36 @@ def test_what_is_wrong_is_said_and_left_out() -> None:
 
 def test_what_is_kept_merged_acts_everywhere() -> None:
     prompt = parse_prompt("<lora:a:1:compose=off:at=left:steps=0-0.5>")
-    assert prompt.tags[0].own == OwnArguments(compose=False)
+    assert prompt.tags[0].own == OwnArguments(compose=False, steps="0-0.5")
+    assert prompt.problems == ("network 'a': compose is off, so it shares no places, and at has no effect",)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("cond=0", OwnArguments(cond=False)),
+        ("cond=0:uncond=1", OwnArguments(cond=False, uncond=True)),
+        ("uncond=1", OwnArguments(uncond=True)),
+        ("uncond=off:compose=off", OwnArguments(compose=False, uncond=False)),
+        ("cond=1", OwnArguments()),
+    ],
+)
+def test_a_tag_says_on_which_side_of_the_guidance(text: str, own: OwnArguments) -> None:
+    prompt = parse_prompt(f"<lora:a:1:{text}>")
+    assert (prompt.tags[0].own, prompt.problems) == (own, ())
+    assert prompt.tags[0].compose == (own.compose and own.cond) and not own.never
+
+
+def test_sides_that_cannot_be_are_said() -> None:
+    prompt = parse_prompt("<lora:a:1:cond=no:uncond=0> <lora:b:1:cond=2:at=left> <lora:c:1:cond=0:at=left>")
+    assert [tag.own for tag in prompt.tags] == [
+        OwnArguments(cond=False, uncond=False),
+        OwnArguments(at="left"),
+        OwnArguments(cond=False),
+    ]
+    assert prompt.tags[0].own.never
     assert prompt.problems == (
-        "network 'a': compose=off keeps it merged everywhere, so at, steps has no effect",
+        "network 'a': cond and uncond are both off, so it acts nowhere",
+        "network 'b': cond is '2'; give on or off (1 or 0); left out",
+        "network 'c': cond is off, so it shares no places, and at has no effect",
     )

@@ -83,7 +83,7 @@ def test_strengths_that_change_with_the_steps_are_told(number: str, form: str) -
 
 
 def test_every_kind_of_unknown_argument_has_its_sentence() -> None:
-    prompt = parse_prompt("<lora:a:1:lbw=A:stop=3:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
+    prompt = parse_prompt("<lora:a:1:lbwe=A:stop=x:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
     assert prompt.tags == (Tag("a"),) and prompt.ignored == ()
     assert len(prompt.problems) == 3 and max(map(len, prompt.problems)) < 250
 
@@ -129,8 +129,8 @@ def test_names_that_name_nothing(name: str) -> None:
         ("<lora:a:1:1:4:5>", "positional"),
         ("<lora:a:weight=2>", "'weight'"),
         ("<lora:a:weight=2:x=1:compose=off: unet=3>", "unknown arguments: ' unet', 'weight', 'x'"),
-        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbw', 'lbwe': another extension's; without it"),
-        ("<lora:a:1:start=3:stop=9:step=1-4>", "'start', 'step', 'stop': another extension's; here a part"),
+        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbwe': another extension's; without it"),
+        ("<lora:a:1:start=3:stop=9:step=4-1>", "'start', 'step', 'stop': another extension's; here a part"),
         ("<lora:a:te=1:te=2>", "twice"),
         ("<lora:a:compose=perhaps>", "compose"),
         ("<lora:a> <lora:a>", "named twice"),
@@ -248,12 +248,15 @@ STRENGTHS = st.one_of(
     st.floats(-MAX_STRENGTH, MAX_STRENGTH),
     st.sampled_from([0.0, -0.0, 1.0, 0.8, -1.0, 1e-7, 5e-324, MAX_STRENGTH]),
 )
-OWN = st.just(OwnArguments(compose=False)) | st.builds(
-    OwnArguments,
-    st.just(True),
-    st.sampled_from(["", "left", "top-right", "0.5-1,0-.25"]),
-    st.sampled_from(["", "0-0.4", "0.3-1"]),
-    st.sampled_from(["", "1-0", "0.5-2"]),
+_WHEN = (st.sampled_from(["", "0-0.4", "0.3-1"]), st.sampled_from(["", "1-0", "0.5-2"]))
+_PLACES = st.sampled_from(["", "left", "top-right", "0.5-1,0-.25"])
+_SIDE = st.sampled_from([None, True])
+OWN = (
+    st.builds(OwnArguments, st.just(False), st.just(""), *_WHEN, st.booleans(), _SIDE)
+    | st.builds(
+        OwnArguments, st.just(True), _PLACES, *_WHEN, st.just(True), st.sampled_from([None, True, False])
+    )
+    | st.builds(OwnArguments, st.just(True), st.just(""), *_WHEN, st.just(False), _SIDE)
 )
 TAGS = st.builds(Tag, NAMES, STRENGTHS, STRENGTHS, st.none() | st.integers(1, 100_000), OWN)
 
@@ -266,7 +269,9 @@ def written(tag: Tag) -> str:
     text += "".join(
         f":{name}={getattr(tag.own, name)}" for name in ("at", "steps", "fade") if getattr(tag.own, name)
     )
-    return text + (">" if tag.compose else ":compose=off>")
+    text += "" if tag.own.cond else ":cond=0"
+    text += "" if tag.own.uncond is None else f":uncond={int(tag.own.uncond)}"
+    return text + (">" if tag.own.compose else ":compose=off>")
 
 
 @settings(deadline=None, max_examples=200)

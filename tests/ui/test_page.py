@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
+from hypothesis import given, strategies as st
 
 from loratorio_ext.server.history import History
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
-from loratorio_ext.ui.page.generator import Facts, job_of, names_like, read_pasted, with_tag_toggled
+from loratorio_ext.ui.page.generator import (
+    Facts,
+    job_of,
+    names_like,
+    read_kept,
+    read_pasted,
+    with_tag_toggled,
+    without_folders,
+)
 from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -18,7 +29,11 @@ FACTS = Facts("toy", ("Euler", "DDIM", "DPM++ 2M Karras"), 20, 4.0, (64, 64), 4)
 
 
 def values(**changes: object) -> list[object]:
-    given: dict[str, object] = {
+    return list({**DEFAULTS, **changes}.values())
+
+
+DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
         "prompt": PROMPT,
         "negative": "",
         "steps": 20,
@@ -30,7 +45,8 @@ def values(**changes: object) -> list[object]:
         "pictures": 1,
         **{one.name: one.default for one in SETTINGS},
     }
-    return list({**given, **changes}.values())
+)
+NAMES = tuple(DEFAULTS)
 
 
 def test_values_of_the_page_become_a_job() -> None:
@@ -44,7 +60,10 @@ def test_values_of_the_page_become_a_job() -> None:
     ("changes", "said"),
     [
         ({"prompt": None}, "Prompt is None"),
-        ({"prompt": "<lora:star:x>"}, "cannot be used"),
+        (
+            {"prompt": "<lora:star:x>"},
+            "cannot be used: network 'star': strength is 'x'; it must be a number from -100 to 100.",
+        ),
         ({"steps": 0}, "Steps is 0; give a whole number from 1"),
         ({"steps": True}, "Steps is True"),
         ({"steps": "20"}, "Steps is '20'"),
@@ -95,7 +114,41 @@ def test_a_pasted_infotext_of_a_webui() -> None:
     found = read_pasted("x\nSteps: 12, Sampler: DPM++ 2M, Schedule type: Karras, Seed: 1", FACTS, Words())
     assert (found.values["sampler"], found.values["cfg"], found.left_out) == ("DPM++ 2M Karras", None, ())
     found = read_pasted("x\nSteps: 999, Sampler: Restart, CFG scale: 1e9, Size: 9999x1", FACTS, Words())
-    assert found.left_out == ("Steps", "CFG scale", "Sampler", "Size")
+    assert found.left_out == ("Steps", "Sampler", "CFG scale", "Size")
+
+
+def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
+    resources = (
+        '[{"type":"lora","weight":0.8,"modelVersionId":1},{"type":"checkpoint","modelVersionName":"v1, a"}]'
+    )
+    text = (
+        "a cat\nin two lines <lora:a:1>\nNegative prompt: dark\nSteps: 12, Sampler: Euler a, Schedule type: "
+        "Exponential, CFG scale: 5, Seed: 9, Size: 64x65, Model hash: abc, Model: other, "
+        'Lora hashes: "a: 1, b: 2", '
+        'Denoising strength: 0.5, Hires prompt: "a dog, a \\"cat\\"\\nnew line", ADetailer model: face.pt, '
+        'ControlNet 0: "Module: canny, Weight: 1", LoRAtorio enabled: True, LoRAtorio temperature: -3, '
+        f"LoRAtorio top k: 1, LoRAtorio new: 1, Version: v1.10.1, Civitai resources: {resources}, "
+        "Civitai metadata: {}"
+    )
+    found = read_pasted(text, FACTS, Words())
+    assert found.values["prompt"] == "a cat\nin two lines <lora:a:1>" and found.values["negative"] == "dark"
+    assert (found.values["seed"], found.values["height"]) == (9, None)
+    assert found.fields["Civitai resources"] == resources
+    assert set(found.left_out) == {
+        "Sampler",
+        "Schedule type",
+        "Size",
+        "Model hash",
+        "Model",
+        "Denoising strength",
+        "Hires prompt",
+        "ADetailer model",
+        "ControlNet 0",
+        "LoRAtorio temperature",
+        "LoRAtorio new",
+        "Civitai resources",
+        "Civitai metadata",
+    }
 
 
 @pytest.mark.parametrize("text", ["", "a cat", "Steps", "x" * 200_000, "\n\n"])
@@ -112,7 +165,49 @@ def test_tags_come_and_go() -> None:
         ("<lora:a(b:1>", "a(b", ""),
     ):
         assert with_tag_toggled(before, name) == after
+    for before, after in (
+        ("a", "a <lora:star:1> big star, sky"),
+        ("a <lora:star:1> big star, sky b", "a b"),
+        ("a <lora:star:1> big stars", "a big stars"),
+        ("a big star, sky", "a big star, sky <lora:star:1>"),
+    ):
+        assert with_tag_toggled(before, "star", ("big star", "sky")) == after
     assert names_like(["Moon light", "moon", "star"], "MOON li") == ["Moon light"]
+
+
+def test_what_a_page_has_kept_comes_back_as_far_as_it_can_be() -> None:
+    own = values(steps=33, sampler="DDIM", seed=7, top_k=2, patch_size=64)
+    assert read_kept(json.dumps(own), FACTS) == own
+    wrong = values(steps=0, sampler="gone", prompt=None, temperature="x", width=[])
+    found = dict(zip(NAMES, read_kept(json.dumps(wrong), FACTS), strict=True))
+    assert [name for name, value in found.items() if value is None] == [
+        "prompt",
+        "steps",
+        "sampler",
+        "width",
+        "temperature",
+    ]
+
+
+@given(
+    st.text(max_size=40)
+    | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps)
+)
+def test_whatever_was_kept_is_taken_or_left(text: str) -> None:
+    assert len(read_kept(text, FACTS)) == len(values())
+    assert read_kept("[" * 50_000, FACTS) == [None] * len(values())
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no file in '/srv/models/lora' has this name", "no file in 'lora' has this name"),
+        (r"C:\models\lora\x.safetensors is broken", "x.safetensors is broken"),
+        ("network 'people/anna': 1/2", "network 'people/anna': 1/2"),
+    ],
+)
+def test_where_the_server_keeps_its_files_is_not_said(said: str, shown: str) -> None:
+    assert without_folders(said) == shown
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from html import unescape
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import gradio as gr
 import pytest
 from hypothesis import given, strategies as st
 
-from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import OPTIONS, option_key
 from loratorio_ext.server.presets import OURS, Presets
@@ -96,7 +97,8 @@ def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
 def test_answers_may_overtake_so_each_is_followed_by_another(server: Server) -> None:
     _, blocks = built(server)
     to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
-    assert len(to_cost) == 1 + 2 * (len(SETTINGS) + 1)
+    of_places = 3
+    assert len(to_cost) == 2 * (1 + len(SETTINGS) + 1) + of_places
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:
@@ -117,6 +119,9 @@ def test_the_cost_line_names_numbers_and_what_will_not_work(server: Server) -> N
     assert "Off. If switched on: 1 network composed" in off
     assert "no&amp;" in off and "no&:" not in off
     assert "No network to compose yet" in line("")
+    misspelt = line("<lora:staar:1>", enabled=True)
+    said = "'staar' is not among the networks; did you mean 'star'?"
+    assert " ".join(unescape(misspelt).split()) == said
 
 
 def test_an_unconditional_at_cfg_1_is_the_host_s_affair(server: Server) -> None:
@@ -191,13 +196,45 @@ def test_the_list_gets_its_names_only_when_they_are_others(server: Server) -> No
     _, blocks = built(server)
     answer, changed = answer_to(blocks, "txt2img_estimate", "click")
     place = changed.index("txt2img_preset")
-    inputs = ("a cat", 20)
+    inputs = ([], None, "a cat", 20)
     first = answer(list(OURS), *inputs, *values())
     assert "choices" not in first[place] and first[place + 1] == list(OURS)
     server.presets.save("Of another page", Settings(gain=0.9))
     second = answer(first[place + 1], *inputs, *values())
     assert second[place]["choices"] == [*OURS, "Of another page"]
     assert "choices" not in answer(second[place + 1], *inputs, *values())[place]
+
+
+def test_the_cost_stands_in_front_and_what_few_need_is_folded(server: Server) -> None:
+    panel, blocks = built(server)
+
+    def folds(block: Any) -> list[str]:
+        found = []
+        while (block := block.parent) is not None:
+            found += [block.label] if isinstance(block, gr.Accordion) else []
+        return found
+
+    ids = [name_of(block) for block in blocks.blocks.values()]
+    front = [one for one in panel.controls[1:] if not folds(one)]
+    assert all(ids.index("txt2img_cost") < ids.index(one.elem_id) for one in panel.controls[1:])
+    assert ids.index("txt2img_cost") < ids.index("txt2img_preset") < ids.index(front[0].elem_id)
+    assert len(front) == 2
+    assert {folds(one)[-1] for one in panel.controls[1:] if one not in front} == {"Advanced"}
+
+
+def test_a_slider_offers_what_is_usual_and_shows_what_is_not(server: Server) -> None:
+    _, blocks = built(server)
+    sliders = {block.elem_id: block for block in blocks.blocks.values() if isinstance(block, gr.Slider)}
+    for one in SETTINGS:
+        if one.usable is not None:
+            lowest, highest = sliders[f"txt2img_{one.name}"].minimum, sliders[f"txt2img_{one.name}"].maximum
+            assert one.minimum <= lowest <= one.default <= highest <= one.maximum
+    server.presets.save("Far", Settings(patch_size=64, temperature=1e-4, gain=0.5))
+    choose, changed = answer_to(blocks, "txt2img_preset", "input")
+    found = dict(zip(changed, choose("Far"), strict=True))
+    assert found["txt2img_patch_size"]["value"] == found["txt2img_patch_size"]["maximum"] == 64
+    assert found["txt2img_temperature"]["minimum"] == 1e-4
+    assert "maximum" not in found["txt2img_gain"]
 
 
 def test_the_picker_writes_the_pool_and_follows_it(server: Server) -> None:

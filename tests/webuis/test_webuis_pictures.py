@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -97,8 +98,28 @@ def test_kept_however_it_is_written(draw: Any, close: Any, argument: str) -> Non
 def test_a_slip_in_compose_is_said(draw: Any) -> None:
     _, p = draw("a cat <lora:lin:1:compose=of>", {})
     assert list(p.comments) == [
-        "LoRAtorio: network 'lin': compose is 'of'; it must be on or off; taken as on"
+        "LoRAtorio: network 'lin': compose is 'of'; give on or off (1 or 0); left out"
     ]
+
+
+def test_a_pool_by_the_trigger_words_of_the_prompt(webui: Any, draw: Any, close: Any) -> None:
+    for name, text in (("lin", "red dog, hat"), ("lin2", "bird")):
+        (file,) = webui.folder.rglob(f"{name}.safetensors")
+        file.with_suffix(".json").write_text(json.dumps({"activation text": text}))
+    pool = {"pool": "lin, lin2, te", "pool_by": "words"}
+    asked, p = draw("a RED dog", pool)
+    assert p.comments == {} and p.loratorio.passes[0].report.composed == ("lin",)
+    assert close(asked, draw("a RED dog <lora:lin:1>", {})[0])
+    for prompt, top_k, names in (
+        ("a cat", 0, "lin lin2 te"),
+        ("hat bird", 0, "lin lin2"),
+        ("hat", 2, "lin te"),
+    ):
+        _, p = draw(prompt, {**pool, "top_k": top_k})
+        assert p.loratorio.passes[0].report.composed == tuple(names.split())
+    _, p = draw("a red dog", {"pool": "lin, lin2, te"})  # as before there were trigger words
+    assert p.loratorio.passes[0].report.composed == ("lin", "lin2", "te")
+    assert webui.server.triggers("lin").words == ("red dog", "hat")
 
 
 def test_a_pool_is_as_if_it_were_in_the_prompt(draw: Any, close: Any) -> None:

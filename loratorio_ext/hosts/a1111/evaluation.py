@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.placed_call import PlacedCall
+from loratorio_ext.hosts.a1111.routed_call import RoutedCall
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
@@ -96,7 +96,7 @@ class DenoiserEvaluation:
         conditions: Mapping[Source, Conditions],
         router: Router | None,
         marks: TokenMarks,
-        own_call: PlacedCall | None = None,
+        own_call: RoutedCall | None = None,
     ) -> DenoiserEvaluation:
         """The evaluation of one call.
 
@@ -106,7 +106,7 @@ class DenoiserEvaluation:
             conditions: of the sources whose conditions are not the base's.
             router: see the attribute.
             marks: tokens that other extensions put in front.
-            own_call: the WebUI's own call, where networks were placed in it.
+            own_call: the WebUI's own call, where it had networks for each row.
         """
         denoiser, step = params.denoiser, params.denoiser.step
         base = base_texts(params) if own_call is None else own_call.base
@@ -118,10 +118,11 @@ class DenoiserEvaluation:
         sigma = params.sigma[0]
         given = None
         if own_call is None or own_call.failure is None:
-            of_call = texts["base" if own_call is None else "placed"]
+            is_placed = own_call is not None and own_call.is_placed
+            of_call = texts["placed" if is_placed else "base"]
             calls = _calls_of_the_webui(of_call, rows, guided)
             parts = predicted[: rows.cond_rows], predicted[rows.cond_rows :]
-            given = GivenBase(*parts, calls, is_placed=own_call is not None)
+            given = GivenBase(*parts, calls, is_placed=is_placed)
         return cls(
             index=int(step),
             total=total_of(denoiser),

@@ -24,7 +24,7 @@ from loratorio_ext.hosts.a1111.evaluation import (
 )
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
-from loratorio_ext.hosts.a1111.placed_call import PlacedCall
+from loratorio_ext.hosts.a1111.routed_call import RoutedCall
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
@@ -42,7 +42,7 @@ class A1111Generation(Generation[ComposedNetwork]):
     _params: Any = None  # CFGDenoiserParams between the two callbacks of a call
     _denoiser: Any = None  # of the current call
     _bound_denoiser: Any = None
-    _own_call: PlacedCall | None = None
+    _own_call: RoutedCall | None = None
     _marks: TokenMarks
 
     # ------------------------------------------------ at a model call
@@ -54,7 +54,7 @@ class A1111Generation(Generation[ComposedNetwork]):
         super().before_call(p, params)
         if self.networks:
             self._params = params
-            reason = attempt(lambda: self._place(params))
+            reason = attempt(lambda: self._route(params))
             if reason is not None:
                 self.fall_back(p, reason, call_of(params), params.x)
 
@@ -77,7 +77,7 @@ class A1111Generation(Generation[ComposedNetwork]):
             if self.bound is None:
                 raise RuntimeError("no pass has begun")
             conditions, router = self.bound.conditions, self.bound.router
-            if own_call is not None and own_call.failure is not None:
+            if own_call is not None and own_call.is_placed and own_call.failure is not None:
                 self.bound.run.stop_placing(int(params.denoiser.step), own_call.failure)
             marks = self._marks
             evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call)
@@ -94,26 +94,33 @@ class A1111Generation(Generation[ComposedNetwork]):
         if reason is not None:
             say(p, f"and the merged prediction of that step failed too ({reason}), so it has no network")
 
-    def _place(self, params: Any) -> None:
-        """Have networks placed in the WebUI's own call, where the step does that."""
+    def _route(self, params: Any) -> None:
+        """Give the rows of the WebUI's own call their networks: those of the base, or all of them, placed."""
         bound, denoiser = self.bound, params.denoiser
-        if bound is None or bound.run.report.settings.looks == 0:
+        if bound is None:
             return
-        found = bound.run.placed_rows(int(denoiser.step), total_of(denoiser), *rows_of(params))
-        if found is None:
+        run, conditions = bound.run, bound.conditions
+        if "base" in conditions:
+            base = texts_of(conditions["base"], base_texts(params), denoiser.step, self._marks)
+            params.text_cond, params.text_uncond = base["cond"], base["uncond"]
+        base = base_texts(params)
+        step = int(denoiser.step), total_of(denoiser), *rows_of(params)
+        found = run.placed_rows(*step) if run.report.settings.looks > 0 else None
+        strengths, places = (run.base_strengths(*step), None) if found is None else found[1:]
+        if strengths is None:
             return
         model = denoiser.inner_model
         if not isinstance(model, nn.Module):
-            bound.run.stop_placing(int(denoiser.step), "the denoiser's model cannot be hooked")
+            if places is None:
+                raise TypeError("the denoiser's model cannot be hooked")
+            run.stop_placing(step[0], "the denoiser's model cannot be hooked")
             return
-        _, strengths, places = found
-        base = base_texts(params)
-        if "merged" in bound.conditions:
-            merged = texts_of(bound.conditions["merged"], base, denoiser.step, self._marks)
+        if places is not None and "merged" in conditions:
+            merged = texts_of(conditions["merged"], base, denoiser.step, self._marks)
             params.text_cond = merged["cond"]
-            if bound.run.report.settings.recenter < 1:
+            if run.report.settings.recenter < 1:
                 params.text_uncond = merged["uncond"]
-        self._own_call = PlacedCall(model, bound.router, strengths, places, base)
+        self._own_call = RoutedCall(model, bound.router, strengths, places, base)
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
         """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""
@@ -142,7 +149,8 @@ class A1111Generation(Generation[ComposedNetwork]):
         take_over(networks)
         return networks
 
-    def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
+    def put_back(self, networks: Sequence[ComposedNetwork], left_out: Sequence[ComposedNetwork]) -> None:
+        take_over(left_out)
         give_back(networks)
 
     def text_encoders(

@@ -18,7 +18,7 @@ from loratorio_ext.hosts.diffusers_host.networks import TaggedNetwork
 from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import NetworkUse, Row, RowStrengths, Source
+from loratorio_ext.run import BRANCHES, Branch, NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.routes import Routes
 
 
@@ -26,20 +26,21 @@ from loratorio_ext.run.routes import Routes
 class Encodings:
     """One generation's text, encoded once.
 
-    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. sources: a
-    source's place in S. Text b < len(prompts) is prompt b; the last one is the negative prompt, if any.
+    hidden: [S, T, L, D], sources by texts; pooled: [S, T, P], SDXL only; both in the UNet's dtype. sources:
+    the place in S of a source's texts, for each branch. Text b < len(prompts) is prompt b; the last one is
+    the negative prompt, if any.
     """
 
     hidden: Tensor
     pooled: Tensor | None
-    sources: Mapping[Source, int]
+    sources: Mapping[tuple[Source, Branch], int]
     warnings: tuple[str, ...] = ()
 
     def select(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as `rows` need it."""
         texts = self.hidden.shape[1]
-        which = ((row.source, row.index if row.branch == "cond" else texts - 1) for row in rows)
-        places = [self.sources[source] * texts + text for source, text in which]
+        which = ((row, row.index if row.branch == "cond" else texts - 1) for row in rows)
+        places = [self.sources[row.source, row.branch] * texts + text for row, text in which]
         index = torch.tensor(places, device=self.hidden.device)
         pooled = None if self.pooled is None else self.pooled.flatten(0, 1).index_select(0, index)
         return self.hidden.flatten(0, 1).index_select(0, index), pooled
@@ -57,12 +58,14 @@ def encode(
     parts = [network.part("text_encoder") for _, network in networks]
     tags = [tag for tag, _ in networks]
     acting = [tag.te if part and not tag.own.never else 0.0 for tag, part in zip(tags, parts, strict=True)]
-    routes = Routes([NetworkUse(t.name, te, t.compose) for t, te in zip(tags, acting, strict=True)])
+    routes = Routes([NetworkUse.of(t.name, te, t.own) for t, te in zip(tags, acting, strict=True)])
     composed = range(sum(tag.compose for tag in tags))
     patterns: dict[RowStrengths, int] = {}
-    sources: dict[Source, int] = {}
+    sources: dict[tuple[Source, Branch], int] = {}
     for source in ("base", *composed, "merged", "placed"):
-        sources[source] = patterns.setdefault(routes.of(source), len(patterns))
+        for branch in BRANCHES:
+            pattern = routes.of(source, branch)
+            sources[source, branch] = patterns.setdefault(pattern, len(patterns))
 
     xl = is_xl(pipeline)
     texts = list(prompts) if negative is None else [*prompts, negative]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host import samplers
@@ -15,6 +17,7 @@ from loratorio_ext.hosts.diffusers_host.generate import PipelineEvaluation, cond
 from loratorio_ext.hosts.diffusers_host.networks import NetworkCache
 from loratorio_ext.hosts.diffusers_host.pipeline import check_pipeline, components, open_pipeline
 from loratorio_ext.hosts.diffusers_host.request import Request, Result, parse_request
+from loratorio_ext.hosts.diffusers_host.sketch import colors_of, sketch
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseSchedule
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.files import key_map
@@ -77,22 +80,41 @@ class DiffusersHost:
         return samplers.usable_samplers(self.pipeline.scheduler)
 
     @torch.no_grad()
-    def generate(self, request: Request, on_step: Callable[[int, int], None] | None = None) -> Result:
+    def sketch(self, denoised: Tensor) -> Image.Image:
+        """A small picture of the denoised latents of one picture [C, H, W]: see `generate`."""
+        return sketch(self._colors, denoised)
+
+    @cached_property
+    def _colors(self) -> Tensor:
+        return colors_of(self.pipeline)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        request: Request,
+        on_step: Callable[[int, int], None] | None = None,
+        on_denoised: Callable[[Tensor], None] | None = None,
+    ) -> Result:
         """Draw the pictures of `request`.
 
         on_step: called after every evaluation with (evaluations done, evaluations in all). An exception from
-        it or an interrupt ends the generation and leaves nothing behind. Raises ValueError for a value, a
-        sampler or a network that cannot be, before any work is done.
+        it or an interrupt ends the generation and leaves nothing behind. on_denoised: called before it with
+        the latents that this evaluation takes the pictures for, [B, C, H, W]. Raises ValueError for a value,
+        a sampler or a network that cannot be, before any work is done.
         """
         pipeline, unet = self.pipeline, self.pipeline.unet
         guidable = unet.config.time_cond_proj_dim is None
         parsed = parse_request(request, self.side_multiple, self.default_size, guidable)
         scheduler = samplers.make_scheduler(request.sampler, pipeline.scheduler)
         timesteps = samplers.set_steps(scheduler, request.steps, unet.device)
-        networks, warnings = self._networks.load_all(parsed.tags, request.settings.pool, parsed.folder)
+        networks, warnings = self._networks.load_all(
+            parsed.tags, request.settings, "\n".join(parsed.texts), parsed.folder
+        )
         uses = [NetworkUse.of(tag.name, tag.unet, tag.own) for tag, _ in networks]
         method, period = request.method, request.switch_every
         run = Run(request.settings, uses, method=method, switch_every=period, host="diffusers")
+        if parsed.negative is None:
+            run.is_unguided()
         encodings = encode(pipeline, parsed.texts, parsed.negative, networks)
         conditions = conditions_of(pipeline, encodings, parsed.size, request.cfg)
         for warning in (*parsed.warnings, *warnings, *encodings.warnings):
@@ -130,6 +152,9 @@ class DiffusersHost:
                 output = predicted.cond
                 if predicted.uncond is not None:
                     output = predicted.uncond + request.cfg * (predicted.cond - predicted.uncond)
+                if on_denoised is not None:
+                    denoised = evaluation.compare_as("denoised")
+                    on_denoised(output if denoised is None else denoised(output))
                 following = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
                 latents = following.to(latents.dtype)  # some schedulers answer in float32
                 if on_step is not None:
@@ -138,7 +163,8 @@ class DiffusersHost:
             router.release()
         named = isinstance(request.sampler, str)
         name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
-        return Result(decode(pipeline, latents), latents, run.report, name)
+        hashes = self._networks.hashes(parsed.tags, parsed.folder)
+        return Result(decode(pipeline, latents), latents, run.report, name, hashes)
 
 
 def _maps_of(maps: Tensor, networks: int, latents: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -64,12 +64,14 @@ class Result:
 
     images: one per seed, in order. latents: [B, C, H, W] as the sampler left them, before the VAE, in the
     UNet's dtype, on its device. sampler: the name by which the sampler that was used can be asked for.
+    hashes: name in the tag → hash of the network's file, as the WebUIs write it.
     """
 
     images: list[Image.Image]
     latents: Tensor
     report: Report
     sampler: str = ""
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

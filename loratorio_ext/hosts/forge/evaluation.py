@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router, UnplacedError
-from loratorio_ext.run import Branch, Row, RowStrengths, Source
+from loratorio_ext.run import BRANCHES, Branch, Row, RowStrengths, Source
 
 
 class Entry(NamedTuple):
@@ -23,9 +23,6 @@ class Entry(NamedTuple):
     uncond: Source
     image: int
 
-
-BRANCHES: Final[tuple[Branch, Branch]] = ("cond", "uncond")
-"""As Forge's cond_or_uncond numbers them."""
 
 Pass = tuple[int | None, bool]
 """The number of a conditional dict, if any, and whether the unconditional is evaluated with it."""
@@ -295,11 +292,17 @@ class RoutedModel:
                 f"a model call has {len(x)} rows, which is not a multiple of the {rows} that the evaluation "
                 "has; another extension has changed them"
             )
+        # Forge's numbers for the branches are their places in BRANCHES.
         branches = [BRANCHES[one] for one in conditions["transformer_options"]["cond_or_uncond"]]
         if len(branches) != chunks or (routes.places is not None and not routes.places.suit(x)):
             if routes.places is not None:
                 raise UnplacedError("another extension has cut the picture up, or has added model calls")
-            branches = ["cond"] * chunks  # both have the same strengths
+            if routes.strengths["cond"] != routes.strengths["uncond"]:
+                raise ValueError(
+                    "another extension has cut the picture up, or has added model calls, so networks cannot "
+                    "act on one side of the guidance"
+                )
+            branches = ["cond"] * chunks
         table = [strengths for branch in branches for strengths in routes.strengths[branch]]
         places = routes.places
         if places is not None:

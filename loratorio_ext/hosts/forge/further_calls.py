@@ -14,7 +14,7 @@ from loratorio_ext.hosts.forge.evaluation import without_frames
 from loratorio_ext.hosts.forge.texts import TEXT, Texts, text_of
 from loratorio_ext.hosts.webuis.generation import attempt
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import Branch, FrozenComposition, Routes, Row, Source
+from loratorio_ext.run import BRANCHES, Branch, FrozenComposition, Routes, Row, Source
 
 ApplyModel = Callable[..., Tensor]
 """Forge's (x, sigma, **conditions) → denoised predictions, one row each."""
@@ -72,6 +72,7 @@ class ComposedModel:
         router: gives rows their networks.
         routes: how a row gets its networks.
         texts: conditions by source; a source that is not in it has the base's.
+        given: the conditions that calls have.
         shape: of the latents [B, C, H, W].
         failed: is told why the composed answer could not be given.
     """
@@ -80,6 +81,7 @@ class ComposedModel:
     router: Router
     routes: Routes
     texts: Mapping[Source, Texts]
+    given: Texts
     shape: torch.Size
     failed: Callable[[str], None]
 
@@ -92,8 +94,9 @@ class ComposedModel:
             sigma: noise level of each row.
             c: conditions of a call, as Forge's wrappers are given them.
         """
-        count, images = len(c["transformer_options"]["cond_or_uncond"]), self.shape[0]
-        chunks = [ChunkText("cond", None)] * count
+        branches = [BRANCHES[one] for one in c["transformer_options"]["cond_or_uncond"]]
+        count, images = len(branches), self.shape[0]
+        chunks = [ChunkText(branch, None) for branch in branches]
         if len(x) == count * images:
             chunks = [self._text_of(c, chunk, count) for chunk in range(count)]
         call = ModelCall(apply_model, x, sigma, c, chunks)
@@ -122,7 +125,9 @@ class ComposedModel:
 
     def _of(self, source: Source, call: ModelCall) -> Tensor:
         conditions, images = self._with_texts(source, call), self.shape[0]
-        rows = [Row(source, "cond", 0)] * len(call.x)
+        each, surplus = divmod(len(call.x), len(call.chunks))
+        rows = [Row(source, chunk.branch, 0) for chunk in call.chunks for _ in range(each)]
+        rows += [Row(source, "cond", 0)] * surplus
         if source == "placed":  # asked for only where every chunk has a row for each image
             parts = ((chunk.branch, chunk.rows(images)) for chunk in call.chunks)
             rows = [
@@ -136,7 +141,8 @@ class ComposedModel:
     def _with_texts(self, source: Source, call: ModelCall) -> dict[str, Any]:
         """The conditions with the texts that a source sees, and the hints made from them."""
         conditions, chunks = dict(call.c), call.chunks
-        if source not in self.texts or source == "base" or all(chunk.number is None for chunk in chunks):
+        texts = self.texts.get(source, self.texts["base"])
+        if texts is self.given or all(chunk.number is None for chunk in chunks):
             return conditions
         for name in TEXT:
             if name in call.c:
@@ -156,13 +162,14 @@ class ComposedModel:
     def _text(self, source: Source, name: str, chunk: ChunkText, own: Tensor) -> Any:
         """Forge's Condition of one chunk."""
         if chunk.number is None:
-            return type((self.texts["base"]["cond"] or ())[0]["model_conds"][name])(own)
-        condition = (self.texts[source][chunk.branch] or ())[chunk.number]["model_conds"][name]
+            return type((self.given["cond"] or ())[0]["model_conds"][name])(own)
+        texts = self.texts.get(source, self.texts["base"])
+        condition = (texts[chunk.branch] or ())[chunk.number]["model_conds"][name]
         return condition.process_cond(batch_size=len(own), device=own.device)
 
     def _text_of(self, c: Mapping[str, Any], chunk: int, chunks: int) -> ChunkText:
         given = {name: c[name].chunk(chunks)[chunk] for name in TEXT if name in c}
-        for branch, parts in self.texts["base"].items():
+        for branch, parts in self.given.items():
             for number, part in enumerate(parts or ()):
                 if _has_text(part, given):
                     return ChunkText(branch, number)

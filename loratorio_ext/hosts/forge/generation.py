@@ -105,7 +105,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         acting = [part for part in cond if webui.area_of(part, x, timestep) is not None]
         if not acting:
             return None
-        texts = self._texts(denoiser, bound, {"cond": acting, "uncond": uncond})
+        given: Texts = {"cond": acting, "uncond": uncond}
+        texts = self._texts(denoiser, bound, given)
         others = options.get(webui.WRAPPER)
         around = others if others is not None and self._hands_on(others, evaluation) else None
         if around is not None:
@@ -120,7 +121,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         )
         prediction = self.step(p, asked)
         frozen = None if self._further_failed else prediction.frozen
-        further = self._further(p, bound, frozen, texts, x, others)
+        further = self._further(p, bound, frozen, texts, given, x, others)
         uncond = None if prediction.uncond is None else asked.like_x(prediction.uncond)
         composed = {"cond": asked.combined(prediction.cond), "uncond": uncond}
         self.infotext.has_composed = True
@@ -132,8 +133,9 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """For another extension's evaluation before the denoiser's own: there are no weights yet."""
         _, cond, uncond, x, _, options = evaluation
         denoiser = params.denoiser
-        texts = self._texts(denoiser, bound, {"cond": cond, "uncond": uncond})
-        return self._further(denoiser.p, bound, None, texts, x, options.get(webui.WRAPPER))
+        given: Texts = {"cond": cond, "uncond": uncond}
+        texts = self._texts(denoiser, bound, given)
+        return self._further(denoiser.p, bound, None, texts, given, x, options.get(webui.WRAPPER))
 
     def _further(
         self,
@@ -141,6 +143,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         bound: SamplingPass[ComposedNetwork],
         frozen: FrozenComposition | None,
         texts: Mapping[Source, Texts],
+        given: Texts,
         x: Tensor,
         others: webui.Wrapper | None,
     ) -> PassthroughWrapper:
@@ -148,7 +151,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             self._further_failed = True
             say(p, f"{FURTHER_CALLS} ({reason}); from there on they get all networks merged")
 
-        composed = ComposedModel(frozen, bound.router, bound.run.routes, texts, x.shape, failed)
+        composed = ComposedModel(frozen, bound.router, bound.run.routes, texts, given, x.shape, failed)
         return PassthroughWrapper(composed, others)
 
     def _hands_on(self, others: webui.Wrapper, evaluation: PreCfgArguments) -> bool:
@@ -172,7 +175,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         if texts is None:
             say(denoiser.p, TEXTS_REPLACED)
             return {"base": base}
-        return {**texts, "placed": texts.get("merged", base)}
+        return {**texts, "placed": texts.get("merged", texts["base"])}
 
     def _with_merged_texts(self, evaluation: PreCfgArguments, is_own: bool) -> PreCfgArguments:
         """The evaluation with the texts as all networks see them, where it does not have them yet."""
@@ -219,12 +222,14 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         webui.objects().clip = forge_networks.clip_of(self._backend, networks)
         return networks
 
-    def put_back(self, networks: Sequence[ComposedNetwork]) -> None:
+    def put_back(self, networks: Sequence[ComposedNetwork], left_out: Sequence[ComposedNetwork]) -> None:
         objects = webui.objects()
-        unet = forge_networks.unet_with_all(self._backend, objects.unet)
+        unet = forge_networks.unet_with_all(self._backend, objects.unet, left_out)
         self._functions.take_out(unet)
         objects.unet = unet
         forge_networks.give_text_encoders_back()
+        if left_out:
+            objects.clip = forge_networks.clip_of(self._backend, left_out)
 
     def text_encoders(
         self, networks: Sequence[ComposedNetwork], acting: Sequence[ComposedNetwork]

@@ -136,9 +136,9 @@ def take_out_again(backend: Backend, unet: Any, networks: Sequence[ComposedNetwo
         backend.load_again(backend.put_patches(unet, _without(backend.patches_in(other), networks)))
 
 
-def unet_with_all(backend: Backend, unet: Any) -> Any:
-    """A clone of a UNet patcher with all networks of the prompt again."""
-    of_prompt = backend.patches_in(webui.objects_with_networks().unet)
+def unet_with_all(backend: Backend, unet: Any, left_out: Sequence[ComposedNetwork]) -> Any:
+    """A clone of a UNet patcher with all networks of the prompt again, but for those left out."""
+    of_prompt = _without(backend.patches_in(webui.objects_with_networks().unet), left_out)
     # Extensions may have added more.
     return backend.put_patches(unet.clone(), {**of_prompt, **backend.patches_in(unet)})
 

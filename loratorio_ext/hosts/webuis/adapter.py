@@ -125,7 +125,10 @@ class Adapter(Protocol[Network]):
 
     @abstractmethod
     def networks_of_prompt(self, data: ExtraNetworkData, kept: Collection[str]) -> Sequence[Network]:
-        """The loaded networks except those with a ``kept`` name; one that is loaded twice comes once."""
+        """The loaded networks except those with a ``kept`` name, which the WebUI merges as ever.
+
+        One that is loaded twice comes once.
+        """
 
     # ------------------------------------------------ take these out, put them back
 
@@ -138,8 +141,11 @@ class Adapter(Protocol[Network]):
         """
 
     @abstractmethod
-    def put_back(self, networks: Sequence[Network]) -> None:
-        """UNet and text encoders carry those of the prompt again, as if they had not been taken out."""
+    def put_back(self, networks: Sequence[Network], left_out: Sequence[Network]) -> None:
+        """UNet and text encoders carry those of the prompt again, as if they had not been taken out.
+
+        They go on without ``left_out``.
+        """
 
     # ------------------------------------------------ encode as these networks see it
 

@@ -23,7 +23,7 @@ from loratorio_ext.hosts.webuis.networks import Pool, missing_networks, own_argu
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass, unmatched_layers
 from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.router import Router
-from loratorio_ext.run import Evaluation, NetworkUse, Prediction, Run, Source
+from loratorio_ext.run import BRANCHES, Evaluation, NetworkUse, Prediction, Routes, Run, Source
 from loratorio_ext.server.history import PassRecord
 from loratorio_ext.server.options import Options
 from loratorio_ext.settings import Settings
@@ -112,13 +112,16 @@ class Generation(Hooks, Adapter[Network]):
         self.infotext.networks_activated(p)
         obstacle = self.obstacle(p)
         if obstacle is not None:
-            say(p, f"{obstacle}; the networks act merged, the usual way")
+            both = any(not own.cond for own in own_arguments_of(data)[0].values())
+            sides = ", on both sides of the guidance also where their tags say cond=0" if both else ""
+            say(p, f"{obstacle}; the networks act merged, the usual way{sides}")
             self.infotext.will_not_compose(p)
             return
         self._arguments, problems = own_arguments_of(data)
-        kept = {name for name, own in self._arguments.items() if not own.compose}
+        kept = {name for name, own in self._arguments.items() if own.as_merged}
         loaded = self._services.loaded()
-        pool, problems_of_pool = self._pool.networks(self.settings.pool, {one.file for one in loaded})
+        taken = {one.file for one in loaded}
+        pool, problems_of_pool = self._pool.networks(self.settings, _text_of(p), taken)
         for problem in (*problems, *missing_networks(data, loaded), *problems_of_pool):
             say(p, problem)
         self.networks = (*self.networks_of_prompt(data, kept), *pool)
@@ -201,7 +204,7 @@ class Generation(Hooks, Adapter[Network]):
         say(p, f"{reason}, so none acts from {when} on" if reason == NONE_FITS else said)
         self.infotext.stopped(p, when)
         self.networks = ()
-        self.put_back(networks)
+        self._put_back(p, networks)
         encoded: list[Conditions] = []
         failed = attempt(lambda: encoded.append(self._store.encode(p, None, self._services.encode)))
         if failed is not None:
@@ -230,9 +233,16 @@ class Generation(Hooks, Adapter[Network]):
         say(p, f"composing failed ({reason}); the networks act merged, the usual way")
         attempt(lambda: self.infotext.will_not_compose(p), "taking the infotext back")
         attempt(lambda: use_the_webui_s_caches(p), "giving the caches back")
-        attempt(lambda: self.put_back(networks), "putting the networks back")
+        attempt(lambda: self._put_back(p, networks), "putting the networks back")
 
     # ------------------------------------------------ what these need
+
+    def _put_back(self, p: Any, networks: Sequence[Network]) -> None:
+        """All but networks for the unconditional alone: merged, they would act on the other side too."""
+        left_out = [one for one in networks if not self._own(one).cond]
+        if left_out:
+            say(p, f"{', '.join(repr(one.name) for one in left_out)} (cond=0) does not act then")
+        self.put_back([one for one in networks if one not in left_out], left_out)
 
     def _take_out(self, p: Any) -> None:
         self.networks = self.take_out(self.networks)
@@ -269,6 +279,8 @@ class Generation(Hooks, Adapter[Network]):
         router = Router(modules, deltas, cache_bytes=options.network_bytes)
         uses = [NetworkUse.of(one.name, one.unet, self._own(one)) for one in layers]
         run = Run(settings, uses, host=self._services.name, announce=self._services.announce)
+        if _cfg_of(p) == 1:
+            run.is_unguided()
         if self._first_pass is not None and getattr(p, "is_hr_pass", False):
             run.go_on_from(self._first_pass, (x.shape[-2], x.shape[-1]))
         self.bound = SamplingPass(run, router, layers, conditions, self._services.model_identity())
@@ -288,15 +300,44 @@ class Generation(Hooks, Adapter[Network]):
         self.load(x)
 
     def _conditions_of(self, p: Any, networks: Sequence[Network]) -> dict[Source, Conditions]:
-        """Conditions of the sources whose conditions differ from the base's."""
-        acting = {place: one for place, one in enumerate(networks) if not self._own(one).never}
-        changing = [place for place, one in acting.items() if one.changes_text]
-        found: dict[Source, Conditions] = {place: self._encode(p, [networks[place]]) for place in changing}
-        one = self.settings
+        """Conditions of the sources whose conditions differ from what the WebUI encodes for the base."""
+        owns = [self._own(one) for one in networks]
+        acting = [float(one.changes_text and not own.never) for one, own in zip(networks, owns, strict=True)]
+        if not any(acting):
+            return {}
+        uses = [NetworkUse.of(one.name, at, own) for one, at, own in zip(networks, acting, owns, strict=True)]
+        routes, one = Routes(uses), self.settings
         acts_merged = one.start > 0 or one.end < 1 or one.looks > 0 or self.answers_further_calls
-        if acts_merged and changing:
-            found["merged"] = found[changing[0]] if len(acting) == 1 else self._encode(p, [*acting.values()])
-        return found
+        encoded: dict[tuple[Network, ...], Conditions] = {}
+
+        def conditions(source: Source) -> Conditions | None:
+            sides = []
+            for branch in BRANCHES:
+                strengths = zip(networks, routes.of(source, branch), strict=True)
+                sides.append(tuple(network for network, strength in strengths if strength))
+            if not any(sides):
+                return None
+            for side in sides:
+                encoded[side] = encoded[side] if side in encoded else self._encode(p, side)
+            cond, uncond = (encoded[side] for side in sides)
+            return Conditions(cond.c, uncond.uc)
+
+        composed = range(sum(own.composed for own in owns))
+        sources: tuple[Source, ...] = ("base", *composed, *(("merged",) if acts_merged else ()))
+        found = ((source, conditions(source)) for source in sources)
+        return {source: one for source, one in found if one is not None}
+
+
+def _text_of(p: Any) -> str:
+    """The prompts of the pass that ``p`` is in; the WebUI has taken the tags out of them."""
+    prompts = getattr(p, "hr_prompts", None) if getattr(p, "is_hr_pass", False) else None
+    return "\n".join(map(str, prompts or p.prompts))
+
+
+def _cfg_of(p: Any) -> float:
+    """The CFG scale of the pass that ``p`` is in; Forge has another one for the hires pass."""
+    scale = getattr(p, "hr_cfg", None) if getattr(p, "is_hr_pass", False) else None
+    return float(scale or p.cfg_scale)
 
 
 def call_of(params: Any) -> str:

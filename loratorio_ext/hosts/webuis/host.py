@@ -15,6 +15,7 @@ from loratorio_ext.hosts.webuis.generation import Generation
 from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of
 from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
+from loratorio_ext.networks.files import NO_TRIGGERS, TriggerReader, Triggers
 from loratorio_ext.networks.prompt import Repeated
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
@@ -78,6 +79,12 @@ def webui_of(
         folder = services.network_folder()
         return {name: path_below(file, folder) for name, file in services.available_files().items()}
 
+    reader = TriggerReader()
+
+    def triggers(name: str) -> Triggers:
+        file = services.available_files().get(name)
+        return NO_TRIGGERS if file is None else reader.of(file)
+
     server = Server(
         host=services.name,
         version=services.version(),
@@ -92,8 +99,9 @@ def webui_of(
         uncond_at_cfg_1=uncond_at_cfg_1,
         splits_at_and=True,
         repeated=repeated,
+        triggers=triggers,
     )
-    pool = Pool(services, network_of_pool)
+    pool = Pool(services, network_of_pool, reader)
     return Webui(
         server, lambda settings, store: generation(settings, store, pool, options, services), services
     )

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, LoadedNetwork
 from loratorio_ext.networks.arguments import OwnArguments, own_arguments
-from loratorio_ext.networks.prompt import KINDS, choose_pool
+from loratorio_ext.networks.files import TriggerReader
+from loratorio_ext.networks.pool import choose_pool, pool_by_words
+from loratorio_ext.networks.prompt import KINDS
+from loratorio_ext.settings import Settings
 
 if TYPE_CHECKING:
     from loratorio_ext.hosts.webuis.webui import WebuiServices
@@ -31,14 +34,14 @@ def tags_of_networks(data: ExtraNetworkData) -> Iterator[Any]:
 def own_arguments_of(data: ExtraNetworkData) -> tuple[dict[str, OwnArguments], list[str]]:
     """(what the tag of each network of the prompt says to us, one sentence for each argument that is wrong).
 
-    Of several tags of one network the last counts, but ``compose=off`` of any keeps it merged.
+    Of several tags of one network the last counts, but one that keeps it from being composed goes first.
     """
     found: dict[str, OwnArguments] = {}
     told: list[str] = []
     for params in tags_of_networks(data):
         name = params.positional[0]
         own, problems = own_arguments(params.named)
-        if name not in found or found[name].compose:
+        if name not in found or found[name].composed:
             found[name] = own
         told += [f"network {name[:80]!r}: {problem}" for problem in problems]
     return found, told
@@ -60,19 +63,32 @@ class Pool(Generic[OneNetwork]):
     The WebUI's own memory drops networks that no tag names.
     """
 
-    def __init__(self, webui: WebuiServices, read: Callable[[str, str], OneNetwork]) -> None:
-        """``read(name, file)`` gives a network at strength 1."""
+    def __init__(
+        self, webui: WebuiServices, read: Callable[[str, str], OneNetwork], reader: TriggerReader
+    ) -> None:
+        """``read(name, file)`` gives a network at strength 1; ``reader`` knows trigger words."""
         self._webui = webui
+        self._triggers = reader
         self._read_file = read
         self._read: Mapping[_Version, OneNetwork] = {}
 
-    def networks(self, pool: str, taken: Collection[str]) -> tuple[list[OneNetwork], list[str]]:
+    def networks(
+        self, settings: Settings, text: str, taken: Collection[str]
+    ) -> tuple[list[OneNetwork], list[str]]:
         """(networks of the pool, one sentence for each that could not be found or read).
 
-        ``taken``: files of the networks that the prompt names.
+        Args:
+            settings: of the generation.
+            text: its prompts, without tags.
+            taken: files of the networks that the prompt names.
         """
-        webui = self._webui
+        webui, pool = self._webui, settings.pool
         files, problems = files_of_pool(pool, webui.available_files(), webui.network_folder(), taken)
+        if settings.pool_by == "words":
+            asked = pool_by_words(
+                list(files), text, settings.top_k, lambda name: self._triggers.of(files[name]).meant
+            )
+            files = {name: files[name] for name in asked}
         read: dict[_Version, OneNetwork] = {}
         for name, file in files.items():
             try:

@@ -191,7 +191,9 @@ def _networks(report: Report, words: Words) -> str:
 
     def shown(use: NetworkUse) -> str:
         said = [f"{name}={value}" for name in ("at", "steps", "fade") if (value := getattr(use, name))]
-        rest = said if use.compose else [words("kept merged")]
+        said += [] if use.cond else ["cond=0"]
+        said += [] if use.uncond is None else [f"uncond={int(use.uncond)}"]
+        rest = said if use.compose else [words("kept merged"), *said]
         return f"<b>{escape(use.name)}</b> {use.strength:g}{''.join(f', {escape(one)}' for one in rest)}"
 
     uses = [shown(use) for use in report.uses]

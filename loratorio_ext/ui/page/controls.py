@@ -9,7 +9,7 @@ from typing import Any, Final
 import gradio as gr
 
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, accepted
+from loratorio_ext.ui.gradio_tools import accepted
 from loratorio_ext.ui.page.generator import LARGEST_CFG, MOST_PICTURES, MOST_STEPS, Facts
 
 PREFIX: Final = "loratorio_page"
@@ -23,17 +23,23 @@ def panel_id(item: str) -> str:
 
 
 class PromptControls:
-    """Prompts, the list of networks, and the two buttons."""
+    """The prompt, the list of networks, and the two buttons."""
 
     def __init__(self, facts: Facts, names: Sequence[str], words: Words) -> None:
         """Build them inside the current block; ``names``: of networks."""
         self.prompt = gr.Textbox(
             label=words("Prompt"),
-            info=words("What to draw. A tag <lora:name:1> names a network and its strength."),
+            placeholder=words("What to draw. A tag <lora:name:1> names a network and its strength."),
             lines=3,
             elem_id="txt2img_prompt",  # by it javascript/loratorio.js finds the prompt in every WebUI
             value=facts.examples[0] if facts.examples else "",
         )
+        with gr.Row():
+            self.generate = gr.Button(
+                words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
+            )
+            look: dict[str, Any] = {"variant": "stop", "scale": 1, "min_width": 90}
+            self.stop = gr.Button(words("Stop"), interactive=False, elem_id=f"{PREFIX}_stop", **look)
         self.find = gr.Textbox(
             label=words("Find a network"),
             info=words("Part of its name."),
@@ -47,16 +53,6 @@ class PromptControls:
             samples_per_page=LONG_LIST,
             elem_id=f"{PREFIX}_networks",
         )
-        self.refresh = gr.Button(
-            words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
-        )
-        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
-        with gr.Row():
-            self.generate = gr.Button(
-                words("Generate"), variant="primary", scale=3, elem_id=f"{PREFIX}_generate"
-            )
-            look: dict[str, Any] = {"variant": "stop", "scale": 1, "min_width": 90}
-            self.stop = gr.Button(words("Stop"), interactive=False, elem_id=f"{PREFIX}_stop", **look)
 
 
 class Results:
@@ -85,19 +81,29 @@ class Results:
         with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
             self.paste = gr.Textbox(
                 label=words("Infotext"),
-                info=words("All lines of a picture's infotext, from this page or from a WebUI."),
+                info=words(
+                    "All lines of a picture's infotext, from this page or from a WebUI. Or drop the picture "
+                    "itself, a PNG, anywhere on this page."
+                ),
                 lines=4,
                 elem_id=f"{PREFIX}_paste",
             )
             self.fill = gr.Button(words("Fill in all controls"), elem_id=f"{PREFIX}_fill")
             self.paste_status = gr.HTML(elem_id=f"{PREFIX}_paste_status", elem_classes=["loratorio-status"])
+        # Written by page.js.
+        self.dropped = gr.Textbox(
+            label=words("Infotext"), elem_id=f"{PREFIX}_dropped", lines=2, elem_classes=["loratorio-unseen"]
+        )
 
 
 class SamplingControls:
-    """Steps, guidance, sampler, size, seed and number of pictures.
+    """Negative prompt, steps, guidance, sampler, size, seed and number of pictures.
 
     Attributes:
+        negative: the negative prompt.
         pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
+        sampler: the list of samplers.
+        of_model: those that another model has other values for.
         all: in the order of `generator.job_of`.
     """
 
@@ -110,6 +116,7 @@ class SamplingControls:
         def number(value: int, label: str, name: str, **more: Any) -> Any:
             return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
 
+        self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
         with gr.Row():
             self.steps = slider(MOST_STEPS, facts.steps, 1, words("Steps"), "steps")
             self.cfg = slider(LARGEST_CFG, facts.cfg, 0.1, words("CFG scale"), "cfg")
@@ -129,6 +136,8 @@ class SamplingControls:
             width = number(facts.size[0], words("Width"), "width", **side)
             height = number(facts.size[1], words("Height"), "height", **side)
         self.pasted = [self.steps, self.cfg, sampler, width, height, seed]
+        self.of_model = [self.steps, self.cfg, sampler, width, height]
+        self.sampler = sampler
         self.all = [*self.pasted, pictures]
 
 
@@ -148,18 +157,15 @@ def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:
 
 @contextmanager
 def accordion_with_box(_value: bool, *, label: str, elem_id: str, words: Words) -> Iterator[Any]:
-    """Yields a check box, inside the accordion that it opens and closes, as the WebUI's InputAccordion.
+    """Yields a check box above the panel, in the place of a WebUI's InputAccordion; here nothing is folded.
 
     The box begins ticked, whatever is asked for: whoever opens this page wants to see networks composed.
 
     Args:
         label: of the box.
-        elem_id: of the box; the accordion's has ``_accordion`` at its end.
+        elem_id: of the box; what is around box and panel has ``_accordion`` at its end.
         words: the language.
     """
     about = words("On: the networks are composed. Off: they are merged, the usual way.")
-    box = gr.Checkbox(value=True, label=label, info=about, elem_id=elem_id)
-    title = words("Settings of {name}", name=label)
-    with gr.Accordion(title, open=True, elem_id=f"{elem_id}_accordion") as folded:
-        yield box
-    box.change(lambda ticked: gr.update(open=bool(ticked)), [box], [folded], **QUIET)
+    with gr.Column(elem_id=f"{elem_id}_accordion"):
+        yield gr.Checkbox(value=True, label=label, info=about, elem_id=elem_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any, Final
 
 import gradio as gr
@@ -13,24 +13,27 @@ from gradio.context import Context
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, accepted
+from loratorio_ext.settings import SETTINGS
+from loratorio_ext.ui.gradio_tools import QUIET, accepted, showing
 from loratorio_ext.ui.inspector.tab import Event
 from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, SamplingControls, panel_id
 from loratorio_ext.ui.page.generator import (
     PASTED,
     Drawn,
-    Facts,
+    Generator,
     job_of,
     names_like,
+    read_kept,
     read_pasted,
     with_tag_toggled,
 )
-from loratorio_ext.ui.page.runs import Finished, Progress, Runs
+from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
+from loratorio_ext.ui.page.status import failed, finished_run, progress, said
 from loratorio_ext.ui.panel.build import Panel
 
 logger = logging.getLogger("loratorio")
-# The bar moves this often; a model of seconds a step is slower anyway.
-_SECONDS_BETWEEN_NEWS: Final = 0.1
+# The bar moves this often; more keeps a slow computer's browser from doing anything else.
+_SECONDS_BETWEEN_NEWS: Final = 0.3
 # What the program writes into the prompt is no typing, which javascript/loratorio.js waits for.
 # A moment later: gradio hands a new prompt to the page's controls after the event has ended.
 _SHOW_COST: Final = (
@@ -50,20 +53,50 @@ _COPY: Final = """(text) => {
     document.execCommand("copy");
     box.remove();
 }"""
+# page.js keeps what is set, and what the page calls itself by, when the page is loaded again.
+_KEEP: Final = "(...values) => { window.loratorioPage?.keep(values); }"
+_KEPT: Final = "() => [window.loratorioPage?.session() ?? '', window.loratorioPage?.kept() ?? '']"
+_SESSION: Final = "(name, ...values) => [window.loratorioPage?.session() ?? name, ...values]"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The parts of the page that a run is made of, and the inspector's event that shows the newest run."""
+
+    prompt: PromptControls
+    sampling: SamplingControls
+    panel: Panel
+    results: Results
+    newest: Event
+
+    @property
+    def values(self) -> list[Any]:
+        """All controls, in the order of `generator.job_of`."""
+        own = [self.prompt.prompt, self.sampling.negative, *self.sampling.all]
+        return [*own, *self.panel.controls]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What a run changes."""
+        return [self.results.status, self.prompt.stop, self.results.gallery, self.results.infotext]
+
+
+_MOST_KEYS: Final = 20
 
 
 def connect_lists(
-    controls: PromptControls, examples: Any, sampling: SamplingControls, server: Server
+    controls: PromptControls, refresh: Any, examples: Any, sampling: SamplingControls, server: Server
 ) -> None:
     """Clicks on networks and examples write the prompt; the panel's cost follows what the program writes."""
 
     def toggle(prompt: object, sample: Sequence[object]) -> str:
-        return with_tag_toggled(str(prompt or ""), str(sample[0]))
+        name = str(sample[0])
+        return with_tag_toggled(str(prompt or ""), name, server.triggers(name).meant)
 
     def find(wanted: object) -> Any:
         return gr.update(samples=[[name] for name in names_like(server.networks(), str(wanted or ""))])
 
-    def refresh() -> list[Any]:
+    def read_again() -> list[Any]:
         server.refresh()
         names = list(server.networks())
         return [
@@ -79,66 +112,70 @@ def connect_lists(
             event.then(None, js=_SHOW_COST)
     for one in (sampling.steps, sampling.cfg):
         one.change(None, js=_SHOW_COST)
-    if Context.root_block is not None:
-        Context.root_block.load(None, js=_SHOW_COST_SOON)
     controls.find.input(find, [controls.find], [controls.networks], **QUIET)
-    controls.refresh.click(refresh, None, [controls.find, controls.networks], **QUIET)
+    refresh.click(read_again, None, [controls.find, controls.networks], **QUIET)
 
 
-def connect_run(
-    prompt: PromptControls,
-    sampling: SamplingControls,
-    panel: Panel,
-    results: Results,
-    newest: Event,
-    runs: Runs,
-    facts: Facts,
-    words: Words,
-) -> None:
-    """Generate and stop; a run ends with what the inspector shows of it, by ``newest``."""
+def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words) -> None:
+    """Generate and stop; a run ends with what the inspector shows of it, and goes on without its page."""
+    prompt, results = drawing.prompt, drawing.results
     texts = gr.State([])
     # Not gr.State, which is read when a run begins: each run must come with the ticket of its own click.
     ticket_name = gr.Textbox(visible=False)
-    values = [prompt.prompt, prompt.negative, *sampling.all, *panel.controls]
-    shown = [results.status, prompt.stop, results.gallery, results.infotext, texts]
+    session = gr.Textbox(visible=False)
+    kept = gr.Textbox(visible=False)
+    shown = [*drawing.shown, texts]
+    described = [None] * (len(drawing.values) - len(SETTINGS)) + list(SETTINGS)
 
-    def ask(request: gr.Request) -> list[Any]:
-        name = runs.ask(_session(request))
+    def ask(request: gr.Request, given: object) -> list[Any]:
+        given = given or request.session_hash  # without page.js
+        name = runs.ask(_session(given))
         if name is None:
-            return _unchanged(3)
-        return [_said(words("Waiting for the model …")), gr.update(interactive=True), name]
+            return _unchanged(4)
+        return [said(words("Waiting for the model …")), gr.update(interactive=True), name, given]
 
-    def draw(request: gr.Request, name: object, *values: object) -> Iterator[list[Any]]:
-        ticket = runs.begin(_session(request), name)
+    def draw(given: object, name: object, *values: object) -> Iterator[list[Any]]:
+        ticket = runs.begin(_session(given), name)
         if ticket is None:
+            yield _unchanged(5)
             return
-        begun = told = time.monotonic()
         try:
-            for event in runs.draw(job_of(values, facts), ticket):
+            job = job_of(values, generator.facts)
+        except ValueError as error:
+            runs.end(ticket.session)
+            yield [failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
+        else:
+            yield from follow(runs.draw(job, ticket), ticket)
+
+    def follow(events: Iterator[Progress | Finished], ticket: Ticket) -> Iterator[list[Any]]:
+        told, pictures = 0.0, 0
+        try:
+            for event in events:
                 if isinstance(event, Finished):
-                    text = _finished(event, time.monotonic() - begun, words)
+                    text = finished_run(event, ticket.seconds, words)
                     yield [text, gr.update(interactive=False), *_pictures(event.drawn, words)]
+                elif len(event.drawn) > pictures:
+                    pictures = len(event.drawn)
+                    yield [progress(event, words), *_unchanged(1), *_pictures(event.drawn, words)]
                 elif event.step == 0 or time.monotonic() - told >= _SECONDS_BETWEEN_NEWS:
                     told = time.monotonic()
-                    yield [_progress(event, words), *_unchanged(4)]
+                    yield [progress(event, words), *_unchanged(4)]
         except ValueError as error:
-            yield [_failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
+            yield [failed(str(error)), gr.update(interactive=False), *_unchanged(3)]
         except Exception as error:
             logger.exception("a run of the page failed")
             text = words("Failed: {reason}", reason=f"{type(error).__name__}: {error}")
-            yield [_failed(text), gr.update(interactive=False), *_unchanged(3)]
-        finally:
-            runs.end(_session(request))
+            yield [failed(text), gr.update(interactive=False), *_unchanged(3)]
 
-    def settle(request: gr.Request, name: object) -> list[Any]:
+    def settle(given: object, name: object) -> list[Any]:
         # gradio checks values before it calls `draw`, and says itself what it refuses.
-        if not runs.give_up(_session(request), name):
+        if not runs.give_up(_session(given), name):
             return _unchanged(2)
         text = words("Nothing was drawn: a value was refused. Correct it and press Generate again.")
-        return [_failed(text), gr.update(interactive=False)]
+        return [failed(text), gr.update(interactive=False)]
 
-    def stop(request: gr.Request) -> Any:
-        runs.stop(_session(request))
+    def stop(given: object) -> Any:
+        runs.stop(_session(given))
         # The status is left to the run: an answer from here may come after its last word.
         return gr.update(interactive=False)
 
@@ -146,50 +183,84 @@ def connect_run(
         place = event.index if isinstance(event.index, int) else 0
         return kept[place] if place < len(kept) else ""
 
+    def remember(given: object, kept: object) -> list[Any]:
+        updates = [
+            showing(one, value)
+            for one, value in zip(described, read_kept(kept, generator.facts), strict=True)
+        ]
+        return [given, *updates]
+
+    def find_again(given: object) -> Iterator[list[Any]]:
+        ticket, goes_on = runs.of(_session(given))
+        # In any case something: the newest gradio takes nothing for empty values.
+        yield [gr.update(), gr.update(interactive=goes_on), *_unchanged(3)]
+        if ticket is not None:
+            yield from follow(ticket.follow(), ticket)
+
     one_at_a_time = accepted(prompt.generate.click, concurrency_limit=1, concurrency_id="draw")
     for trigger in (prompt.generate.click, prompt.prompt.submit):
-        asked = trigger(ask, None, [results.status, prompt.stop, ticket_name], **QUIET)
-        drawn = asked.then(draw, [ticket_name, *values], shown, show_progress="hidden", **one_at_a_time)
+        asked = trigger(
+            ask, [session], [results.status, prompt.stop, ticket_name, session], js=_SESSION, **QUIET
+        )
+        drawn = asked.then(
+            draw, [session, ticket_name, *drawing.values], shown, show_progress="hidden", **one_at_a_time
+        )
         # After a failure the newest gradio goes on with `failure` alone, which gradio 4 does not know.
-        failed = getattr(drawn, "failure", drawn.then)
-        failed(settle, [ticket_name], [results.status, prompt.stop], **QUIET)
-        drawn.then(*newest, **QUIET)
-    prompt.stop.click(stop, None, [prompt.stop], **QUIET)
+        after_failure = getattr(drawn, "failure", drawn.then)
+        after_failure(settle, [session, ticket_name], [results.status, prompt.stop], **QUIET)
+        drawn.then(*drawing.newest, **QUIET)
+    prompt.stop.click(stop, [session], [prompt.stop], **QUIET)
     results.copy.click(None, [results.infotext], None, js=_COPY)
     results.gallery.select(choose, [texts], [results.infotext], **QUIET)
+    if Context.root_block is not None:
+        outputs = [session, *drawing.values]
+        loaded = Context.root_block.load(remember, [session, kept], outputs, js=_KEPT, **QUIET)
+        loaded.then(None, js=_SHOW_COST_SOON)
+        all_at_once = accepted(loaded.then, concurrency_limit=None)
+        seen = loaded.then(find_again, [session], shown, show_progress="hidden", **all_at_once)
+        seen.then(*drawing.newest, **QUIET)
+    for one in drawing.values:
+        one.change(None, drawing.values, None, js=_KEEP)
 
 
-def connect_paste(
-    prompt: PromptControls,
-    sampling: SamplingControls,
-    panel: Panel,
-    results: Results,
-    facts: Facts,
-    words: Words,
-) -> None:
-    """A pasted infotext fills in all controls."""
-    own = [prompt.prompt, prompt.negative, *sampling.pasted]
-    fields = panel.infotext_fields
+def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
+    """A pasted infotext, or that of a picture that is dropped, fills in all controls."""
+    results, fields = drawing.results, drawing.panel.infotext_fields
+    own = [drawing.prompt.prompt, drawing.sampling.negative, *drawing.sampling.pasted]
 
     def fill(text: object) -> list[Any]:
         try:
-            found = read_pasted(str(text or ""), facts, words)
+            found = read_pasted(str(text or ""), generator.facts, words)
         except ValueError as error:
-            return [_failed(str(error)), *_unchanged(len(own) + len(fields))]
-        said = words("All controls are filled in.")
+            return [failed(str(error)), *_unchanged(len(own) + len(fields))]
+        answer = words("All controls are filled in.")
         if found.left_out:
-            names = ", ".join(found.left_out)
-            said = words("Filled in, except for what this page does not have: {names}.", names=names)
-        values = [found.values[name] for name in PASTED] + [field(found.fields) for _, field in fields]
-        return [_said(said), *(gr.update() if one is None else gr.update(value=one) for one in values)]
+            names = ", ".join(found.left_out[:_MOST_KEYS])
+            names += " …" if len(found.left_out) > _MOST_KEYS else ""
+            answer = words(
+                "Filled in, except for what this page does not have or cannot use: {names}.", names=names
+            )
+        values = [found.values[name] for name in PASTED]
+        updates = [showing(None, one) for one in values]
+        updates += [showing(field.setting, field(found.fields)) for _, field in fields]
+        return [said(answer), *updates]
 
-    outputs = [results.paste_status, *own, *(control for control, _ in fields)]
-    filled = results.fill.click(fill, [results.paste], outputs, **QUIET)
-    filled.then(None, js=_SHOW_COST)
+    def take(text: object) -> list[Any]:
+        if not str(text or "").strip():
+            problem = words("This file has no infotext; drop a PNG as this page or a WebUI has written it.")
+            return [failed(problem), *_unchanged(len(own) + len(fields))]
+        return fill(text)
+
+    outputs = [*own, *(control for control, _ in fields)]
+    for event in (
+        results.fill.click(fill, [results.paste], [results.paste_status, *outputs], **QUIET),
+        results.dropped.change(take, [results.dropped], [results.status, *outputs], **QUIET),
+    ):
+        event.then(None, js=_SHOW_COST)
 
 
-def _session(request: gr.Request) -> str:
-    return str(getattr(request, "session_hash", None) or "")
+def _session(given: object) -> str:
+    return given if isinstance(given, str) else ""
 
 
 def _pictures(drawn: Sequence[Drawn], words: Words) -> list[Any]:
@@ -199,46 +270,8 @@ def _pictures(drawn: Sequence[Drawn], words: Words) -> list[Any]:
     for one in drawn:
         one.image.info["parameters"] = one.infotext  # goes into the file that the gallery offers
     pairs = [(one.image, words("seed {seed}", seed=one.seed)) for one in drawn]
-    gallery = gr.update(value=pairs, selected_index=0)
-    return [gallery, drawn[0].infotext, [one.infotext for one in drawn]]
-
-
-def _said(text: str) -> str:
-    return f'<p role="status">{escape(text)}</p>'
-
-
-def _failed(text: str) -> str:
-    """Why there is no picture."""
-    return f'<p class="loratorio-status-error" role="alert">{escape(text)}</p>'
-
-
-def _progress(at: Progress, words: Words) -> str:
-    """A run goes on, in words and as a bar."""
-    where = words("Drawing picture {picture} of {pictures}", picture=at.picture, pictures=at.pictures)
-    step = words("step {step} of {steps}", step=at.step, steps=at.steps)
-    label = escape(words("Progress of this picture"))
-    # Read out once a picture and not once a step: the bar says the steps to whoever asks.
-    return (
-        f'<p role="status">{escape(where)}<span aria-hidden="true"> · {escape(step)}</span></p>'
-        f'<progress aria-label="{label}" max="{max(at.steps, 1)}" value="{at.step}"></progress>'
-    )
-
-
-def _finished(finished: Finished, seconds: float, words: Words) -> str:
-    """A run is over: how it ended, and what the user should know."""
-    count, at = len(finished.drawn), finished.stopped
-    text = words("{count} pictures in {seconds} s.", count=count, seconds=f"{seconds:.1f}")
-    if count == 1:
-        text = words("1 picture in {seconds} s.", seconds=f"{seconds:.1f}")
-    if at is not None:
-        text = words(
-            "Stopped in picture {picture} of {pictures}, at step {step} of {steps}; finished pictures "
-            "kept: {count}.",
-            **vars(at),
-            count=count,
-        )
-    items = "".join(f"<li>{escape(note)}</li>" for note in finished.notes)
-    return _said(text) + (f'<ul class="loratorio-status-notes">{items}</ul>' if items else "")
+    gallery = gr.update(value=pairs, selected_index=len(drawn) - 1)
+    return [gallery, drawn[-1].infotext, [one.infotext for one in drawn]]
 
 
 def _unchanged(count: int) -> list[Any]:

@@ -5,9 +5,10 @@ The page itself knows no model. Whoever can reach it can send any values, and pa
 
 from __future__ import annotations
 
+import json
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -32,9 +33,20 @@ PASTED: Final = ("prompt", "negative", "steps", "cfg", "sampler", "width", "heig
 _NAMES: Final = (*PASTED, "pictures", *(one.name for one in SETTINGS))
 _RANDOM_SEEDS: Final = 2**32
 _NEGATIVE: Final = "Negative prompt:"
+_FOLDERS: Final = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\](?:[^\s'\"/\\<>]{1,255}[/\\])+")
 
-OnStep = Callable[[int, int], None]
-"""Called after every evaluation of the model with (evaluations done, evaluations in all)."""
+Sketch = Callable[[], Image.Image | None]
+"""Makes a small picture of what is being drawn; None: there is none yet."""
+
+
+class OnStep(Protocol):
+    """Called after every evaluation of the model."""
+
+    def __call__(self, step: int, steps: int, sketch: Sketch | None = None, /) -> None:
+        """``step``: evaluations done; ``steps``: in all."""
+
+
+_LONGEST_KEY: Final = 40
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Facts:
         size: the model's own width and height in pixels.
         multiple: widths and heights are multiples of this, in pixels.
         examples: prompts to begin with, for this model's networks; may be empty.
+        models: names of all models that can be chosen, this one's among them; empty: there is no other.
     """
 
     name: str
@@ -58,6 +71,7 @@ class Facts:
     size: tuple[int, int]
     multiple: int
     examples: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,14 @@ class Generator(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What does not change while the page is open."""
+        """Of the model that draws."""
+
+    def choose(self, name: str) -> None:
+        """Let another model draw, one of ``facts.models``; not while a picture is drawn.
+
+        Raises:
+            ValueError: there is none of this name, or it cannot be opened; then nothing has changed.
+        """
 
     def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         """Draw the picture of ``seed``; an exception of ``on_step`` ends it and leaves nothing behind.
@@ -133,7 +154,7 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
             raise ValueError(f"{label} is {shown(text)}; give a text.")
     ignored = parse_prompt(prompt).ignored
     if ignored:  # a picture without a network that was asked for would pass as one with it
-        raise ValueError(f"The prompt cannot be used: {ignored[0]}.")
+        raise ValueError(f"The prompt cannot be used: {ignored[0].removesuffix('; ignored the tag')}.")
     if given["sampler"] not in facts.samplers:
         allowed = ", ".join(facts.samplers)
         raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
@@ -196,6 +217,9 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "sampler": _sampler(fields, facts),
         **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
     }
+    for side in ("width", "height"):
+        value = values[side]
+        values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
     used = {
         "Steps": values["steps"],
         "CFG scale": values["cfg"],
@@ -203,15 +227,67 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "Size": values["width"] and values["height"],
         "Seed": values["seed"],
     }
-    left_out = tuple(key for key, value in used.items() if key in fields and value is None)
-    return Pasted(values, fields, left_out)
+    return Pasted(values, fields, tuple(_left_out(fields, used, facts)))
 
 
-def with_tag_toggled(prompt: str, name: str) -> str:
-    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1."""
-    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>")
+def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
+    """What an infotext says and the page does not take over, by its keys."""
+    settings = {one.infotext: one for one in SETTINGS}
+    own_ways = {"Networks combined by": ("loratorio", "merge"), "Schedule type": ("Karras", "Automatic")}
+    for key, value in fields.items():
+        if key in used:
+            taken = used[key] is not None
+        elif key in settings:
+            taken = _parsed(settings[key], value) is not None
+        elif key == "Model":
+            taken = value.casefold() in facts.name.casefold()
+        else:
+            taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
+        if not taken:
+            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+
+
+def read_kept(text: object, facts: Facts) -> list[Value | None]:
+    """What a page that is loaded again has kept of its controls, in the order of `job_of`; None: nothing."""
+    try:
+        kept = json.loads(text) if isinstance(text, str) and len(text) <= LONGEST_INFOTEXT else []
+    except (ValueError, RecursionError):
+        kept = []
+    if not isinstance(kept, list) or len(kept) != len(_NAMES):
+        return [None] * len(_NAMES)
+    checks = {one.name: one for one in (*_numbers(facts), *SETTINGS)}
+    found: list[Value | None] = []
+    for name, value in zip(_NAMES, kept, strict=True):
+        try:
+            if name in checks:
+                value = checks[name].check(value)
+            elif not isinstance(value, str) or (name == "sampler" and value not in facts.samplers):
+                value = None
+        except ValueError:
+            value = None
+        found.append(value)
+    return found
+
+
+def without_folders(text: str) -> str:
+    """A message in which only the last part of every absolute path is left."""
+    return _FOLDERS.sub("", text)
+
+
+def with_tag_toggled(prompt: str, name: str, triggers: Sequence[str] = ()) -> str:
+    """``prompt`` without the tags of network ``name``, or where there are none with one of strength 1.
+
+    ``triggers``: its trigger words, which come after the tag where the prompt does not have them yet, and go
+    with it where they still stand there.
+    """
+    words = ", ".join(triggers)
+    after = f"(?: {re.escape(words)})?" if words else ""
+    tags = re.compile(rf" ?<(?:lora|lyco):{re.escape(name)}(?::[^>]*)?>{after}")
     without, count = tags.subn("", prompt)
-    return without if count else f"{prompt.rstrip()} <lora:{name}:1>".lstrip()
+    if count:
+        return without
+    missing = f" {words}" if words and words not in prompt else ""
+    return f"{prompt.rstrip()} <lora:{name}:1>{missing}".lstrip()
 
 
 def names_like(names: Iterable[str], wanted: str) -> list[str]:

@@ -25,8 +25,14 @@ from loratorio_ext.ui.page.controls import (
     build_examples,
     panel_id,
 )
-from loratorio_ext.ui.page.events import connect_lists, connect_paste, connect_run
+from loratorio_ext.ui.page.events import (
+    Drawing,
+    connect_lists,
+    connect_paste,
+    connect_run,
+)
 from loratorio_ext.ui.page.generator import Generator
+from loratorio_ext.ui.page.models import build_models, connect_models
 from loratorio_ext.ui.page.runs import Runs
 from loratorio_ext.ui.panel.build import build_panel
 from loratorio_ext.ui.panel.cost import PageInputs
@@ -46,11 +52,14 @@ class Address:
 def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
     """Serve at a free port until Ctrl-C; ``ready`` gets the page's address when a browser can open it."""
     folder = folder_beside("javascript")
+    # The script that WebUIs load as well, and the page's own.
+    scripts = [resources.files(__package__).joinpath("page.js")]
+    if folder is not None:
+        scripts.append(folder / "loratorio.js")
     look: dict[str, Any] = {
         "theme": _theme(),
         "css": resources.files(__package__).joinpath("page.css").read_text("utf-8"),
-        # The script that WebUIs load as well, in the page itself.
-        "head": f"<script>{(folder / 'loratorio.js').read_text('utf-8')}</script>" if folder else "",
+        "head": "".join(f"<script>{one.read_text('utf-8')}</script>" for one in scripts),
     }
     blocks = build_page(server, generator, look)
     options = accepted(
@@ -81,25 +90,41 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
     """
     words, facts = server.words(), generator.facts
     with gr.Blocks(title=TITLE, **accepted(gr.Blocks.__init__, analytics_enabled=False, **look)) as blocks:
-        model = escape(words("Model: {name}", name=facts.name))
-        gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{model}</p></header>')
+        about = "" if facts.models else escape(words("Model: {name}", name=facts.name))
+        gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{about}</p></header>')
         with gr.Tabs(selected="draw"):
-            with gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"), gr.Row():
-                with gr.Column(scale=6, min_width=320):
+            with (
+                gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"),
+                gr.Row(elem_id=f"{PREFIX}_work"),
+            ):
+                with gr.Column(elem_id=f"{PREFIX}_wanted"):
+                    model = build_models(facts, words)
                     prompt = PromptControls(facts, list(server.networks()), words)
+                with gr.Column(elem_id=f"{PREFIX}_drawn"):
                     results = Results(words)
-                with gr.Column(scale=5, min_width=320):
-                    examples = build_examples(facts, prompt.prompt, words)
-                    sampling = SamplingControls(facts, words)
+                with gr.Column(elem_id=f"{PREFIX}_settings"):
+                    # Made before the panel, which looks at two of them, and shown below it.
+                    with gr.Column(render=False) as below:
+                        sampling = SamplingControls(facts, words)
+                        examples = build_examples(facts, prompt.prompt, words)
+                        refresh = gr.Button(
+                            words("Read the folder of networks again"),
+                            size="sm",
+                            elem_id=f"{PREFIX}_refresh",
+                        )
                     accordion = partial(accordion_with_box, words=words)
                     page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg)
                     panel = build_panel(accordion, panel_id, server, page_inputs, words)
+                    below.render()
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
                 newest = build_inspector(server, words=words)
         runs = Runs(generator, server.history)
-        connect_lists(prompt, examples, sampling, server)
-        connect_run(prompt, sampling, panel, results, newest, runs, facts, words)
-        connect_paste(prompt, sampling, panel, results, facts, words)
+        connect_lists(prompt, refresh, examples, sampling, server)
+        drawing = Drawing(prompt, sampling, panel, results, newest)
+        connect_run(drawing, runs, generator, words)
+        connect_paste(drawing, generator, words)
+        if model is not None:
+            connect_models(model, drawing, runs, generator, words)
     return blocks
 
 

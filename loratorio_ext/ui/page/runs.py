@@ -1,29 +1,42 @@
-"""Runs of the page: one at a time, each picture on its own, so that a stop keeps what is finished."""
+"""Runs of the page: one at a time, each picture on its own; they go on whether or not a page is looking."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from queue import SimpleQueue
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
+from PIL import Image
+
 from loratorio_ext.server.history import FinishedRun, History, PassRecord, picture_record
-from loratorio_ext.ui.page.generator import Drawn, Generator, Job
+from loratorio_ext.ui.page.generator import Drawn, Generator, Job, Sketch
 
 MOST_TICKETS: Final = 1000
 """Runs that may wait at once; whoever can reach the page can ask for any number."""
+MOST_KEPT: Final = 4
+"""Finished runs whose pictures a page finds again when it is loaded again."""
+LONGEST_SESSION: Final = 64
+"""Characters of what a page calls itself by; it is the page that makes it up."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: picture of pictures (from 1), step of steps (0: it begins)."""
+    """Where a run is: picture of pictures (from 1), step of steps (0: it begins).
+
+    Attributes:
+        drawn: the pictures that are finished.
+        sketch: a small picture of what is being drawn; None: nothing to see yet.
+    """
 
     picture: int
     pictures: int
     step: int
     steps: int
+    drawn: tuple[Drawn, ...] = field(default=(), compare=False)
+    sketch: Image.Image | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,39 @@ class Finished:
 
 
 class Ticket:
-    """A run that a session has asked for: waiting, then running, then over."""
+    """A run that a session has asked for: waiting, then running, then over. Several may follow it.
 
-    def __init__(self) -> None:
+    Attributes:
+        seconds: how long it took, from its beginning on, waiting for others included.
+    """
+
+    def __init__(self, session: str) -> None:
+        self.session = session
         self.name = secrets.token_hex(8)
         self.stop = threading.Event()
         self.begun = False
+        self.seconds = 0.0
+        self._changed = threading.Condition()
+        self._count = 0
+        self._newest: Progress | Finished | Exception | None = None
+
+    def tell(self, news: Progress | Finished | Exception) -> None:
+        """What is the case from now on."""
+        with self._changed:
+            self._newest, self._count = news, self._count + 1
+            self._changed.notify_all()
+
+    def follow(self) -> Iterator[Progress | Finished]:
+        """The newest state now and then, and the end at last; raises what the run has failed with."""
+        seen, newest = 0, None
+        while not isinstance(newest, Finished):
+            with self._changed:
+                self._changed.wait_for(lambda: self._count > seen)  # noqa: B023 - asked here and now
+                seen, newest = self._count, self._newest
+            if isinstance(newest, Exception):
+                raise newest
+            if newest is not None:
+                yield newest
 
 
 class _StoppedError(Exception):
@@ -64,6 +104,7 @@ class Runs:
         self._lock = threading.Lock()
         self._one_at_a_time = threading.Lock()
         self._tickets: dict[str, Ticket] = {}
+        self._over: dict[str, Ticket] = {}
 
     def ask(self, session: str) -> str | None:
         """A session wants a run: its ticket's name; None where one of its runs goes on already.
@@ -72,13 +113,13 @@ class Runs:
         """
         with self._lock:
             before = self._tickets.get(session)
-            if before is not None and before.begun:
+            if len(session) > LONGEST_SESSION or (before is not None and before.begun):
                 return None
             self._tickets.pop(session, None)
             if len(self._tickets) >= MOST_TICKETS:
                 waiting = (one for one, ticket in self._tickets.items() if not ticket.begun)
                 self._tickets.pop(next(waiting), None)
-            ticket = self._tickets[session] = Ticket()
+            ticket = self._tickets[session] = Ticket(session)
             return ticket.name
 
     def stop(self, session: str) -> bool:
@@ -114,45 +155,57 @@ class Runs:
         with self._lock:
             self._tickets.pop(session, None)
 
+    def of(self, session: str) -> tuple[Ticket | None, bool]:
+        """(a session's run that has begun, or else the last one that is over; whether it goes on)."""
+        with self._lock:
+            ticket = self._tickets.get(session)
+            if ticket is not None and ticket.begun:
+                return ticket, True
+            return self._over.get(session), False
+
+    def choose(self, model: str) -> None:
+        """Let another model draw, after the runs that have begun; see `Generator.choose`."""
+        with self._one_at_a_time:
+            self._generator.choose(model)
+
     def draw(self, job: Job, ticket: Ticket) -> Iterator[Progress | Finished]:
         """Draw; yields the newest state now and then, and the end at last.
 
-        Raises what the generator raises. A caller that stops listening stops the run.
+        Raises what the generator raises. The run goes on when nobody listens, as when a page is loaded again.
         """
-        news: SimpleQueue[Progress | Finished | Exception] = SimpleQueue()
 
         def work() -> None:
+            begun = time.monotonic()
             try:
                 with self._one_at_a_time:
-                    news.put(self._pictures(job, ticket, news.put))
-            except Exception as error:  # noqa: BLE001 - handed to the thread that listens
-                news.put(error)
+                    end: Finished | Exception = self._pictures(job, ticket)
+            except Exception as error:  # noqa: BLE001 - handed to the threads that listen
+                end = error
+            ticket.seconds = time.monotonic() - begun
+            with self._lock:
+                self._tickets.pop(ticket.session, None)
+                if isinstance(end, Finished) and end.drawn:
+                    self._over.pop(ticket.session, None)
+                    self._over[ticket.session] = ticket
+                    for oldest in list(self._over)[:-MOST_KEPT]:
+                        del self._over[oldest]
+            ticket.tell(end)
 
-        worker = threading.Thread(target=work, name="draw", daemon=True)
-        worker.start()
-        try:
-            event: Progress | Finished | None = None
-            while not isinstance(event, Finished):
-                newest = news.get()
-                while isinstance(newest, Progress) and not news.empty():
-                    newest = news.get()
-                if isinstance(newest, Exception):
-                    raise newest
-                yield (event := newest)
-        finally:
-            ticket.stop.set()
-            worker.join()
+        threading.Thread(target=work, name="draw", daemon=True).start()
+        yield from ticket.follow()
 
-    def _pictures(self, job: Job, ticket: Ticket, tell: Callable[[Progress], None]) -> Finished:
+    def _pictures(self, job: Job, ticket: Ticket) -> Finished:
         drawn: list[Drawn] = []
         latest = stopped = None
 
-        def on_step(step: int, steps: int) -> None:
+        def on_step(step: int, steps: int, sketch: Sketch | None = None) -> None:
             nonlocal latest
-            latest = Progress(len(drawn) + 1, job.pictures, step, steps)
             if ticket.stop.is_set():
+                latest = Progress(len(drawn) + 1, job.pictures, step, steps)
                 raise _StoppedError
-            tell(latest)
+            seen = None if sketch is None else sketch()
+            latest = Progress(len(drawn) + 1, job.pictures, step, steps, tuple(drawn), seen)
+            ticket.tell(latest)
 
         try:
             for place in range(job.pictures):

@@ -13,18 +13,25 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Setting, Value
 from loratorio_ext.ui.gradio_tools import component_of
 from loratorio_ext.ui.panel.cost import CostRow, PageInputs
+from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker
 from loratorio_ext.ui.panel.presets import PresetControls
 
-# What most people change stands in front; the rest under "Advanced".
-FRONT: Final = ("looks", "top_k", "patch_size", "recenter", "temperature")
+# Beside the presets: what a picture costs, and how strong the networks look. The rest is folded.
+FRONT: Final = ("looks", "gain")
+# What belongs together in one row, or one below the other where the panel is narrow.
+ADVANCED: Final = (
+    ("patch_size", "temperature", "recenter"),
+    ("top_k", "top_k_scope", "score"),
+    ("weighting", "compare"),
+    ("start", "end", "batch_rows"),
+)
 # What looks have replaced, for those who set it before.
 OLDER: Final = ("rescan", "reuse")
 _SWITCH: Final = SETTINGS[0]
 _POOL: Final = "pool"
-# Pixels. One below the other in a narrow column, since help beside a number is hard to read; four in a wide
-# window.
-_NARROWEST: Final = 320
+# Pixels: three side by side in the column of a WebUI.
+_NARROWEST: Final = 140
 
 
 @dataclass(frozen=True)
@@ -81,40 +88,48 @@ def build_panel(
     """
     words = words or Words()
     controls: dict[str, Any] = {}
-    left = {one.name: one for one in SETTINGS[1:]}
+    described = {one.name: one for one in SETTINGS}
 
-    def add(name: str) -> None:
-        setting = left.pop(name)
-        component, arguments = component_of(setting)
-        if component in (gr.Slider, gr.Number):
-            arguments["min_width"] = _NARROWEST
-        controls[name] = component(
-            label=words(setting.label),
-            info=words(setting.help),
-            value=setting.default,
-            elem_id=elem_id(name),
-            **arguments,
-        )
+    def add(*names: str) -> None:
+        for setting in map(described.__getitem__, names):
+            component, arguments = component_of(setting)
+            controls[setting.name] = component(
+                label=words(setting.label),
+                info=words(setting.help),
+                value=setting.default,
+                elem_id=elem_id(setting.name),
+                min_width=_NARROWEST,
+                **arguments,
+            )
 
-    with accordion(False, label="LoRAtorio", elem_id=elem_id(_SWITCH.name)) as controls[_SWITCH.name]:
-        with gr.Row():
-            for name in FRONT:
-                add(name)
-        presets = PresetControls(server, elem_id, words)
+    with (
+        accordion(False, label="LoRAtorio", elem_id=elem_id(_SWITCH.name)) as controls[_SWITCH.name],
+        gr.Column(elem_classes=["loratorio-panel"]),
+    ):
         cost = CostRow(server, elem_id, words)
-        with gr.Accordion(words("Pool: networks without a tag"), open=False, elem_id=elem_id("pool_part")):
-            picker = PoolPicker(server, elem_id, words)
-            add(_POOL)
-        with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
-            for name in [name for name in left if name not in OLDER]:
-                add(name)
-            with gr.Accordion(words("Without looks"), open=False, elem_id=elem_id("older")):
-                for name in OLDER:
-                    add(name)
-        with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
-            presets.build_own()
+        with gr.Row():
+            presets = PresetControls(server, elem_id, words, _NARROWEST)
+            add(*FRONT)
+        # Side by side while both are folded (panel.css).
+        with gr.Row(elem_classes=["loratorio-folds"]):
+            with gr.Accordion(words("Places and steps"), open=False, elem_id=elem_id("places_part")):
+                places = PlacePicker(server, elem_id, words)
+            with gr.Accordion(words("Advanced"), open=False, elem_id=elem_id("advanced")):
+                for names in ADVANCED:
+                    with gr.Row():
+                        add(*names)
+                about_pool = words("Pool: networks without a tag")
+                with gr.Accordion(about_pool, open=False, elem_id=elem_id("pool_part")):
+                    picker = PoolPicker(server, elem_id, words)
+                    add(_POOL, "pool_by")
+                older = words("Without looks")
+                with gr.Accordion(older, open=False, elem_id=elem_id("older")), gr.Row():
+                    add(*OLDER)
+                own = words("Presets of your own")
+                with gr.Accordion(own, open=False, elem_id=elem_id("own_presets")):
+                    presets.build_own()
     ordered = [controls[one.name] for one in SETTINGS]
-    cost.connect(page_inputs, ordered, presets, picker)
+    cost.connect(page_inputs, ordered, presets, picker, places)
     presets.connect(ordered)
     picker.connect(controls[_POOL])
     presets.connect_own(ordered)

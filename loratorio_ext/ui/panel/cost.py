@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
+from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate, nothing_to_compose
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
 from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, on_change
+from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker, count_of_pool
 from loratorio_ext.ui.panel.presets import PresetControls
 
@@ -23,7 +24,7 @@ BUTTON_CLASS: Final = "loratorio-estimate"
 
 _PLACE_OF_POOL: Final = [one.name for one in SETTINGS].index("pool")
 _MOST_STEPS: Final = 1000
-_WIDTH, _HEIGHT = 140, 28
+_WIDTH, _HEIGHT = 90, 28
 # Thinner bars can't be told apart.
 _MOST_BARS: Final = 70
 
@@ -88,44 +89,55 @@ class TabInputs:
 
 
 class CostRow:
-    """The line, and a button that brings it up to date."""
+    """The line, a button that brings it up to date, and a box that shows the panel's long texts."""
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
         self._server = server
         start = cost_of(server, PageInputs(), [one.default for one in SETTINGS])
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_classes=["loratorio-top"]):
             self._line = HtmlBlock(start, elem_id("cost"))
-            self._button = gr.Button(
-                words("Show the cost"),
-                elem_id=elem_id("estimate"),
-                elem_classes=[BUTTON_CLASS],
-                scale=0,
-                size="sm",
-                min_width=140,
+            # Style sheets alone let it act (panel.css), so that it works in every gradio.
+            explain = (
+                f'<label><input type="checkbox" class="loratorio-explain">{escape(words("Explain"))}</label>'
             )
+            HtmlBlock(explain, elem_id("explain"))
+        # Typing needs no button where javascript/loratorio.js runs, which hides it.
+        self._button = gr.Button(
+            words("Show the cost"), elem_id=elem_id("estimate"), elem_classes=[BUTTON_CLASS], size="sm"
+        )
 
     def connect(
-        self, page_inputs: PageInputs, controls: Sequence[Any], presets: PresetControls, picker: PoolPicker
+        self,
+        page_inputs: PageInputs,
+        controls: Sequence[Any],
+        presets: PresetControls,
+        picker: PoolPicker,
+        places: PlacePicker,
     ) -> None:
-        """Keep line, preset's name and pool's count up to date; controls are in the order of the settings."""
-        server, places = self._server, len(page_inputs.inputs)
+        """Keep all that follows from prompt and controls up to date; controls are as the settings are."""
+        server, there = self._server, len(page_inputs.inputs)
 
-        def answer(listed: object, *values: object) -> list[Any]:
-            own = values[places:]
+        def answer(listed: object, names: object, chosen: object, *values: object) -> list[Any]:
+            own = values[there:]
             return [
                 self._line.showing(cost_of(server, page_inputs, values)),
                 picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
+                *places.following(page_inputs.read(values[:there], server)[0], names, chosen),
             ]
 
-        inputs = [presets.listed, *page_inputs.inputs, *controls]
-        outputs = [self._line.component, picker.count.component, *presets.parts]
-        self._button.click(answer, inputs, outputs, **QUIET)
+        inputs = [presets.listed, places.listed, places.network, *page_inputs.inputs, *controls]
+        outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
+        clicked = self._button.click(answer, inputs, outputs, **QUIET)
+        clicked.then(answer, inputs, outputs, **QUIET)  # see `on_change`
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
         for control in (*watched, *controls):
             on_change(control, answer, inputs, outputs)
+        if page_inputs.prompt is not None:
+            for written in places.connect(page_inputs.prompt):
+                written.then(answer, inputs, outputs, **QUIET)
 
 
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:
@@ -141,11 +153,15 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
     except ValueError as error:
         return _html("", "", [str(error)])
     # The cost is known before the box is ticked.
-    found = estimate(prompt, replace(settings, enabled=True), server.networks(), sampling, words)
+    found = estimate(
+        prompt, replace(settings, enabled=True), server.networks(), sampling, words, server.triggers
+    )
     obstacles = [obstacle] if obstacle else []
     if not found.composed:
+        # What is wrong with the tags that are there says enough.
+        wrong = [note for note in found.notes if note != nothing_to_compose(words)]
         sentence = words("No network to compose yet: name some in the prompt, such as <lora:name:1>.")
-        return _html(sentence, "", obstacles, "quiet")
+        return _html("" if wrong else sentence, "", [*obstacles, *wrong], "quiet")
     sentence = cost_line(found, words)
     if not settings.enabled:
         sentence = words("Off. If switched on: {cost}", cost=sentence)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.networks.prompt import choose_pool
+from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved

@@ -12,7 +12,7 @@ from loratorio_ext.server.presets import LONGEST_NAME, PRESET_SETTINGS
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
-from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved, showing
 
 
 class PresetControls:
@@ -24,8 +24,8 @@ class PresetControls:
         parts: both; what `following` updates.
     """
 
-    def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
-        """Build the list inside the current block."""
+    def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words, min_width: int) -> None:
+        """Build the list inside the current block; ``min_width`` in pixels."""
         self._server, self._elem_id, self._words = server, elem_id, words
         names = list(server.presets.all())
         self.listed = gr.State(names)
@@ -41,6 +41,7 @@ class PresetControls:
                     "match none."
                 ),
                 interactive=True,
+                min_width=min_width,
                 elem_id=elem_id("preset"),
             )
         )
@@ -90,7 +91,7 @@ class PresetControls:
             preset = self._server.presets.all().get(str(name))
             if preset is None:  # deleted in another window
                 return [gr.update() for _ in PRESET_SETTINGS]
-            return [gr.update(value=preset[one.name]) for one in PRESET_SETTINGS]
+            return [showing(one, preset[one.name]) for one in PRESET_SETTINGS]
 
         follow = [control for one, control in zip(SETTINGS, controls, strict=True) if one in PRESET_SETTINGS]
         # What the program sets is no input: only the user's own choice sets controls.

@@ -1,4 +1,4 @@
-"""The WebUI's own model call of one step, with networks placed in it: what a plain step costs."""
+"""The WebUI's own model call of one step, with networks for each of its rows: what a plain step costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Branch, RowStrengths
 
 
-class PlacedCall:
+class RoutedCall:
     """Hooks around the denoiser's model, which belongs to one sampler and goes with it.
 
     CFGDenoiser.forward predicts its conditional rows and then the unconditional ones, in one call or in
@@ -20,6 +20,7 @@ class PlacedCall:
 
     Attributes:
         base: the call's texts as the base sees them, by branch.
+        is_placed: whether networks are placed in it; otherwise its rows are the base's.
         failure: why its predictions cannot be used, or None.
     """
 
@@ -28,7 +29,7 @@ class PlacedCall:
         model: nn.Module,
         router: Router,
         strengths: Sequence[RowStrengths],
-        places: Places,
+        places: Places | None,
         base: Mapping[Branch, Any],
     ) -> None:
         """Begin: the model's calls belong to this step until `end`.
@@ -37,10 +38,11 @@ class PlacedCall:
             model: what the denoiser calls.
             router: gives rows their networks.
             strengths: of all rows of the step, the conditional ones first.
-            places: the maps of these rows.
+            places: the maps of these rows; None: the rows are the base's.
             base: see the attribute.
         """
         self.base = dict(base)
+        self.is_placed = places is not None
         self.failure: str | None = None
         self._router, self._strengths, self._places = router, strengths, places
         self._predicted = 0
@@ -61,13 +63,15 @@ class PlacedCall:
     def _before(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         x, first = args[0], self._predicted
         self._predicted += len(x)
-        if self._predicted > len(self._strengths) or not self._places.suit(x):
+        placed = self._places
+        if self._predicted > len(self._strengths) or not (placed is None or placed.suit(x)):
             self._fail("another extension calls the model too, or cuts the picture up")
             return
         rows = range(first, self._predicted)
         strengths = [self._strengths[row] for row in rows]
         try:
-            self._routing.enter_context(self._router.routing(strengths, self._places.of(rows), self._fail))
+            places = None if placed is None else placed.of(rows)
+            self._routing.enter_context(self._router.routing(strengths, places, self._fail))
         except (RuntimeError, ValueError) as error:
             self._fail(error)
 

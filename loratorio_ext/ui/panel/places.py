@@ -1,0 +1,235 @@
+"""Where in the picture and at which steps each network may speak: chosen here, written into its tag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, Final
+
+import gradio as gr
+
+from loratorio_ext.networks.arguments import Area, Window
+from loratorio_ext.networks.prompt import Tag, parse_prompt
+from loratorio_ext.plots.colors import network_color
+from loratorio_ext.server.estimate import LONGEST_PROMPT
+from loratorio_ext.server.server import Server
+from loratorio_ext.server.words import Words
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
+
+# As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
+PLACES: Final = (
+    "top-left",
+    "top",
+    "top-right",
+    "left",
+    "middle",
+    "right",
+    "bottom-left",
+    "bottom",
+    "bottom-right",
+)
+EVERYWHERE: Final = "everywhere"
+_WIDTH, _HEIGHT = 120, 90
+# More cannot be told apart in a small picture.
+_MOST_SHOWN: Final = 8
+_TAG: Final = re.compile(r"<(lora|lyco):([^<>]{1,2000})>")
+
+
+class PlacePicker:
+    """A list of the prompt's networks, nine places, two sliders for the steps, and a small picture of all.
+
+    The prompt alone counts: the controls follow it, and only what the user does with them is written.
+
+    Attributes:
+        network: the list.
+        listed: the names that the list has on this page, kept by gradio for each page by itself.
+        parts: what `following` updates.
+    """
+
+    def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
+        """Build it inside the current block."""
+        self._words = server.words
+        labels = (
+            words("top left"),
+            words("top"),
+            words("top right"),
+            words("left"),
+            words("middle"),
+            words("right"),
+            words("bottom left"),
+            words("bottom"),
+            words("bottom right"),
+            words("everywhere"),
+        )
+        self._labels = dict(zip((*PLACES, EVERYWHERE), labels, strict=True))
+        self.listed = gr.State([])
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=200):
+                self.network = not_saved(
+                    gr.Dropdown(
+                        choices=[],
+                        value=None,
+                        label=words("Network of the prompt"),
+                        info=words("What is chosen here is written into its tag, as at= and steps=."),
+                        interactive=True,
+                        # gradio would refuse a name that another answer has taken out of the list meanwhile.
+                        allow_custom_value=True,
+                        elem_id=elem_id("place_network"),
+                    )
+                )
+                self._picture = HtmlBlock("", elem_id("place_picture"))
+            with gr.Column(min_width=200):
+                self._place = not_saved(
+                    gr.Radio(
+                        choices=list(labels),
+                        value=labels[-1],
+                        label=words("Place"),
+                        info=words(
+                            "The part of the picture in which it may speak. Other rectangles are written "
+                            "into the tag by hand, as fractions of width and height: at=0.5-1,0-0.4."
+                        ),
+                        interactive=True,
+                        elem_id=elem_id("place_at"),
+                    )
+                )
+        with gr.Row():
+            about = words("Fraction of the steps from which on, or up to which, it acts.")
+            self._first, self._last = (
+                not_saved(
+                    gr.Slider(
+                        0,
+                        1,
+                        value=value,
+                        step=0.05,
+                        label=label,
+                        info=about,
+                        interactive=True,
+                        min_width=140,
+                        elem_id=elem_id(name),
+                    )
+                )
+                for value, label, name in (
+                    (0.0, words("Acts from"), "place_first"),
+                    (1.0, words("Acts until"), "place_last"),
+                )
+            )
+        self._controls = [self._place, self._first, self._last]
+        self.parts = [self.network, self.listed, *self._controls, self._picture.component]
+
+    def following(self, prompt: str, listed: object, chosen: object) -> list[Any]:
+        """Updates of ``parts`` from the prompt and the values of ``listed`` and ``network``."""
+        tags = {tag.name: tag for tag in parse_prompt(prompt[:LONGEST_PROMPT]).tags if tag.compose}
+        names = list(tags)
+        name = chosen if isinstance(chosen, str) and chosen in tags else next(iter(names), None)
+        # gradio 4 leaves only the chosen name in a list that gets names while it is open; and another one may
+        # have been chosen since this was asked.
+        there = {} if names == listed and name == chosen else {"choices": names, "value": name}
+        return [
+            gr.update(**there),
+            names,
+            *self._values(tags.get(name) if name is not None else None),
+            self._picture.showing(picture_of(list(tags.values()), self._words())),
+        ]
+
+    def _values(self, tag: Tag | None) -> list[Any]:
+        """Updates of place, first and last step."""
+        if tag is None:
+            return [gr.update(value=self._labels[EVERYWHERE]), gr.update(value=0.0), gr.update(value=1.0)]
+        window = Window.parse(tag.own.steps)
+        return [
+            gr.update(value=self._labels.get(word_of(tag.own.at))),
+            gr.update(value=window.start),
+            gr.update(value=window.end),
+        ]
+
+    def connect(self, prompt: Any) -> list[Any]:
+        """Let the controls write the prompt; gives the events after which it is another one."""
+        words = {label: word for word, label in self._labels.items()}
+
+        def choose(text: object, chosen: object) -> list[Any]:
+            return self.following(_text(text), None, chosen)[2:]
+
+        def place(text: object, chosen: object, label: object) -> Any:
+            word = words.get(_text(label))
+            if word is None:
+                return gr.update()
+            return with_arguments(_text(text), chosen, at="" if word == EVERYWHERE else word)
+
+        def steps(text: object, chosen: object, first: object, last: object) -> Any:
+            try:
+                low, high = sorted((float(first), float(last)))  # type: ignore[arg-type] # caught below
+                window = Window.parse(f"{low:g}-{high:g}")
+            except (TypeError, ValueError):
+                return gr.update()
+            said = "" if (window.start, window.end) == (0, 1) else f"{low:g}-{high:g}"
+            return with_arguments(_text(text), chosen, steps=said)
+
+        self.network.input(choose, [prompt, self.network], self.parts[2:], **QUIET)
+        chosen = [prompt, self.network, self._place]
+        written = [self._place.input(place, chosen, [prompt], **QUIET)]
+        spans = [prompt, self.network, self._first, self._last]
+        for one in (self._first, self._last):
+            # While a slider moves: one after the other, and the last in any case, where gradio can do that.
+            in_turn = accepted(one.input, trigger_mode="always_last")
+            written.append(one.input(steps, spans, [prompt], **QUIET, **in_turn))
+        return written
+
+
+def with_arguments(prompt: str, name: object, **arguments: str) -> str:
+    """The prompt in which all tags of a network have these arguments; "": they have it no longer."""
+
+    def changed(found: re.Match[str]) -> str:
+        first, *items = found[2].split(":")
+        if first.strip(" ") != name:
+            return found[0]
+        kept = [one for one in items if one.partition("=")[0].strip(" ") not in arguments]
+        added = [f"{key}={value}" for key, value in arguments.items() if value]
+        return f"<{found[1]}:{':'.join((first, *kept, *added))}>"
+
+    return _TAG.sub(changed, prompt)
+
+
+def word_of(at: str) -> str:
+    """The place that a tag names; "": it is none of ours, but a rectangle of its own."""
+    if not at:
+        return EVERYWHERE
+    area = Area.parse(at)
+    if area == Area():
+        return EVERYWHERE
+    return next((word for word in PLACES if Area.parse(word) == area), "")
+
+
+def picture_of(tags: Sequence[Tag], words: Words) -> str:
+    """Where each network may speak, as rectangles, and under them a line of its steps for each."""
+    if not tags:
+        return ""
+    shown = tags[:_MOST_SHOWN]
+    areas = [Area.parse(tag.own.at) if tag.own.at else Area() for tag in shown]
+    windows = [Window.parse(tag.own.steps) for tag in shown]
+    drawn = []
+    for place, (area, window) in enumerate(zip(areas, windows, strict=True)):
+        color, inset = network_color(place), 1.5 + 2 * place
+        x, y = area.left * _WIDTH + inset, area.top * _HEIGHT + inset
+        width = max((area.right - area.left) * _WIDTH - 2 * inset, 1)
+        height = max((area.bottom - area.top) * _HEIGHT - 2 * inset, 1)
+        drawn.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'fill="{color}" fill-opacity="0.15" stroke="{color}" stroke-width="2"/>'
+            f'<rect x="{window.start * _WIDTH:.1f}" y="{_HEIGHT + 4 + 5 * place}" '
+            f'width="{max((window.end - window.start) * _WIDTH, 1):.1f}" height="3" fill="{color}"/>'
+        )
+    rows = "".join(
+        f'<li><span style="background:{network_color(place)}"></span>{escape(tag.name[:60])}</li>'
+        for place, tag in enumerate(shown)
+    )
+    title = escape(words("Where each network may speak; the lines below: at which steps"))
+    tall = _HEIGHT + 4 + 5 * len(shown)
+    return (
+        f'<div class="loratorio-places"><svg role="img" viewBox="0 0 {_WIDTH} {tall}" width="{_WIDTH}" '
+        f'height="{tall}"><title>{title}</title>{"".join(drawn)}</svg><ul>{rows}</ul></div>'
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,116 @@
+"""Places and steps: what the panel writes into the tags, and what it shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+from hypothesis import given, strategies as st
+
+from loratorio_ext.networks.arguments import Area
+from loratorio_ext.networks.prompt import parse_prompt
+from loratorio_ext.server.words import Words
+from loratorio_ext.ui.panel.places import (
+    EVERYWHERE,
+    PLACES,
+    PlacePicker,
+    picture_of,
+    with_arguments,
+    word_of,
+)
+
+PROMPT = "a <lora:star:0.8> b <lora:moon:1:at=left:steps=0-0.4> <lora:night:1:compose=off>"
+
+
+@pytest.fixture
+def picker(bench: Any) -> PlacePicker:
+    with gr.Blocks():
+        return PlacePicker(bench.server, str, Words())
+
+
+def shown(picker: PlacePicker, prompt: str, chosen: object) -> tuple[Any, ...]:
+    name, names, place, first, last, _ = picker.following(prompt, None, chosen)
+    assert name["choices"] == names
+    return name["value"], names, place["value"], first["value"], last["value"]
+
+
+def test_the_controls_show_what_the_tag_of_the_chosen_network_says(picker: PlacePicker) -> None:
+    assert shown(picker, PROMPT, "moon") == ("moon", ["star", "moon"], "left", 0.0, 0.4)
+    assert shown(picker, PROMPT, "gone") == ("star", ["star", "moon"], "everywhere", 0.0, 1.0)
+    assert shown(picker, "a cat", "moon") == (None, [], "everywhere", 0.0, 1.0)
+    assert shown(picker, "<lora:star:1:at=0.1-0.3,0-1>", None)[2] is None
+    # The list is left alone where it is right: it may be open, or another name may have been chosen since.
+    assert picker.following(PROMPT, ["star", "moon"], "moon")[0] == gr.update()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after"),
+    [
+        ({"at": "top-left"}, "<lora:moon:1:steps=0-0.4:at=top-left>"),
+        ({"at": ""}, "<lora:moon:1:steps=0-0.4>"),
+        ({"steps": ""}, "<lora:moon:1:at=left>"),
+        ({"steps": "0.5-1"}, "<lora:moon:1:at=left:steps=0.5-1>"),
+    ],
+)
+def test_a_choice_is_written_into_the_tag_of_its_network_alone(arguments: Any, after: str) -> None:
+    written = with_arguments(PROMPT, "moon", **arguments)
+    assert written == PROMPT.replace("<lora:moon:1:at=left:steps=0-0.4>", after)
+
+
+@given(st.text("<>:=a lorymn-1.\n", max_size=60), st.sampled_from((*PLACES, "")))
+def test_all_that_is_not_the_place_of_this_network_stays(around: str, at: str) -> None:
+    before = f"{around} <lora:moon:0.5:te=0.2:fade=1-0> {around}"
+    after = with_arguments(before, "moon", at=at)
+    assert with_arguments(after, "moon", at=at) == after
+    was, now = parse_prompt(before), parse_prompt(after)
+    assert now.text == was.text
+    tags = {tag.name: tag for tag in was.tags}
+    for tag in now.tags:
+        old = tags[tag.name]
+        assert (tag.te, tag.unet, tag.own.fade, tag.own.steps) == (
+            old.te,
+            old.unet,
+            old.own.fade,
+            old.own.steps,
+        )
+        assert tag.own.at == (at if tag.name == "moon" else old.own.at)
+
+
+def test_every_place_is_one_that_tags_know_and_found_again() -> None:
+    assert [word_of(place) for place in PLACES] == list(PLACES)
+    assert len({Area.parse(place) for place in PLACES}) == 9
+    assert word_of("") == word_of("0-1,0-1") == EVERYWHERE
+    assert word_of("0-0.5,0-1") == "left" and word_of("0.1-0.2,0-1") == ""
+
+
+def test_the_picture_shows_each_network_and_takes_no_html(picker: PlacePicker) -> None:
+    tags = list(parse_prompt('<lora:a"b<i:1:at=right:steps=0.5-1> <lora:moon:1>').tags)
+    html = picture_of(tags, Words())
+    assert html.count("<rect") == 4 and "a&quot;b&lt;i" in html
+    assert 'x="61.5" y="1.5" width="57.0" height="87.0"' in html  # the right half, less its line
+    assert picture_of([], Words()) == ""
+
+
+Written = Callable[..., Any]
+
+
+@pytest.fixture
+def writes(bench: Any) -> dict[str, Written]:
+    """Event's control → what it answers."""
+    with gr.Blocks() as blocks:
+        prompt = gr.Textbox()
+        PlacePicker(bench.server, str, Words()).connect(prompt)
+    ids = {number: block.elem_id for number, block in blocks.blocks.items()}
+    return {ids[number]: one.fn for one in blocks.fns.values() for number, _ in one.targets if number in ids}
+
+
+def test_what_the_page_sends_is_written_or_left(writes: dict[str, Written]) -> None:
+    assert writes["place_at"]("<lora:star:1>", "star", "top") == "<lora:star:1:at=top>"
+    assert writes["place_at"]("<lora:star:1:at=top>", "star", "everywhere") == "<lora:star:1>"
+    assert writes["place_first"]("<lora:star:1>", "star", 0.7, 0.2) == "<lora:star:1:steps=0.2-0.7>"
+    assert writes["place_last"]("<lora:star:1:steps=0-0.5>", "star", 0, 1) == "<lora:star:1>"
+    for sent in ((None, None, None, None), ("x", "star", "?", 0.5), ("x", "star", float("nan"), 9)):
+        assert writes["place_first"](*sent) in ("x", gr.update())
+    assert writes["place_at"]("x", ["star"], {}) == gr.update()
