@@ -10,7 +10,7 @@ from torch import Tensor
 
 from loratorio_ext.method import Aggregation, RowMap, mean_over_subprompts, upsample
 from loratorio_ext.networks.arguments import Area
-from loratorio_ext.networks.router import Places
+from loratorio_ext.networks.router import Places, TokenLayout
 from loratorio_ext.networks.router.places import resized
 from loratorio_ext.run.evaluation import BRANCHES, Branch, NetworkUse, Row, RowStrengths, Source
 from loratorio_ext.run.ranking import ChosenNetworks
@@ -30,6 +30,7 @@ class Routes:
         has_areas: whether a composed network may speak in a part of the picture only.
         weights: Ω̂ of the looks so far, smoothed, [N, R, h, w]; None before the first look.
         acting: bool [N, B], the networks that can have weight in each image; None before the first look.
+        token_layout: of the model that the rows are for.
     """
 
     def __init__(self, uses: Sequence[NetworkUse]) -> None:
@@ -57,6 +58,7 @@ class Routes:
         self._everywhere = [place for place in self._composed if uses[place].uncond]
         self.weights: Tensor | None = None
         self.acting: Tensor | None = None
+        self.token_layout = TokenLayout()
         self._maps: dict[str, Tensor] = {}  # branch → [rows, networks of the generation, H, W]
         self._chosen: tuple[tuple[int, ...], ...] | None = None
         self._image_of: tuple[int, ...] = ()
@@ -113,7 +115,7 @@ class Routes:
             for network, factor in enumerate(self._factors):
                 if factor not in (0.0, 1.0):
                     maps[:, network] *= factor
-            self._places[known] = Places(placed, maps)
+            self._places[known] = Places(placed, maps, self.token_layout)
         return [self._strengths(row) for row in rows], self._places[known]
 
     def fits(self, rows: RowMap, acting: tuple[int, ...]) -> bool:

@@ -261,6 +261,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         unet = forge_networks.unet_without(self._backend, objects.unet, self.networks)
         self._functions.put_into(unet)
         if bound is not None:
+            bound.run.routes.token_layout = webui.token_layout()
             announce_memory(unet, x, rows, bound.layers.values(), self._options().network_bytes)
         objects.unet = unet
         forge_networks.give_text_encoders_back()

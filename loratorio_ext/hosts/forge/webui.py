@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge.backend import Backend, Patches, PatchKey
 from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds
+from loratorio_ext.networks.router import TokenLayout
 
 PRE_CFG = "sampler_pre_cfg_function"
 """The model option with the list of functions that are called before an evaluation."""
@@ -182,6 +183,14 @@ def plain_weight(layer: nn.Module) -> Tensor:
 
 
 # ------------------------------------------------ conditions
+
+
+def token_layout() -> TokenLayout:
+    """Of the transformer that is loaded, as its class keeps it; Wan's patches are of (T, H, W)."""
+    model, usual = objects().unet.model.diffusion_model, TokenLayout()
+    patch = getattr(model, "patch_size", usual.patch)
+    multiple = getattr(model, "pad_tokens_multiple", None) or usual.multiple
+    return TokenLayout(patch[-1] if isinstance(patch, Sequence) else patch, multiple)
 
 
 def conditions_at(c: Any, step: int) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loratorio_ext.networks.router.delta import Delta, Dense, LowRank, OutputSlice, kernel_of
 from loratorio_ext.networks.router.fit import FittedLayers, convolution_dims, input_width, norm_kind
-from loratorio_ext.networks.router.places import Places, UnplacedError
+from loratorio_ext.networks.router.places import Places, TokenLayout, UnplacedError
 from loratorio_ext.networks.router.router import Router
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "OutputSlice",
     "Places",
     "Router",
+    "TokenLayout",
     "UnplacedError",
     "convolution_dims",
     "input_width",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,18 +20,41 @@ from torch import Tensor
 Tokens = Literal["image", "text", "text first", "text last"]
 """What the tokens of a layer are: of the picture, of the prompt, or of both in one sequence."""
 
-# Of UNets (cross-attention), and of transformers in which text has a stream of its own.
+# Of UNets (cross-attention), of transformers in which text has a stream of its own, and of what Chroma
+# makes from the time for all its layers.
 _OF_TEXT = re.compile(
-    r"attn2[._]to_[kv]$|(^|[._])(txt_|context_block|context_embedder|ff_context|to_add_out|add_[qkv]_proj"
-    r"|context_refiner|cap_embedder|text_embedder)"
+    r"attn2[._]to_[kv]$|cross_attn\.([kv](_proj|_img|_norm)?|norm_k(_img)?)$"
+    r"|(^|[._])(txt(_|mlp|fusion)|context_block|context_embedder|ff_context|to_add_out|add_[qkv]_proj"
+    r"|norm_added_[qk]|context_refiner|cap_embedder|text_embedder|text_embedding|text_proj|img_emb"
+    r"|distilled_guidance_layer)"
 )
-# By the names that diffusers gives to SD 3.5's second attention, and to Z-Image's layers.
+# By the names that diffusers gives to SD 3.5's second attention.
 _OF_IMAGE = re.compile(r"^transformer\.transformer_blocks\.\d+\.attn2")
-_TEXT_FIRST = re.compile(r"single_(transformer_)?blocks")
-_TEXT_LAST = re.compile(r"^transformer\.(layers|noise_refiner|all_final_layer)\.")
+# Z-Image in diffusers; its refiner, which pads the picture alone, and Ernie in Forge Neo.
+_TEXT_LAST = re.compile(
+    r"^transformer\.(layers|noise_refiner|all_final_layer)\."
+    r"|^diffusion_model\.(noise_refiner\.|final_linear$|layers\.\d+\.(self_attention|mlp|adaLN_(sa|mlp)_ln))"
+)
+# Flux and its kind; Z-Image and Lumina, then Krea in Forge Neo.
+_TEXT_FIRST = re.compile(
+    r"single_(transformer_)?blocks|^diffusion_model\.(layers\.|final_layer\.linear$)"
+    r"|^diffusion_model\.(blocks\.\d+\.(attn\.|mlp\.(gate|up|down)$)|last\.linear$)"
+)
 
 _PADDED = 32
-"""Z-Image lays its text behind the picture, whose tokens it pads to a multiple of this."""
+"""diffusers' Z-Image pads the tokens of the picture to a multiple of this."""
+
+
+class TokenLayout(NamedTuple):
+    """How a transformer makes tokens of a picture, as far as its layers' names do not tell.
+
+    Attributes:
+        patch: side in latent pixels of the square behind a token, in one sequence with text.
+        multiple: what the number of the picture's tokens is padded to a multiple of.
+    """
+
+    patch: int = 2
+    multiple: int = 1
 
 
 class UnplacedError(ValueError):
@@ -50,14 +73,14 @@ def tokens_of(layer: str) -> Tokens:
 class Places:
     """The maps of the rows of one model call; brought to a layer's size once, for all calls that use them."""
 
-    def __init__(self, rows: Sequence[int], maps: Tensor, patch: int = 2) -> None:
+    def __init__(self, rows: Sequence[int], maps: Tensor, layout: TokenLayout | None = None) -> None:
         """Nothing is copied.
 
         Args:
             rows: those rows of the model call that place networks, ascending.
             maps: what each network's contribution is multiplied by, [len(rows), networks, H, W], where H and
                 W are the latent's, or 1 and 1 for a network that acts alike everywhere; any finite numbers.
-            patch: side in latent pixels of the square behind an image token in a joint sequence with text.
+            layout: of the model's tokens; None: the usual one.
 
         Raises:
             ValueError: ``maps`` has another shape.
@@ -66,7 +89,7 @@ class Places:
             raise ValueError(f"maps has shape {tuple(maps.shape)}; give [{len(rows)}, networks, H, W]")
         self.rows = tuple(rows)
         self._maps = maps.detach().float()
-        self._patch = patch
+        self._layout = layout or TokenLayout()
         self._known: dict[tuple[object, ...], Tensor] = {}
         self._parts: dict[tuple[int | None, ...], Places] = {}
 
@@ -90,7 +113,7 @@ class Places:
             return None
         if known not in self._parts:
             maps = torch.stack([self._maps[index] for index in placed.values()])
-            self._parts[known] = Places(tuple(placed), maps, self._patch)
+            self._parts[known] = Places(tuple(placed), maps, self._layout)
         return self._parts[known]
 
     def at(self, layer: str, out: Tensor, channels: int, start: int, columns: tuple[int, ...]) -> Tensor:
@@ -110,7 +133,7 @@ class Places:
             UnplacedError: the output does not lie over the latent in a known way.
         """
         spatial = tuple(out.shape[1:-1] if channels == -1 else out.shape[2:])
-        tokens = tokens_of(layer) if len(spatial) == 1 else "image"
+        tokens = tokens_of(layer) if channels == -1 else None
         key = (tokens, spatial, channels, start, len(out), columns, out.dtype, out.device)
         if key not in self._known:
             first = self.rows.index(start)
@@ -121,29 +144,34 @@ class Places:
             self._known[key] = picked.to(out.device, out.dtype)
         return self._known[key]
 
-    def _at(self, maps: Tensor, layer: str, spatial: tuple[int, ...], tokens: Tokens) -> Tensor:
-        """[rows, networks, *spatial], or ones in place of sizes."""
+    def _at(self, maps: Tensor, layer: str, spatial: tuple[int, ...], tokens: Tokens | None) -> Tensor:
+        """[rows, networks, *spatial], or ones in place of sizes; tokens: None in a convolution."""
         mean = maps.mean(dim=(-2, -1))
-        if not spatial or maps.shape[-2:] == (1, 1):
+        if spatial in ((), (1,)) or tokens == "text" or maps.shape[-2:] == (1, 1):
             return mean.view(*mean.shape, *(1,) * len(spatial))
         if len(spatial) == 3 and spatial[0] == 1:  # the one frame of a still picture
             return self._at(maps, layer, spatial[1:], tokens).unsqueeze(2)
-        if len(spatial) == 2:
-            return resized(maps, (spatial[0], spatial[1]))
-        if tokens == "text":
-            return mean[:, :, None]
         height, width = maps.shape[-2:]
+        if len(spatial) == 2 and (tokens is None or spatial in _sizes(height, width)):
+            return resized(maps, (spatial[0], spatial[1]))
+        if len(spatial) == 2:  # tokens and heads of an attention, whose norm they go through
+            heads = spatial.index(min(spatial))
+            return self._at(maps, layer, (max(spatial),), tokens).unsqueeze(2 + heads)
         if len(spatial) == 1 and tokens == "image":
             for size in _sizes(height, width):
                 if math.prod(size) == spatial[0]:
                     return resized(maps, size).flatten(2)
-        elif len(spatial) == 1:
-            image = resized(maps, (-(-height // self._patch), -(-width // self._patch))).flatten(2)
-            padded = image.shape[2] if tokens == "text first" else -(-image.shape[2] // _PADDED) * _PADDED
-            text = mean[:, :, None].expand(-1, -1, max(spatial[0] - image.shape[2], 0))
-            both = torch.cat((text, image) if tokens == "text first" else (image, text), dim=2)
-            if padded <= both.shape[2] == spatial[0]:
-                return both
+        elif len(spatial) == 1 and tokens is not None:
+            patch, multiple = self._layout
+            if tokens == "text last" and layer.startswith("transformer."):
+                multiple = _PADDED
+            image = resized(maps, (-(-height // patch), -(-width // patch))).flatten(2)
+            padding = -image.shape[2] % multiple
+            text = spatial[0] - image.shape[2] - padding
+            if text >= 0:
+                before, behind = (text, padding) if tokens == "text first" else (0, padding + text)
+                nowhere = mean[:, :, None].expand
+                return torch.cat((nowhere(-1, -1, before), image, nowhere(-1, -1, behind)), dim=2)
         raise UnplacedError(
             f"layer {layer} has an output of {' × '.join(map(str, spatial))}, which does not lie over a "
             f"latent of {width} × {height}: another extension may merge, pad or split what the model works on"

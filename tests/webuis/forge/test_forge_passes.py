@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from loratorio_ext.networks.router import Places, TokenLayout
 from tests.webuis.forge.changes import ALONE, TWO
 
 
@@ -102,3 +103,29 @@ def test_another_text_encoder_is_noticed(webui: Any, draw: Any) -> None:
     webui.sd_models.model_data.forge_hash = "with another text encoder"
     draw(TWO, {"recenter": 0.5})
     assert webui.encoder.calls > calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ({}, (2, 1)),
+        ({"patch_size": 1}, (1, 1)),  # Flux.2
+        ({"patch_size": 2, "pad_tokens_multiple": 32}, (2, 32)),  # Z-Image
+        ({"patch_size": 2, "pad_tokens_multiple": None}, (2, 1)),  # Lumina
+        ({"patch_size": (1, 2, 2)}, (2, 1)),  # Wan
+    ],
+)
+def test_maps_are_laid_over_the_tokens_of_the_model_at_hand(
+    webui: Any, draw: Any, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any], wanted: tuple[int, int]
+) -> None:
+    layouts: list[TokenLayout] = []
+
+    def watched(rows: Any, maps: Any, layout: TokenLayout) -> Places:
+        layouts.append(layout)
+        return Places(rows, maps, layout)
+
+    monkeypatch.setattr("loratorio_ext.run.routes.Places", watched)
+    for name, value in kind.items():
+        monkeypatch.setattr(webui.unet, name, value, raising=False)
+    _, p = draw("a cat <lora:lin:1> <lora:te:1>", {"looks": 1})
+    assert p.comments == {} and layouts and set(layouts) == {TokenLayout(*wanted)}
