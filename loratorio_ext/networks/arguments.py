@@ -109,8 +109,7 @@ class Area:
         return cls(cells=tuple(tuple(map(int, row)) for row in rows)) if "0" in text else cls()
 
     def shares(self, axis: int, count: int) -> list[list[float]]:
-        """How far each of ``count`` places along an axis (0: the width, 1: the height) lies in each column or
-        row of its cells, in [0, 1].
+        """For each column (axis 0) or row (axis 1) of cells: how far ``count`` places lie in it, in [0, 1].
 
         The edge is soft, except where it is the picture's: two areas that share one sum to 1 there, and so do
         neighboring cells.
@@ -268,7 +267,11 @@ def block_weight_steps(named: Mapping[str, str]) -> str | None:
         return None
     start, _, stop = given.get("step", f"{given.get('start', '0')}-{given.get('stop', '')}").partition("-")
     text = f"{start}-{stop}"
-    if ("step" in given and not stop) or _takes(Window.parse, text) is not None or not Window.parse(text).counted:
+    if (
+        ("step" in given and not stop)
+        or _takes(Window.parse, text) is not None
+        or not Window.parse(text).counted
+    ):
         return None
     return text
 

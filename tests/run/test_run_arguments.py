@@ -85,7 +85,9 @@ def painted_share(rows: list[str], x: float, y: float) -> float:
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
-@given(st.integers(1, 16), st.integers(1, 16), st.integers(1, 2**16 - 2), st.integers(1, 20), st.integers(1, 20))
+@given(
+    st.integers(1, 16), st.integers(1, 16), st.integers(1, 2**16 - 2), st.integers(1, 20), st.integers(1, 20)
+)
 def test_the_map_of_a_mask(down: int, across: int, seed: int, height: int, width: int) -> None:
     cells = np.random.default_rng(seed).integers(0, 2, (down, across))
     rows = ["".join(map(str, row)) for row in cells.tolist()]
