@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from loratorio_ext.networks.problems import Problem, shown
@@ -66,7 +66,7 @@ class Area:
     right: float = 1.0
     top: float = 0.0
     bottom: float = 1.0
-    cells: tuple[tuple[int, ...], ...] = ((1,),)
+    cells: tuple[tuple[int, ...], ...] = field(default=((1,),), kw_only=True)
 
     def __post_init__(self) -> None:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
