@@ -1,13 +1,14 @@
 /*
  * Keeps LoRAtorio's cost line current while the user types, and (by an option of the settings page) the
- * panels of txt2img and img2img alike; helps screen readers where gradio does not. The page works without
- * this file.
+ * panels of txt2img and img2img alike; lets masks be painted; helps screen readers where gradio does not. The
+ * page works without this file.
  */
 (function () {
     "use strict";
 
     const TABS = ["txt2img", "img2img"];
     const WAIT = 400; // milliseconds after the last key
+    const TAKEN = 50; // milliseconds
     const LOOK = 1000; // milliseconds
     // A preset's values come from the server, which may be busy: panels are compared for a while.
     const ROUND = 300; // milliseconds
@@ -155,6 +156,68 @@
         }
     }
 
+    /* The panel whose grid is being painted, the cells that the pointer has met, and what becomes of them. */
+    let painting = null;
+
+    function gridOf(prefix) {
+        return root().querySelector(`#${prefix}place_picture .loratorio-grid svg`);
+    }
+
+    function writeMask(prefix, rows) {
+        give(root().querySelector(`#${prefix}place_mask :is(input, textarea)`), rows.join("/"));
+        // gradio takes the text in after this event.
+        setTimeout(() => root().querySelector(`#${prefix}place_masked`).click(), TAKEN);
+    }
+
+    /* An answer of the server may replace the grid meanwhile, so all cells of the stroke are painted again. */
+    function paint(event) {
+        const grid = painting && event.isPrimary ? gridOf(painting.prefix) : null;
+        if (grid === null) {
+            return;
+        }
+        const cells = Array.from(grid.querySelectorAll("rect"));
+        const columns = Number(grid.dataset.columns);
+        const rows = cells.length / columns;
+        const box = grid.getBoundingClientRect();
+        const points = event.getCoalescedEvents?.() ?? [];
+        for (const point of [...points, event]) {
+            const x = Math.floor((point.clientX - box.left) / box.width * columns);
+            const y = Math.floor((point.clientY - box.top) / box.height * rows);
+            if (x >= 0 && x < columns && y >= 0 && y < rows) {
+                painting.on ??= cells[y * columns + x].getAttribute("class") !== "on";
+                painting.met.add(y * columns + x);
+            }
+        }
+        painting.met.forEach((cell) => cells[cell]?.setAttribute("class", painting.on ? "on" : "off"));
+        const digits = cells.map((cell) => Number(cell.getAttribute("class") === "on"));
+        painting.rows = Array.from({ length: rows }, (_, y) => digits.slice(y * columns, (y + 1) * columns).join(""));
+    }
+
+    function beginPainting(event) {
+        const grid = event.target instanceof Element ? event.target.closest(".loratorio-grid svg") : null;
+        const tab = grid !== null && event.isPrimary && event.button === 0 ? tabOfPanel(grid) : null;
+        if (tab !== null) {
+            event.preventDefault();
+            painting = { prefix: panelOf(tab).prefix, met: new Set(), on: undefined, rows: [] };
+            paint(event);
+        }
+    }
+
+    function endPainting(event) {
+        if (painting && event.isPrimary) {
+            writeMask(painting.prefix, painting.rows);
+            painting = null;
+        }
+    }
+
+    function clearMask(event) {
+        const button = event.target instanceof Element ? event.target.closest(".loratorio-grid button") : null;
+        const tab = button ? tabOfPanel(button) : null;
+        if (tab !== null) {
+            writeMask(panelOf(tab).prefix, ["0"]);
+        }
+    }
+
     /* gradio 3 leaves the number beside a slider without a name. */
     function nameNumbers() {
         const numbers = TABS.map((tab) => `[id^="script_${tab}_loratorio_"] input[type="number"]`);
@@ -234,6 +297,11 @@
     document.addEventListener("mouseover", explain, true);
     document.addEventListener("focusin", explain, true);
     document.addEventListener("pointerdown", acts, true);
+    document.addEventListener("pointerdown", beginPainting, true);
+    document.addEventListener("pointermove", paint, true);
+    document.addEventListener("pointerup", endPainting, true);
+    document.addEventListener("pointercancel", endPainting, true);
+    document.addEventListener("click", clearMask, true);
     document.addEventListener("keydown", acts, true);
     document.addEventListener("click", acts, true);
     document.addEventListener("input", changed, true);

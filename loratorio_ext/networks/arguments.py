@@ -6,10 +6,11 @@ do not know, so no value has a `:` in it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from loratorio_ext.networks.problems import Problem, shown
@@ -27,13 +28,21 @@ _SWITCH = MappingProxyType(
     {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 )
 AT_TAKES = Problem(
-    "give left, right, top, bottom, middle, two of them (top-left), or fractions such as 0.5-1,0-1"
+    "give left, right, top, bottom, middle, two of them (top-left), fractions such as 0.5-1,0-1, "
+    "or a mask such as 1100/1100/0000"
+)
+MASK_TAKES = Problem(
+    "give 1 to 16 rows with / between them, all of the same length, each of 1 to 16 digits 0 or 1, "
+    "and not all of them 0, such as 1100/1100/0000"
 )
 STEPS_TAKES = Problem(
     "give two fractions of the steps, the first not above the second, such as 0-0.4, "
     "or two numbers of steps, such as 5-10"
 )
 FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
+# Of 17 cells the soft edges would overlap.
+_MASK = re.compile(r"[01]{1,16}(?:/[01]{1,16}){0,15}")
+_LIKE_A_MASK = re.compile(r"[01]+|.*/.*", re.DOTALL)
 _WORD = re.compile(r"[\s_+-]+")
 _NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
@@ -45,6 +54,10 @@ _BLOCK_WEIGHT_STEPS = ("start", "stop", "step")
 class Area:
     """A rectangle of the picture, in fractions of its width and height counted from the top left corner.
 
+    Attributes:
+        cells: rows, from the top, of cells of equal size that divide it, all rows of the same length; 0: it
+            may not speak in this cell, 1: it may.
+
     Raises:
         ValueError: 0 ≤ left < right ≤ 1 or 0 ≤ top < bottom ≤ 1 does not hold.
     """
@@ -53,19 +66,24 @@ class Area:
     right: float = 1.0
     top: float = 0.0
     bottom: float = 1.0
+    cells: tuple[tuple[int, ...], ...] = field(default=((1,),), kw_only=True)
 
     def __post_init__(self) -> None:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
-            raise ValueError(str(AT_TAKES))
+            raise ValueError(AT_TAKES)
 
     @classmethod
     def parse(cls, text: str) -> Area:
-        """What ``at=`` says: a word, two of them, or a range of the width and one of the height.
+        """What ``at=`` says: a word, two of them, a range of the width and one of the height, or a mask.
+
+        A mask of nothing but 1 is the whole picture.
 
         Raises:
-            ValueError: it is none of these.
+            ValueError: it is none of these, or a mask of nothing but 0; has the `Problem` that says so.
         """
         text = text.strip().lower()
+        if _LIKE_A_MASK.fullmatch(text):
+            return cls._masked(text)
         ranges = [_RANGE.fullmatch(part) for part in text.split(",")]
         if len(ranges) == 2 and all(ranges):
             sides = [float(side) for found in ranges if found is not None for side in found.groups()]
@@ -77,24 +95,37 @@ class Area:
         taken = set()
         for word in words:
             if word not in _HALVES or _HALVES[word][0] in taken:
-                raise ValueError(str(AT_TAKES))
+                raise ValueError(AT_TAKES)
             axis, *half = _HALVES[word]
             taken.add(axis)
             sides[2 * axis : 2 * axis + 2] = half
         return cls(*sides)
 
-    def shares(self, axis: int, count: int) -> list[float]:
-        """How far each of ``count`` places along an axis (0: the width, 1: the height) lies in it, in [0, 1].
+    @classmethod
+    def _masked(cls, text: str) -> Area:
+        rows = text.split("/")
+        if not _MASK.fullmatch(text) or len({len(row) for row in rows}) > 1 or "1" not in text:
+            raise ValueError(MASK_TAKES)
+        return cls(cells=tuple(tuple(map(int, row)) for row in rows)) if "0" in text else cls()
 
-        The edge is soft, except where it is the picture's: two areas that share one sum to 1 there.
+    def shares(self, axis: int, count: int) -> list[list[float]]:
+        """For each column (axis 0) or row (axis 1) of cells: how far ``count`` places lie in it, in [0, 1].
+
+        The edge is soft, except where it is the picture's: two areas that share one sum to 1 there, and so do
+        neighboring cells.
         """
         low, high = ((self.left, self.right), (self.top, self.bottom))[axis]
+        parts = (len(self.cells[0]), len(self.cells))[axis]
+        edges = [*(low + (high - low) * part / parts for part in range(parts)), high]
         found = []
-        for place in range(count):
-            at = (place + 0.5) / count
-            after = 1.0 if low == 0 else (at - low) / SOFT_EDGE + 0.5
-            before = 1.0 if high == 1 else (high - at) / SOFT_EDGE + 0.5
-            found.append(min(1.0, max(0.0, after)) * min(1.0, max(0.0, before)))
+        for begin, end in itertools.pairwise(edges):
+            along = []
+            for place in range(count):
+                at = (place + 0.5) / count
+                after = 1.0 if begin == 0 else (at - begin) / SOFT_EDGE + 0.5
+                before = 1.0 if end == 1 else (end - at) / SOFT_EDGE + 0.5
+                along.append(min(1.0, max(0.0, after)) * min(1.0, max(0.0, before)))
+            found.append(along)
         return found
 
 
@@ -130,7 +161,7 @@ class Window:
         else:
             start, end = _pair(steps or "0-1", 1.0, STEPS_TAKES)
         if start > end:
-            raise ValueError(str(STEPS_TAKES))
+            raise ValueError(STEPS_TAKES)
         return cls(start, end, *_pair(fade or "1-1", 10.0, FADE_TAKES), counted)
 
     @property
@@ -217,8 +248,9 @@ def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]
             problems.append(
                 Problem("{argument} is off, so it shares no places, and at has no effect", left_out)
             )
-    for name, (parse, takes) in _CHECKS.items():
-        if name in given and name in found and not _can_be(parse, found[name]):
+    for name, parse in _CHECKS.items():
+        takes = _takes(parse, found[name]) if name in given and name in found else None
+        if takes is not None:
             values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
             problems.append(Problem("{argument} is {value}; {takes}; left out", values))
     return OwnArguments(**switches, **found), problems  # type: ignore[arg-type]
@@ -235,25 +267,27 @@ def block_weight_steps(named: Mapping[str, str]) -> str | None:
         return None
     start, _, stop = given.get("step", f"{given.get('start', '0')}-{given.get('stop', '')}").partition("-")
     text = f"{start}-{stop}"
-    if ("step" in given and not stop) or not _can_be(Window.parse, text) or not Window.parse(text).counted:
+    if (
+        ("step" in given and not stop)
+        or _takes(Window.parse, text) is not None
+        or not Window.parse(text).counted
+    ):
         return None
     return text
 
 
-def _can_be(parse: Callable[[str], object], text: str) -> bool:
+def _takes(parse: Callable[[str], object], text: str) -> Problem | None:
+    """What is to be given instead of the text; None: it can be parsed."""
     try:
         parse(text)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        (takes,) = error.args
+        return takes  # type: ignore[no-any-return] # a Problem, by what these parsers raise
+    return None
 
 
-_CHECKS: Mapping[str, tuple[Callable[[str], object], Problem]] = MappingProxyType(
-    {
-        "at": (Area.parse, AT_TAKES),
-        "steps": (Window.parse, STEPS_TAKES),
-        "fade": (lambda fade: Window.parse("", fade), FADE_TAKES),
-    }
+_CHECKS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+    {"at": Area.parse, "steps": Window.parse, "fade": lambda fade: Window.parse("", fade)}
 )
 
 
@@ -261,5 +295,5 @@ def _pair(text: str, most: float, takes: Problem) -> tuple[float, float]:
     found = _RANGE.fullmatch(text)
     low, high = (float(one) for one in found.groups()) if found else (-1.0, -1.0)
     if not (0 <= low <= most and 0 <= high <= most):
-        raise ValueError(str(takes))
+        raise ValueError(takes)
     return low, high

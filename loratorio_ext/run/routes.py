@@ -97,12 +97,11 @@ class Routes:
         if not self.has_areas:
             return None
         height, width = like.shape[-2:]
-        every = [area or Area() for area in self._areas]
-        down, across = (
-            torch.tensor([area.shares(axis, count) for area in every])
-            for axis, count in ((1, height), (0, width))
-        )
-        return (down[:, None, :, None] * across[:, None, None, :]).to(like.device)
+        maps = []
+        for area in (area or Area() for area in self._areas):
+            down, across = (torch.tensor(area.shares(axis, of)) for axis, of in ((1, height), (0, width)))
+            maps.append(down.T @ torch.tensor(area.cells, dtype=down.dtype) @ across)
+        return torch.stack(maps)[:, None].clamp(max=1.0).to(like.device)
 
     def of_rows(self, rows: Sequence[Row]) -> tuple[list[RowStrengths], Places | None]:
         """(strengths of every row, the maps of those whose source is "placed"; None: there is none)."""

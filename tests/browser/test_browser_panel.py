@@ -51,6 +51,40 @@ def test_place_and_steps_are_written_into_the_tag_that_is_chosen(page: Any, look
     places.locator("label:has(input:checked)", has_text="left").wait_for()
 
 
+def test_a_mask_is_painted_into_the_tag_that_is_chosen(page: Any, look: SimpleNamespace) -> None:
+    def says(at: str) -> None:
+        wait = "(said) => document.querySelector('#txt2img_prompt textarea').value === said"
+        page.wait_for_function(wait, arg=f"<lora:cat:1{at}> <lora:fox:1>")
+
+    def stroke(*cells: tuple[int, int]) -> None:
+        page.wait_for_timeout(1000)  # the answer to the stroke before may still replace the grid
+        grid.scroll_into_view_if_needed()
+        box = grid.bounding_box()
+        for number, (x, y) in enumerate(cells):
+            page.mouse.move(
+                box["x"] + (x + 0.5) * box["width"] / 8, box["y"] + (y + 0.5) * box["height"] / 8, steps=12
+            )
+            if number == 0:
+                page.mouse.down()
+        page.mouse.up()
+
+    empty = ["00000000"] * 5
+    look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    look.show(page, "txt2img", "Places and steps")
+    assert not page.locator(of("txt2img", "place_mask")).first.is_visible()
+    grid = page.locator(f"{of('txt2img', 'place_picture')} .loratorio-grid svg").first
+    stroke((0, 0), (3, 0), (3, 2))
+    says(":at=" + "/".join(["11110000", "00010000", "00010000", *empty]))
+    stroke((3, 1), (3, 2))
+    says(":at=" + "/".join(["11110000", "00000000", "00000000", *empty]))
+    page.wait_for_timeout(1000)
+    page.locator(f"{of('txt2img', 'place_picture')} .loratorio-grid button").first.click()
+    says("")
+    page.locator(f"{of('txt2img', 'place_picture')} .loratorio-grid:not(:has(rect.on))").first.wait_for()
+    stroke((0, 0), (3, 0))
+    says(":at=" + "/".join(["11110000", "00000000", "00000000", *empty]))
+
+
 def test_a_screen_reader_hears_the_cost_change(page: Any, look: SimpleNamespace) -> None:
     around = page.locator("[role=status]", has=page.locator(of("txt2img", "cost")))
     # A live region that is itself replaced is not heard.

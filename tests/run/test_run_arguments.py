@@ -11,15 +11,16 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.run import NetworkUse, Prediction, Run, cost
+from loratorio_ext.run.routes import Routes
 from loratorio_ext.settings import Settings
 from tests.run.world import PAPER, World, reference, same, uses
 
 HALVES = ("left", "right")
 
 
-def copies(strength: float = 0.8) -> World:
-    """One network twice, each for its half of the picture."""
-    world = World(tuple(NetworkUse(at, strength, at=at) for at in HALVES), shape=(2, 8, 16))
+def copies(strength: float = 0.8, parts: tuple[str, str] = HALVES) -> World:
+    """One network twice, each for its part of the picture."""
+    world = World(tuple(NetworkUse(at, strength, at=at) for at in parts), shape=(2, 8, 16))
     for deltas in world.model.deltas.values():
         deltas[1] = deltas[0]
     return world
@@ -41,21 +42,72 @@ def predictions(world: World, settings: Settings, steps: int) -> tuple[Run, list
 @pytest.mark.parametrize(
     "settings", [PAPER, Settings(looks=0), Settings(looks=1), Settings(looks=2, recenter=0.5)]
 )
-def test_both_halves_with_a_copy_each_are_the_network_alone(settings: Settings) -> None:
-    two, one = copies(), alone(copies(), 0, at="")
+@pytest.mark.parametrize("parts", [HALVES, ("1100/1010/0001", "0011/0101/1110"), ("01" * 8, "10" * 8)])
+def test_two_parts_with_a_copy_each_are_the_network_alone(settings: Settings, parts: tuple[str, str]) -> None:
+    two, one = copies(parts=parts), alone(copies(), 0, at="")
     for got, wanted in zip(predictions(two, settings, 4)[1], predictions(one, settings, 4)[1], strict=True):
         torch.testing.assert_close(got.cond, wanted.cond, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(got.uncond, wanted.uncond, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [PAPER, Settings(looks=1)])
-def test_everywhere_is_as_without(settings: Settings) -> None:
+@pytest.mark.parametrize("everywhere", ["0-1,0-1", "1", "1111/1111/1111"])
+def test_everywhere_is_as_without(settings: Settings, everywhere: str) -> None:
     world = World(uses(3))
-    named = World(tuple(replace(use, at="0-1,0-1", steps="0-1", fade="1-1") for use in world.uses))
+    named = World(tuple(replace(use, at=everywhere, steps="0-1", fade="1-1") for use in world.uses))
     for got, wanted in zip(
         predictions(named, settings, 4)[1], predictions(world, settings, 4)[1], strict=True
     ):
         assert torch.equal(got.cond, wanted.cond)
+
+
+def area_map(at: str, height: int, width: int) -> torch.Tensor:
+    found = Routes([NetworkUse("a", 1.0, at=at)]).areas(torch.zeros(1, 4, height, width))
+    assert found is not None and found.shape == (1, 1, height, width)
+    return found[0, 0]
+
+
+def painted_share(rows: list[str], x: float, y: float) -> float:
+    """The mask at a point: constant but for a ramp, 0.06 wide, over each edge of a cell."""
+
+    def parts(at: float, count: int) -> list[tuple[int, float]]:
+        nearest = round(at * count)
+        way = (at - nearest / count) / 0.06 + 0.5
+        if nearest in (0, count) or not 0 < way < 1:
+            return [(min(int(at * count), count - 1), 1.0)]
+        return [(nearest - 1, 1 - way), (nearest, way)]
+
+    found = 0.0
+    for row, down in parts(y, len(rows)):
+        for column, across in parts(x, len(rows[0])):
+            found += int(rows[row][column]) * down * across
+    return found
+
+
+@hypothesis_settings(deadline=None, max_examples=50)
+@given(
+    st.integers(1, 16), st.integers(1, 16), st.integers(1, 2**16 - 2), st.integers(1, 20), st.integers(1, 20)
+)
+def test_the_map_of_a_mask(down: int, across: int, seed: int, height: int, width: int) -> None:
+    cells = np.random.default_rng(seed).integers(0, 2, (down, across))
+    rows = ["".join(map(str, row)) for row in cells.tolist()]
+    if cells.all() or not cells.any():
+        return
+    wanted = [
+        [painted_share(rows, (x + 0.5) / width, (y + 0.5) / height) for x in range(width)]
+        for y in range(height)
+    ]
+    found = area_map("/".join(rows), height, width)
+    torch.testing.assert_close(found, torch.tensor(wanted), rtol=0, atol=1e-5)
+    assert found.min() >= 0 and found.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("rectangle", "mask"),
+    [("left", "10"), ("left", "1100/1100"), ("top-right", "01/00"), ("middle", "0000/0110/0110/0000")],
+)
+def test_a_mask_of_a_rectangle_is_the_rectangle(rectangle: str, mask: str) -> None:
+    torch.testing.assert_close(area_map(mask, 64, 48), area_map(rectangle, 64, 48), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("looks", [0, 2])
@@ -142,7 +194,7 @@ def test_the_usual_ways_keep_to_the_steps(method: str) -> None:
 
 
 def test_a_wrong_argument_is_refused_before_any_work() -> None:
-    for change in ({"at": "nowhere"}, {"steps": "1-0"}, {"fade": "x"}):
+    for change in ({"at": "nowhere"}, {"at": "00/00"}, {"steps": "1-0"}, {"fade": "x"}):
         with pytest.raises(ValueError, match="give"):
             Run(Settings(), [NetworkUse("a", 1.0, **change)])
 

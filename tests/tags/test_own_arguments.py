@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from loratorio_ext.networks.arguments import AT_TAKES, Area, OwnArguments, Window, own_arguments
+from loratorio_ext.networks.arguments import (
+    AT_TAKES,
+    MASK_TAKES,
+    Area,
+    OwnArguments,
+    Window,
+    own_arguments,
+)
 from loratorio_ext.networks.prompt import parse_prompt
 
 FRACTIONS = st.integers(0, 100).map(lambda percent: percent / 100)
@@ -56,17 +63,67 @@ def test_areas_that_share_an_edge_sum_to_one(edge: float, count: int, axis: int)
         edge = 0.5
     sides = ((0, edge), (edge, 1))
     areas = [Area(*side, 0, 1) if axis == 0 else Area(0, 1, *side) for side in sides]
-    first, second = (area.shares(axis, count) for area in areas)
+    (first,), (second,) = (area.shares(axis, count) for area in areas)
     assert all(abs(a + b - 1) < 1e-9 for a, b in zip(first, second, strict=True))
-    assert areas[0].shares(1 - axis, count) == [1.0] * count
+    assert areas[0].shares(1 - axis, count) == [[1.0] * count]
 
 
 def test_an_area_is_full_inside_and_empty_outside_with_a_soft_edge() -> None:
-    shares = Area(0.25, 0.75, 0, 1).shares(0, 100)
+    (shares,) = Area(0.25, 0.75, 0, 1).shares(0, 100)
     assert shares[:22] == shares[78:] == [0.0] * 22
     assert shares[28:72] == [1.0] * 44
     assert shares == pytest.approx(shares[::-1])
     assert all(0 < share < 1 for share in shares[22:28])
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[tuple[int, ...], ...]:
+    row = st.tuples(*[st.integers(0, 1)] * draw(st.integers(1, 16)))
+    return tuple(draw(st.lists(row, min_size=1, max_size=16)))
+
+
+@given(grids())
+def test_a_mask_is_rows_of_0_and_1(cells: tuple[tuple[int, ...], ...]) -> None:
+    text = "/".join("".join(map(str, row)) for row in cells)
+    prompt = parse_prompt(f"a cat <lora:a:1:at={text}>")
+    if "1" in text:
+        assert (prompt.tags[0].own.at, prompt.problems) == (text, ())
+        assert Area.parse(f" {text} ") == (Area(cells=cells) if "0" in text else Area())
+    else:
+        assert prompt.tags[0].own.at == "" and str(MASK_TAKES) in prompt.problems[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "00/00",
+        "11/1",
+        "/",
+        "11/",
+        "/11",
+        "10//01",
+        "12/00",
+        "a/b",
+        "1 0/0 1",
+        "1" * 17,
+        "10/" * 16 + "10",
+    ]
+    + ["10\n/10", "٠١/١٠", "0.5-1/0-1"],
+)
+def test_another_mask_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="1 to 16 rows"):
+        Area.parse(text)
+    (problem,) = own_arguments({"at": text})[1]
+    assert str(problem).startswith("at is '") and str(problem).endswith(f"; {MASK_TAKES}; left out")
+
+
+@given(st.integers(1, 16), st.integers(1, 100), st.integers(0, 1))
+def test_neighboring_cells_sum_to_one(parts: int, count: int, axis: int) -> None:
+    cells = ((1,) * parts,) if axis == 0 else ((1,),) * parts
+    shares = Area(cells=cells).shares(axis, count)
+    assert len(shares) == parts
+    assert [sum(column) for column in zip(*shares, strict=True)] == pytest.approx([1.0] * count)
 
 
 @pytest.mark.parametrize(

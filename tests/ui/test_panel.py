@@ -97,7 +97,7 @@ def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
 def test_answers_may_overtake_so_each_is_followed_by_another(server: Server) -> None:
     _, blocks = built(server)
     to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
-    of_places = 3
+    of_places = 4
     assert len(to_cost) == 2 * (1 + len(SETTINGS) + 1) + of_places
 
 

@@ -16,6 +16,8 @@ from loratorio_ext.ui.panel.places import (
     EVERYWHERE,
     PLACES,
     PlacePicker,
+    grid_of,
+    mask_of,
     picture_of,
     with_arguments,
     word_of,
@@ -31,7 +33,7 @@ def picker(bench: Any) -> PlacePicker:
 
 
 def shown(picker: PlacePicker, prompt: str, chosen: object) -> tuple[Any, ...]:
-    name, names, place, first, last, _ = picker.following(prompt, None, chosen)
+    name, names, place, _, first, last, _ = picker.following(prompt, None, chosen)
     assert name["choices"] == names
     return name["value"], names, place["value"], first["value"], last["value"]
 
@@ -93,6 +95,35 @@ def test_the_picture_shows_each_network_and_takes_no_html(picker: PlacePicker) -
     assert picture_of([], Words()) == ""
 
 
+@pytest.mark.parametrize(
+    ("at", "mask"),
+    [
+        ("", "/".join(["0" * 8] * 8)),
+        ("0-1,0-1", "/".join(["0" * 8] * 8)),
+        ("top-left", "/".join(["11110000"] * 4 + ["00000000"] * 4)),
+        ("0.25-1,0-0.125", "/".join(["00111111"] + ["00000000"] * 7)),
+        ("110/001", "110/001"),
+    ],
+)
+def test_the_grid_shows_the_place_of_the_tag(picker: PlacePicker, at: str, mask: str) -> None:
+    assert mask_of(at) == mask
+    tag = f"<lora:star:1:at={at}>" if at else "<lora:star:1>"
+    *_, text, _, _, picture = picker.following(tag, None, "star")
+    assert text["value"] == mask
+    html = picture["value"]
+    columns = len(mask.split("/")[0])
+    assert f'data-columns="{columns}"' in html
+    assert html.count('class="on"') == mask.count("1") and html.count('class="off"') == mask.count("0")
+    assert grid_of(mask, "#123456", Words()).count("<rect") == mask.count("1") + mask.count("0")
+
+
+def test_the_picture_shows_the_cells_of_a_mask() -> None:
+    html = picture_of(list(parse_prompt("<lora:star:1:at=0010/0100>").tags), Words())
+    assert html.count("<rect") == 1  # its steps
+    assert 'd="M60.00 0.00h30.00v45.00h-30.00zM30.00 45.00h30.00v45.00h-30.00z"' in html
+    assert word_of("0010/0100") == ""
+
+
 Written = Callable[..., Any]
 
 
@@ -114,3 +145,13 @@ def test_what_the_page_sends_is_written_or_left(writes: dict[str, Written]) -> N
     for sent in ((None, None, None, None), ("x", "star", "?", 0.5), ("x", "star", float("nan"), 9)):
         assert writes["place_first"](*sent) in ("x", gr.update())
     assert writes["place_at"]("x", ["star"], {}) == gr.update()
+
+
+def test_what_is_painted_is_written_or_left(writes: dict[str, Written]) -> None:
+    paint = writes["place_masked"]
+    assert paint("<lora:star:1>", "star", "10/11") == "<lora:star:1:at=10/11>"
+    assert paint("<lora:star:1:at=left>", "star", "10/11") == "<lora:star:1:at=10/11>"
+    for everywhere in ("00/00", "11/11", "0", ""):
+        assert paint("<lora:star:1:at=left>", "star", everywhere) == "<lora:star:1>"
+    for sent in ("10/1", "2", "x>y", "1" * 17):
+        assert paint("<lora:star:1:at=left>", "star", sent) == gr.update()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any, Final
 
 import gradio as gr
@@ -31,13 +32,16 @@ PLACES: Final = (
 )
 EVERYWHERE: Final = "everywhere"
 _WIDTH, _HEIGHT = 120, 90
+# Cells of a side, where a tag has no mask of its own.
+_CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
+_CELL_CLASS: Final[Mapping[str, str]] = MappingProxyType({"0": "off", "1": "on"})
 _TAG: Final = re.compile(r"<(lora|lyco):([^<>]{1,2000})>")
 
 
 class PlacePicker:
-    """A list of the prompt's networks, nine places, two sliders for the steps, and a small picture of all.
+    """The prompt's networks, nine places, a grid to paint on, two sliders for the steps, and a small picture.
 
     The prompt alone counts: the controls follow it, and only what the user does with them is written.
 
@@ -93,6 +97,25 @@ class PlacePicker:
                         elem_id=elem_id("place_at"),
                     )
                 )
+                # javascript/loratorio.js hides both, and works them for what is painted on the grid.
+                self._mask = not_saved(
+                    gr.Textbox(
+                        value="",
+                        label=words("Mask"),
+                        info=words(
+                            "Rows of 0 and 1 from the top, with / between them; 1: here it may speak."
+                        ),
+                        interactive=True,
+                        elem_id=elem_id("place_mask"),
+                        elem_classes=["loratorio-mask"],
+                    )
+                )
+                self._masked = gr.Button(
+                    words("Write the mask"),
+                    size="sm",
+                    elem_id=elem_id("place_masked"),
+                    elem_classes=["loratorio-mask"],
+                )
         with gr.Row():
             about = words("Fraction of the steps from which on, or up to which, it acts.")
             self._first, self._last = (
@@ -114,7 +137,7 @@ class PlacePicker:
                     (1.0, words("Acts until"), "place_last"),
                 )
             )
-        self._controls = [self._place, self._first, self._last]
+        self._controls = [self._place, self._mask, self._first, self._last]
         self.parts = [self.network, self.listed, *self._controls, self._picture.component]
 
     def following(self, prompt: str, listed: object, chosen: object) -> list[Any]:
@@ -125,23 +148,23 @@ class PlacePicker:
         # gradio 4 leaves only the chosen name in a list that gets names while it is open; and another one may
         # have been chosen since this was asked.
         there = {} if names == listed and name == chosen else {"choices": names, "value": name}
+        tag = tags.get(name) if name is not None else None
+        mask = mask_of(tag.own.at) if tag is not None else ""
+        grid = grid_of(mask, network_color(names.index(name)), self._words()) if name is not None else ""
         return [
             gr.update(**there),
             names,
-            *self._values(tags.get(name) if name is not None else None),
-            self._picture.showing(picture_of(list(tags.values()), self._words())),
+            *self._values(tag, mask),
+            self._picture.showing(picture_of(list(tags.values()), self._words(), grid)),
         ]
 
-    def _values(self, tag: Tag | None) -> list[Any]:
-        """Updates of place, first and last step."""
-        if tag is None:
-            return [gr.update(value=self._labels[EVERYWHERE]), gr.update(value=0.0), gr.update(value=1.0)]
-        window = Window.parse(tag.own.steps)
-        return [
-            gr.update(value=self._labels.get(word_of(tag.own.at))),
-            gr.update(value=window.start),
-            gr.update(value=window.end),
-        ]
+    def _values(self, tag: Tag | None, mask: str) -> list[Any]:
+        """Updates of place, mask, first and last step."""
+        word, window = EVERYWHERE, Window()
+        if tag is not None:
+            word, window = word_of(tag.own.at), Window.parse(tag.own.steps)
+        values = (self._labels.get(word), mask, window.start, window.end)
+        return [gr.update(value=value) for value in values]
 
     def connect(self, prompt: Any) -> list[Any]:
         """Let the controls write the prompt; gives the events after which it is another one."""
@@ -156,6 +179,14 @@ class PlacePicker:
                 return gr.update()
             return with_arguments(_text(text), chosen, at="" if word == EVERYWHERE else word)
 
+        def mask(text: object, chosen: object, rows: object) -> Any:
+            at = _text(rows).strip()
+            try:
+                everywhere = not at.strip("0/") or Area.parse(at) == Area()
+            except ValueError:
+                return gr.update()
+            return with_arguments(_text(text), chosen, at="" if everywhere else at)
+
         def steps(text: object, chosen: object, first: object, last: object) -> Any:
             try:
                 low, high = sorted((float(first), float(last)))  # type: ignore[arg-type] # caught below
@@ -167,7 +198,11 @@ class PlacePicker:
 
         self.network.input(choose, [prompt, self.network], self.parts[2:], **QUIET)
         chosen = [prompt, self.network, self._place]
-        written = [self._place.input(place, chosen, [prompt], **QUIET)]
+        painted = [prompt, self.network, self._mask]
+        written = [
+            self._place.input(place, chosen, [prompt], **QUIET),
+            self._masked.click(mask, painted, [prompt], **QUIET),
+        ]
         spans = [prompt, self.network, self._first, self._last]
         for one in (self._first, self._last):
             # While a slider moves: one after the other, and the last in any case, where gradio can do that.
@@ -200,8 +235,43 @@ def word_of(at: str) -> str:
     return next((word for word in PLACES if Area.parse(word) == area), "")
 
 
-def picture_of(tags: Sequence[Tag], words: Words) -> str:
-    """Where each network may speak, as rectangles, and under them a line of its steps for each."""
+def mask_of(at: str) -> str:
+    """The mask that a tag has, or the nearest to its rectangle; nothing but 0: it may speak everywhere."""
+    area = Area.parse(at) if at else Area()
+    cells = area.cells
+    if area == Area():
+        cells = ((0,) * _CELLS,) * _CELLS
+    elif len(cells) == len(cells[0]) == 1:
+        ((across,), (down,)) = (area.shares(axis, _CELLS) for axis in (0, 1))
+        cells = tuple(tuple(int(high * wide >= 0.5) for wide in across) for high in down)
+    return "/".join("".join(map(str, row)) for row in cells)
+
+
+def grid_of(mask: str, color: str, words: Words) -> str:
+    """The cells of a mask, which javascript/loratorio.js lets the user paint."""
+    rows = mask.split("/")
+    cells = "".join(
+        f'<rect x="{x}" y="{y}" width="1" height="1" class="{_CELL_CLASS[cell]}"/>'
+        for y, row in enumerate(rows)
+        for x, cell in enumerate(row)
+    )
+    title = escape(
+        words(
+            "Paint where it may speak: press and drag; from a painted cell on, this erases. "
+            "Nothing painted: everywhere"
+        )
+    )
+    return (
+        f'<div class="loratorio-grid"><svg role="img" viewBox="0 0 {len(rows[0])} {len(rows)}" '
+        f'data-columns="{len(rows[0])}" preserveAspectRatio="none" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'fill="{color}"><title>{title}</title>{cells}</svg>'
+        f'<p>{escape(words("Paint its place"))} <button type="button">{escape(words("Clear"))}</button></p>'
+        "</div>"
+    )
+
+
+def picture_of(tags: Sequence[Tag], words: Words, grid: str = "") -> str:
+    """Where each network may speak, under it a line of its steps for each; beside it the HTML ``grid``."""
     if not tags:
         return ""
     shown = tags[:_MOST_SHOWN]
@@ -214,8 +284,12 @@ def picture_of(tags: Sequence[Tag], words: Words) -> str:
         width = max((area.right - area.left) * _WIDTH - 2 * inset, 1)
         height = max((area.bottom - area.top) * _HEIGHT - 2 * inset, 1)
         drawn.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            _cells_of(area, color)
+            if len(area.cells) * len(area.cells[0]) > 1
+            else f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
             f'fill="{color}" fill-opacity="0.15" stroke="{color}" stroke-width="2"/>'
+        )
+        drawn.append(
             f'<rect x="{window.start * _WIDTH:.1f}" y="{_HEIGHT + 4 + 5 * place}" '
             f'width="{max((window.end - window.start) * _WIDTH, 1):.1f}" height="3" fill="{color}"/>'
         )
@@ -227,8 +301,20 @@ def picture_of(tags: Sequence[Tag], words: Words) -> str:
     tall = _HEIGHT + 4 + 5 * len(shown)
     return (
         f'<div class="loratorio-places"><svg role="img" viewBox="0 0 {_WIDTH} {tall}" width="{_WIDTH}" '
-        f'height="{tall}"><title>{title}</title>{"".join(drawn)}</svg><ul>{rows}</ul></div>'
+        f'height="{tall}"><title>{title}</title>{"".join(drawn)}</svg>{grid}<ul>{rows}</ul></div>'
     )
+
+
+def _cells_of(area: Area, color: str) -> str:
+    """The painted cells of a mask, as one shape."""
+    width, height = _WIDTH / len(area.cells[0]), _HEIGHT / len(area.cells)
+    shape = "".join(
+        f"M{x * width:.2f} {y * height:.2f}h{width:.2f}v{height:.2f}h-{width:.2f}z"
+        for y, row in enumerate(area.cells)
+        for x, cell in enumerate(row)
+        if cell
+    )
+    return f'<path d="{shape}" fill="{color}" fill-opacity="0.4"/>'
 
 
 def _text(value: object) -> str:
