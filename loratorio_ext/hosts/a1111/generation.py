@@ -82,9 +82,7 @@ class A1111Generation(Generation[ComposedNetwork]):
             if own_call is not None and own_call.is_placed and own_call.failure is not None:
                 self.bound.run.stop_placing(int(params.denoiser.step), own_call.failure)
             marks, tiles = self._marks, self._tiles
-            evaluation = DenoiserEvaluation.of(
-                params, predicted, conditions, router, marks, own_call, tiles
-            )
+            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call, tiles)
             prediction = self.step(p, evaluation)
             evaluation.put(prediction.cond, prediction.uncond)
             self.infotext.has_composed = True

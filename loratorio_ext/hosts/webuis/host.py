@@ -160,7 +160,7 @@ class Host:
 
 
 def _forget(p: Any) -> None:
-    """What an earlier generation left; a copy of ``p`` shares its dicts, and the original keeps what it says."""
+    """Drop what an earlier generation left, but not from the original of a copy, which shares its dicts."""
     p.comments, p.extra_generation_params = dict(p.comments), dict(p.extra_generation_params)
     forget_comments(p)
     forget(p)
