@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.routed_call import RoutedCall
-from loratorio_ext.hosts.a1111.tiles import Tiles
+from loratorio_ext.hosts.a1111.tiles import Tiles, is_mixed
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
@@ -154,11 +154,10 @@ class DenoiserEvaluation:
         """(predictions [len(rows), C, H, W] with each row's own networks; 1 call, more in tiles)."""
         if self.router is None or self.tiles is None:
             raise RuntimeError("the networks are merged, so rows have no strengths of their own")
-        is_mixed = len(set(strengths)) > 1
-        if not (is_mixed and self.tiles.found):
-            with self.tiles.watched(len(rows)), self.router.routing(strengths, places):
+        if not (self.tiles.found and is_mixed(strengths)):
+            with self.tiles.watched(strengths), self.router.routing(strengths, places):
                 predicted = self.predict_as_merged(rows)
-            if not (is_mixed and self.tiles.found):
+            if not (self.tiles.found and is_mixed(strengths)):
                 return predicted, 1
         single = [self.predict([row], [own], None)[0] for row, own in zip(rows, strengths, strict=True)]
         return torch.cat(single), len(rows)

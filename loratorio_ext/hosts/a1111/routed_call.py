@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.a1111 import webui
-from loratorio_ext.hosts.a1111.tiles import Tiles
+from loratorio_ext.hosts.a1111.tiles import Tiles, is_mixed
 from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Branch, RowStrengths
 
@@ -76,7 +76,7 @@ class RoutedCall:
         strengths = [self._strengths[row] for row in rows]
         try:
             places = None if placed is None else placed.of(rows)
-            self._routing.enter_context(self._tiles.watched(len(x)))
+            self._routing.enter_context(self._tiles.watched(strengths))
             self._routing.enter_context(webui.unet_calls(self._look))
             self._routing.enter_context(self._router.routing(strengths, places, self._fail))
         except (RuntimeError, ValueError) as error:
@@ -84,7 +84,8 @@ class RoutedCall:
 
     def _look(self, x: Tensor) -> None:
         """A tile may be as large as the picture is at a deeper layer, so the layers cannot tell."""
-        if self._tiles.found or not (self._places is None or self._places.suit(x)):
+        of_others = self._tiles.found and is_mixed(self._strengths)
+        if of_others or not (self._places is None or self._places.suit(x)):
             self._fail("another extension cuts the picture into tiles")
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:

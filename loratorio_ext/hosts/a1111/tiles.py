@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
+from loratorio_ext.run import RowStrengths
 
 
 class Tiles:
@@ -26,15 +27,20 @@ class Tiles:
         self.found = False
         self._warn = warn
 
-    def watched(self, rows: int) -> AbstractContextManager[None]:
-        """While this lasts, the UNet is called for this many rows of the denoiser's."""
+    def watched(self, strengths: Sequence[RowStrengths]) -> AbstractContextManager[None]:
+        """While this lasts, the UNet is called for the denoiser's rows, which have these strengths."""
 
         def look(x: Tensor) -> None:
-            if len(x) != rows and not self.found:
+            if len(x) != len(strengths) and not self.found:
                 self.found = True
                 self._warn(
-                    f"another extension asked the model for {len(x)} tiles of {rows} rows in one call; such "
-                    "rows are predicted one after another, which takes longer"
+                    "another extension has the model predict several tiles of the picture in one call; rows "
+                    "with different networks are predicted one after another, which takes longer"
                 )
 
-        return webui.unet_calls(look)
+        return webui.unet_calls(look) if is_mixed(strengths) else nullcontext()
+
+
+def is_mixed(strengths: Sequence[RowStrengths]) -> bool:
+    """Whether rows have different networks."""
+    return len(set(strengths)) > 1

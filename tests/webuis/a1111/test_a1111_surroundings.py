@@ -197,7 +197,7 @@ def test_every_row_keeps_its_networks_in_tiles(
     end()
     end = webui.around_calls(in_tiles(order))
     picture, p = draw(THREE, settings)
-    assert any("tiles of" in comment and "one after another" in comment for comment in p.comments)
+    assert any("several tiles" in comment and "one after another" in comment for comment in p.comments)
     if settings.get("looks"):
         assert any("cannot be placed" in comment for comment in p.comments)
     assert close(picture, wanted)
