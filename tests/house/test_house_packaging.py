@@ -89,6 +89,8 @@ def test_metadata_ini_has_the_distribution_s_name(root: Path, pyproject: str) ->
     assert f'\nname = "{name}"\n' in pyproject
     # The WebUI compares names in lower case and splits lists of them at spaces and commas.
     assert re.fullmatch(r"[a-z0-9_-]+", name)
+    # By its folder's name; it changes networks in the hook in which we take them.
+    assert metadata.get("scripts", "After") == "sd-webui-lora-block-weight"
 
 
 def test_install_py_checks_what_pyproject_demands(root: Path, pyproject: str) -> None:

@@ -200,3 +200,22 @@ def test_thousands_of_unknown_tags_are_said_in_a_few_sentences(webui: Any, draw:
     loaded = 0 if webui.name == "forge" else 2  # Forge loads none where one is missing
     assert len(p.comments) < 20
     assert any(f"{3000 + 2 - loaded - 10} more networks" in comment for comment in p.comments)
+
+
+def test_hooks_for_a_copy_of_a_running_generation_take_nothing_from_it(webui: Any, draw: Any) -> None:
+    """ADetailer ends a copy of p before the first picture is shown, and begins another after the last."""
+    wanted, plain = draw(PROMPT, {})
+    script = webui.new_script()
+
+    class Detailer(webui.scripts.Script):  # type: ignore[name-defined, misc]
+        def post_sample(self, p: Any, ps: Any, *args: object) -> None:
+            p.comment("LoRAtorio: said")
+            processed = webui.processing.Processed(p, [])
+            script.postprocess(copy.copy(p), processed)
+            script.process(copy.copy(p), *args)
+
+    picture, p = draw(PROMPT, {}, scripts=[script, Detailer()])
+    assert torch.equal(picture, wanted)
+    assert list(p.comments) == ["LoRAtorio: said"]
+    assert p.extra_generation_params == plain.extra_generation_params
+    assert len(webui.server.history.records()) == 2

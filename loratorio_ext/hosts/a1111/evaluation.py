@@ -12,6 +12,7 @@ from torch import Tensor
 
 from loratorio_ext.hosts.a1111 import webui
 from loratorio_ext.hosts.a1111.routed_call import RoutedCall
+from loratorio_ext.hosts.a1111.tiles import Tiles, is_mixed
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
@@ -73,6 +74,7 @@ class DenoiserEvaluation:
         predicted: CFGDenoisedParams.x, rows in the same order.
         texts: conditions by source; a source that is not in it has the base's.
         router: gives rows their networks; None: the WebUI has merged them.
+        tiles: of the pass; None where the router is.
     """
 
     index: int
@@ -87,6 +89,7 @@ class DenoiserEvaluation:
     predicted: Tensor
     texts: Mapping[Source, Texts]
     router: Router | None
+    tiles: Tiles | None
 
     @classmethod
     def of(
@@ -97,6 +100,7 @@ class DenoiserEvaluation:
         router: Router | None,
         marks: TokenMarks,
         own_call: RoutedCall | None = None,
+        tiles: Tiles | None = None,
     ) -> DenoiserEvaluation:
         """The evaluation of one call.
 
@@ -107,6 +111,7 @@ class DenoiserEvaluation:
             router: see the attribute.
             marks: tokens that other extensions put in front.
             own_call: the WebUI's own call, where it had networks for each row.
+            tiles: see the attribute.
         """
         denoiser, step = params.denoiser, params.denoiser.step
         base = base_texts(params) if own_call is None else own_call.base
@@ -136,6 +141,7 @@ class DenoiserEvaluation:
             predicted=predicted,
             texts=texts,
             router=router,
+            tiles=tiles,
         )
 
     def call_group(self, row: Row) -> Hashable:
@@ -145,11 +151,16 @@ class DenoiserEvaluation:
     def predict(
         self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
     ) -> tuple[Tensor, int]:
-        """(predictions [len(rows), C, H, W] with each row's own networks, 1 call)."""
-        if self.router is None:
+        """(predictions [len(rows), C, H, W] with each row's own networks; 1 call, more in tiles)."""
+        if self.router is None or self.tiles is None:
             raise RuntimeError("the networks are merged, so rows have no strengths of their own")
-        with self.router.routing(strengths, places):
-            return self.predict_as_merged(rows), 1
+        if not (self.tiles.found and is_mixed(strengths)):
+            with self.tiles.watched(strengths), self.router.routing(strengths, places):
+                predicted = self.predict_as_merged(rows)
+            if not (self.tiles.found and is_mixed(strengths)):
+                return predicted, 1
+        single = [self.predict([row], [own], None)[0] for row, own in zip(rows, strengths, strict=True)]
+        return torch.cat(single), len(rows)
 
     def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
         """Predictions [len(rows), C, H, W] by the model as it is; rows differ only in texts and latents."""

@@ -25,6 +25,7 @@ from loratorio_ext.hosts.a1111.evaluation import (
 from loratorio_ext.hosts.a1111.layers import layers_of
 from loratorio_ext.hosts.a1111.networks import ComposedNetwork, give_back, merged, networks_of, take_over
 from loratorio_ext.hosts.a1111.routed_call import RoutedCall
+from loratorio_ext.hosts.a1111.tiles import Tiles
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
@@ -44,6 +45,7 @@ class A1111Generation(Generation[ComposedNetwork]):
     _bound_denoiser: Any = None
     _own_call: RoutedCall | None = None
     _marks: TokenMarks
+    _tiles: Tiles
 
     # ------------------------------------------------ at a model call
 
@@ -79,8 +81,8 @@ class A1111Generation(Generation[ComposedNetwork]):
             conditions, router = self.bound.conditions, self.bound.router
             if own_call is not None and own_call.is_placed and own_call.failure is not None:
                 self.bound.run.stop_placing(int(params.denoiser.step), own_call.failure)
-            marks = self._marks
-            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call)
+            marks, tiles = self._marks, self._tiles
+            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call, tiles)
             prediction = self.step(p, evaluation)
             evaluation.put(prediction.cond, prediction.uncond)
             self.infotext.has_composed = True
@@ -120,7 +122,7 @@ class A1111Generation(Generation[ComposedNetwork]):
             params.text_cond = merged["cond"]
             if run.report.settings.recenter < 1:
                 params.text_uncond = merged["uncond"]
-        self._own_call = RoutedCall(model, bound.router, strengths, places, base)
+        self._own_call = RoutedCall(model, bound.router, strengths, places, base, self._tiles)
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
         """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""
@@ -178,6 +180,8 @@ class A1111Generation(Generation[ComposedNetwork]):
     def put_in_place(self, rows: int, x: Tensor) -> None:
         """The callbacks are always there, and memory is not managed."""
         self._bound_denoiser, self._marks = self._denoiser, TokenMarks()
+        if self.bound is not None:
+            self._tiles = Tiles(self.bound.run.report.warn)
 
     def is_in_place(self) -> bool:
         """Every sampler has a denoiser of its own."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from loratorio_ext.hosts.a1111 import webui
+from loratorio_ext.hosts.a1111.tiles import Tiles, is_mixed
 from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Branch, RowStrengths
 
@@ -31,6 +33,7 @@ class RoutedCall:
         strengths: Sequence[RowStrengths],
         places: Places | None,
         base: Mapping[Branch, Any],
+        tiles: Tiles,
     ) -> None:
         """Begin: the model's calls belong to this step until `end`.
 
@@ -40,11 +43,13 @@ class RoutedCall:
             strengths: of all rows of the step, the conditional ones first.
             places: the maps of these rows; None: the rows are the base's.
             base: see the attribute.
+            tiles: of the pass.
         """
         self.base = dict(base)
         self.is_placed = places is not None
         self.failure: str | None = None
         self._router, self._strengths, self._places = router, strengths, places
+        self._tiles = tiles
         self._predicted = 0
         self._routing = ExitStack()
         self._handles = [
@@ -71,9 +76,17 @@ class RoutedCall:
         strengths = [self._strengths[row] for row in rows]
         try:
             places = None if placed is None else placed.of(rows)
+            self._routing.enter_context(self._tiles.watched(strengths))
+            self._routing.enter_context(webui.unet_calls(self._look))
             self._routing.enter_context(self._router.routing(strengths, places, self._fail))
         except (RuntimeError, ValueError) as error:
             self._fail(error)
+
+    def _look(self, x: Tensor) -> None:
+        """A tile may be as large as the picture is at a deeper layer, so the layers cannot tell."""
+        of_others = self._tiles.found and is_mixed(self._strengths)
+        if of_others or not (self._places is None or self._places.suit(x)):
+            self._fail("another extension cuts the picture into tiles")
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self._routing.close()

@@ -8,8 +8,8 @@ WebUI loads it before the extensions of users (modules/extensions.py), and it st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import networks as lora_networks
@@ -22,7 +22,7 @@ from modules import (
     sd_unet,
     shared,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds
 
@@ -107,6 +107,17 @@ def layers() -> Mapping[str, nn.Module]:
     """Layer name → module, of text encoders and UNet."""
     mapping: Mapping[str, nn.Module] = shared.sd_model.network_layer_mapping
     return mapping
+
+
+@contextmanager
+def unet_calls(look: Callable[[Tensor], None]) -> Iterator[None]:
+    """While this lasts, ``look`` is shown the latents [rows, C, H, W] of each of the UNet's calls."""
+    unet = shared.sd_model.model.diffusion_model
+    handle = unet.register_forward_pre_hook(lambda unet, args: look(args[0]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def is_edit_model() -> bool:

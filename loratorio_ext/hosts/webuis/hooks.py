@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from loratorio_ext.hosts.webuis.conditions import use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.infotext import forget_infotext
 from loratorio_ext.server.history import PassRecord
 
-_ATTRIBUTE = "loratorio"  # of p; scripts that copy p copy its generation too
+# Of p; scripts that copy p copy its generation too.
+_ATTRIBUTE = "loratorio"
+_OWNER = "loratorio_owner"
 
 
 class Hooks:
@@ -58,6 +61,13 @@ def generation_of(p: Any) -> Hooks:
 def begin(p: Any, generation: Hooks) -> None:
     """Let the hooks of ``p`` reach this part of its generation."""
     setattr(p, _ATTRIBUTE, generation)
+    setattr(p, _OWNER, weakref.ref(p))
+
+
+def is_copy(p: Any) -> bool:
+    """Whether another extension made ``p`` from one whose generation goes on (ADetailer's ``copy(p)``)."""
+    owner = getattr(p, _OWNER, None)
+    return owner is not None and owner() is not p
 
 
 def forget(p: Any) -> None:
@@ -65,4 +75,5 @@ def forget(p: Any) -> None:
     forget_infotext(p)
     if hasattr(p, _ATTRIBUTE):
         delattr(p, _ATTRIBUTE)
+        delattr(p, _OWNER)
         use_the_webui_s_caches(p)

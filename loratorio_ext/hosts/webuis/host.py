@@ -12,7 +12,7 @@ from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, Network
 from loratorio_ext.hosts.webuis.comments import forget_comments, put_into_answer, say
 from loratorio_ext.hosts.webuis.conditions import ConditionStore
 from loratorio_ext.hosts.webuis.generation import Generation
-from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of
+from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of, is_copy
 from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
 from loratorio_ext.networks.files import NO_TRIGGERS, TriggerReader, Triggers
@@ -138,25 +138,32 @@ class Host:
 
     def start(self, p: Any, settings: Settings) -> None:
         """A generation begins (``process``); may be called again for the same ``p``."""
-        forget_comments(p)
-        forget(p)
+        _forget(p)
         if settings.enabled:
             begin(p, self._make(settings, self._store))
 
     def refuse(self, p: Any, problem: str) -> None:
         """The settings cannot be used: nothing is composed, and the reason is said."""
-        forget_comments(p)
-        forget(p)
+        _forget(p)
         say(p, f"{problem}; nothing is composed, the networks act merged, the usual way")
 
     def finished(self, p: Any, processed: Any) -> None:
-        """The pictures are finished (``postprocess``)."""
+        """The pictures are finished (``postprocess``); ADetailer says so of a copy when they are not."""
+        if is_copy(p):
+            return
         generation = generation_of(p)
         generation.finished(p)
         passes = [one for one in generation.passes if one.report.steps]
         if passes and self._postprocess is not None:
             self._postprocess(p, processed, passes)
         put_into_answer(p, processed)
+
+
+def _forget(p: Any) -> None:
+    """Drop what an earlier generation left, but not from the original of a copy, which shares its dicts."""
+    p.comments, p.extra_generation_params = dict(p.comments), dict(p.extra_generation_params)
+    forget_comments(p)
+    forget(p)
 
 
 class DenoiserCallbacks:

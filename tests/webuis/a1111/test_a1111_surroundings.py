@@ -163,3 +163,55 @@ def test_a_call_of_another_extension_ends_placing_and_spoils_nothing(
     assert modes == ["composed", "placed", "composed", "composed"]
     assert not close(looked, every)
     webui.script_callbacks.denoiser_callbacks.remove(call)
+
+
+def in_tiles(order: str) -> Any:
+    """As Tiled Diffusion: the left and the right half, in one call by tiles or by rows, or in two calls."""
+
+    def tiled(original: Any, x: torch.Tensor, time: torch.Tensor, cond: Any) -> Any:
+        def call(x: torch.Tensor, rows: list[int]) -> torch.Tensor:
+            parts = {name: [part[rows] for part in several] for name, several in cond.items()}
+            return original(x, time[rows], parts)
+
+        rows, halves = list(range(len(x))), x.chunk(2, dim=3)
+        if order == "one":
+            return torch.cat([call(half, rows) for half in halves], dim=3)
+        if order == "tiles":
+            return torch.cat(call(torch.cat(halves), rows * 2).chunk(2), dim=3)
+        both = call(torch.stack(halves, 1).flatten(0, 1), [row for row in rows for _ in range(2)])
+        return torch.cat(both.unflatten(0, (-1, 2)).unbind(1), dim=3)
+
+    return tiled
+
+
+@pytest.mark.parametrize("settings", [{"recenter": 0.5}, {"looks": 1}])
+@pytest.mark.parametrize("order", ["tiles", "rows"])
+def test_every_row_keeps_its_networks_in_tiles(
+    webui: Any, draw: Any, close: Any, order: str, settings: Any
+) -> None:
+    plain, _ = draw("a cat")
+    end = webui.around_calls(in_tiles("one"))
+    wanted, p = draw(THREE, {**settings, "looks": 0})
+    assert p.comments == {}
+    merged, _ = draw("a cat <lora:te:1>")
+    end()
+    end = webui.around_calls(in_tiles(order))
+    picture, p = draw(THREE, settings)
+    assert any("several tiles" in comment and "one after another" in comment for comment in p.comments)
+    if settings.get("looks"):
+        assert any("cannot be placed" in comment for comment in p.comments)
+    assert close(picture, wanted)
+    assert close(draw("a cat <lora:te:1>", {**ALONE, **settings, "recenter": 0.0})[0], merged)
+    end()
+    assert torch.equal(draw("a cat")[0], plain)
+
+
+def test_networks_are_not_placed_in_tiles_one_by_one(webui: Any, draw: Any, close: Any) -> None:
+    """A tile may be as large as the picture is at a deeper layer."""
+    end = webui.around_calls(in_tiles("one"))
+    every, _ = draw(THREE, {})
+    looked, p = draw(THREE, {"looks": 1})
+    (comment,) = p.comments
+    assert "cannot be placed" in comment and "into tiles" in comment
+    assert close(looked, every)
+    end()
