@@ -159,7 +159,10 @@ class DenoiserEvaluation:
                 predicted = self.predict_as_merged(rows)
             if not (self.tiles.found and is_mixed(strengths)):
                 return predicted, 1
-        single = [self.predict([row], [own], None)[0] for row, own in zip(rows, strengths, strict=True)]
+        single = []
+        for number, (row, own) in enumerate(zip(rows, strengths, strict=True)):
+            maps = None if places is None else places.of([number])
+            single.append(self.predict([row], [own], maps)[0])
         return torch.cat(single), len(rows)
 
     def predict_as_merged(self, rows: Sequence[Row]) -> Tensor:
