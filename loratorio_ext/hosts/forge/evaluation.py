@@ -1,19 +1,19 @@
-"""One evaluation of Forge's denoiser, as the run needs it, and its model calls with networks for each row."""
+"""One evaluation of Forge's denoiser, as the run needs it, and what of it shares a model call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.routed_model import CHUNKS, Chunk, ChunkRoutes, Chunks, RoutedModel
 from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Places, Router, UnplacedError
+from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import BRANCHES, Branch, Row, RowStrengths, Source
 
 
@@ -30,12 +30,6 @@ Pass = tuple[int | None, bool]
 
 Together = Sequence[tuple[Pass, Sequence[Entry]]]
 """Passes that Forge evaluates at once, each with its entries; all have the same images in the same order."""
-
-Chunk = tuple[int, Branch]
-"""Which rows of a model call have one dict's text: the pass, by its place in ``Together``, and the branch."""
-
-CHUNKS = "loratorio_chunks"
-"""The name among a call's conditions under which it says what its chunks are."""
 
 
 class ForgeEvaluation:
@@ -254,7 +248,7 @@ class ForgeEvaluation:
                 dicts["uncond"] += [self._joined(entries, "uncond", number) for number in unconds]
             for branch in BRANCHES if len(together) > 1 else ():
                 for one in dicts[branch]:  # those of the passes before have theirs
-                    one["model_conds"].setdefault(CHUNKS, _Chunks([(place, branch)]))
+                    one["model_conds"].setdefault(CHUNKS, Chunks([(place, branch)]))
         # Row by row: an index that is a list would be copied to the device, and waited for.
         images = [entry.image for entry in together[0][1]]
         x = torch.stack([self._x[image] for image in images])
@@ -285,96 +279,6 @@ class ForgeEvaluation:
         if isinstance(mask, Tensor) and len(mask) > 1:
             joined["mask"] = torch.cat([_row(mask, image) for image in images])
         return joined
-
-
-@dataclass(frozen=True)
-class ChunkRoutes:
-    """How the rows of every chunk get their networks.
-
-    Attributes:
-        places: the maps of all rows of ``ForgeEvaluation.predict``; None: no row places networks.
-        rows: the number of each row there; None: nobody asked for it.
-        strengths: of each row.
-    """
-
-    places: Places | None
-    rows: dict[Chunk, Sequence[int | None]]
-    strengths: dict[Chunk, Sequence[RowStrengths]]
-
-
-class _Chunks(list[Chunk]):
-    """The chunks of a call: Forge joins them like its own conditions (backend/sampling/condition.py)."""
-
-    def process_cond(self, **_: object) -> _Chunks:
-        return self
-
-    def can_concat(self, _: _Chunks) -> bool:
-        return True
-
-    def concat(self, others: Sequence[_Chunks]) -> _Chunks:
-        return _Chunks(chain(self, *others))
-
-
-class RoutedModel:
-    """Stands in for Forge's KModel in one evaluation: every model call goes through the router.
-
-    Forge joins the conditions of an evaluation into calls of whole chunks, and all have the same images in
-    one order (calc_cond_uncond_batch); so does every tile where an extension cuts the latent up.
-
-    Attributes:
-        calls: model calls so far.
-        predicted: denoised predictions [rows, C, H, W] of the chunks of calls that several passes share.
-    """
-
-    def __init__(self, model: Any, router: Router, routes: ChunkRoutes) -> None:
-        """``routes``: of the rows of every chunk."""
-        self.calls = 0
-        self.predicted: dict[Chunk, Tensor] = {}
-        self._model = model
-        self._router = router
-        self._routes = routes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def apply_model(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
-        """Denoised predictions [chunks × rows, C, H, W].
-
-        Raises:
-            ValueError: another extension has made a call with a different number of rows.
-            UnplacedError: it has cut the latent up, or has calls of chunks that are not known.
-        """
-        routes, rows = self._routes, len(self._routes.rows[0, "cond"])
-        count, surplus = divmod(len(x), rows)
-        if surplus:
-            raise ValueError(
-                f"a model call has {len(x)} rows, which is not a multiple of the {rows} that the evaluation "
-                "has; another extension has changed them"
-            )
-        named: _Chunks | None = conditions.pop(CHUNKS, None)
-        # Forge's numbers for the branches are their places in BRANCHES.
-        chunks = named or [(0, BRANCHES[one]) for one in conditions["transformer_options"]["cond_or_uncond"]]
-        if len(chunks) != count or (routes.places is not None and not routes.places.suit(x)):
-            if routes.places is not None:
-                raise UnplacedError("another extension has cut the picture up, or has added model calls")
-            if any(strengths != routes.strengths[0, "cond"] for strengths in routes.strengths.values()):
-                raise ValueError(
-                    "another extension has cut the picture up, or has added model calls, so networks cannot "
-                    "act on one side of the guidance"
-                )
-            chunks = [(0, "cond")] * count
-        table = [strengths for chunk in chunks for strengths in routes.strengths[chunk]]
-        places = routes.places
-        if places is not None:
-            places = places.of([row for chunk in chunks for row in routes.rows[chunk]])
-        with self._router.routing(table, places):
-            denoised: Tensor = self._model.apply_model(x, t, **conditions)
-        if named is not None:
-            self.predicted.update(zip(named, denoised.chunk(len(named)), strict=True))
-            # Forge may leave further chunks to a call of another size.
-            webui.forget_features(conditions.get("control_model"))
-        self.calls += 1
-        return denoised
 
 
 def without_frames(latents: Tensor) -> Tensor:
