@@ -165,6 +165,33 @@ def test_a_call_of_another_extension_ends_placing_and_spoils_nothing(
     webui.script_callbacks.denoiser_callbacks.remove(call)
 
 
+def test_a_call_after_a_step_is_answered_by_the_base_and_said(webui: Any, draw: Any) -> None:
+    """As Self Attention Guidance, in a callback that comes after ours."""
+    settings = {"looks": 1, "recenter": 0.5}
+    wanted, p = draw(THREE, settings)
+    assert p.comments == {}
+    given, answers = [], []
+
+    def before(params: Any) -> None:
+        given[:] = [params]
+
+    def after(params: Any) -> None:
+        call = given[0]
+        condition = {"c_crossattn": [call.text_cond[:1]], "c_concat": [call.image_cond[:1]]}
+        answers.append(call.denoiser.inner_model(call.x[:1], call.sigma[:1], cond=condition))
+
+    webui.script_callbacks.denoiser_callbacks.append(before)
+    webui.script_callbacks.denoised_callbacks.append(after)
+    picture, p = draw(THREE, settings)
+    (comment,) = p.comments
+    assert "calls the model again" in comment and "base model alone" in comment
+    assert torch.equal(picture, wanted)
+    webui.script_callbacks.denoiser_callbacks.remove(before)
+    webui.script_callbacks.denoised_callbacks.remove(after)
+    _, p = draw(THREE, settings)
+    assert p.comments == {}
+
+
 def in_tiles(order: str) -> Any:
     """As Tiled Diffusion: the left and the right half, in one call by tiles or by rows, or in two calls."""
 
