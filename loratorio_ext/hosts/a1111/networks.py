@@ -83,9 +83,9 @@ def take_over(networks: Sequence[ComposedNetwork]) -> None:
     """Take the networks out of the WebUI's list, so that it does not merge them.
 
     The WebUI's next activation finds them in memory. An empty stand-in is left of one that brought textual
-    inversions, which that activation needs to forget them (``load_networks``), and of one that another extension
-    has renamed: LoRA Block Weight keeps a network's ``start=`` and ``stop=`` for the next generation too, unless it
-    finds the network in the list when they are due (scripts/lora_block_weight.py, ``denoiser_callback``).
+    inversions, which that activation needs to forget them (``load_networks``), and of one that another
+    extension has renamed: LoRA Block Weight keeps what ``start=`` and ``stop=`` say for the next generation
+    unless it finds the network when they are due (scripts/lora_block_weight.py, ``denoiser_callback``).
     """
     loaded = webui.loaded_networks()
     taken = [one.network for one in networks if any(one.network is other for other in loaded)]
