@@ -115,7 +115,9 @@ def encode_picture(pipeline: Any, image: Image.Image, size: tuple[int, int]) -> 
     fitted = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
     pixels = pipeline.image_processor.preprocess(fitted)
     with _vae_that_does_not_overflow(pipeline) as vae:
-        latents: Tensor = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+    # A tiny autoencoder gives no distribution.
+    latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
     deviation, mean = _statistics(vae.config, latents)
     return (latents - mean) / deviation * float(vae.config.scaling_factor)
 

@@ -178,10 +178,8 @@ class DiffusersHost:
         named = isinstance(request.sampler, str)
         name = request.sampler if named else samplers.sampler_name(scheduler, pipeline.scheduler)
         hashes = self._networks.hashes(parsed.tags, parsed.folder)
-        reports = [run.report for run in runs]
-        hires_report = reports[1] if len(reports) > 1 else None
-        images = decode(pipeline, latents)
-        return Result(images, latents, reports[0], name, hashes, hires_report, passes[0].size)
+        first, hires = runs[0].report, runs[1].report if len(runs) > 1 else None
+        return Result(decode(pipeline, latents), latents, first, name, hashes, hires)
 
 
 @dataclass(frozen=True)

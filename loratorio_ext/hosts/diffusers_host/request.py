@@ -78,7 +78,7 @@ class Result:
     images: one per seed, in order. latents: [B, C, H, W] as the sampler left them, before the VAE, in the
     UNet's dtype, on its device. sampler: the name by which the sampler that was used can be asked for.
     hashes: name in the tag → hash of the network's file, as the WebUIs write it. hires_report: of the second
-    pass, if there was one. size: width and height in pixels of the first pass.
+    pass, if there was one.
     """
 
     images: list[Image.Image]
@@ -87,7 +87,6 @@ class Result:
     sampler: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
     hires_report: Report | None = None
-    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
