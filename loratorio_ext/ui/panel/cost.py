@@ -138,18 +138,19 @@ class CostRow:
         places: PlacePicker,
     ) -> None:
         """Keep all that follows from prompt and controls up to date; controls are as the settings are."""
-        server, there = self._server, len(page_inputs.inputs)
+        server, there, asked = self._server, len(page_inputs.inputs), len(places.inputs)
 
-        def answer(listed: object, names: object, chosen: object, *values: object) -> list[Any]:
+        def answer(listed: object, *given: object) -> list[Any]:
+            values = given[asked:]
             own = values[there:]
             return [
                 self._line.showing(cost_of(server, page_inputs, values)),
                 picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
-                *places.following(page_inputs.read(values[:there], server)[0], names, chosen),
+                *places.following(page_inputs.read(values[:there], server)[0], *given[:asked]),
             ]
 
-        inputs = [presets.listed, places.listed, places.network, *page_inputs.inputs, *controls]
+        inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
         clicked = self._button.click(answer, inputs, outputs, **QUIET)
         clicked.then(answer, inputs, outputs, **QUIET)  # see `on_change`
