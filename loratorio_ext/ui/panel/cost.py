@@ -153,14 +153,16 @@ class CostRow:
         inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
         clicked = self._button.click(answer, inputs, outputs, **QUIET)
-        clicked.then(answer, inputs, outputs, **QUIET)  # see `on_change`
+        of_prompt = [clicked, clicked.then(answer, inputs, outputs, **QUIET)]  # see `on_change`
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
         for control in (*watched, *controls):
             on_change(control, answer, inputs, outputs)
         if page_inputs.prompt is not None:
-            for written in places.connect(page_inputs.prompt):
-                written.then(answer, inputs, outputs, **QUIET)
+            written = places.connect(page_inputs.prompt)
+            of_prompt += [one.then(answer, inputs, outputs, **QUIET) for one in written]
+        for one in of_prompt:
+            places.heed(one)
 
 
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:

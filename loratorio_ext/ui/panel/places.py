@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,6 +38,12 @@ _CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
 _CELL_CLASS: Final[Mapping[str, str]] = MappingProxyType({"0": "off", "1": "on"})
+# (what was asked with and what the prompt says, then what there is now) → what there is to be.
+_HEED: Final = """(news, ...now) => {
+    const [asked, wanted] = JSON.parse(news || "[[], []]");
+    const goes = asked[0] === now[0] && wanted[0] !== now[0];
+    return now.map((one, place) => (goes && one === asked[place] ? wanted[place] : one));
+}"""
 _TAG: Final = re.compile(r"<(lora|lyco):([^<>]{1,2000})>")
 
 
@@ -45,8 +51,7 @@ class PlacePicker:
     """The prompt's networks, nine places, a grid to paint on, two sliders for the steps, and a small picture.
 
     The prompt alone counts: the controls follow it, and only what the user does with them is written. An
-    answer may come late, when the user has gone on: it leaves the controls alone unless the prompt says
-    something else than what they were told last, or have written, which goes with the prompt.
+    answer may come late, when the user has gone on: see `heed`.
 
     Attributes:
         inputs: what `following` is given after the prompt, in its order.
@@ -71,7 +76,8 @@ class PlacePicker:
         self._labels = dict(zip((*PLACES, EVERYWHERE), labels, strict=True))
         # The names that the list has on this page, kept by gradio for each page by itself.
         self._listed = gr.State([])
-        self._told = not_saved(gr.Textbox(visible=False))
+        # What the prompt says that the controls show or have written; and an answer that is to be looked at.
+        self._told, self._news = (not_saved(gr.Textbox(visible=False)) for _ in range(2))
         with gr.Row(equal_height=False):
             with gr.Column(min_width=200):
                 self._network = not_saved(
@@ -143,11 +149,9 @@ class PlacePicker:
             )
         self._controls = [self._place, self._mask, self._first, self._last]
         self.inputs = [self._listed, self._network, self._told, *self._controls]
-        self.parts = [self._network, self._listed, self._told, *self._controls, self._picture.component]
+        self.parts = [self._network, self._listed, self._news, self._picture.component]
 
-    def following(
-        self, prompt: str, listed: object, chosen: object, told: object = None, *asked: object
-    ) -> list[Any]:
+    def following(self, prompt: str, listed: object, chosen: object, *asked: object) -> list[Any]:
         """Updates of ``parts`` from the prompt and the values of ``inputs``."""
         tags = _tags_of(prompt)
         names = list(tags)
@@ -158,26 +162,34 @@ class PlacePicker:
         tag = tags.get(name) if name is not None else None
         mask = mask_of(tag.own.at) if tag is not None else ""
         grid = grid_of(mask, network_color(names.index(name)), self._words()) if name is not None else ""
-        word, window, now = EVERYWHERE, Window(), _told_of(tag)
+        word, window = EVERYWHERE, Window()
         if tag is not None:
             word, window = word_of(tag.own.at), Window.parse(tag.own.steps)
-        values = (self._labels.get(word), mask, window.start, window.end)
-        wanted = zip_longest(values, asked, fillvalue=...) if now != told else ()
-        updates = [gr.update() if value == one else gr.update(value=value) for value, one in wanted]
+        wanted = (_told_of(tag), self._labels.get(word), mask, window.start, window.end)
         return [
             gr.update(**there),
             names,
-            now,
-            *(updates or [gr.update() for _ in values]),
+            json.dumps([asked, wanted]),
             self._picture.showing(picture_of(list(tags.values()), self._words(), grid)),
         ]
+
+    def heed(self, event: Any) -> None:
+        """After an event that has updated ``parts``: in the browser, the controls follow the prompt.
+
+        Only while it says something else than they were told when this was asked, and each of them only if
+        the user has not gone on with it since.
+        """
+        controls = [self._told, *self._controls]
+        # gradio 3 has another name for it.
+        script = accepted(event.then, js=_HEED, _js=_HEED)
+        event.then(None, [self._news, *controls], controls, **script)
 
     def connect(self, prompt: Any) -> list[Any]:
         """Let the controls write the prompt; gives the events after which it is another one."""
         words = {label: word for word, label in self._labels.items()}
 
-        def choose(text: object, chosen: object) -> list[Any]:
-            return self.following(_text(text), None, chosen)[2:]
+        def choose(text: object, chosen: object, *asked: object) -> list[Any]:
+            return self.following(_text(text), None, chosen, *asked)[2:]
 
         def written(text: object, chosen: object, **arguments: str) -> list[Any]:
             """Prompt, what the controls are told, and updates of place and mask: of the one not written."""
@@ -212,7 +224,8 @@ class PlacePicker:
             said = "" if (window.start, window.end) == (0, 1) else f"{low:g}-{high:g}"
             return written(text, chosen, steps=said)[:2]
 
-        self._network.input(choose, [prompt, self._network], self.parts[2:], **QUIET)
+        inputs = [prompt, *self.inputs[1:]]
+        self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
         given, told = [prompt, self._network], [prompt, self._told]
         spans = [self._first, self._last]
         events: list[Any] = []
