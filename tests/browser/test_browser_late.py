@@ -17,9 +17,7 @@ pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
 def page(slow_panel_page: Any, look: SimpleNamespace) -> Any:
     look.write(slow_panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     look.show(slow_panel_page, "txt2img", "Places and steps")
-    # A prompt that grows would move the grid while it is painted on.
-    slow_panel_page.add_style_tag(content=f"{PROMPT} {{ height: 160px !important; }}")
-    slow_panel_page.locator(GRID).first.scroll_into_view_if_needed()
+    slow_panel_page.locator(GRID).first.wait_for()
     return slow_panel_page
 
 
@@ -30,15 +28,22 @@ def settled(page: Any) -> str:
 
 
 def stroke(page: Any, row: int) -> None:
-    """Over the first four cells of a row."""
-    box = None
-    while box is None:  # an answer is replacing it
-        box = page.locator(GRID).first.bounding_box()
-    y = box["y"] + (row + 0.5) * box["height"] / 8
-    page.mouse.move(box["x"] + 0.5 * box["width"] / 8, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 3.5 * box["width"] / 8, y, steps=6)
-    page.mouse.up()
+    """Over the first four cells of a row; at once, as an answer may move the grid meanwhile."""
+    page.wait_for_function(
+        """([grid, row]) => {
+            const one = document.querySelector(grid);
+            if (one === null) return false; // an answer is replacing it
+            const box = one.getBoundingClientRect();
+            const clientY = box.top + (row + 0.5) * box.height / 8;
+            for (const [kind, column] of [["down", 0], ["move", 1], ["move", 2], ["move", 3], ["up", 3]]) {
+                const clientX = box.left + (column + 0.5) * box.width / 8;
+                const more = { clientX, clientY, button: 0, isPrimary: true, bubbles: true, cancelable: true };
+                one.dispatchEvent(new PointerEvent(`pointer${kind}`, more));
+            }
+            return true;
+        }""",
+        arg=[GRID, row],
+    )
 
 
 def test_every_press_of_a_slider_s_key_counts(page: Any) -> None:

@@ -39,7 +39,8 @@ _CELLS: Final = 8
 _MOST_SHOWN: Final = 8
 _CELL_CLASS: Final[Mapping[str, str]] = MappingProxyType({"0": "off", "1": "on"})
 # (what was asked with and what the prompt says, then what there is now) → what there is to be.
-_HEED: Final = """(news, ...now) => {
+_HEED: Final = """(news, ...values) => {
+    const now = values.slice(0, 5); // gradio 3 and 4 add what the outputs have
     const [asked, wanted] = JSON.parse(news || "[[], []]");
     const goes = asked[0] === now[0] && wanted[0] !== now[0];
     return now.map((one, place) => (goes && one === asked[place] ? wanted[place] : one));
