@@ -37,7 +37,7 @@ def stroke(page: Any, row: int) -> None:
             const clientY = box.top + (row + 0.5) * box.height / 8;
             for (const [kind, column] of [["down", 0], ["move", 1], ["move", 2], ["move", 3], ["up", 3]]) {
                 const clientX = box.left + (column + 0.5) * box.width / 8;
-                const more = { clientX, clientY, button: 0, isPrimary: true, bubbles: true, cancelable: true };
+                const more = { clientX, clientY, isPrimary: true, bubbles: true, cancelable: true };
                 one.dispatchEvent(new PointerEvent(`pointer${kind}`, more));
             }
             return true;

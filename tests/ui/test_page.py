@@ -20,10 +20,10 @@ from loratorio_ext.ui.page.generator import (
     job_of,
     names_like,
     read_kept,
-    read_pasted,
     with_tag_toggled,
     without_folders,
 )
+from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"

@@ -25,9 +25,9 @@ from loratorio_ext.ui.page.generator import (
     job_of,
     names_like,
     read_kept,
-    read_pasted,
     with_tag_toggled,
 )
+from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
 from loratorio_ext.ui.page.status import failed, finished_run, progress, said
 from loratorio_ext.ui.panel.build import Panel

@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from PIL import Image, ImageOps
 
-from loratorio_ext.infotext import last_line_fields
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import Report
-from loratorio_ext.server.words import Words
 from loratorio_ext.setting import Setting, Value, shown
 from loratorio_ext.settings import SETTINGS, Settings
 
@@ -37,7 +35,6 @@ PASTED: Final = (*_OF_JOB, "strength", *_OF_HIRES, "hires_strength")
 """The page's own controls that a pasted infotext fills in; the panel has more."""
 _NAMES: Final = (*PASTED, "pictures", "image", *(one.name for one in SETTINGS))
 _RANDOM_SEEDS: Final = 2**32
-_NEGATIVE: Final = "Negative prompt:"
 _FOLDERS: Final = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\](?:[^\s'\"/\\<>]{1,255}[/\\])+")
 
 Sketch = Callable[[], Image.Image | None]
@@ -49,9 +46,6 @@ class OnStep(Protocol):
 
     def __call__(self, step: int, steps: int, sketch: Sketch | None = None, /) -> None:
         """``step``: evaluations done; ``steps``: in all."""
-
-
-_LONGEST_KEY: Final = 40
 
 
 @dataclass(frozen=True)
@@ -171,7 +165,7 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
     if given["sampler"] not in facts.samplers:
         allowed = ", ".join(facts.samplers)
         raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
-    for one in _numbers(facts):
+    for one in numbers(facts):
         value = given[one.name]
         try:
             given[one.name] = one.check(value)
@@ -217,90 +211,6 @@ def _opened(file: str) -> Image.Image:
     )
 
 
-@dataclass(frozen=True)
-class Pasted:
-    """What an infotext says.
-
-    Attributes:
-        values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
-        fields: its keys and values, for the panel.
-        started: whether the picture was drawn from another one (img2img), which no infotext holds.
-        left_out: labels of what it says and the page cannot do.
-    """
-
-    values: Mapping[str, Value | None]
-    fields: Mapping[str, str]
-    left_out: tuple[str, ...]
-    started: bool = False
-
-
-def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
-    """Read an infotext, of this page or of a WebUI.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if len(text) > LONGEST_INFOTEXT:
-        raise ValueError(words("An infotext has at most {limit} characters.", limit=LONGEST_INFOTEXT))
-    fields = last_line_fields(text)
-    if "Steps" not in fields:
-        raise ValueError(
-            words("This is not an infotext: its last line has no “Steps:”. Copy all lines below a picture.")
-        )
-    width, _, height = fields.get("Size", "").partition("x")
-    hires = {"Upscale by": fields.get("Hires upscale", "1"), "Hires steps": fields.get("Hires steps", "0")}
-    said = {**fields, "Width": width, "Height": height, **hires}
-    # In both ways the strength has one key. What the page cannot do of Hires. fix has such keys too.
-    started = "Denoising strength" in fields and not any(key.startswith("Hires ") for key in fields)
-    prompt, negative = _prompts(text)
-    values: dict[str, Value | None] = {
-        "prompt": prompt,
-        "negative": negative,
-        "sampler": _sampler(fields, facts),
-        **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
-    }
-    for side in ("width", "height"):
-        value = values[side]
-        values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
-    if not started:
-        values["strength"] = None
-    if "Hires upscale" not in fields:
-        values["hires_strength"] = None
-    strengths = (values["strength"], values["hires_strength"])
-    used = {
-        "Denoising strength": next((one for one in strengths if one is not None), None),
-        "Hires upscale": values["hires_scale"],
-        "Hires steps": values["hires_steps"],
-        "Steps": values["steps"],
-        "CFG scale": values["cfg"],
-        "Sampler": values["sampler"],
-        "Size": values["width"] and values["height"],
-        "Seed": values["seed"],
-    }
-    return Pasted(values, fields, tuple(_left_out(fields, used, facts)), started)
-
-
-def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
-    """What an infotext says and the page does not take over, by its keys."""
-    settings = {one.infotext: one for one in SETTINGS}
-    own_ways = {
-        "Networks combined by": ("loratorio", "merge"),
-        "Schedule type": ("Karras", "Automatic"),
-        "Hires upscaler": ("Latent",),
-    }
-    for key, value in fields.items():
-        if key in used:
-            taken = used[key] is not None
-        elif key in settings:
-            taken = _parsed(settings[key], value) is not None
-        elif key == "Model":
-            taken = value.casefold() in facts.name.casefold()
-        else:
-            taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
-        if not taken:
-            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
-
-
 def read_kept(text: object, facts: Facts) -> list[Value | None]:
     """What a page that is loaded again has kept of its controls, in the order of `job_of`; None: nothing."""
     try:
@@ -309,7 +219,7 @@ def read_kept(text: object, facts: Facts) -> list[Value | None]:
         kept = []
     if not isinstance(kept, list) or len(kept) != len(_NAMES):
         return [None] * len(_NAMES)
-    checks = {one.name: one for one in (*_numbers(facts), *SETTINGS)}
+    checks = {one.name: one for one in (*numbers(facts), *SETTINGS)}
     found: list[Value | None] = []
     for name, value in zip(_NAMES, kept, strict=True):
         try:
@@ -352,7 +262,7 @@ def names_like(names: Iterable[str], wanted: str) -> list[str]:
     return [name for name in names if all(part in name.casefold() for part in parts)]
 
 
-def _numbers(facts: Facts) -> tuple[Setting, ...]:
+def numbers(facts: Facts) -> tuple[Setting, ...]:
     """The controls that hold a number, with their ranges for this model."""
     ranges = (
         ("steps", "Steps", 1, MOST_STEPS),
@@ -367,26 +277,3 @@ def _numbers(facts: Facts) -> tuple[Setting, ...]:
         ("pictures", "Pictures", 1, MOST_PICTURES),
     )
     return tuple(Setting(name, low, label, "", "", low, high) for name, label, low, high in ranges)
-
-
-def _parsed(setting: Setting, text: str) -> Value | None:
-    try:
-        return setting.parse(text)
-    except ValueError:
-        return None
-
-
-def _prompts(text: str) -> tuple[str, str]:
-    """(prompt, negative prompt): the lines above the last one."""
-    lines = text.strip().splitlines()[:-1]
-    at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
-    first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
-    return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()
-
-
-def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
-    name = fields.get("Sampler", "")
-    # Newer WebUIs write the spacing of the noise levels on its own.
-    spacing = f" {fields['Schedule type']}" if fields.get("Schedule type") == "Karras" else ""
-    wanted = f"{name}{spacing}".casefold()
-    return next((one for one in facts.samplers if one.casefold() == wanted), None)

@@ -20,16 +20,8 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
-PLACES: Final = (
-    "top-left",
-    "top",
-    "top-right",
-    "left",
-    "middle",
-    "right",
-    "bottom-left",
-    "bottom",
-    "bottom-right",
+PLACES: Final = tuple(
+    ["top-left", "top", "top-right", "left", "middle", "right", "bottom-left", "bottom", "bottom-right"]
 )
 EVERYWHERE: Final = "everywhere"
 _WIDTH, _HEIGHT = 120, 90
@@ -181,8 +173,7 @@ class PlacePicker:
         the user has not gone on with it since.
         """
         controls = [self._told, *self._controls]
-        # gradio 3 has another name for it.
-        script = accepted(event.then, js=_HEED, _js=_HEED)
+        script = accepted(event.then, js=_HEED, _js=_HEED)  # gradio 3 calls it _js
         event.then(None, [self._news, *controls], controls, **script)
 
     def connect(self, prompt: Any) -> list[Any]:
@@ -227,8 +218,7 @@ class PlacePicker:
 
         inputs = [prompt, *self.inputs[1:]]
         self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
-        given, told = [prompt, self._network], [prompt, self._told]
-        spans = [self._first, self._last]
+        given, told, spans = [prompt, self._network], [prompt, self._told], [self._first, self._last]
         events: list[Any] = []
         for event, answer, controls, other in (
             (self._place.input, place, [self._place], [self._mask]),
