@@ -20,8 +20,10 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
-PLACES: Final = tuple(
-    ["top-left", "top", "top-right", "left", "middle", "right", "bottom-left", "bottom", "bottom-right"]
+PLACES: Final = (
+    *("top-left", "top", "top-right"),
+    *("left", "middle", "right"),
+    *("bottom-left", "bottom", "bottom-right"),
 )
 EVERYWHERE: Final = "everywhere"
 _WIDTH, _HEIGHT = 120, 90
@@ -55,15 +57,9 @@ class PlacePicker:
         """Build it inside the current block."""
         self._words = server.words
         labels = (
-            words("top left"),
-            words("top"),
-            words("top right"),
-            words("left"),
-            words("middle"),
-            words("right"),
-            words("bottom left"),
-            words("bottom"),
-            words("bottom right"),
+            *(words("top left"), words("top"), words("top right")),
+            *(words("left"), words("middle"), words("right")),
+            *(words("bottom left"), words("bottom"), words("bottom right")),
             words("everywhere"),
         )
         self._labels = dict(zip((*PLACES, EVERYWHERE), labels, strict=True))
