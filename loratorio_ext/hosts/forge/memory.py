@@ -71,7 +71,6 @@ def _numbers(delta: Delta, layer: nn.Module) -> int:
 
 
 def _weight_of(layer: Any) -> int:
-    """How many numbers a layer's weight has; a linear layer may store them packed (4 bit)."""
-    if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
-        return int(layer.in_features * layer.out_features)
-    return math.prod(layer.weight.shape)
+    """How many numbers a layer's weight has; one in 4 bits is packed, and its state tells (bitsandbytes)."""
+    state = getattr(layer.weight, "quant_state", None)
+    return math.prod((layer.weight if state is None else state).shape)

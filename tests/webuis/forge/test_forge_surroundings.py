@@ -59,6 +59,30 @@ def test_the_networks_are_announced_whatever_their_kind(webui: Any, announced: A
         assert 4 * weights <= tensors < 4.5 * weights
 
 
+def test_packed_weights_are_announced_as_large_as_unpacked_ones(
+    webui: Any, announced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 4 bits a weight is a column of half as many bytes, and the layer does not tell its widths."""
+
+    class FourBits(torch.nn.Module):
+        def __init__(self, linear: Any) -> None:
+            super().__init__()
+            plain, self.bias = linear.weight.detach(), linear.bias
+            self.weight = torch.nn.Parameter(torch.zeros(plain.numel() // 2, 1, dtype=torch.uint8), False)
+            self.weight.bnb_quantized = True
+            self.weight.quant_state = plain  # all that is read of it is its shape
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x, self.weight.quant_state, self.bias)
+
+    four_bits = webui.backend("operations_bnb")
+    monkeypatch.setattr(four_bits, "functional_dequantize_4bit", lambda weight: weight.quant_state)
+    prompt = "a cat <lora:loha:1>"
+    wanted = announced(prompt, {}, rows=4)
+    webui.standin.replace_linears(webui.model, FourBits)
+    assert announced(prompt, {}, rows=4) == wanted
+
+
 @pytest.mark.parametrize(("rows", "kept", "at_once"), [(1, 0, 1), (2, 0, 2), (1, 1, 3), (4, 0, 3), (0, 0, 3)])
 def test_networks_are_announced_as_far_as_they_lie_there(
     webui: Any, announced: Any, rows: int, kept: int, at_once: int
