@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.texts import TEXT, Texts
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router, UnplacedError
@@ -54,7 +55,7 @@ class ForgeEvaluation:
         index: int,
         total: int,
         *,
-        rows_alone: bool = False,
+        backend: Backend,
     ) -> None:
         """Read one evaluation.
 
@@ -65,9 +66,9 @@ class ForgeEvaluation:
             router: gives rows their networks.
             index: see the attribute.
             total: see the attribute.
-            rows_alone: a model call may have the rows of one image alone.
+            backend: of this Forge.
         """
-        self._rows_alone = rows_alone
+        self._backend = backend
         self._model, _, _, self._x, self._timestep, self._options = evaluation
         self._texts = texts
         self._router = router
@@ -128,7 +129,7 @@ class ForgeEvaluation:
             return cond
         total, weights = torch.zeros_like(self._x), torch.full_like(self._x, 1e-37)
         for part, rows in zip(self._parts, cond.split(len(self._x)), strict=True):
-            place = webui.place_of(part, self._x, self._timestep)
+            place = self._backend.place_of(part, self._x, self._timestep)
             if place is not None:
                 (height, width, y, x), weight = place
                 cut = (slice(None), slice(None), slice(y, y + height), slice(x, x + width))
@@ -200,8 +201,8 @@ class ForgeEvaluation:
             entries = [Entry(*source, image) for source in sources for image in range(images)]
             unit = images
         one = self._model.memory_required([unit, *self._x.shape[1:]])
-        fitting = max(int(webui.free_memory(self._x) / max(one, 1.0)), 1)
-        most = unit if alone or self._rows_alone else fitting * unit
+        fitting = max(int(self._backend.free_memory(self._x) / max(one, 1.0)), 1)
+        most = unit if alone or self._backend.calls_rows_alone() else fitting * unit
         for start in range(0, len(entries), most):
             yield entries[start : start + most]
 
@@ -218,7 +219,7 @@ class ForgeEvaluation:
         for control in self._controls:
             webui.forget_features(control)
         try:
-            predicted = webui.evaluate(model, cond, uncond, x, sigma, self._options)
+            predicted = self._backend.evaluate(model, cond, uncond, x, sigma, self._options)
         finally:  # other extensions' calls have other rows
             for control in self._controls:
                 webui.forget_features(control)

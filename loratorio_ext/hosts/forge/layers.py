@@ -33,7 +33,7 @@ def layers_of(backend: Backend, one: ComposedNetwork, model: nn.Module) -> UnetL
 def _delta(
     backend: Backend, one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module
 ) -> Delta:
-    _, value, _, offset, function = patch[:5]
+    _, value, _, offset, function = (*patch, None, None)[:5]  # Forge Classic's have three
     share = _share(one, patch)
     if kind == "bias":
         if _type(value) != "diff" or offset is not None or function is not None:
@@ -43,7 +43,7 @@ def _delta(
         raise ValueError("neither a weight nor a bias, so it cannot be composed")
     output_slice = _output_slice(offset)
     routable = function is None and (offset is None or output_slice is not None)
-    if _type(value) == "lora" and set(_tensors(value)[4:]) == {None} and routable:
+    if _type(value) == "lora" and set(_tensors(value)[4:]) <= {None} and routable:
         return _low_rank(_tensors(value), module, output_slice, share)
     if _type(value) == "diff" and offset is None and function is None:
         return Dense(weight=_tensors(value)[0], scale=share)
