@@ -20,10 +20,10 @@ def this_webui() -> Webui:
     Where nothing can be composed, the server's obstacle and every generation say why.
     """
     names: tuple[str, ...] = ("a1111",)
-    if _is_forge():
+    if _is_older_forge():
+        names = ("reforge",)
+    elif _is_forge():
         names = ("forge", "forge_neo")
-    elif _is_older_forge():
-        names = ("forge_classic",)
     elif _has_another_backend():
         return unsupported_webui(_UNKNOWN)
     missing: list[str] = []

@@ -31,6 +31,7 @@ STACKS = MappingProxyType(
         "a1111": ("a1111", "common"),
         "forge": ("forge", "common"),
         "forge_neo": ("forge_neo", "forge", "common"),
+        "reforge": ("reforge", "forge_neo", "forge", "common"),
     }
 )
 # What the WebUIs call their folders and files, and what of the project is made anew with them.

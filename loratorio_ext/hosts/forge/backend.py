@@ -47,9 +47,9 @@ class Backend(Protocol):
         """(patches of the UNet, of the text encoders) of a file, at strength 1, by the WebUI's own loader."""
 
     def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
-        """What one patch at strength 1 adds to a layer's weight, in float32, by the WebUI's calculation.
+        """What one patch adds to a layer's weight, in float32, by the WebUI's calculation.
 
-        ``patch``: as in ``Patches``; its strength is not read.
+        ``patch``: as in ``Patches``.
         """
 
     # ------------------------------------------------ memory

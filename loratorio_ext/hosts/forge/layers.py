@@ -47,12 +47,12 @@ def _delta(
         return _low_rank(_tensors(value), module, output_slice, share)
     if _type(value) == "diff" and offset is None and function is None:
         return Dense(weight=_tensors(value)[0], scale=share)
-    # "set" replaces the weight whatever the strength is.
-    scale = 1 / one.unet if _type(value) == "set" and one.unet != 0 else share
+    # At its own strength: "set" is the same at any, and ComfyUI's OFT grows with its square.
+    strength, scale = (patch[0], 1 / one.unet) if one.unet != 0 else (1.0, 1.0)
 
     def computed(layer: nn.Module) -> Tensor:
         with torch.no_grad():
-            return backend.difference(layer, patch)
+            return backend.difference(layer, (strength, *patch[1:]))
 
     return Dense(computed=computed, scale=scale)
 

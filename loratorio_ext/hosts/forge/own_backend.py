@@ -122,8 +122,7 @@ class ForgeBackend(OwnBackend):
     def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
         """ValueError for a patch that makes a weight of another shape."""
         weight = plain_weight(layer)
-        _, value, strength_of_model, offset, function = patch
-        merged: Tensor = merge_lora_to_weight([[1.0, value, strength_of_model, offset, function]], weight)
+        merged: Tensor = merge_lora_to_weight([patch], weight)
         if merged.shape != weight.shape:
             raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
         return merged - weight

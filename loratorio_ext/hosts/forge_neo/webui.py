@@ -83,9 +83,7 @@ class NeoBackend(OneTable, OwnBackend):
     def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
         """Into a copy, since Neo merges in place; ValueError for a patch that changes the weight's shape."""
         weight = self._weight(layer)
-        _, value, strength_of_model, offset, function = patch[:5]
-        one = (1.0, value, strength_of_model, offset, function)
-        merged: Tensor = lora.merge_lora_to_weight([one], weight.clone(), "composed")
+        merged: Tensor = lora.merge_lora_to_weight([tuple(patch)[:5]], weight.clone(), "composed")
         if merged.shape != weight.shape:
             raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
         return merged - weight

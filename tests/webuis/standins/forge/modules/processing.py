@@ -4,7 +4,7 @@ import torch
 from backend import memory_management
 from backend.sampling.sampling_function import sampling_prepare
 
-from modules import extra_networks, processing_common, sd_samplers_cfg_denoiser, shared
+from modules import extra_networks, processing_common, sd_samplers_cfg_denoiser, shared, traits
 from modules.processing_common import PostSampleArgs  # noqa: F401
 
 
@@ -23,7 +23,10 @@ class StableDiffusionProcessing(processing_common.StableDiffusionProcessing):
     def setup_conds(self):
         caches = [self.cached_uc], [self.cached_c]
         self.c, self.uc = self.find_conds(
-            self.prompts, self.extra_network_data, *caches, guided=self.cfg_scale != 1
+            self.prompts,
+            self.extra_network_data,
+            *caches,
+            guided=traits.UNCOND_AT_CFG_1 or self.cfg_scale != 1,
         )
 
     def sample(self, x, c, uc):
@@ -113,7 +116,7 @@ def _sample_batch(p):
         extra_networks.activate(p, p.hr_extra_network_data)
         p.calculate_hr_conds()
         x = processing_common.enlarged(x)
-        if not hasattr(memory_management, "bnb_enabled"):  # Forge Neo
+        if traits.HIRES_ANNOUNCED_TWICE:
             p.before_every_sampling(x, p.hr_c, p.hr_uc)
         p.networks_are_loaded()
         p.before_every_sampling(x, p.hr_c, p.hr_uc)

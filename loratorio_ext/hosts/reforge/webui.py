@@ -20,7 +20,7 @@ from loratorio_ext.hosts.forge.backend import Area, Dicts
 from loratorio_ext.hosts.forge.option_functions import BeforeGuidance, OptionFunctions
 from loratorio_ext.hosts.forge.tables import OneTable
 from loratorio_ext.hosts.forge.webui import objects, original_objects
-from loratorio_ext.hosts.forge_classic.late_functions import LateFunctions
+from loratorio_ext.hosts.reforge.late_functions import LateFunctions
 
 
 def missing_parts() -> list[str]:
@@ -45,7 +45,7 @@ def name() -> str:
     return "reForge" if _evaluates_in_an_option() else "Forge Classic"
 
 
-class ClassicBackend(OneTable):
+class LdmBackend(OneTable):
     """See `Backend`."""
 
     def obstacle(self) -> str | None:
@@ -74,12 +74,12 @@ class ClassicBackend(OneTable):
 
     def difference(self, layer: nn.Module, patch: Sequence[Any]) -> Tensor:
         """Into a copy, since weights are merged in place; ValueError for a patch that changes their shape."""
-        stored: Any = layer.weight.detach()  # type: ignore[union-attr]
+        stored: Any = layer.weight
         convert: Any = getattr(layer, "convert_weight", None)  # of reForge's layers in scaled fp8 (ops.py)
-        weight: Tensor = (stored if convert is None else convert(stored)).float()
+        weight: Tensor = (stored.detach() if convert is None else convert(stored.detach())).float()
         # reForge warns where its patcher's own function is called.
         calculate = getattr(lora, "calculate_weight", None) or original_objects().unet.calculate_weight
-        merged: Tensor = calculate([(1.0, *patch[1:])], weight.clone(), "composed")
+        merged: Tensor = calculate([patch], weight.clone(), "composed")
         if merged.shape != weight.shape:
             raise ValueError(f"it turns a weight of {tuple(weight.shape)} into one of {tuple(merged.shape)}")
         return merged - weight
