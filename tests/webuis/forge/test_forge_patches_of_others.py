@@ -24,7 +24,8 @@ def own_clones(webui: Any, until: float) -> Any:
 
     def change(unet: Any) -> None:
         without = unet.clone()
-        unet.add_patches(filename="head", patches=head(unet))
+        named = {} if webui.name == "reforge" else {"filename": "head"}
+        unet.add_patches(patches=head(unet), **named)
 
         @on_conditions
         def modifier(model: Any, x: Any, t: Any, *others: Any) -> Any:
@@ -125,7 +126,7 @@ class Adapter:
         self.keeps = keeps
         self.control_input: Any = None
 
-    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
+    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int, *_: Any) -> torch.Tensor:
         if self.control_input is None or not self.keeps:
             rows = len(x) // chunks
             hints = torch.tensor([1.0, -2.0]).view(2, 1, 1, 1)

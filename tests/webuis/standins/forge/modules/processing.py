@@ -20,13 +20,14 @@ class StableDiffusionProcessing(processing_common.StableDiffusionProcessing):
     def sd_model(self):
         return shared.sd_model
 
+    def find_conds(self, prompts, data, uc_caches, c_caches, guided=True):
+        guided = guided or traits.UNCOND_AT_CFG_1
+        return super().find_conds(prompts, data, uc_caches, c_caches, guided)
+
     def setup_conds(self):
         caches = [self.cached_uc], [self.cached_c]
         self.c, self.uc = self.find_conds(
-            self.prompts,
-            self.extra_network_data,
-            *caches,
-            guided=traits.UNCOND_AT_CFG_1 or self.cfg_scale != 1,
+            self.prompts, self.extra_network_data, *caches, guided=self.cfg_scale != 1
         )
 
     def sample(self, x, c, uc):
