@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import networks as lora_networks
-from ldm_patched.modules import lora, model_management, samplers
+from ldm_patched.modules import lora, model_management, samplers, sd
 from ldm_patched.modules.model_patcher import ModelPatcher
 from modules_forge import forge_sampler
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def missing_parts() -> list[str]:
         (forge_sampler, "cond_from_a1111_to_patched_ldm_weighted"),
         (forge_sampler, "sampling_prepare"),
         (model_management, "current_loaded_models"),
-        (lora_networks, "load_lora_for_models"),
+        (sd, "load_lora_for_models"),
         (lora_networks, "load_lora_state_dict"),
         (lora_networks, "loaded_networks"),
     )
@@ -68,7 +68,7 @@ class LdmBackend(OneTable):
     def read_into_clones(self, file: str, unet: float, te: float) -> tuple[Any, Any]:
         """See `OneTable`."""
         original, tensors = original_objects(), lora_networks.load_lora_state_dict(file)
-        return lora_networks.load_lora_for_models(  # type: ignore[no-any-return]
+        return sd.load_lora_for_models(  # type: ignore[no-any-return]
             original.unet, original.clip, tensors, unet, te, filename=file
         )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from backend.patcher.lora import weight_adapter
 from backend.utils import load_torch_file
-from lora_patches import patches_in
+from ldm_patched.modules.sd import load_lora_for_models
 from modules import shared
 from modules.networks_common import (  # noqa: F401
     available_network_aliases,
@@ -23,28 +22,6 @@ shared.opts.add_option("sd_lora", shared.OptionInfo("None"))
 @functools.lru_cache(maxsize=5)
 def load_lora_state_dict(filename):
     return load_torch_file(filename, safe_load=True)
-
-
-def _with_adapters(patches):
-    """Objects for what is made of factors."""
-    found = {}
-    for key, value in patches.items():
-        is_plain = len(value) == 1 or value[0] in ("diff", "set")
-        weights = () if is_plain else (*value[1], None) if value[0] == "lora" else value[1]
-        found[key] = value if is_plain else weight_adapter.WeightAdapterBase(value[0], weights)
-    return found
-
-
-def load_lora_for_models(model, clip, lora, strength_model, strength_clip, filename="default"):
-    parts = ((model.model, "lora", strength_model), (clip.cond_stage_model, "te", strength_clip))
-    known = [_with_adapters(patches_in(lora, *part[:2])) for part in parts if part[2] != 0]
-    if not known:
-        return model, clip
-    model, clip = model.clone(), clip.clone()
-    for patches in known:
-        model.add_patches(patches, strength_model)
-        clip.patcher.add_patches(patches, strength_clip)
-    return model, clip
 
 
 def load_networks(names, te_multipliers=None, unet_multipliers=None, dyn_dims=None):
