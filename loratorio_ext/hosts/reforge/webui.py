@@ -13,13 +13,14 @@ from typing import Any
 import networks as lora_networks
 from ldm_patched.modules import lora, model_management, samplers, sd
 from ldm_patched.modules.model_patcher import ModelPatcher
+from modules import sd_models
 from modules_forge import forge_sampler
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge.backend import Area, Dicts
 from loratorio_ext.hosts.forge.option_functions import BeforeGuidance, OptionFunctions
 from loratorio_ext.hosts.forge.tables import OneTable
-from loratorio_ext.hosts.forge.webui import objects, original_objects
+from loratorio_ext.hosts.forge.webui import original_objects
 from loratorio_ext.hosts.reforge.late_functions import LateFunctions
 
 
@@ -50,8 +51,9 @@ class LdmBackend(OneTable):
 
     def obstacle(self) -> str | None:
         """Where hooks on layers are not called (modules_forge/unet_patcher.py, compile_model)."""
-        unet = getattr(objects(), "unet", None)
-        if hasattr(getattr(getattr(unet, "model", None), "diffusion_model", None), "_orig_mod"):
+        model: Any = sd_models.model_data.sd_model  # ``shared.sd_model`` would load one
+        objects = getattr(model, "forge_objects", None)
+        if objects is not None and hasattr(objects.unet.model.diffusion_model, "_orig_mod"):
             return "the model is compiled, and networks cannot be taken out of it; switch torch.compile off"
         return None
 
