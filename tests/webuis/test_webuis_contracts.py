@@ -29,7 +29,14 @@ TREES = {
     "reforge": "LORATORIO_REFORGE_TREE",
 }
 # Modules are imported from them.
-FOLDERS = ("modules", "backend", "backend.sampling", "backend.patcher", "ldm_patched.modules", "modules_forge")
+FOLDERS = (
+    "modules",
+    "backend",
+    "backend.sampling",
+    "backend.patcher",
+    "ldm_patched.modules",
+    "modules_forge",
+)
 # What of our own asks a WebUI, in hosts.
 ASKING = {
     "a1111": ("a1111/webui.py",),
@@ -174,7 +181,9 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
         elif isinstance(node, ast.ImportFrom) and node.module in FOLDERS:
             folder = node.module.replace(".", "/")
             file_of |= {one.asname or one.name: f"{folder}/{one.name}.py" for one in node.names}
-        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(("modules.", "backend.", "ldm_patched.")):
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(
+            ("modules.", "backend.", "ldm_patched.")
+        ):
             touched |= {(f"{str(node.module).replace('.', '/')}.py", one.name) for one in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in file_of:

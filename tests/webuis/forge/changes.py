@@ -30,8 +30,6 @@ def adding(option: str) -> Callable[[Callable[..., Any]], Change]:
     return decorate
 
 
-
-
 def before_guidance(function: Callable[..., Any]) -> Change:
     """The same for functions that Forge calls before it evaluates."""
     change = adding("sampler_pre_cfg_function")(function)
@@ -67,7 +65,9 @@ def sampling() -> Any:
 
 def whole_evaluation() -> str:
     """The name of the function there that evaluates and guides."""
-    return "sampling_function_inner" if hasattr(sampling(), "sampling_function_inner") else "sampling_function"
+    return (
+        "sampling_function_inner" if hasattr(sampling(), "sampling_function_inner") else "sampling_function"
+    )
 
 
 def evaluate(a: Any, cond: Any, uncond: Any = None, x: Any = None, options: Any = None) -> Any:

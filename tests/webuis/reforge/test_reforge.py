@@ -69,7 +69,9 @@ def test_nothing_of_ours_stays_in_the_options(webui: Any, draw: Any) -> None:
 
 
 @pytest.mark.parametrize(("te", "unet"), [(0, 1), (1, 0), (0, 0)])
-def test_a_part_with_a_strength_of_0_is_not_even_read(draw: Any, as_merged: Any, te: float, unet: float) -> None:
+def test_a_part_with_a_strength_of_0_is_not_even_read(
+    draw: Any, as_merged: Any, te: float, unet: float
+) -> None:
     """So the patches of the networks behind it are found where they are."""
     as_merged(f"a cat <lora:te:{te}:{unet}:compose=off> <lora:lin:0.8>")
 

@@ -63,7 +63,10 @@ def calc_cond_batch(model, conds, x_in, timestep, model_options):
         (one, *others) = [found.conditioning for found, _ in chunks]
         c = {name: cond.concat([other[name] for other in others]) for name, cond in one.items()}
         options = {**model_options.get("transformer_options", {}), "cond_or_uncond": places[:]}
-        c["transformer_options"] = options | {"uuids": [found.uuid for found, _ in chunks], "sigmas": timestep}
+        c["transformer_options"] = options | {
+            "uuids": [found.uuid for found, _ in chunks],
+            "sigmas": timestep,
+        }
         if first.control is not None:
             c["control"] = first.control.get_control(input_x, sigma, c, len(places), options)
         if "model_function_wrapper" in model_options:
@@ -91,7 +94,13 @@ def cfg_function(model, cond_pred, uncond_pred, cond_scale, x, timestep, model_o
         edit_strength = sum(item.get("strength", 1) for item in cond)
         strength = 1.0 if math.isclose(edit_strength, 1.0) else edit_strength
         result = uncond_pred + (cond_pred - uncond_pred) * cond_scale * strength
-    asked = {"cond": cond, "uncond": uncond, "model": model, "sigma": timestep, "model_options": model_options}
+    asked = {
+        "cond": cond,
+        "uncond": uncond,
+        "model": model,
+        "sigma": timestep,
+        "model_options": model_options,
+    }
     for function in model_options.get("sampler_post_cfg_function", []):
         result = function({**predicted, **asked, "denoised": result})
     return result
