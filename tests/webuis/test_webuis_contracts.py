@@ -1,8 +1,8 @@
 """Every name and signature of the WebUIs that the adapters use, against the stand-ins and real trees.
 
 The records (``contract.json`` here for what all have, and in each WebUI's folder) were made from v1.10.1 of
-AUTOMATIC1111's WebUI, Forge's commit dfdcbab6, Forge Neo 2.26 and reForge's commit 3b56b268. Set a variable of `TREES` to the folder of
-a WebUI to compare with it; the source is only read, never run.
+AUTOMATIC1111's WebUI, Forge's commit dfdcbab6, Forge Neo 2.26 and reForge's commit 3b56b268. Set a variable
+of `TREES` to the folder of a WebUI to compare with it; the source is only read, never run.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ def layers_of(backend: Backend, one: ComposedNetwork, model: nn.Module) -> UnetL
     """What the network adds to the layers of a KModel."""
     deltas = FittedLayers()
     unmatched: list[str] = []
-    for parameter, patches in one.unet_patches.items():
+    of_unet = one.unet_patches
+    if one.unet == 0 and not of_unet:  # reForge reads no part whose strength is 0
+        of_unet, _ = backend.patches_of_file(one.file)
+    for parameter, patches in of_unet.items():
         name, _, kind = parameter.rpartition(".")
         try:
             module = model.get_submodule(name)

@@ -1,7 +1,8 @@
-"""What reForge does otherwise than its relatives: an option makes the evaluation, and functions look later."""
+"""What reForge does otherwise than its relatives: an option evaluates, and functions look at the result."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -51,8 +52,6 @@ def late(unet: Any) -> None:
 def test_functions_of_others_act_on_what_was_composed(
     webui: Any, draw: Any, close: Any, kind: str, looks: int
 ) -> None:
-    import sys
-
     change = late if kind == "late" else evaluating(sys.modules["ldm_patched.modules.samplers"])
     other, ours = scripts(webui, change)
     merged, _ = draw(PROMPT, scripts=[other])
@@ -74,6 +73,7 @@ def test_a_part_with_a_strength_of_0_is_not_even_read(
 ) -> None:
     """So the patches of the networks behind it are found where they are."""
     as_merged(f"a cat <lora:te:{te}:{unet}:compose=off> <lora:lin:0.8>")
+    as_merged(f"a cat <lora:lin:{te}:{unet}>")  # nor is it said that it fits nothing
 
 
 def test_a_compiled_model_is_foretold(webui: Any, draw: Any) -> None:

@@ -1,4 +1,4 @@
-"""What of Forge Classic is not as in reForge: its stand-in is this folder, then what reForge's consists of."""
+"""What of Forge Classic is not as in reForge: its stand-in is this folder, then reForge's."""
 
 from __future__ import annotations
 
