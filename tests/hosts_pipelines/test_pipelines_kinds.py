@@ -10,12 +10,17 @@ import diffusers
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
     ControlNetModel,
+    FluxImg2ImgPipeline,
+    FluxKontextPipeline,
+    StableDiffusion3Img2ImgPipeline,
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     T2IAdapter,
+    ZImageImg2ImgPipeline,
 )
 
 from loratorio_ext.hosts.pipelines import compose
@@ -111,6 +116,43 @@ def truncated_guidance() -> Model:
     return Model(model.pipeline, lambda: call, ("to_q", "cap_embedder.1"))
 
 
+def of_picture(kind: Any, name: str, **call: Any) -> Model:
+    """A transformer's pipeline that takes a picture: with a VAE, since it has to be encoded."""
+    model = MODELS[name]()
+    torch.manual_seed(4)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8,) * 4,
+        norm_num_groups=4,
+        shift_factor=0.1,
+    ).eval()
+    pipeline = kind(**{**model.pipeline.components, "vae": vae})
+    pipeline.set_progress_bar_config(disable=True)
+    return Model(pipeline, lambda: {**model.call(), **call}, model.targets)
+
+
+def img2img_of_flux() -> Model:
+    image = noise(1, 3, 64, 48).sigmoid()
+    return of_picture(FluxImg2ImgPipeline, "flux_guided", image=image, strength=0.7)
+
+
+def img2img_of_sd3() -> Model:
+    image = noise(1, 3, 64, 48).sigmoid()
+    return of_picture(StableDiffusion3Img2ImgPipeline, "sd3", image=image, strength=0.7)
+
+
+def img2img_of_z_image() -> Model:
+    image = noise(1, 3, 128, 64).sigmoid()
+    return of_picture(ZImageImg2ImgPipeline, "z_image", image=image, strength=0.7)
+
+
+def reference_of_flux() -> Model:
+    """Kontext: the tokens of a picture for reference follow those of the picture, so nothing is placed."""
+    image = noise(1, 3, 32, 32).sigmoid()
+    return of_picture(FluxKontextPipeline, "flux", image=image, _auto_resize=False, max_area=64 * 48)
+
+
 def of_scheduler(name: str) -> Callable[[], Model]:
     def make() -> Model:
         model = MODELS["sd"]()
@@ -134,6 +176,10 @@ def of_scheduler(name: str) -> Callable[[], Model]:
         prompts_of_their_own,
         skipped_layers,
         truncated_guidance,
+        img2img_of_flux,
+        img2img_of_sd3,
+        img2img_of_z_image,
+        reference_of_flux,
         *map(of_scheduler, ("HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler")),
     ],
     ids=lambda make: make.__name__,
@@ -159,7 +205,23 @@ def test_pipelines_go_on_as_ever(make: Callable[[], Model]) -> None:
     assert (both - expected).abs().max() > 1e-3 * scale
     assert composition.report is not None
     modes = {step.mode for step in composition.report.steps[1:]}
-    assert modes == ({"composed"} if make is truncated_guidance else {"placed"})
+    is_placed = make not in (truncated_guidance, reference_of_flux)
+    assert modes == ({"placed"} if is_placed else {"composed"})
+    assert is_placed == (not composition.report.warnings)
+
+
+@pytest.mark.parametrize("name", ["sd", "sd3", "flux_guided"])
+def test_half_precision_is_that_of_diffusers(name: str) -> None:
+    """As near to diffusers' bfloat16 picture as that is to its float32 one."""
+    model = MODELS[name]()
+    model.load("a", 1)
+    exact = model.draw(num_inference_steps=3)
+    model.pipeline.to(torch.bfloat16)
+    given = {name: one.bfloat16() for name, one in model.call().items() if name.endswith("_embeds")}
+    expected = model.draw(num_inference_steps=3, **given).float()
+    with compose(model.pipeline, settings=Settings(recenter=0.0, looks=1)):
+        got = model.draw(num_inference_steps=3, **given).float()
+    assert (got - exact).norm() < 2 * (expected - exact).norm()
 
 
 def test_a_video_is_refused() -> None:

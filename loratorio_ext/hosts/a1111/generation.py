@@ -6,8 +6,8 @@ and the composed predictions take the place of the base's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class A1111Generation(Generation[ComposedNetwork]):
     _denoiser: Any = None  # of the current call
     _bound_denoiser: Any = None
     _own_call: RoutedCall | None = None
+    _after_composing: ExitStack | None = None  # what lasts until the next call
     _marks: TokenMarks
     _tiles: Tiles
 
@@ -53,6 +54,7 @@ class A1111Generation(Generation[ComposedNetwork]):
     def before_call(self, p: Any, params: Any) -> None:
         """The denoiser is about to ask the model for the base's predictions."""
         self._params, self._denoiser = None, params.denoiser
+        self._end_watching()
         super().before_call(p, params)
         if self.networks:
             self._params = params
@@ -86,6 +88,7 @@ class A1111Generation(Generation[ComposedNetwork]):
             prediction = self.step(p, evaluation)
             evaluation.put(prediction.cond, prediction.uncond)
             self.infotext.has_composed = True
+            self._watch(params.denoiser.inner_model, self.bound.run.report.warn)
 
         reason = attempt(compose)
         if reason is None:
@@ -123,6 +126,21 @@ class A1111Generation(Generation[ComposedNetwork]):
             if run.report.settings.recenter < 1:
                 params.text_uncond = merged["uncond"]
         self._own_call = RoutedCall(model, bound.router, strengths, places, base, self._tiles)
+
+    def _watch(self, model: Any, warn: Callable[[str], None]) -> None:
+        """Say where another extension calls the model before the WebUI does so for the next step."""
+
+        def further(model: nn.Module, args: tuple[Any, ...]) -> None:
+            warn("another extension calls the model again after a step; the base model alone answers it")
+            self._end_watching()
+
+        if isinstance(model, nn.Module):
+            self._after_composing = ExitStack()
+            self._after_composing.callback(model.register_forward_pre_hook(further).remove)
+
+    def _end_watching(self) -> None:
+        if self._after_composing is not None:
+            self._after_composing.close()
 
     def _repeat_merged(self, params: Any, predicted: Tensor, conditions: Conditions | None) -> None:
         """The call again, with all networks merged by the WebUI; row by row, since memory may be short."""

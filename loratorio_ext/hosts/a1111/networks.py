@@ -82,15 +82,17 @@ def networks_of(kept: Collection[str]) -> list[ComposedNetwork]:
 def take_over(networks: Sequence[ComposedNetwork]) -> None:
     """Take the networks out of the WebUI's list, so that it does not merge them.
 
-    The WebUI's next activation finds them in memory. One that brought textual inversions leaves an empty
-    stand-in, which that activation needs to forget them (``load_networks``).
+    The WebUI's next activation finds them in memory. An empty stand-in is left of one that brought textual
+    inversions, which that activation needs to forget them (``load_networks``), and of one that another
+    extension has renamed: LoRA Block Weight keeps what ``start=`` and ``stop=`` say for the next generation
+    unless it finds the network when they are due (scripts/lora_block_weight.py, ``denoiser_callback``).
     """
     loaded = webui.loaded_networks()
     taken = [one.network for one in networks if any(one.network is other for other in loaded)]
     remaining = [network for network in loaded if all(network is not one for one in taken)]
     for network in taken:
         webui.networks_in_memory()[network.name] = network
-        if network.bundle_embeddings:
+        if network.bundle_embeddings or network.name != network.mentioned_name:
             remaining.append(_without_layers(network))
     loaded[:] = remaining
 

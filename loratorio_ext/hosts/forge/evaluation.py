@@ -1,9 +1,9 @@
-"""One evaluation of Forge's denoiser, as the run needs it, and its model calls with networks for each row."""
+"""One evaluation of Forge's denoiser, as the run needs it, and what of it shares a model call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.backend import Backend
-from loratorio_ext.hosts.forge.texts import TEXT, Texts
+from loratorio_ext.hosts.forge.routed_model import CHUNKS, Chunk, ChunkRoutes, Chunks, RoutedModel
+from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Places, Router, UnplacedError
+from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import BRANCHES, Branch, Row, RowStrengths, Source
 
 
@@ -27,6 +28,9 @@ class Entry(NamedTuple):
 
 Pass = tuple[int | None, bool]
 """The number of a conditional dict, if any, and whether the unconditional is evaluated with it."""
+
+Together = Sequence[tuple[Pass, Sequence[Entry]]]
+"""Passes that Forge evaluates at once, each with its entries; all have the same images in the same order."""
 
 
 class ForgeEvaluation:
@@ -101,22 +105,25 @@ class ForgeEvaluation:
         """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory requires it."""
         of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
         result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0
-        for (part, with_uncond), wanted in self._passes(rows).items():
-            for together in self._together(list(wanted)):
-                routes = ChunkRoutes(places, {}, {})
-                for branch in BRANCHES:
-                    found = [wanted.get(entry, {}).get(branch) for entry in together]
-                    routes.rows[branch] = found
-                    routes.strengths[branch] = [
-                        of_source.get(getattr(entry, branch), ()) if row is None else strengths[row]
-                        for entry, row in zip(together, found, strict=True)
-                    ]
-                model = RoutedModel(self._model, self._router, routes)
-                predicted = self._evaluate(model, together, part, with_uncond)
-                calls += model.calls
-                for number, entry in enumerate(together):
-                    for branch, place in wanted.get(entry, {}).items():
-                        result[place] = predicted[branch][number]
+        passes = self._passes(rows)
+        for together in self._evaluations(passes):
+            routes = ChunkRoutes(places, {}, {})
+            chunks = [(number, branch) for number in range(len(together)) for branch in BRANCHES]
+            for number, branch in chunks:
+                one, entries = together[number]
+                found = [passes[one].get(entry, {}).get(branch) for entry in entries]
+                routes.rows[number, branch] = found
+                routes.strengths[number, branch] = [
+                    of_source.get(getattr(entry, branch), ()) if row is None else strengths[row]
+                    for entry, row in zip(entries, found, strict=True)
+                ]
+            model = RoutedModel(self._model, self._router, routes)
+            predicted = self._evaluate(model, together)
+            calls += model.calls
+            for chunk in chunks:
+                for index, row in enumerate(routes.rows[chunk]):
+                    if row is not None:
+                        result[row] = predicted[chunk][index]
         return without_frames(result), calls
 
     def combined(self, cond: Tensor) -> Tensor:
@@ -169,7 +176,13 @@ class ForgeEvaluation:
         passes: dict[Pass, dict[Entry, dict[Branch, int]]] = {}
         for entry, (conds, unconds) in found.items():
             for number, (part, place) in enumerate(conds.items()):
-                with_uncond = bool(unconds) and number == 0 and self._may_join(entry, part)
+                with_uncond = (
+                    bool(unconds)
+                    and number == 0
+                    and self._may_join(
+                        (self._parts_of(entry.cond, "cond")[part], *self._parts_of(entry.uncond, "uncond"))
+                    )
+                )
                 places: dict[Branch, int] = {"cond": place}
                 passes.setdefault((part, with_uncond), {})[entry] = places
                 if with_uncond:
@@ -178,57 +191,83 @@ class ForgeEvaluation:
                 passes.setdefault((None, True), {})[entry] = {"uncond": unconds[0]}
         return passes
 
-    def _may_join(self, entry: Entry, part: int) -> bool:
-        """Whether Forge may put cond and uncond into one call.
+    def _may_join(self, parts: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether Forge may put these dicts into one call.
 
-        It repeats tokens where that gives both texts one length (condition.py), which leaves cross-attention
+        It repeats tokens where that gives their texts one length (condition.py), which leaves cross-attention
         as it is, but not a transformer in which picture and text are one sequence.
         """
-        if hasattr(self._model.diffusion_model, "input_blocks"):
-            return True
-        base = self._texts["base"]
-        cond = (self._texts.get(entry.cond, base)["cond"] or ())[part]
-        unconds = self._texts.get(entry.uncond, base)["uncond"] or ()
-        return {_length(one) for one in unconds} == {_length(cond)}
+        return hasattr(self._model.diffusion_model, "input_blocks") or len(set(map(_length, parts))) == 1
 
-    def _together(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-        """Entries of one evaluation: what fits into memory, and whole sources where extensions need them."""
-        controls, images = self._controls, len(self._x)
-        alone = webui.looks_across_rows(self._options) or any(map(webui.weighs_images, controls))
-        unit, for_images = 1, bool(controls) or webui.looks_at_images(self._options)
-        if alone or (for_images and images > 1):
-            sources = dict.fromkeys(entry[:2] for entry in entries)
-            entries = [Entry(*source, image) for source in sources for image in range(images)]
-            unit = images
+    def _parts_of(self, source: Source, branch: Branch) -> Parts:
+        return self._texts.get(source, self._texts["base"])[branch] or ()
+
+    def _evaluations(self, passes: Mapping[Pass, Mapping[Entry, object]]) -> Collection[Together]:
+        """What Forge evaluates at once.
+
+        Several passes in chunks of one row for each image: Forge joins these to one call where memory allows,
+        as it does with AND sub-prompts. Else each pass by itself, in chunks as wide as fit into memory: where
+        extensions need whole sources or lay calls out, or where a dict alone is not the prediction.
+        """
+        controls, images, options = self._controls, len(self._x), self._options
+        alone = webui.looks_across_rows(options) or any(map(webui.weighs_images, controls))
+        whole = alone or (images > 1 and (bool(controls) or webui.looks_at_images(options)))
+        unit = images if whole else 1
         one = self._model.memory_required([unit, *self._x.shape[1:]])
         fitting = max(int(self._backend.free_memory(self._x) / max(one, 1.0)), 1)
-        most = unit if alone or self._backend.calls_rows_alone() else fitting * unit
-        for start in range(0, len(entries), most):
-            yield entries[start : start + most]
+        rows_alone = self._backend.calls_rows_alone()
+        most = unit if alone or rows_alone else fitting * unit
+        joins = not (alone or rows_alone or webui.WRAPPER in options) and self._dicts_join()
+        found: dict[Hashable, list[tuple[Pass, Sequence[Entry]]]] = {}
+        for number, wanted in passes.items():
+            entries = list(wanted)
+            if whole:
+                sources = dict.fromkeys(entry[:2] for entry in entries)
+                entries = [Entry(*source, image) for source in sources for image in range(images)]
+            if joins and len(passes) > 1:
+                for chunk in _image_by_image(entries):
+                    found.setdefault(tuple(entry.image for entry in chunk), []).append((number, chunk))
+            else:
+                for start in range(0, len(entries), most):
+                    found[number, start] = [(number, entries[start : start + most])]
+        return found.values()
 
-    def _evaluate(
-        self, model: RoutedModel, entries: Sequence[Entry], part: int | None, with_uncond: bool
-    ) -> dict[Branch, Tensor]:
-        """Denoised predictions of these entries, [len(entries), C, H, W] for each branch asked for."""
-        cond = [] if part is None else [{**self._joined(entries, "cond", part), "strength": 1.0}]
-        unconds = range(len(self._texts["base"]["uncond"] or ()))
-        uncond = [self._joined(entries, "uncond", number) for number in unconds] if with_uncond else None
+    def _dicts_join(self) -> bool:
+        """Whether all dicts may share a call, and what it predicts for each is the prediction everywhere."""
+        parts = [part for texts in self._texts.values() for some in texts.values() for part in some or ()]
+        limits = {"area", "mask", "timestep_start", "timestep_end"}
+        one_uncond = len(self._parts_of("base", "uncond")) < 2
+        return one_uncond and all(map(limits.isdisjoint, parts)) and self._may_join(parts)
+
+    def _evaluate(self, model: RoutedModel, together: Together) -> Mapping[Chunk, Tensor]:
+        """Denoised predictions of these passes, [rows, C, H, W] for each branch asked for."""
+        dicts: dict[Branch, list[dict[str, Any]]] = {"cond": [], "uncond": []}
+        unconds = range(len(self._parts_of("base", "uncond")))
+        for place, ((part, with_uncond), entries) in enumerate(together):
+            if part is not None:
+                dicts["cond"].append({**self._joined(entries, "cond", part), "strength": 1.0})
+            if with_uncond:
+                dicts["uncond"] += [self._joined(entries, "uncond", number) for number in unconds]
+            for branch in BRANCHES if len(together) > 1 else ():
+                for one in dicts[branch]:  # those of the passes before have theirs
+                    one["model_conds"].setdefault(CHUNKS, Chunks([(place, branch)]))
         # Row by row: an index that is a list would be copied to the device, and waited for.
-        x = torch.stack([self._x[entry.image] for entry in entries])
-        sigma = torch.stack([self._timestep[entry.image] for entry in entries])
+        images = [entry.image for entry in together[0][1]]
+        x = torch.stack([self._x[image] for image in images])
+        sigma = torch.stack([self._timestep[image] for image in images])
         for control in self._controls:
             webui.forget_features(control)
         try:
-            predicted = self._backend.evaluate(model, cond, uncond, x, sigma, self._options)
+            predicted = self._backend.evaluate(model, dicts["cond"], dicts["uncond"], x, sigma, self._options)
         finally:  # other extensions' calls have other rows
             for control in self._controls:
                 webui.forget_features(control)
-        return dict(zip(BRANCHES, predicted, strict=True))
+        # Forge adds up the dicts of a branch, so that of several passes the calls themselves are read.
+        return model.predicted or {(0, branch): one for branch, one in zip(BRANCHES, predicted, strict=True)}
 
     def _joined(self, entries: Sequence[Entry], branch: Branch, number: int) -> dict[str, Any]:
         """The dicts with this number, as one with a row for each entry."""
-        base = self._texts["base"]
-        parts = [(self._texts.get(getattr(entry, branch), base)[branch] or ())[number] for entry in entries]
+        parts = [self._parts_of(getattr(entry, branch), branch)[number] for entry in entries]
         images = [entry.image for entry in entries]
         joined, conditions = dict(parts[0]), {}
         for name, first in parts[0]["model_conds"].items():
@@ -242,76 +281,6 @@ class ForgeEvaluation:
         if isinstance(mask, Tensor) and len(mask) > 1:
             joined["mask"] = torch.cat([_row(mask, image) for image in images])
         return joined
-
-
-@dataclass(frozen=True)
-class ChunkRoutes:
-    """How the rows of a chunk get their networks, by branch.
-
-    Attributes:
-        places: the maps of all rows of ``ForgeEvaluation.predict``; None: no row places networks.
-        rows: the number of each row there; None: nobody asked for it.
-        strengths: of each row.
-    """
-
-    places: Places | None
-    rows: dict[Branch, Sequence[int | None]]
-    strengths: dict[Branch, Sequence[RowStrengths]]
-
-
-class RoutedModel:
-    """Stands in for Forge's KModel in one evaluation: every model call goes through the router.
-
-    Forge joins the conditions of an evaluation into calls of whole chunks, and every chunk has the same rows
-    in the same order (calc_cond_uncond_batch); so does every tile where an extension cuts the latent up.
-
-    Attributes:
-        calls: model calls so far.
-    """
-
-    def __init__(self, model: Any, router: Router, routes: ChunkRoutes) -> None:
-        """``routes``: of the rows of one chunk."""
-        self.calls = 0
-        self._model = model
-        self._router = router
-        self._routes = routes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def apply_model(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
-        """Denoised predictions [chunks × rows, C, H, W].
-
-        Raises:
-            ValueError: another extension has made a call with a different number of rows.
-            UnplacedError: it has cut the latent up, or has calls of chunks that are not known.
-        """
-        routes, rows = self._routes, len(self._routes.rows["cond"])
-        chunks, surplus = divmod(len(x), rows)
-        if surplus:
-            raise ValueError(
-                f"a model call has {len(x)} rows, which is not a multiple of the {rows} that the evaluation "
-                "has; another extension has changed them"
-            )
-        # Forge's numbers for the branches are their places in BRANCHES.
-        branches = [BRANCHES[one] for one in conditions["transformer_options"]["cond_or_uncond"]]
-        if len(branches) != chunks or (routes.places is not None and not routes.places.suit(x)):
-            if routes.places is not None:
-                raise UnplacedError("another extension has cut the picture up, or has added model calls")
-            if routes.strengths["cond"] != routes.strengths["uncond"]:
-                raise ValueError(
-                    "another extension has cut the picture up, or has added model calls, so networks cannot "
-                    "act on one side of the guidance"
-                )
-            branches = ["cond"] * chunks
-        table = [strengths for branch in branches for strengths in routes.strengths[branch]]
-        places = routes.places
-        if places is not None:
-            places = places.of([row for branch in branches for row in routes.rows[branch]])
-        with self._router.routing(table, places):
-            denoised: Tensor = self._model.apply_model(x, t, **conditions)
-        self.calls += 1
-        return denoised
 
 
 def without_frames(latents: Tensor) -> Tensor:
@@ -328,3 +297,12 @@ def _row(tensor: Tensor, image: int) -> Tensor:
     """The row of an image; Forge repeats rows where there are fewer than images (condition.py)."""
     place = image % len(tensor)
     return tensor[place : place + 1]
+
+
+def _image_by_image(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Entries in chunks that have no image twice, in the images' order."""
+    of_images: dict[int, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.image):
+        of_images.setdefault(entry.image, []).append(entry)
+    for chunk in zip_longest(*of_images.values()):
+        yield [entry for entry in chunk if entry is not None]

@@ -165,6 +165,58 @@ def test_a_call_of_another_extension_ends_placing_and_spoils_nothing(
     webui.script_callbacks.denoiser_callbacks.remove(call)
 
 
+def test_a_call_after_a_step_is_answered_by_the_base_and_said(webui: Any, draw: Any) -> None:
+    """As Self Attention Guidance, in a callback that comes after ours."""
+    settings = {"looks": 1, "recenter": 0.5}
+    wanted, p = draw(THREE, settings)
+    assert p.comments == {}
+    given, answers = [], []
+
+    def before(params: Any) -> None:
+        given[:] = [params]
+
+    def after(params: Any) -> None:
+        call = given[0]
+        condition = {"c_crossattn": [call.text_cond[:1]], "c_concat": [call.image_cond[:1]]}
+        answers.append(call.denoiser.inner_model(call.x[:1], call.sigma[:1], cond=condition))
+
+    webui.script_callbacks.denoiser_callbacks.append(before)
+    webui.script_callbacks.denoised_callbacks.append(after)
+    picture, p = draw(THREE, settings)
+    (comment,) = p.comments
+    assert "calls the model again" in comment and "base model alone" in comment
+    assert torch.equal(picture, wanted)
+    webui.script_callbacks.denoiser_callbacks.remove(before)
+    webui.script_callbacks.denoised_callbacks.remove(after)
+    _, p = draw(THREE, settings)
+    assert p.comments == {}
+
+
+def test_an_extension_finds_the_networks_that_it_has_renamed(webui: Any, draw: Any, close: Any) -> None:
+    """As LoRA Block Weight with start=: notes stay for the next generation where it does not find them."""
+    merged, _ = draw("a cat <lora:te:1>")
+    waiting: set[str] = set()
+
+    class Renames(webui.scripts.Script):  # type: ignore[misc,name-defined]
+        def after_extra_networks_activate(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            for network in webui.networks.loaded_networks:
+                waiting.add(network.name)
+                network.name += "_renamed"
+
+    def at_a_call(params: Any) -> None:
+        for network in webui.networks.loaded_networks:
+            waiting.discard(network.name.split("_renamed")[0])
+
+    webui.script_callbacks.denoiser_callbacks.append(at_a_call)
+    for settings in ({**ALONE, "looks": 0}, {**ALONE, "looks": 1}):
+        p = webui.new_p("a cat <lora:te:1>", settings)
+        p.scripts.insert(0, Renames())
+        assert close(webui.generate(p), merged)
+        assert p.comments == {} and waiting == set()
+    webui.script_callbacks.denoiser_callbacks.remove(at_a_call)
+    assert torch.equal(draw("a cat <lora:te:1>")[0], merged)
+
+
 def in_tiles(order: str) -> Any:
     """As Tiled Diffusion: the left and the right half, in one call by tiles or by rows, or in two calls."""
 

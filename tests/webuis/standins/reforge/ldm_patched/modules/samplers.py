@@ -53,7 +53,11 @@ def calc_cond_batch(model, conds, x_in, timestep, model_options):
         for parts in range(1, len(fitting) + 1):
             some = fitting[: len(fitting) // parts]
             shape = [len(some) * first.input_x.shape[0], *first.input_x.shape[1:]]
-            if model.memory_required(shape) < model_management.get_free_memory(x_in.device):
+            sizes = [{name: one.size() for name, one in to_run[i][0].conditioning.items()} for i in some]
+            shapes = {name: [one[name] for one in sizes] for name in sizes[0]}
+            if model.memory_required(shape, cond_shapes=shapes) < model_management.get_free_memory(
+                x_in.device
+            ):
                 chosen = some
                 break
         chunks = [to_run.pop(i) for i in chosen]
