@@ -117,7 +117,7 @@ class ForgeEvaluation:
                     of_source.get(getattr(entry, branch), ()) if row is None else strengths[row]
                     for entry, row in zip(entries, found, strict=True)
                 ]
-            model = RoutedModel(self._model, self._router, routes)
+            model = RoutedModel(self._model, self._router, routes, self._controls)
             predicted = self._evaluate(model, together)
             calls += model.calls
             for chunk in chunks:
