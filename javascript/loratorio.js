@@ -169,7 +169,10 @@
         setTimeout(() => root().querySelector(`#${prefix}place_masked`).click(), TAKEN);
     }
 
-    /* An answer of the server may replace the grid meanwhile, so all cells of the stroke are painted again. */
+    /*
+     * What is painted counts as it stands in the text box, which has every stroke at once: an answer of the
+     * server may come late, and replace the grid by one without this stroke, or without the one before.
+     */
     function paint(event) {
         const grid = painting && event.isPrimary ? gridOf(painting.prefix) : null;
         if (grid === null) {
@@ -178,18 +181,20 @@
         const cells = Array.from(grid.querySelectorAll("rect"));
         const columns = Number(grid.dataset.columns);
         const rows = cells.length / columns;
+        const mask = root().querySelector(`#${painting.prefix}place_mask :is(input, textarea)`).value.split("/");
+        const isOn = (cell) => mask[Math.floor(cell / columns)]?.[cell % columns] === "1";
         const box = grid.getBoundingClientRect();
         const points = event.getCoalescedEvents?.() ?? [];
         for (const point of [...points, event]) {
             const x = Math.floor((point.clientX - box.left) / box.width * columns);
             const y = Math.floor((point.clientY - box.top) / box.height * rows);
             if (x >= 0 && x < columns && y >= 0 && y < rows) {
-                painting.on ??= cells[y * columns + x].getAttribute("class") !== "on";
+                painting.on ??= !isOn(y * columns + x);
                 painting.met.add(y * columns + x);
             }
         }
-        painting.met.forEach((cell) => cells[cell]?.setAttribute("class", painting.on ? "on" : "off"));
-        const digits = cells.map((cell) => Number(cell.getAttribute("class") === "on"));
+        const digits = cells.map((_, cell) => Number(painting.met.has(cell) ? painting.on : isOn(cell)));
+        cells.forEach((cell, place) => cell.setAttribute("class", digits[place] ? "on" : "off"));
         painting.rows = Array.from({ length: rows }, (_, y) => digits.slice(y * columns, (y + 1) * columns).join(""));
     }
 

@@ -115,14 +115,18 @@ class HostGenerator:
             settings=job.settings,
             method="loratorio" if job.settings.enabled else "merge",
             network_dir=self.model.networks,
+            image=job.image,
+            denoising_strength=job.denoising_strength,
+            hires_scale=job.hires_scale,
+            hires_steps=job.hires_steps,
         )
         host = self._opened()
         seen = _Sketches(host)
         result = host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
         image = result.images[0]
-        infotext = picture_parameters(request, result, self.model.path, seed, image.size)
+        infotext = picture_parameters(request, result, self.model.path, seed, (job.width, job.height))
         write_picture(free_name(self._out / f"{seed}-{request.method}.png"), image, infotext)
-        return Drawn(image, seed, infotext, result.report)
+        return Drawn(image, seed, infotext, result.report, result.hires_report)
 
 
 def _name(place: int, models: Sequence[ModelChoice], words: Words) -> str:

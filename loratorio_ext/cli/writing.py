@@ -81,7 +81,7 @@ def write_picture(path: Path, picture: Image.Image, infotext: str) -> None:
 def picture_parameters(
     request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]
 ) -> str:
-    """The parameters of one picture, in the form that the WebUI writes and reads."""
+    """The parameters of one picture, as the WebUI writes and reads them; `size`: of the first pass."""
     name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
     facts: dict[str, object] = {
         "Steps": request.steps,
@@ -91,6 +91,12 @@ def picture_parameters(
         **({"Sampler": result.sampler} if result.sampler else {}),
         "Model": name,
     }
+    hires = request.hires_scale > 1
+    if hires or request.image is not None:
+        facts["Denoising strength"] = f"{request.denoising_strength:g}"
+    if hires:  # as the WebUIs say it: without the steps where they are those of the first pass
+        steps = {"Hires steps": request.hires_steps} if request.hires_steps else {}
+        facts |= {"Hires upscale": f"{request.hires_scale:g}", **steps, "Hires upscaler": "Latent"}
     if result.report.composed:  # by what the steps did and not by what was asked for
         # The report has names of its own for some methods' steps.
         mode = {"loratorio": "composed", "merge": "merged", "merge-recentred": "merged"}

@@ -38,6 +38,8 @@ class PlannedSampling:
         merged_on_top: rows of merged steps come on top of the base's, as in AUTOMATIC1111's WebUI.
         splits_at_and: AND splits a prompt into sub-prompts that are predicted separately, as in the WebUIs.
         repeated: what becomes of a network that is named twice.
+        hires_steps: evaluations of a hires pass, which begins with the maps of the first; 0: there is none.
+        hires_scale: how much wider and higher its pictures are.
     """
 
     steps: int = 20
@@ -45,6 +47,8 @@ class PlannedSampling:
     merged_on_top: bool = False
     splits_at_and: bool = False
     repeated: Repeated = "last"
+    hires_steps: int = 0
+    hires_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,11 @@ class Estimate:
         composed: networks of the prompt and the pool that are composed.
         kept: networks that are kept merged, by ``compose=off``.
         of_pool: how many of ``composed`` the pool brings.
-        rows: predictions at each step for each picture of a batch.
+        rows: predictions at each step for each picture of a batch, those of a hires pass at the end.
         plain_rows: predictions of a plain generation at each step, for each picture.
         notes: a sentence for each thing that will not be as the user may expect.
+        hires_steps: how many of ``rows`` are a hires pass's.
+        hires_scale: how much wider and higher its pictures are.
     """
 
     composed: tuple[str, ...]
@@ -66,11 +72,16 @@ class Estimate:
     rows: tuple[int, ...]
     plain_rows: int
     notes: tuple[str, ...]
+    hires_steps: int = 0
+    hires_scale: float = 1.0
 
     @property
     def ratio(self) -> float:
-        """Predictions of the whole generation, in multiples of plain generation."""
-        return sum(self.rows) / (self.plain_rows * len(self.rows))
+        """Predictions of the whole generation by their size, in multiples of plain generation."""
+        first = len(self.rows) - self.hires_steps
+        sizes = [1.0] * first + [self.hires_scale**2] * self.hires_steps
+        whole = sum(rows * size for rows, size in zip(self.rows, sizes, strict=True))
+        return whole / (self.plain_rows * sum(sizes))
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -125,18 +136,23 @@ def estimate(
     kept = tuple(tag.name for tag in there if not tag.compose)
     cond_rows = len(_AND.split(parsed.text)) if sampling.splits_at_and else 1
     plain = cond_rows + sampling.guided
-    rows = (plain,) * sampling.steps
+    passes = [(plain,) * steps for steps in (sampling.steps, sampling.hires_steps)]
     if settings.enabled:
-        rows = cost(
-            settings,
-            len(composed),
-            sampling.guided,
-            total=sampling.steps,
-            cond_rows=cond_rows,
-            base_is_given=sampling.merged_on_top,
-            windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
-            has_areas=any(own.at for own in of_composed),
-        )
+        # With looks a hires pass goes on with the maps of the first, at the cost of a plain one.
+        counted = 1 if settings.looks > 0 or not sampling.hires_steps else 2
+        passes[:counted] = [
+            cost(
+                settings,
+                len(composed),
+                sampling.guided,
+                total=len(rows),
+                cond_rows=cond_rows,
+                base_is_given=sampling.merged_on_top,
+                windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
+                has_areas=any(own.at for own in of_composed),
+            )
+            for rows in passes[:counted]
+        ]
         acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
         if composed:
             notes += _notes(settings, len(composed), len(of_pool), sampling, words)
@@ -145,7 +161,8 @@ def estimate(
     notes += _notes_of_sides(
         [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
     )
-    return Estimate(composed, kept, len(of_pool), rows, plain, tuple(notes))
+    hires = (sampling.hires_steps, sampling.hires_scale)
+    return Estimate(composed, kept, len(of_pool), sum(passes, ()), plain, tuple(notes), *hires)
 
 
 def nothing_to_compose(words: Words) -> str:
@@ -234,10 +251,13 @@ def cost_line(found: Estimate, words: Words) -> str:
         )
     else:
         span = words("{low} to {high} predictions a step", low=lowest, high=highest)
-    return words(
+    said = words(
         "{counts}: {span} instead of {plain}, about {ratio} ×",
         counts=counts,
         span=span,
         plain=found.plain_rows,
         ratio=f"{found.ratio:.1f}",
     )
+    if found.hires_steps:
+        return words("{cost}, with the {count} steps of Hires. fix", cost=said, count=found.hires_steps)
+    return said

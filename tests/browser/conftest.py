@@ -192,7 +192,17 @@ def open_page(browser: Any) -> Iterator[Open]:
 @pytest.fixture
 def panel_page(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Any:
     """The panels and the inspector alone, with this gradio."""
-    page = open_page(run_page(gradio, PAGES, "panel").url)
+    return opened_panel(open_page, run_page(gradio, PAGES, "panel"), gradio)
+
+
+@pytest.fixture
+def slow_panel_page(gradio: str, run_page: Callable[..., Served], open_page: Open) -> Any:
+    """The same, where every answer about the cost takes a while."""
+    return opened_panel(open_page, run_page(gradio, PAGES, "panel", "0.7"), gradio)
+
+
+def opened_panel(open_page: Open, served: Served, gradio: str) -> Any:
+    page = open_page(served.url)
     if gradio.startswith("3."):
         # There a WebUI puts its extensions' scripts into the page, and gradio has no place for them.
         page.add_script_tag(path=ROOT / "javascript" / "loratorio.js")

@@ -1,6 +1,7 @@
 """Pages over a server that stands in; prints the page's address.
 
-python tests/browser/pages.py panel: txt2img, img2img and the inspector side by side, as in a WebUI's page.
+python tests/browser/pages.py panel [seconds]: txt2img, img2img and the inspector side by side, as in a
+WebUI's page; every answer about the cost takes so many seconds.
 python tests/browser/pages.py toy: the page without a WebUI over a painter that needs no model.
 """
 
@@ -11,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -58,13 +60,17 @@ def a_run() -> FinishedRun:
     return FinishedRun(prompt, "", pictures, (PassRecord(0, False, report),))
 
 
-def server() -> Server:
+def server(seconds: float = 0.0) -> Server:
+    def networks() -> Mapping[str, str]:
+        time.sleep(seconds)
+        return KNOWN
+
     return Server(
         host="stand-in",
         version="",
         history=History(lambda: (4, 2**28)),
         presets=Presets(None),
-        networks=lambda: KNOWN,
+        networks=networks,
         refresh=lambda: None,
         options=Options,
         words=Words,
@@ -134,6 +140,6 @@ def serve_panel(one: Server) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "panel":
-        serve_panel(server())
+        serve_panel(server(float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
     else:
         serve_page(server(), Toy(), Address("127.0.0.1", free_port()), partial(print, flush=True))

@@ -11,12 +11,18 @@ from typing import Any
 
 import jsonschema
 import pytest
+from PIL import Image
 
 from loratorio_ext.run import REPORT_SCHEMA
 
 PROMPT = "a red plain star on grid with moon <lora:star:1> <lora:grid:1> <lora:moon:1>"
 STATUS = "#loratorio_page_status"
 PANEL = "#script_txt2img_loratorio"
+DROP = """(target, bytes) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+    target.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 
 pytestmark = pytest.mark.parametrize("gradio", ["newest"])
@@ -166,6 +172,65 @@ def test_wrong_input_is_said(page: Any, prompt: str, seed: str, message: str, lo
     alert = page.get_by_role("alert")
     alert.get_by_text(message).wait_for()
     assert page.locator("#loratorio_page_stop").is_disabled()
+
+
+def test_a_result_is_drawn_again_larger_or_from_itself_and_both_come_back_by_infotext(
+    page: Any, look: SimpleNamespace
+) -> None:
+    cost, start = page.locator(PANEL + "_cost"), page.locator("#loratorio_page_start")
+    look.set_number(page, "steps", 8)
+    look.set_number(page, "seed", 5)
+    page.get_by_role("button", name="Hires. fix").click()
+    look.set_number(page, "hires_scale", 1.5)
+    look.set_number(page, "hires_steps", 5)
+    look.set_number(page, "hires_strength", 0.6)
+    cost.get_by_text("with the 5 steps of Hires. fix").wait_for()
+    write(page, PROMPT)
+    cost.get_by_text("5 predictions at 4 of 13 steps and 2 at the others").wait_for()
+    larger = draw(page)
+    assert "Size: 64x64" in larger
+    assert "Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 5, Hires upscaler: Latent" in larger
+    size = "(one) => one.decode().then(() => [one.naturalWidth, one.naturalHeight])"
+    assert page.locator("#loratorio_page_gallery img").first.evaluate(size) == [96, 96]
+
+    page.locator("#loratorio_page_use").click()
+    start.locator("img").wait_for()
+    page.locator("#loratorio_page_generate").click()
+    page.get_by_role("alert").get_by_text("do not go together").wait_for()
+    look.set_number(page, "hires_scale", 1)
+    look.set_number(page, "strength", 0.5)
+    cost.get_by_text("5 predictions at 4 of 5 steps").wait_for()
+    again = draw(page)
+    assert "Size: 96x96" in again and "Denoising strength: 0.5, Networks" in again
+    page.locator("#loratorio_page_status").get_by_text("1 picture in").wait_for()
+
+    page.get_by_role("button", name="Paste infotext").click()
+    for text, scale, strength in ((larger, "1.5", "0.5"), (again, "1", "0.5")):
+        page.locator("#loratorio_page_paste textarea").fill(text)
+        page.locator("#loratorio_page_fill").click()
+        value = "([item, value]) => document.querySelector(`#loratorio_page_${item} input`).value === value"
+        page.wait_for_function(value, arg=["hires_scale", scale])
+        page.wait_for_function(value, arg=["strength", strength])
+    # With the first the picture has gone, which the second does not bring back.
+    page.locator("#loratorio_page_paste_status").get_by_text("put it under Start picture").wait_for()
+    assert start.locator("img").count() == 0
+
+
+def test_a_picture_that_is_dropped_on_start_picture_is_drawn_from(
+    page: Any, look: SimpleNamespace, tmp_path: Path
+) -> None:
+    write(page, "a red star")
+    look.set_number(page, "steps", 4)
+    look.set_number(page, "seed", 5)
+    page.get_by_role("button", name="Start picture (img2img)").click()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "red.png")
+    data = list((tmp_path / "red.png").read_bytes())
+    target = page.locator("#loratorio_page_start button", has_text="Drop").first
+    target.evaluate(DROP, data)
+    page.locator("#loratorio_page_start img").wait_for()
+    assert "Denoising strength: 0.75" in draw(page)
+    page.evaluate(f"(data) => ({DROP})(document.body, data)", data)
+    page.get_by_role("alert").get_by_text("This file has no infotext").wait_for()
 
 
 def test_a_click_puts_a_tag_in_and_another_takes_it_out(page: Any) -> None:

@@ -189,6 +189,22 @@ def test_a_picture_is_drawn_kept_and_described(toys: Any, served: Page) -> None:
     assert toys.host.requests[-1].method == "merge"
 
 
+def test_img2img_and_hires_fix_are_asked_for_and_written_down(toys: Any, served: Page) -> None:
+    def infotext(**changes: Any) -> str:
+        return str(served.painter.draw(job(denoising_strength=0.4, **changes), 5, lambda *at: None).infotext)
+
+    plain, picture = infotext(), Image.new("RGB", (64, 64))
+    assert "Denoising" not in plain and "Hires" not in plain
+    assert ", Denoising strength: 0.4," in infotext(image=picture)
+    asked = toys.host.requests[-1]
+    assert (asked.image, asked.denoising_strength) == (picture, 0.4)
+    text = infotext(hires_scale=1.5, hires_steps=7)
+    assert ", Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 7, Hires upscaler: Latent," in text
+    assert "Size: 64x64" in text and "Hires steps" not in infotext(hires_scale=1.5)
+    asked = toys.host.requests[-2]
+    assert (asked.image, asked.hires_scale, asked.hires_steps) == (None, 1.5, 7)
+
+
 def test_without_a_folder_of_networks_a_tag_is_refused(toys: Any, page: Page) -> None:
     Path("model").mkdir()
     main(["serve", "--model", "model", "--port", "0"], toys.tools)

@@ -78,11 +78,14 @@ def test_level_of_a_ratio(ratio: float) -> None:
 @pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", [*NAMES, "DPM++ 2M Karras", "Euler Karras"])
-def test_noise_that_every_scheduler_added_is_found_again(name: str, kind: Any, zero_snr: bool) -> None:
+@pytest.mark.parametrize("skipped", [0, 3])
+def test_noise_that_every_scheduler_added_is_found_again(
+    skipped: int, name: str, kind: Any, zero_snr: bool
+) -> None:
     """Latents come from the scheduler's own `add_noise`, so a wrong α or σ shows as a wrong noise."""
     scheduler = make_scheduler(name, plain_scheduler(kind, rescale_betas_zero_snr=zero_snr))
-    timesteps = set_steps(scheduler, 5, torch.device("cpu"))
-    schedule = NoiseSchedule(scheduler)
+    timesteps = set_steps(scheduler, 5 + skipped, torch.device("cpu"), skipped)
+    schedule = NoiseSchedule(scheduler, timesteps)
     generator = torch.Generator().manual_seed(3)
     compared = 0
     for index, timestep in enumerate(timesteps):
@@ -126,7 +129,7 @@ def test_denoised_is_what_the_scheduler_itself_denoises(name: str) -> None:
     """Where diffusers says what it takes for the denoised picture, ours is the same."""
     scheduler = make_scheduler(name, plain_scheduler("v_prediction"))
     timesteps = set_steps(scheduler, 4, torch.device("cpu"))
-    schedule = NoiseSchedule(scheduler)
+    schedule = NoiseSchedule(scheduler, timesteps)
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
     compared = 0

@@ -87,6 +87,25 @@ def test_rows_for_each_picture(changes: dict[str, Any], guided: bool, rows: tupl
 
 
 @pytest.mark.parametrize(
+    ("changes", "rows", "ratio"),
+    [
+        # A hires step is of 4 times the size: (6 + 2 + 2 + 2 + 4 · (2 + 2)) / (2 · (4 + 4 · 2)).
+        ({"recenter": 0.5, "looks": 1}, (6, 2, 2, 2, 2, 2), 28 / 24),
+        ({"recenter": 1.0, "looks": 0}, (4, 4, 4, 4, 4, 4), 2.0),
+        ({"recenter": 1.0, "looks": 0, "end": 0.5}, (4, 4, 2, 2, 4, 2), (12 + 24) / 24),
+        ({"enabled": False}, (2,) * 6, 1.0),
+    ],
+)
+def test_a_hires_pass_counts_with_its_size(
+    changes: dict[str, Any], rows: tuple[int, ...], ratio: float
+) -> None:
+    found = of("<lora:anna:1> <lora:bert:1>", PlannedSampling(4, hires_steps=2, hires_scale=2.0), **changes)
+    assert (found.rows, found.plain_rows) == (rows, 2)
+    assert found.ratio == pytest.approx(ratio)
+    assert cost_line(found, WORDS).endswith(f"about {ratio:.1f} ×, with the 2 steps of Hires. fix")
+
+
+@pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("a cat", 1),

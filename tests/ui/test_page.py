@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from hypothesis import given, strategies as st
+from PIL import Image
 
 from loratorio_ext.server.history import History
 from loratorio_ext.server.words import Words
@@ -18,10 +20,10 @@ from loratorio_ext.ui.page.generator import (
     job_of,
     names_like,
     read_kept,
-    read_pasted,
     with_tag_toggled,
     without_folders,
 )
+from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -42,7 +44,12 @@ DEFAULTS: Mapping[str, object] = MappingProxyType(
         "width": 64,
         "height": 64,
         "seed": 5,
+        "strength": 0.75,
+        "hires_scale": 1,
+        "hires_steps": 0,
+        "hires_strength": 0.7,
         "pictures": 1,
+        "image": None,
         **{one.name: one.default for one in SETTINGS},
     }
 )
@@ -76,6 +83,14 @@ def test_values_of_the_page_become_a_job() -> None:
         ({"seed": None}, "Seed is empty"),
         ({"seed": 2**60}, "Seed is"),
         ({"pictures": 17}, "1 to 16"),
+        ({"strength": 1.1}, "Denoising strength is 1.1; give a number from 0 to 1"),
+        ({"hires_strength": None}, "Denoising strength is empty"),
+        ({"hires_scale": 0.5}, "Upscale by is 0.5; give a number from 1 to 4"),
+        ({"hires_steps": 151}, "Hires steps is 151"),
+        ({"hires_scale": 4, "height": 1024}, "makes Height 4096; it must be at most 2048"),
+        ({"image": "/nowhere.png"}, "start picture cannot be read; give a PNG, JPEG or WebP file"),
+        ({"image": ["a"]}, "start picture cannot be read"),
+        ({"image": __file__}, "start picture cannot be read"),
         ({"temperature": 0}, "temperature is 0"),
         ({"start": 0.9, "end": 0.1}, "start not above end"),
     ],
@@ -83,6 +98,34 @@ def test_values_of_the_page_become_a_job() -> None:
 def test_wrong_values_are_named(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         job_of(values(**changes), FACTS)
+
+
+@pytest.mark.parametrize(
+    ("hires_scale", "strength"), [(1, 0.4), (2, 0.6)], ids=["from a picture", "Hires. fix"]
+)
+def test_the_denoising_strength_is_that_of_what_is_asked_for(
+    hires_scale: float, strength: float, tmp_path: Path
+) -> None:
+    Image.new("RGBA", (12, 8), (250, 0, 0, 255)).save(tmp_path / "a.png")
+    chosen = values(
+        strength=0.4,
+        hires_strength=0.6,
+        hires_scale=hires_scale,
+        hires_steps=7,
+        image=str(tmp_path / "a.png"),
+    )
+    made = job_of(chosen, FACTS)
+    assert (made.denoising_strength, made.hires_scale, made.hires_steps) == (strength, hires_scale, 7)
+    assert made.image is not None
+    assert (made.image.mode, made.image.size, made.image.getpixel((0, 0))) == ("RGB", (12, 8), (250, 0, 0))
+    assert job_of(values(), FACTS).image is None
+
+
+def test_a_start_picture_that_would_take_all_memory_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "wide.png"
+    Image.new("1", (2**14, 2**12 + 1)).save(file)
+    with pytest.raises(ValueError, match="has 16384 × 4097 pixels; it must have at most 67108864"):
+        job_of(values(image=str(file)), FACTS)
 
 
 def test_too_few_values_are_named() -> None:
@@ -105,8 +148,12 @@ def test_a_pasted_infotext_of_this_page() -> None:
         "width": 64,
         "height": 72,
         "seed": 9,
+        "strength": None,
+        "hires_scale": 1.0,
+        "hires_steps": 0,
+        "hires_strength": None,
     }
-    assert found.left_out == ()
+    assert found.left_out == () and not found.started
     assert found.fields["LoRAtorio top k"] == "2"
 
 
@@ -115,6 +162,41 @@ def test_a_pasted_infotext_of_a_webui() -> None:
     assert (found.values["sampler"], found.values["cfg"], found.left_out) == ("DPM++ 2M Karras", None, ())
     found = read_pasted("x\nSteps: 999, Sampler: Restart, CFG scale: 1e9, Size: 9999x1", FACTS, Words())
     assert found.left_out == ("Steps", "Sampler", "CFG scale", "Size")
+
+
+@pytest.mark.parametrize(
+    ("said", "strengths", "hires", "started", "left_out"),
+    [
+        ("Denoising strength: 0.4", (0.4, None), (1, 0), True, ()),
+        (
+            "Denoising strength: 0.4, Hires upscale: 1.5, Hires upscaler: Latent",
+            (None, 0.4),
+            (1.5, 0),
+            False,
+            (),
+        ),
+        (
+            "Denoising strength: 0.4, Hires upscale: 2, Hires steps: 9, Hires upscaler: ESRGAN_4x",
+            *((None, 0.4), (2, 9), False, ("Hires upscaler",)),
+        ),
+        (
+            "Denoising strength: 0.4, Hires resize: 1024x1024, Hires steps: 999",
+            *((None, None), (1, None), False, ("Denoising strength", "Hires resize", "Hires steps")),
+        ),
+        (
+            "Denoising strength: 4, Hires upscale: 9",
+            *((None, None), (None, 0), False, ("Denoising strength", "Hires upscale")),
+        ),
+    ],
+)
+def test_img2img_and_hires_fix_of_a_pasted_infotext(
+    said: str, strengths: object, hires: object, started: bool, left_out: object
+) -> None:
+    found = read_pasted(f"x\nSteps: 12, Sampler: Euler, {said}", FACTS, Words())
+    names = ("strength", "hires_strength", "hires_scale", "hires_steps")
+    values = [found.values[name] for name in names]
+    assert (tuple(values[:2]), tuple(values[2:]), found.started) == (strengths, hires, started)
+    assert found.left_out == left_out
 
 
 def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
@@ -176,8 +258,10 @@ def test_tags_come_and_go() -> None:
 
 
 def test_what_a_page_has_kept_comes_back_as_far_as_it_can_be() -> None:
-    own = values(steps=33, sampler="DDIM", seed=7, top_k=2, patch_size=64)
+    own = values(steps=33, sampler="DDIM", seed=7, top_k=2, patch_size=64, hires_scale=1.5)
     assert read_kept(json.dumps(own), FACTS) == own
+    for image in ("/somewhere/a.png", {"path": "/etc/hostname"}):
+        assert read_kept(json.dumps(values(image=image)), FACTS) == values()
     wrong = values(steps=0, sampler="gone", prompt=None, temperature="x", width=[])
     found = dict(zip(NAMES, read_kept(json.dumps(wrong), FACTS), strict=True))
     assert [name for name, value in found.items() if value is None] == [
@@ -185,6 +269,7 @@ def test_what_a_page_has_kept_comes_back_as_far_as_it_can_be() -> None:
         "steps",
         "sampler",
         "width",
+        "image",
         "temperature",
     ]
 

@@ -151,11 +151,37 @@ def test_values_that_do_not_go_together_are_named(server: Server, changes: dict[
     assert preset_of(server, own) is None
 
 
+@pytest.mark.parametrize(
+    ("passes", "said"),
+    [
+        ((None, 0.5, 1, 0), "4 of 20 steps and"),
+        (("a.png", 0.5, 1, 0), "4 of 11 steps and"),
+        (("a.png", 1, 1, 7), "4 of 20 steps and"),
+        (
+            (None, 0.5, 2, 0),
+            "4 of 40 steps and 2 at the others, instead of 2, about 1.1 ×, with the 20 steps",
+        ),
+        (
+            (None, 0.5, 1.5, 10),
+            "4 of 30 steps and 2 at the others, instead of 2, about 1.2 ×, with the 10 steps",
+        ),
+        ((None, 0.5, "2", 10), "4 of 20 steps and"),
+        (([], [], float("nan"), []), "4 of 20 steps and"),
+    ],
+)
+def test_the_cost_counts_what_is_drawn_from_a_picture_and_the_hires_pass(
+    server: Server, passes: tuple[object, ...], said: str
+) -> None:
+    inputs = PageInputs(*[object()] * 7)
+    sent = ["<lora:star:1> <lora:moon:1>", 20, 7, *passes, *values(enabled=True, recenter=0.5)]
+    assert said in words_of(cost_of(server, inputs, sent))
+
+
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), max_size=24))
 def test_whatever_the_page_sends_gets_an_answer(make: SimpleNamespace, sent: list[object]) -> None:
     kept = make.bench(History(lambda: (0, 0))).server
     server = replace(kept, networks=lambda: KNOWN, merged_on_top=True)
-    inputs = PageInputs(prompt=object(), steps=object(), cfg_scale=object())
+    inputs = PageInputs(*[object()] * 7)
     assert "loratorio-cost" in cost_of(server, inputs, sent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -33,9 +34,10 @@ def picker(bench: Any) -> PlacePicker:
 
 
 def shown(picker: PlacePicker, prompt: str, chosen: object) -> tuple[Any, ...]:
-    name, names, place, _, first, last, _ = picker.following(prompt, None, chosen)
+    name, names, news, _ = picker.following(prompt, None, chosen, "", None, "", 0, 1)
+    _, (_, place, _, first, last) = json.loads(news)
     assert name["choices"] == names
-    return name["value"], names, place["value"], first["value"], last["value"]
+    return name["value"], names, place, first, last
 
 
 def test_the_controls_show_what_the_tag_of_the_chosen_network_says(picker: PlacePicker) -> None:
@@ -108,8 +110,8 @@ def test_the_picture_shows_each_network_and_takes_no_html(picker: PlacePicker) -
 def test_the_grid_shows_the_place_of_the_tag(picker: PlacePicker, at: str, mask: str) -> None:
     assert mask_of(at) == mask
     tag = f"<lora:star:1:at={at}>" if at else "<lora:star:1>"
-    *_, text, _, _, picture = picker.following(tag, None, "star")
-    assert text["value"] == mask
+    *_, news, picture = picker.following(tag, None, "star")
+    assert json.loads(news)[1][2] == mask
     html = picture["value"]
     columns = len(mask.split("/")[0])
     assert f'data-columns="{columns}"' in html
@@ -138,20 +140,31 @@ def writes(bench: Any) -> dict[str, Written]:
 
 
 def test_what_the_page_sends_is_written_or_left(writes: dict[str, Written]) -> None:
-    assert writes["place_at"]("<lora:star:1>", "star", "top") == "<lora:star:1:at=top>"
-    assert writes["place_at"]("<lora:star:1:at=top>", "star", "everywhere") == "<lora:star:1>"
-    assert writes["place_first"]("<lora:star:1>", "star", 0.7, 0.2) == "<lora:star:1:steps=0.2-0.7>"
-    assert writes["place_last"]("<lora:star:1:steps=0-0.5>", "star", 0, 1) == "<lora:star:1>"
+    assert writes["place_at"]("<lora:star:1>", "star", "top")[0] == "<lora:star:1:at=top>"
+    assert writes["place_at"]("<lora:star:1:at=top>", "star", "everywhere")[0] == "<lora:star:1>"
+    assert writes["place_first"]("<lora:star:1>", "star", 0.7, 0.2)[0] == "<lora:star:1:steps=0.2-0.7>"
+    assert writes["place_last"]("<lora:star:1:steps=0-0.5>", "star", 0, 1)[0] == "<lora:star:1>"
     for sent in ((None, None, None, None), ("x", "star", "?", 0.5), ("x", "star", float("nan"), 9)):
-        assert writes["place_first"](*sent) in ("x", gr.update())
-    assert writes["place_at"]("x", ["star"], {}) == gr.update()
+        assert writes["place_first"](*sent) == [gr.update()] * 2
+    assert writes["place_at"]("x", ["star"], {}) == [gr.update()] * 3
 
 
 def test_what_is_painted_is_written_or_left(writes: dict[str, Written]) -> None:
     paint = writes["place_masked"]
-    assert paint("<lora:star:1>", "star", "10/11") == "<lora:star:1:at=10/11>"
-    assert paint("<lora:star:1:at=left>", "star", "10/11") == "<lora:star:1:at=10/11>"
+    assert paint("<lora:star:1>", "star", "10/11")[0] == "<lora:star:1:at=10/11>"
+    assert paint("<lora:star:1:at=left>", "star", "10/11")[0] == "<lora:star:1:at=10/11>"
     for everywhere in ("00/00", "11/11", "0", ""):
-        assert paint("<lora:star:1:at=left>", "star", everywhere) == "<lora:star:1>"
+        assert paint("<lora:star:1:at=left>", "star", everywhere)[0] == "<lora:star:1>"
     for sent in ("10/1", "2", "x>y", "1" * 17):
-        assert paint("<lora:star:1:at=left>", "star", sent) == gr.update()
+        assert paint("<lora:star:1:at=left>", "star", sent) == [gr.update()] * 3
+
+
+def test_what_is_written_is_told_with_it_and_place_and_mask_show_each_other(
+    writes: dict[str, Written],
+) -> None:
+    painted = "/".join(["1" * 8] * 4 + ["0" * 8] * 4)
+    prompt, told, mask = writes["place_at"]("<lora:star:1>", "star", "top")
+    assert mask["value"] == painted
+    assert writes["place_masked"](prompt, "star", painted)[2]["value"] is None
+    prompt, other = writes["place_first"](prompt, "star", 0.5, 1)
+    assert prompt == "<lora:star:1:at=top:steps=0.5-1>" and other != told

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from loratorio_ext.hosts.diffusers_host.encoding import Encodings
@@ -106,25 +107,46 @@ class PipelineEvaluation:
         self.router.release()
 
 
+def encode_picture(pipeline: Any, image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """The latents [1, C, H, W] of a picture, scaled and cropped to `size` (width and height in pixels).
+
+    The most likely ones: no chance enters, so that a seed gives its picture in every batch.
+    """
+    fitted = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+    pixels = pipeline.image_processor.preprocess(fitted)
+    with _vae_that_does_not_overflow(pipeline) as vae:
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+    # A tiny autoencoder gives no distribution.
+    latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    deviation, mean = _statistics(vae.config, latents)
+    return (latents - mean) / deviation * float(vae.config.scaling_factor)
+
+
 def decode(pipeline: Any, latents: Tensor) -> list[Image.Image]:
     """Pictures of `latents` [B, C, H, W]; one at a time, so that a batch needs no more memory than one."""
-    vae = pipeline.vae
-    config, dtype = vae.config, vae.dtype
-    latents = latents / config.scaling_factor
-    mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is not None and deviation is not None:
-        factor, shift = (latents.new_tensor(one).view(1, -1, 1, 1) for one in (deviation, mean))
-        latents = latents * factor + shift
-    if getattr(config, "shift_factor", None):
-        latents = latents + config.shift_factor
-    # The VAE of SDXL overflows in float16; its configuration says so.
-    upcast = dtype == torch.float16 and bool(getattr(config, "force_upcast", False))
-    try:
-        if upcast:
-            vae.to(torch.float32)
+    deviation, mean = _statistics(pipeline.vae.config, latents)
+    latents = latents / pipeline.vae.config.scaling_factor * deviation + mean
+    with _vae_that_does_not_overflow(pipeline) as vae:
         pictures = [vae.decode(one.to(vae.dtype), return_dict=False)[0] for one in latents.split(1)]
+    images: list[Image.Image] = pipeline.image_processor.postprocess(torch.cat(pictures), output_type="pil")
+    return images
+
+
+def _statistics(config: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """(deviation, mean) of the VAE's own latents: of each channel, where its configuration has them."""
+    found = getattr(config, "latents_std", None), getattr(config, "latents_mean", None)
+    deviation, mean = (1.0, 0.0) if None in found else found
+    deviation, mean = (latents.new_tensor(one).view(1, -1, 1, 1) for one in (deviation, mean))
+    return deviation, mean + (getattr(config, "shift_factor", None) or 0.0)
+
+
+@contextmanager
+def _vae_that_does_not_overflow(pipeline: Any) -> Iterator[Any]:
+    """The VAE; that of SDXL overflows in float16, its configuration says so, and it is float32 meanwhile."""
+    vae, dtype = pipeline.vae, pipeline.vae.dtype
+    upcast = dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
+    try:
+        yield vae.to(torch.float32) if upcast else vae
     finally:
         if upcast:
             vae.to(dtype)
-    images: list[Image.Image] = pipeline.image_processor.postprocess(torch.cat(pictures), output_type="pil")
-    return images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,7 +18,10 @@ from loratorio_ext.settings import Settings
 MAX_STEPS: Final = 1000
 MAX_CFG: Final = 1000.0
 MAX_SIDE: Final = 8192
+MAX_HIRES_SCALE: Final = 8.0
 MAX_SEED: Final = 2**63 - 1
+# As the WebUIs take a strength of 1 (modules/sd_samplers_common.py, setup_img2img_steps).
+_STRONGEST: Final = 0.999
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Request:
         maps: Where the composed networks act, in their order, [N, H, W] or for each picture [B, N, H, W]:
             what a network adds is multiplied by its map (0: nothing, 1: all), brought to the latent's size.
             None: they are found, as the settings say.
+        image: The picture to start from (img2img), brought to the size by scaling and cropping; None: noise.
+        denoising_strength: How much of the picture to start from becomes noise, 0 to 1; of the first steps so
+            many are left out, as in the WebUIs. Counts with `image` or `hires_scale` alone.
+        hires_scale: Above 1, at most 8: a second pass (Hires. fix) draws the latents again, made larger by
+            this factor; it begins with the maps of the first. Not together with `image`.
+        hires_steps: Steps of the second pass, all of which are drawn; 0: as many as `steps`.
     """
 
     prompts: Sequence[str]
@@ -56,6 +65,10 @@ class Request:
     switch_every: int = 5
     network_dir: Path | str | None = None
     maps: Tensor | None = None
+    image: Image.Image | None = None
+    denoising_strength: float = 0.75
+    hires_scale: float = 1.0
+    hires_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,8 @@ class Result:
 
     images: one per seed, in order. latents: [B, C, H, W] as the sampler left them, before the VAE, in the
     UNet's dtype, on its device. sampler: the name by which the sampler that was used can be asked for.
-    hashes: name in the tag → hash of the network's file, as the WebUIs write it.
+    hashes: name in the tag → hash of the network's file, as the WebUIs write it. hires_report: of the second
+    pass, if there was one.
     """
 
     images: list[Image.Image]
@@ -72,6 +86,16 @@ class Result:
     report: Report
     sampler: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
+    hires_report: Report | None = None
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """size: width and height in pixels. steps: of the whole schedule; the first `skipped` are left out."""
+
+    size: tuple[int, int]
+    steps: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +103,8 @@ class ParsedRequest:
     """A request that passed its checks.
 
     texts, seeds: one per picture, without tags. negative: without tags; None: no unconditional predictions.
-    tags: of the first prompt. folder: None only without networks. size: width and height in pixels.
+    tags: of the first prompt. folder: None only without networks. passes: the first, and
+    the hires pass if there is one.
     """
 
     texts: tuple[str, ...]
@@ -87,7 +112,7 @@ class ParsedRequest:
     tags: tuple[Tag, ...]
     folder: NetworkFolder | None
     seeds: Sequence[int]
-    size: tuple[int, int]
+    passes: Sequence[PlannedPass]
     warnings: Sequence[str]
 
 
@@ -125,13 +150,13 @@ def parse_request(
     _check_whole("switch_every", request.switch_every, 1, MAX_STEPS)
     if request.method not in get_args(Method):
         raise ValueError(f"method is {request.method!r}; it must be one of: {', '.join(get_args(Method))}.")
-    if isinstance(cfg, bool) or not isinstance(cfg, (int, float)) or not 1 <= cfg <= MAX_CFG:
-        raise ValueError(f"cfg is {cfg!r}; it must be a number from 1 (no guidance) to {MAX_CFG:g}.")
+    _check_number("cfg", cfg, 1, MAX_CFG, " (no guidance)")
     if not isinstance(asked.settings, Settings):
         kind = type(asked.settings).__name__
         raise ValueError(f"settings is a {kind}; it must be a loratorio_ext Settings.")
     width = _side("width", request.width, default_size[0], factor)
     height = _side("height", request.height, default_size[1], factor)
+    passes = tuple(_passes(request, (width, height), factor))
 
     first, *others = [parse_prompt(prompt) for prompt in prompts]
     warnings = list(first.problems)
@@ -152,7 +177,45 @@ def parse_request(
     texts = tuple(prompt.text.strip() for prompt in (first, *others))
     without = negative.text.strip() if guided else None
     folder = _folder(request.network_dir, first.tags, request.settings.pool)
-    return ParsedRequest(texts, without, first.tags, folder, seeds, (width, height), warnings)
+    return ParsedRequest(texts, without, first.tags, folder, seeds, passes, warnings)
+
+
+def _passes(request: Request, size: tuple[int, int], factor: int) -> Iterator[PlannedPass]:
+    """The first pass, and the hires pass if there is one; ValueError as `parse_request`."""
+    asked: Any = request
+    strength, scale, steps = asked.denoising_strength, asked.hires_scale, request.steps
+    _check_number("denoising_strength", strength, 0, 1)
+    _check_number("hires_scale", scale, 1, MAX_HIRES_SCALE, " (no second pass)")
+    _check_whole("hires_steps", request.hires_steps, 0, MAX_STEPS)
+    if asked.image is not None and not isinstance(asked.image, Image.Image):
+        raise ValueError(f"image is a {type(asked.image).__name__}; it must be a picture of Pillow, or None.")
+    if request.image is not None and scale > 1:
+        raise ValueError(
+            f"There is a picture to start from and Hires. fix (hires_scale is {scale:g}), which do not go "
+            "together, as in the WebUIs: take the picture away, or set the scale to 1."
+        )
+    strength = min(strength, _STRONGEST)
+    yield PlannedPass(size, steps, 0 if request.image is None else steps - 1 - int(strength * steps))
+    if scale > 1:
+        steps = request.hires_steps or steps
+        whole = int(steps / strength) if strength > 0 else MAX_STEPS + 1
+        if whole > MAX_STEPS:
+            raise ValueError(
+                f"{steps} hires steps at a denoising_strength of {strength:g} are the last of more than "
+                f"{MAX_STEPS}; take fewer, or a higher strength."
+            )
+        larger = int(size[0] * scale) // factor * factor, int(size[1] * scale) // factor * factor
+        if max(larger) > MAX_SIDE:
+            raise ValueError(
+                f"hires_scale is {scale:g}, which makes pictures of {larger[0]} × {larger[1]} pixels; a side "
+                f"must be at most {MAX_SIDE}."
+            )
+        yield PlannedPass(larger, whole, whole - steps)
+
+
+def _check_number(name: str, value: object, lowest: float, highest: float, about: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= highest:
+        raise ValueError(f"{name} is {value!r}; it must be a number from {lowest:g}{about} to {highest:g}.")
 
 
 def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:

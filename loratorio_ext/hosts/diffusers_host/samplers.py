@@ -126,10 +126,11 @@ def _named(name: str, default: Any) -> Any:
         raise ValueError(f"The sampler {name!r} {reason}") from error
 
 
-def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
+def set_steps(scheduler: Any, steps: int, device: torch.device, skipped: int = 0) -> Tensor:
     """Prepare `scheduler` for `steps` steps; gives its timesteps, one per evaluation of the UNet.
 
-    Second-order schedulers ask for more evaluations than steps.
+    The first `skipped` steps are left out, where a picture is there already. Second-order schedulers ask for
+    more evaluations than steps.
     """
     try:
         scheduler.set_timesteps(steps, device=device)
@@ -143,9 +144,10 @@ def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
             f"{type(scheduler).__name__} cannot make {steps} steps: they would begin at timestep {first:g}, "
             f"and the model's last is {known - 1}; ask for fewer steps, for example {steps - 1}"
         )
+    begin = skipped * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)  # else it looks its place up by comparing timesteps on the device
-    return timesteps
+        scheduler.set_begin_index(begin)  # else it looks its place up by comparing timesteps on the device
+    return timesteps[begin:]
 
 
 def step_arguments(

@@ -68,23 +68,23 @@ class NoiseSchedule:
     DDPM, ...).
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        """`scheduler`: a diffusers scheduler after `set_timesteps`, not yet stepped."""
-        self._scheduler = scheduler
-        self._timesteps = scheduler.timesteps.tolist()  # read once: reading one waits for the device
+    def __init__(self, scheduler: Any, timesteps: Tensor) -> None:
+        """`scheduler`: a diffusers scheduler, not yet stepped, and what `set_steps` gave for it."""
+        self._scheduler, self._timesteps = scheduler, timesteps
+        self._numbers = timesteps.tolist()  # read once: reading one waits for the device
         # Asked of a copy, because schedulers take the first question as the start of the sampling.
-        self._scales_input = _input_factor(copy.deepcopy(scheduler), scheduler.timesteps[0]) != 1.0
+        self._scales_input = _input_factor(copy.deepcopy(scheduler), timesteps[0]) != 1.0
 
     def level(self, index: int) -> NoiseLevel:
         """The level of evaluation `index`, asked for before `scheduler.step` is called for it."""
         scheduler = self._scheduler
         if self._scales_input:
-            return NoiseLevel.from_alpha(_input_factor(scheduler, scheduler.timesteps[index]))
+            return NoiseLevel.from_alpha(_input_factor(scheduler, self._timesteps[index]))
         ratios = getattr(scheduler, "sigmas", None)
         if ratios is not None:
-            place = scheduler.step_index
-            return NoiseLevel.from_ratio(float(ratios[0 if place is None else place]))
-        return NoiseLevel.from_alpha(math.sqrt(float(scheduler.alphas_cumprod[int(self._timesteps[index])])))
+            place = scheduler.begin_index if scheduler.step_index is None else scheduler.step_index
+            return NoiseLevel.from_ratio(float(ratios[place or 0]))
+        return NoiseLevel.from_alpha(math.sqrt(float(scheduler.alphas_cumprod[int(self._numbers[index])])))
 
 
 def _input_factor(scheduler: Any, timestep: Tensor) -> float:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from loratorio_ext.server.words import Words
 from loratorio_ext.ui.gradio_tools import accepted
-from loratorio_ext.ui.page.generator import LARGEST_CFG, MOST_PICTURES, MOST_STEPS, Facts
+from loratorio_ext.ui.page.generator import LARGEST_CFG, LARGEST_HIRES_SCALE, MOST_PICTURES, MOST_STEPS, Facts
 
 PREFIX: Final = "loratorio_page"
 # A longer list can be searched by typing.
@@ -76,8 +76,11 @@ class Results:
         self.infotext = gr.Textbox(
             label=words("Infotext of the picture"), lines=3, interactive=False, elem_id=f"{PREFIX}_infotext"
         )
-        # Not the text box's own: that button stands inside the label and takes the text box's name away.
-        self.copy = gr.Button(words("Copy infotext"), size="sm", elem_id=f"{PREFIX}_copy")
+        with gr.Row():
+            # Not the text box's own: that button stands inside the label and takes the text box's name away.
+            small: dict[str, Any] = {"size": "sm", "min_width": 120}
+            self.copy = gr.Button(words("Copy infotext"), elem_id=f"{PREFIX}_copy", **small)
+            self.use = gr.Button(words("Use as start picture"), elem_id=f"{PREFIX}_use", **small)
         with gr.Accordion(words("Paste infotext"), open=False, elem_id=f"{PREFIX}_paste_accordion"):
             self.paste = gr.Textbox(
                 label=words("Infotext"),
@@ -97,10 +100,13 @@ class Results:
 
 
 class SamplingControls:
-    """Negative prompt, steps, guidance, sampler, size, seed and number of pictures.
+    """Negative prompt, steps, guidance, sampler, size, seed, number of pictures, img2img and Hires. fix.
 
     Attributes:
         negative: the negative prompt.
+        start: the picture to start from; start_part: the fold that it is in.
+        size: width and height.
+        passes: what `panel.cost.PageInputs` asks about a picture to start from and the hires pass.
         pasted: those that a pasted infotext fills in, in the order of `generator.PASTED`.
         sampler: the list of samplers.
         of_model: those that another model has other values for.
@@ -110,8 +116,11 @@ class SamplingControls:
     def __init__(self, facts: Facts, words: Words) -> None:
         """Build them inside the current block."""
 
-        def slider(most: float, value: float, step: float, label: str, name: str, **more: Any) -> Any:
-            return gr.Slider(1, most, value=value, step=step, label=label, elem_id=f"{PREFIX}_{name}", **more)
+        def slider(
+            most: float, value: float, step: float, label: str, name: str, least: float = 1, **more: Any
+        ) -> Any:
+            more |= {"step": step, "label": label, "elem_id": f"{PREFIX}_{name}"}
+            return gr.Slider(least, most, value=value, **more)
 
         def number(value: int, label: str, name: str, **more: Any) -> Any:
             return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
@@ -135,10 +144,39 @@ class SamplingControls:
             side: dict[str, Any] = {"step": facts.multiple, "min_width": 90}
             width = number(facts.size[0], words("Width"), "width", **side)
             height = number(facts.size[1], words("Height"), "height", **side)
-        self.pasted = [self.steps, self.cfg, sampler, width, height, seed]
-        self.of_model = [self.steps, self.cfg, sampler, width, height]
+        strength = words("Denoising strength")
+        # Side by side while both are folded (panel.css).
+        with gr.Row(elem_classes=["loratorio-folds"]):
+            self.start_part = gr.Accordion(
+                words("Start picture (img2img)"), open=False, elem_id=f"{PREFIX}_start_part"
+            )
+            with self.start_part:
+                self.start = gr.Image(
+                    label=words("Start picture"),
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,  # as it was sent: what is to be read of it is decided by `job_of`
+                    height=180,
+                    elem_id=f"{PREFIX}_start",
+                    **accepted(gr.Image.__init__, show_share_button=False, buttons=[]),
+                )
+                start_strength = slider(1, 0.75, 0.05, strength, "strength", least=0)
+            with gr.Accordion("Hires. fix", open=False, elem_id=f"{PREFIX}_hires_part"), gr.Row():
+                narrow: dict[str, Any] = {"min_width": 140}
+                hires_scale = slider(
+                    LARGEST_HIRES_SCALE, 1, 0.05, words("Upscale by (1: off)"), "hires_scale", **narrow
+                )
+                hires_steps = slider(
+                    MOST_STEPS, 0, 1, words("Hires steps (0: as Steps)"), "hires_steps", least=0, **narrow
+                )
+                hires_strength = slider(1, 0.7, 0.05, strength, "hires_strength", least=0, **narrow)
+        self.size = [width, height]
+        self.of_model = [self.steps, self.cfg, sampler, *self.size]
         self.sampler = sampler
-        self.all = [*self.pasted, pictures]
+        hires = [hires_scale, hires_steps, hires_strength]
+        self.pasted = [*self.of_model, seed, start_strength, *hires]
+        self.all = [*self.pasted, pictures, self.start]
+        self.passes = [self.start, start_strength, *hires[:2]]
 
 
 def build_examples(facts: Facts, prompt: Any, words: Words) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import gradio as gr
 from gradio.context import Context
+from PIL import Image
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
@@ -24,9 +25,9 @@ from loratorio_ext.ui.page.generator import (
     job_of,
     names_like,
     read_kept,
-    read_pasted,
     with_tag_toggled,
 )
+from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
 from loratorio_ext.ui.page.status import failed, finished_run, progress, said
 from loratorio_ext.ui.panel.build import Panel
@@ -183,6 +184,13 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
         place = event.index if isinstance(event.index, int) else 0
         return kept[place] if place < len(kept) else ""
 
+    def use(kept: Sequence[str], text: str, shown: Sequence[tuple[str, str]] | None) -> list[Any]:
+        if not shown or text not in kept:
+            return [gr.update(open=True), *_unchanged(3)]
+        file = shown[kept.index(text)][0]
+        with Image.open(file) as image:
+            return [gr.update(open=True), file, *image.size]
+
     def remember(given: object, kept: object) -> list[Any]:
         updates = [
             showing(one, value)
@@ -212,6 +220,13 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
     prompt.stop.click(stop, [session], [prompt.stop], **QUIET)
     results.copy.click(None, [results.infotext], None, js=_COPY)
     results.gallery.select(choose, [texts], [results.infotext], **QUIET)
+    sampling = drawing.sampling
+    results.use.click(
+        use,
+        [texts, results.infotext, results.gallery],
+        [sampling.start_part, sampling.start, *sampling.size],
+        **QUIET,
+    )
     if Context.root_block is not None:
         outputs = [session, *drawing.values]
         loaded = Context.root_block.load(remember, [session, kept], outputs, js=_KEPT, **QUIET)
@@ -226,13 +241,14 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
 def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
     """A pasted infotext, or that of a picture that is dropped, fills in all controls."""
     results, fields = drawing.results, drawing.panel.infotext_fields
+    start = drawing.sampling.start
     own = [drawing.prompt.prompt, drawing.sampling.negative, *drawing.sampling.pasted]
 
-    def fill(text: object) -> list[Any]:
+    def fill(text: object, given: object) -> list[Any]:
         try:
             found = read_pasted(str(text or ""), generator.facts, words)
         except ValueError as error:
-            return [failed(str(error)), *_unchanged(len(own) + len(fields))]
+            return [failed(str(error)), *_unchanged(1 + len(own) + len(fields))]
         answer = words("All controls are filled in.")
         if found.left_out:
             names = ", ".join(found.left_out[:_MOST_KEYS])
@@ -240,21 +256,28 @@ def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
             answer = words(
                 "Filled in, except for what this page does not have or cannot use: {names}.", names=names
             )
-        values = [found.values[name] for name in PASTED]
-        updates = [showing(None, one) for one in values]
+        if found.started and given is None:
+            answer += " " + words(
+                "The picture that it was drawn from is not in an infotext: put it under Start picture."
+            )
+        updates = [gr.update() if found.started else gr.update(value=None)]
+        updates += [showing(None, found.values[name]) for name in PASTED]
         updates += [showing(field.setting, field(found.fields)) for _, field in fields]
         return [said(answer), *updates]
 
-    def take(text: object) -> list[Any]:
+    def take(text: object, given: object) -> list[Any]:
         if not str(text or "").strip():
-            problem = words("This file has no infotext; drop a PNG as this page or a WebUI has written it.")
-            return [failed(problem), *_unchanged(len(own) + len(fields))]
-        return fill(text)
+            problem = words(
+                "This file has no infotext. Drop a PNG as this page or a WebUI has written it; a picture to "
+                "start from is dropped on Start picture."
+            )
+            return [failed(problem), *_unchanged(1 + len(own) + len(fields))]
+        return fill(text, given)
 
-    outputs = [*own, *(control for control, _ in fields)]
+    outputs = [start, *own, *(control for control, _ in fields)]
     for event in (
-        results.fill.click(fill, [results.paste], [results.paste_status, *outputs], **QUIET),
-        results.dropped.change(take, [results.dropped], [results.status, *outputs], **QUIET),
+        results.fill.click(fill, [results.paste, start], [results.paste_status, *outputs], **QUIET),
+        results.dropped.change(take, [results.dropped, start], [results.status, *outputs], **QUIET),
     ):
         event.then(None, js=_SHOW_COST)
 

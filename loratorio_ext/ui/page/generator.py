@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-from loratorio_ext.infotext import last_line_fields
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import Report
-from loratorio_ext.server.words import Words
 from loratorio_ext.setting import Setting, Value, shown
 from loratorio_ext.settings import SETTINGS, Settings
 
@@ -27,12 +25,16 @@ MOST_PICTURES: Final = 16
 LARGEST_SIDE: Final = 2048
 # Beyond it, a browser's numbers lose their last digits.
 LARGEST_SEED: Final = 2**53 - 1 - MOST_PICTURES
+LARGEST_HIRES_SCALE: Final = 4.0
 LONGEST_INFOTEXT: Final = 100_000  # characters
-PASTED: Final = ("prompt", "negative", "steps", "cfg", "sampler", "width", "height", "seed")
+MOST_PIXELS: Final = 2**26
+"""Of a picture to start from."""
+_OF_JOB: Final = ("prompt", "negative", "steps", "cfg", "sampler", "width", "height", "seed")
+_OF_HIRES: Final = ("hires_scale", "hires_steps")
+PASTED: Final = (*_OF_JOB, "strength", *_OF_HIRES, "hires_strength")
 """The page's own controls that a pasted infotext fills in; the panel has more."""
-_NAMES: Final = (*PASTED, "pictures", *(one.name for one in SETTINGS))
+_NAMES: Final = (*PASTED, "pictures", "image", *(one.name for one in SETTINGS))
 _RANDOM_SEEDS: Final = 2**32
-_NEGATIVE: Final = "Negative prompt:"
 _FOLDERS: Final = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\](?:[^\s'\"/\\<>]{1,255}[/\\])+")
 
 Sketch = Callable[[], Image.Image | None]
@@ -44,9 +46,6 @@ class OnStep(Protocol):
 
     def __call__(self, step: int, steps: int, sketch: Sketch | None = None, /) -> None:
         """``step``: evaluations done; ``steps``: in all."""
-
-
-_LONGEST_KEY: Final = 40
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,10 @@ class Job:
     seed: int
     pictures: int
     settings: Settings
+    image: Image.Image | None = None
+    denoising_strength: float = 0.75
+    hires_scale: float = 1.0
+    hires_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,14 @@ class Drawn:
         seed: its own.
         infotext: its parameters, as the WebUI writes them.
         report: what its sampling did.
+        hires_report: the same of its hires pass, if there was one.
     """
 
     image: Image.Image
     seed: int
     infotext: str
     report: Report
+    hires_report: Report | None = None
 
 
 class Generator(Protocol):
@@ -138,7 +143,9 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
 
     Args:
         values: prompt, negative prompt, steps, CFG scale, sampler, width, height, seed (-1: a random one),
-            pictures, then the panel's controls in the order of ``SETTINGS``.
+            denoising strength for a picture to start from; scale, steps and denoising strength of Hires. fix;
+            pictures, the file of a picture to start from (None: noise), then the panel's controls in the
+            order of ``SETTINGS``.
         facts: of the model.
 
     Raises:
@@ -158,16 +165,21 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
     if given["sampler"] not in facts.samplers:
         allowed = ", ".join(facts.samplers)
         raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")
-    for one in _numbers(facts):
+    for one in numbers(facts):
         value = given[one.name]
         try:
             given[one.name] = one.check(value)
         except ValueError as error:
             said = "empty" if value is None else shown(value)
             raise ValueError(f"{one.label} is {said}; give {one.allowed}.") from error
-    multiple = facts.multiple
+    multiple, scale = facts.multiple, given["hires_scale"]
     for label in ("Width", "Height"):
         side = given[label.lower()]
+        if scale > 1 and side * scale > LARGEST_SIDE:
+            raise ValueError(
+                f"Upscale by is {scale:g}, which makes {label} {side * scale:g}; it must be at most "
+                f"{LARGEST_SIDE}."
+            )
         if side % multiple:
             below = side - side % multiple
             raise ValueError(
@@ -177,74 +189,26 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
     if given["seed"] < 0:
         # No secret, and each page may have the same: Python's own random numbers will do.
         given["seed"] = random.randrange(_RANDOM_SEEDS)
-    return Job(settings=settings, **{name: given[name] for name in (*PASTED, "pictures")})
+    return Job(
+        settings=settings,
+        image=None if given["image"] is None else _opened(given["image"]),
+        denoising_strength=given["hires_strength" if scale > 1 else "strength"],
+        **{name: given[name] for name in (*_OF_JOB, "pictures", *_OF_HIRES)},
+    )
 
 
-@dataclass(frozen=True)
-class Pasted:
-    """What an infotext says.
-
-    Attributes:
-        values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
-        fields: its keys and values, for the panel.
-        left_out: labels of what it says and the page cannot do.
-    """
-
-    values: Mapping[str, Value | None]
-    fields: Mapping[str, str]
-    left_out: tuple[str, ...]
-
-
-def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
-    """Read an infotext, of this page or of a WebUI.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if len(text) > LONGEST_INFOTEXT:
-        raise ValueError(words("An infotext has at most {limit} characters.", limit=LONGEST_INFOTEXT))
-    fields = last_line_fields(text)
-    if "Steps" not in fields:
-        raise ValueError(
-            words("This is not an infotext: its last line has no “Steps:”. Copy all lines below a picture.")
-        )
-    width, _, height = fields.get("Size", "").partition("x")
-    said = {**fields, "Width": width, "Height": height}
-    prompt, negative = _prompts(text)
-    values: dict[str, Value | None] = {
-        "prompt": prompt,
-        "negative": negative,
-        "sampler": _sampler(fields, facts),
-        **{one.name: _parsed(one, said.get(one.label, "")) for one in _numbers(facts) if one.name in PASTED},
-    }
-    for side in ("width", "height"):
-        value = values[side]
-        values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
-    used = {
-        "Steps": values["steps"],
-        "CFG scale": values["cfg"],
-        "Sampler": values["sampler"],
-        "Size": values["width"] and values["height"],
-        "Seed": values["seed"],
-    }
-    return Pasted(values, fields, tuple(_left_out(fields, used, facts)))
-
-
-def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
-    """What an infotext says and the page does not take over, by its keys."""
-    settings = {one.infotext: one for one in SETTINGS}
-    own_ways = {"Networks combined by": ("loratorio", "merge"), "Schedule type": ("Karras", "Automatic")}
-    for key, value in fields.items():
-        if key in used:
-            taken = used[key] is not None
-        elif key in settings:
-            taken = _parsed(settings[key], value) is not None
-        elif key == "Model":
-            taken = value.casefold() in facts.name.casefold()
-        else:
-            taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
-        if not taken:
-            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+def _opened(file: str) -> Image.Image:
+    """A picture to start from; ValueError for what is none, or too large."""
+    try:
+        with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
+            width, height = image.size
+            if width * height <= MOST_PIXELS:
+                return ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:  # damaged files fail in many ways
+        raise ValueError("The start picture cannot be read; give a PNG, JPEG or WebP file.") from error
+    raise ValueError(
+        f"The start picture has {width} × {height} pixels; it must have at most {MOST_PIXELS} in all."
+    )
 
 
 def read_kept(text: object, facts: Facts) -> list[Value | None]:
@@ -255,13 +219,15 @@ def read_kept(text: object, facts: Facts) -> list[Value | None]:
         kept = []
     if not isinstance(kept, list) or len(kept) != len(_NAMES):
         return [None] * len(_NAMES)
-    checks = {one.name: one for one in (*_numbers(facts), *SETTINGS)}
+    checks = {one.name: one for one in (*numbers(facts), *SETTINGS)}
     found: list[Value | None] = []
     for name, value in zip(_NAMES, kept, strict=True):
         try:
             if name in checks:
                 value = checks[name].check(value)
-            elif not isinstance(value, str) or (name == "sampler" and value not in facts.samplers):
+            elif name == "image" or not isinstance(value, str):
+                value = None  # also the file of a picture: what a page says of it is no reason to read it
+            if name == "sampler" and value not in facts.samplers:
                 value = None
         except ValueError:
             value = None
@@ -296,7 +262,7 @@ def names_like(names: Iterable[str], wanted: str) -> list[str]:
     return [name for name in names if all(part in name.casefold() for part in parts)]
 
 
-def _numbers(facts: Facts) -> tuple[Setting, ...]:
+def numbers(facts: Facts) -> tuple[Setting, ...]:
     """The controls that hold a number, with their ranges for this model."""
     ranges = (
         ("steps", "Steps", 1, MOST_STEPS),
@@ -304,29 +270,10 @@ def _numbers(facts: Facts) -> tuple[Setting, ...]:
         ("width", "Width", facts.multiple, LARGEST_SIDE),
         ("height", "Height", facts.multiple, LARGEST_SIDE),
         ("seed", "Seed", -1, LARGEST_SEED),
+        ("strength", "Denoising strength", 0.0, 1.0),
+        ("hires_scale", "Upscale by", 1.0, LARGEST_HIRES_SCALE),
+        ("hires_steps", "Hires steps", 0, MOST_STEPS),
+        ("hires_strength", "Denoising strength", 0.0, 1.0),
         ("pictures", "Pictures", 1, MOST_PICTURES),
     )
     return tuple(Setting(name, low, label, "", "", low, high) for name, label, low, high in ranges)
-
-
-def _parsed(setting: Setting, text: str) -> Value | None:
-    try:
-        return setting.parse(text)
-    except ValueError:
-        return None
-
-
-def _prompts(text: str) -> tuple[str, str]:
-    """(prompt, negative prompt): the lines above the last one."""
-    lines = text.strip().splitlines()[:-1]
-    at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
-    first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
-    return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()
-
-
-def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
-    name = fields.get("Sampler", "")
-    # Newer WebUIs write the spacing of the noise levels on its own.
-    spacing = f" {fields['Schedule type']}" if fields.get("Schedule type") == "Karras" else ""
-    wanted = f"{name}{spacing}".casefold()
-    return next((one for one in facts.samplers if one.casefold() == wanted), None)

@@ -75,7 +75,8 @@
 
     document.addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault(), true);
     document.addEventListener("drop", async function (event) {
-        if (!holdsFiles(event)) {
+        // What is dropped on a control for a picture is a picture to start from.
+        if (!holdsFiles(event) || event.target.closest?.("#loratorio_page_start")) {
             return;
         }
         event.preventDefault();

@@ -113,7 +113,7 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
                             elem_id=f"{PREFIX}_refresh",
                         )
                     accordion = partial(accordion_with_box, words=words)
-                    page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg)
+                    page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg, *sampling.passes)
                     panel = build_panel(accordion, panel_id, server, page_inputs, words)
                     below.render()
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):

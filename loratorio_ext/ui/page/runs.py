@@ -214,10 +214,15 @@ class Runs:
         except _StoppedError:
             stopped = latest
         finally:
-            notes = tuple(dict.fromkeys(note for one in drawn for note in one.report.warnings))
+            passes = tuple(
+                PassRecord(place, one is picture.hires_report, one)
+                for place, picture in enumerate(drawn)
+                for one in (picture.report, picture.hires_report)
+                if one is not None
+            )
+            notes = tuple(dict.fromkeys(note for one in passes for note in one.report.warnings))
             if drawn:
                 pictures = (picture_record(one.image, place, 0, one.seed) for place, one in enumerate(drawn))
-                passes = (PassRecord(place, False, one.report) for place, one in enumerate(drawn))
-                run = FinishedRun(job.prompt, drawn[0].infotext, tuple(pictures), tuple(passes), notes)
+                run = FinishedRun(job.prompt, drawn[0].infotext, tuple(pictures), passes, notes)
                 self._history.add(run)
         return Finished(tuple(drawn), stopped, notes)

@@ -24,6 +24,8 @@ BUTTON_CLASS: Final = "loratorio-estimate"
 
 _PLACE_OF_POOL: Final = [one.name for one in SETTINGS].index("pool")
 _MOST_STEPS: Final = 1000
+_LARGEST_SCALE: Final = 8
+_OF_TABS: Final = frozenset({"prompt", "steps", "cfg_scale"})
 _WIDTH, _HEIGHT = 90, 28
 # Thinner bars can't be told apart.
 _MOST_BARS: Final = 70
@@ -37,26 +39,48 @@ class PageInputs:
         prompt: the prompt's text box.
         steps: number of sampling steps.
         cfg_scale: the guidance scale; at 1 there is no unconditional prediction.
+        image: a picture to start from.
+        strength: its denoising strength.
+        hires_scale: of a hires pass; 1 for none.
+        hires_steps: of a hires pass; 0 for as many as ``steps``.
     """
 
     prompt: Any = None
     steps: Any = None
     cfg_scale: Any = None
+    image: Any = None
+    strength: Any = None
+    hires_scale: Any = None
+    hires_steps: Any = None
 
     @property
     def inputs(self) -> list[Any]:
         """Those that are there, in the order above."""
-        return [one for one in (self.prompt, self.steps, self.cfg_scale) if one is not None]
+        every = (getattr(self, one.name) for one in fields(self))
+        return [one for one in every if one is not None]
 
     def read(self, values: Sequence[object], server: Server) -> tuple[str, PlannedSampling]:
         """(prompt, sampling) from the values of ``inputs``; what is missing or odd has its default."""
         there = [one.name for one in fields(self) if getattr(self, one.name) is not None]
         found: dict[str, object] = dict(zip(there, values, strict=False))
-        prompt, steps = found.get("prompt"), found.get("steps")
-        # The page may be sent anything, and long lists take time.
-        count = steps if isinstance(steps, int | float) and not isinstance(steps, bool) else 0
+        prompt = found.get("prompt")
+
+        def number(name: str, lowest: float, highest: float, otherwise: float) -> float:
+            # The page may be sent anything, and long lists take time.
+            given = found.get(name)
+            if not isinstance(given, int | float) or isinstance(given, bool):
+                return otherwise
+            return given if lowest <= given <= highest else otherwise
+
+        steps = int(number("steps", 1, _MOST_STEPS, PlannedSampling.steps))
+        scale = number("hires_scale", 1, _LARGEST_SCALE, 1)
+        hires_steps = int(number("hires_steps", 1, _MOST_STEPS, steps)) if scale > 1 else 0
+        if found.get("image") is not None:  # as the WebUIs count (modules/sd_samplers_common.py)
+            steps = 1 + int(min(number("strength", 0, 1, 1), 0.999) * steps)
         sampling = PlannedSampling(
-            steps=int(count) if 1 <= count <= _MOST_STEPS else PlannedSampling.steps,
+            steps=steps,
+            hires_steps=hires_steps,
+            hires_scale=scale,
             guided=server.guided(found.get("cfg_scale")),
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
@@ -74,9 +98,7 @@ class TabInputs:
     def notice(self, component: Any, elem_id: object, is_img2img: bool) -> None:
         """A component has been made (``Script.after_component``); ids are those of modules/ui.py."""
         tab, _, name = str(elem_id).partition("_")
-        if tab == ("img2img" if is_img2img else "txt2img") and name in {
-            one.name for one in fields(PageInputs)
-        }:
+        if tab == ("img2img" if is_img2img else "txt2img") and name in _OF_TABS:
             self._found[name] = component
 
     def take(self) -> PageInputs:
@@ -116,28 +138,31 @@ class CostRow:
         places: PlacePicker,
     ) -> None:
         """Keep all that follows from prompt and controls up to date; controls are as the settings are."""
-        server, there = self._server, len(page_inputs.inputs)
+        server, there, asked = self._server, len(page_inputs.inputs), len(places.inputs)
 
-        def answer(listed: object, names: object, chosen: object, *values: object) -> list[Any]:
+        def answer(listed: object, *given: object) -> list[Any]:
+            values = given[asked:]
             own = values[there:]
             return [
                 self._line.showing(cost_of(server, page_inputs, values)),
                 picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
-                *places.following(page_inputs.read(values[:there], server)[0], names, chosen),
+                *places.following(page_inputs.read(values[:there], server)[0], *given[:asked]),
             ]
 
-        inputs = [presets.listed, places.listed, places.network, *page_inputs.inputs, *controls]
+        inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
         clicked = self._button.click(answer, inputs, outputs, **QUIET)
-        clicked.then(answer, inputs, outputs, **QUIET)  # see `on_change`
+        of_prompt = [clicked, clicked.then(answer, inputs, outputs, **QUIET)]  # see `on_change`
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
         for control in (*watched, *controls):
             on_change(control, answer, inputs, outputs)
         if page_inputs.prompt is not None:
-            for written in places.connect(page_inputs.prompt):
-                written.then(answer, inputs, outputs, **QUIET)
+            written = places.connect(page_inputs.prompt)
+            of_prompt += [one.then(answer, inputs, outputs, **QUIET) for one in written]
+        for one in of_prompt:
+            places.heed(one)
 
 
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:

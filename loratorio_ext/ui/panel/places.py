@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -20,15 +21,9 @@ from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
 PLACES: Final = (
-    "top-left",
-    "top",
-    "top-right",
-    "left",
-    "middle",
-    "right",
-    "bottom-left",
-    "bottom",
-    "bottom-right",
+    *("top-left", "top", "top-right"),
+    *("left", "middle", "right"),
+    *("bottom-left", "bottom", "bottom-right"),
 )
 EVERYWHERE: Final = "everywhere"
 _WIDTH, _HEIGHT = 120, 90
@@ -37,17 +32,24 @@ _CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
 _CELL_CLASS: Final[Mapping[str, str]] = MappingProxyType({"0": "off", "1": "on"})
+# (what was asked with and what the prompt says, then what there is now) → what there is to be.
+_HEED: Final = """(news, ...values) => {
+    const now = values.slice(0, 5); // gradio 3 and 4 add what the outputs have
+    const [asked, wanted] = JSON.parse(news || "[[], []]");
+    const goes = asked[0] === now[0] && wanted[0] !== now[0];
+    return now.map((one, place) => (goes && one === asked[place] ? wanted[place] : one));
+}"""
 _TAG: Final = re.compile(r"<(lora|lyco):([^<>]{1,2000})>")
 
 
 class PlacePicker:
     """The prompt's networks, nine places, a grid to paint on, two sliders for the steps, and a small picture.
 
-    The prompt alone counts: the controls follow it, and only what the user does with them is written.
+    The prompt alone counts: the controls follow it, and only what the user does with them is written. An
+    answer may come late, when the user has gone on: see `heed`.
 
     Attributes:
-        network: the list.
-        listed: the names that the list has on this page, kept by gradio for each page by itself.
+        inputs: what `following` is given after the prompt, in its order.
         parts: what `following` updates.
     """
 
@@ -55,22 +57,19 @@ class PlacePicker:
         """Build it inside the current block."""
         self._words = server.words
         labels = (
-            words("top left"),
-            words("top"),
-            words("top right"),
-            words("left"),
-            words("middle"),
-            words("right"),
-            words("bottom left"),
-            words("bottom"),
-            words("bottom right"),
+            *(words("top left"), words("top"), words("top right")),
+            *(words("left"), words("middle"), words("right")),
+            *(words("bottom left"), words("bottom"), words("bottom right")),
             words("everywhere"),
         )
         self._labels = dict(zip((*PLACES, EVERYWHERE), labels, strict=True))
-        self.listed = gr.State([])
+        # The names that the list has on this page, kept by gradio for each page by itself.
+        self._listed = gr.State([])
+        # What the prompt says that the controls show or have written; and an answer that is to be looked at.
+        self._told, self._news = (not_saved(gr.Textbox(visible=False)) for _ in range(2))
         with gr.Row(equal_height=False):
             with gr.Column(min_width=200):
-                self.network = not_saved(
+                self._network = not_saved(
                     gr.Dropdown(
                         choices=[],
                         value=None,
@@ -138,11 +137,12 @@ class PlacePicker:
                 )
             )
         self._controls = [self._place, self._mask, self._first, self._last]
-        self.parts = [self.network, self.listed, *self._controls, self._picture.component]
+        self.inputs = [self._listed, self._network, self._told, *self._controls]
+        self.parts = [self._network, self._listed, self._news, self._picture.component]
 
-    def following(self, prompt: str, listed: object, chosen: object) -> list[Any]:
-        """Updates of ``parts`` from the prompt and the values of ``listed`` and ``network``."""
-        tags = {tag.name: tag for tag in parse_prompt(prompt[:LONGEST_PROMPT]).tags if tag.compose}
+    def following(self, prompt: str, listed: object, chosen: object, *asked: object) -> list[Any]:
+        """Updates of ``parts`` from the prompt and the values of ``inputs``."""
+        tags = _tags_of(prompt)
         names = list(tags)
         name = chosen if isinstance(chosen, str) and chosen in tags else next(iter(names), None)
         # gradio 4 leaves only the chosen name in a list that gets names while it is open; and another one may
@@ -151,64 +151,91 @@ class PlacePicker:
         tag = tags.get(name) if name is not None else None
         mask = mask_of(tag.own.at) if tag is not None else ""
         grid = grid_of(mask, network_color(names.index(name)), self._words()) if name is not None else ""
-        return [
-            gr.update(**there),
-            names,
-            *self._values(tag, mask),
-            self._picture.showing(picture_of(list(tags.values()), self._words(), grid)),
-        ]
-
-    def _values(self, tag: Tag | None, mask: str) -> list[Any]:
-        """Updates of place, mask, first and last step."""
         word, window = EVERYWHERE, Window()
         if tag is not None:
             word, window = word_of(tag.own.at), Window.parse(tag.own.steps)
-        values = (self._labels.get(word), mask, window.start, window.end)
-        return [gr.update(value=value) for value in values]
+        wanted = (_told_of(tag), self._labels.get(word), mask, window.start, window.end)
+        return [
+            gr.update(**there),
+            names,
+            json.dumps([asked, wanted]),
+            self._picture.showing(picture_of(list(tags.values()), self._words(), grid)),
+        ]
+
+    def heed(self, event: Any) -> None:
+        """After an event that has updated ``parts``: in the browser, the controls follow the prompt.
+
+        Only while it says something else than they were told when this was asked, and each of them only if
+        the user has not gone on with it since.
+        """
+        controls = [self._told, *self._controls]
+        script = accepted(event.then, js=_HEED, _js=_HEED)  # gradio 3 calls it _js
+        event.then(None, [self._news, *controls], controls, **script)
 
     def connect(self, prompt: Any) -> list[Any]:
         """Let the controls write the prompt; gives the events after which it is another one."""
         words = {label: word for word, label in self._labels.items()}
 
-        def choose(text: object, chosen: object) -> list[Any]:
-            return self.following(_text(text), None, chosen)[2:]
+        def choose(text: object, chosen: object, *asked: object) -> list[Any]:
+            return self.following(_text(text), None, chosen, *asked)[2:]
 
-        def place(text: object, chosen: object, label: object) -> Any:
+        def written(text: object, chosen: object, **arguments: str) -> list[Any]:
+            """Prompt, what the controls are told, and updates of place and mask: of the one not written."""
+            said = with_arguments(_text(text), chosen, **arguments)
+            tag = _tags_of(said).get(_text(chosen))
+            if said == text or tag is None:
+                return [gr.update() for _ in range(4)]
+            place, mask = self._labels.get(word_of(tag.own.at)), mask_of(tag.own.at)
+            return [said, _told_of(tag), gr.update(value=place), gr.update(value=mask)]
+
+        def place(text: object, chosen: object, label: object) -> list[Any]:
             word = words.get(_text(label))
             if word is None:
-                return gr.update()
-            return with_arguments(_text(text), chosen, at="" if word == EVERYWHERE else word)
+                return [gr.update() for _ in range(3)]
+            found = written(text, chosen, at="" if word == EVERYWHERE else word)
+            return [*found[:2], found[3]]
 
-        def mask(text: object, chosen: object, rows: object) -> Any:
+        def mask(text: object, chosen: object, rows: object) -> list[Any]:
             at = _text(rows).strip()
             try:
                 everywhere = not at.strip("0/") or Area.parse(at) == Area()
             except ValueError:
-                return gr.update()
-            return with_arguments(_text(text), chosen, at="" if everywhere else at)
+                return [gr.update() for _ in range(3)]
+            return written(text, chosen, at="" if everywhere else at)[:3]
 
-        def steps(text: object, chosen: object, first: object, last: object) -> Any:
+        def steps(text: object, chosen: object, first: object, last: object) -> list[Any]:
             try:
                 low, high = sorted((float(first), float(last)))  # type: ignore[arg-type] # caught below
                 window = Window.parse(f"{low:g}-{high:g}")
             except (TypeError, ValueError):
-                return gr.update()
+                return [gr.update() for _ in range(2)]
             said = "" if (window.start, window.end) == (0, 1) else f"{low:g}-{high:g}"
-            return with_arguments(_text(text), chosen, steps=said)
+            return written(text, chosen, steps=said)[:2]
 
-        self.network.input(choose, [prompt, self.network], self.parts[2:], **QUIET)
-        chosen = [prompt, self.network, self._place]
-        painted = [prompt, self.network, self._mask]
-        written = [
-            self._place.input(place, chosen, [prompt], **QUIET),
-            self._masked.click(mask, painted, [prompt], **QUIET),
-        ]
-        spans = [prompt, self.network, self._first, self._last]
-        for one in (self._first, self._last):
-            # While a slider moves: one after the other, and the last in any case, where gradio can do that.
-            in_turn = accepted(one.input, trigger_mode="always_last")
-            written.append(one.input(steps, spans, [prompt], **QUIET, **in_turn))
-        return written
+        inputs = [prompt, *self.inputs[1:]]
+        self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
+        given, told, spans = [prompt, self._network], [prompt, self._told], [self._first, self._last]
+        events: list[Any] = []
+        for event, answer, controls, other in (
+            (self._place.input, place, [self._place], [self._mask]),
+            (self._masked.click, mask, [self._mask], [self._place]),
+            (self._first.input, steps, spans, []),
+            (self._last.input, steps, spans, []),
+        ):
+            # One after the other, and the last in any case, where gradio can do that.
+            in_turn = accepted(event, trigger_mode="always_last")
+            events.append(event(answer, [*given, *controls], [*told, *other], **QUIET, **in_turn))
+        return events
+
+
+def _tags_of(prompt: str) -> dict[str, Tag]:
+    """The composed networks of a prompt."""
+    return {tag.name: tag for tag in parse_prompt(prompt[:LONGEST_PROMPT]).tags if tag.compose}
+
+
+def _told_of(tag: Tag | None) -> str:
+    """All that the controls show of a tag."""
+    return "" if tag is None else f"{tag.name} {tag.own.at} {tag.own.steps}"
 
 
 def with_arguments(prompt: str, name: object, **arguments: str) -> str:

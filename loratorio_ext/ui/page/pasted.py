@@ -1,0 +1,123 @@
+"""What a pasted infotext says that the page can do, and what it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from loratorio_ext.infotext import last_line_fields
+from loratorio_ext.server.words import Words
+from loratorio_ext.setting import Setting, Value
+from loratorio_ext.settings import SETTINGS
+from loratorio_ext.ui.page.generator import LONGEST_INFOTEXT, PASTED, Facts, numbers
+
+_NEGATIVE: Final = "Negative prompt:"
+_LONGEST_KEY: Final = 40
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """What an infotext says.
+
+    Attributes:
+        values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
+        fields: its keys and values, for the panel.
+        started: whether the picture was drawn from another one (img2img), which no infotext holds.
+        left_out: labels of what it says and the page cannot do.
+    """
+
+    values: Mapping[str, Value | None]
+    fields: Mapping[str, str]
+    left_out: tuple[str, ...]
+    started: bool = False
+
+
+def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
+    """Read an infotext, of this page or of a WebUI.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text) > LONGEST_INFOTEXT:
+        raise ValueError(words("An infotext has at most {limit} characters.", limit=LONGEST_INFOTEXT))
+    fields = last_line_fields(text)
+    if "Steps" not in fields:
+        raise ValueError(
+            words("This is not an infotext: its last line has no “Steps:”. Copy all lines below a picture.")
+        )
+    width, _, height = fields.get("Size", "").partition("x")
+    hires = {"Upscale by": fields.get("Hires upscale", "1"), "Hires steps": fields.get("Hires steps", "0")}
+    said = {**fields, "Width": width, "Height": height, **hires}
+    # In both ways the strength has one key. What the page cannot do of Hires. fix has such keys too.
+    started = "Denoising strength" in fields and not any(key.startswith("Hires ") for key in fields)
+    prompt, negative = _prompts(text)
+    values: dict[str, Value | None] = {
+        "prompt": prompt,
+        "negative": negative,
+        "sampler": _sampler(fields, facts),
+        **{one.name: _parsed(one, said.get(one.label, "")) for one in numbers(facts) if one.name in PASTED},
+    }
+    for side in ("width", "height"):
+        value = values[side]
+        values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
+    if not started:
+        values["strength"] = None
+    if "Hires upscale" not in fields:
+        values["hires_strength"] = None
+    strengths = (values["strength"], values["hires_strength"])
+    used = {
+        "Denoising strength": next((one for one in strengths if one is not None), None),
+        "Hires upscale": values["hires_scale"],
+        "Hires steps": values["hires_steps"],
+        "Steps": values["steps"],
+        "CFG scale": values["cfg"],
+        "Sampler": values["sampler"],
+        "Size": values["width"] and values["height"],
+        "Seed": values["seed"],
+    }
+    return Pasted(values, fields, tuple(_left_out(fields, used, facts)), started)
+
+
+def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
+    """What an infotext says and the page does not take over, by its keys."""
+    settings = {one.infotext: one for one in SETTINGS}
+    own_ways = {
+        "Networks combined by": ("loratorio", "merge"),
+        "Schedule type": ("Karras", "Automatic"),
+        "Hires upscaler": ("Latent",),
+    }
+    for key, value in fields.items():
+        if key in used:
+            taken = used[key] is not None
+        elif key in settings:
+            taken = _parsed(settings[key], value) is not None
+        elif key == "Model":
+            taken = value.casefold() in facts.name.casefold()
+        else:
+            taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
+        if not taken:
+            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+
+
+def _parsed(setting: Setting, text: str) -> Value | None:
+    try:
+        return setting.parse(text)
+    except ValueError:
+        return None
+
+
+def _prompts(text: str) -> tuple[str, str]:
+    """(prompt, negative prompt): the lines above the last one."""
+    lines = text.strip().splitlines()[:-1]
+    at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
+    first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
+    return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()
+
+
+def _sampler(fields: Mapping[str, str], facts: Facts) -> str | None:
+    name = fields.get("Sampler", "")
+    # Newer WebUIs write the spacing of the noise levels on its own.
+    spacing = f" {fields['Schedule type']}" if fields.get("Schedule type") == "Karras" else ""
+    wanted = f"{name}{spacing}".casefold()
+    return next((one for one in facts.samplers if one.casefold() == wanted), None)

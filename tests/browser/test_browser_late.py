@@ -1,0 +1,86 @@
+"""Answers about the cost that come late leave what the user has done meanwhile, in each gradio."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+PANEL = "#script_txt2img_loratorio_{}"
+GRID = f"{PANEL.format('place_picture')} .loratorio-grid svg"
+PROMPT = "#txt2img_prompt textarea"
+pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
+
+
+@pytest.fixture
+def page(slow_panel_page: Any, look: SimpleNamespace) -> Any:
+    look.write(slow_panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    look.show(slow_panel_page, "txt2img", "Places and steps")
+    slow_panel_page.locator(GRID).first.wait_for()
+    return slow_panel_page
+
+
+def settled(page: Any) -> str:
+    """The prompt when no answer is on its way any longer."""
+    page.wait_for_timeout(6000)
+    return str(page.locator(PROMPT).input_value())
+
+
+def stroke(page: Any, row: int) -> None:
+    """Over the first four cells of a row; at once, as an answer may move the grid meanwhile."""
+    page.wait_for_function(
+        """([grid, row]) => {
+            const one = document.querySelector(grid);
+            if (one === null) return false; // an answer is replacing it
+            const box = one.getBoundingClientRect();
+            const clientY = box.top + (row + 0.5) * box.height / 8;
+            for (const [kind, column] of [["down", 0], ["move", 1], ["move", 2], ["move", 3], ["up", 3]]) {
+                const clientX = box.left + (column + 0.5) * box.width / 8;
+                const more = { clientX, clientY, isPrimary: true, bubbles: true, cancelable: true };
+                one.dispatchEvent(new PointerEvent(`pointer${kind}`, more));
+            }
+            return true;
+        }""",
+        arg=[GRID, row],
+    )
+
+
+def test_every_press_of_a_slider_s_key_counts(page: Any) -> None:
+    slider = page.locator(f"{PANEL.format('place_last')} input[type=range]")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(250)
+    assert settled(page) == "<lora:cat:1:steps=0-0.4> <lora:fox:1>"
+    assert float(slider.input_value()) == 0.4
+
+
+def test_every_stroke_of_a_mask_counts(page: Any) -> None:
+    for row in range(6):
+        stroke(page, row)
+        page.wait_for_timeout(300)
+    painted = "/".join(["11110000"] * 6 + ["00000000"] * 2)
+    assert settled(page) == f"<lora:cat:1:at={painted}> <lora:fox:1>"
+    stroke(page, 0)
+    page.locator(f"{PANEL.format('place_picture')} .loratorio-grid button").first.click()
+    stroke(page, 7)
+    painted = "/".join(["00000000"] * 7 + ["11110000"])
+    assert settled(page) == f"<lora:cat:1:at={painted}> <lora:fox:1>"
+
+
+def test_place_and_mask_follow_each_other_and_the_prompt(page: Any) -> None:
+    places = page.locator(PANEL.format("place_at"))
+    places.get_by_text("top left", exact=True).click()
+    assert settled(page) == "<lora:cat:1:at=top-left> <lora:fox:1>"
+    stroke(page, 7)
+    painted = "/".join(["11110000"] * 4 + ["00000000"] * 3 + ["11110000"])
+    assert settled(page) == f"<lora:cat:1:at={painted}> <lora:fox:1>"
+    assert places.locator("input:checked").count() == 0
+    page.locator(PROMPT).fill("<lora:cat:1:at=right:steps=0.2-1> <lora:fox:1>")
+    settled(page)
+    assert places.locator("label:has(input:checked)").inner_text().strip() == "right"
+    first = page.locator(f"{PANEL.format('place_first')} input[type=range]")
+    assert float(first.input_value()) == 0.2
+    stroke(page, 0)
+    assert ":at=11111111/00001111/" in settled(page)
