@@ -19,10 +19,15 @@ def this_webui() -> Webui:
 
     Where nothing can be composed, the server's obstacle and every generation say why.
     """
-    if not _is_forge() and _has_another_backend():
+    names: tuple[str, ...] = ("a1111",)
+    if _is_older_forge():
+        names = ("reforge",)
+    elif _is_forge():
+        names = ("forge", "forge_neo")
+    elif _has_another_backend():
         return unsupported_webui(_UNKNOWN)
     missing: list[str] = []
-    for name in ("forge", "forge_neo") if _is_forge() else ("a1111",):
+    for name in names:
         try:
             adapter = import_module(f"loratorio_ext.hosts.{name}")
         except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
@@ -44,8 +49,13 @@ def _is_forge() -> bool:
     return all(map(_there, ("modules_forge", "backend.sampling.sampling_function", "backend.patcher.lora")))
 
 
+def _is_older_forge() -> bool:
+    """Forge before that, and what comes from it: reForge and Forge Classic."""
+    return all(map(_there, ("modules_forge.forge_sampler", "ldm_patched.modules.samplers")))
+
+
 def _has_another_backend() -> bool:
-    """Older Forge and its descendants (reForge, Forge Classic) have ldm_patched where A1111 has its own."""
+    """Further relatives."""
     return _there("ldm_patched") or _there("backend.memory_management")
 
 

@@ -86,7 +86,11 @@ EXCEPTIONS = MappingProxyType(
         "loratorio_lab/evaluate/composlora/scoring.py": frozenset({"PIL", "transformers"}),
         "loratorio_ext/hosts/a1111/webui.py": frozenset({"modules", "networks"}),
         "loratorio_ext/hosts/webuis/webui.py": frozenset({"modules", "networks"}),
-        "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "backend", "networks"}),
+        "loratorio_ext/hosts/forge/webui.py": frozenset({"modules", "networks"}),
+        "loratorio_ext/hosts/forge/own_backend.py": frozenset({"backend", "networks"}),
+        "loratorio_ext/hosts/reforge/webui.py": frozenset(
+            {"ldm_patched", "modules", "modules_forge", "networks"}
+        ),
         "loratorio_ext/hosts/forge_neo/webui.py": frozenset({"modules", "backend", "networks"}),
     }
 )

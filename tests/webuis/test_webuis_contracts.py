@@ -1,8 +1,8 @@
 """Every name and signature of the WebUIs that the adapters use, against the stand-ins and real trees.
 
 The records (``contract.json`` here for what all have, and in each WebUI's folder) were made from v1.10.1 of
-AUTOMATIC1111's WebUI, Forge's commit dfdcbab6 and Forge Neo 2.26. Set a variable of `TREES` to the folder of
-a WebUI to compare with it; the source is only read, never run.
+AUTOMATIC1111's WebUI, Forge's commit dfdcbab6, Forge Neo 2.26 and reForge's commit 3b56b268. Set a variable
+of `TREES` to the folder of a WebUI to compare with it; the source is only read, never run.
 """
 
 from __future__ import annotations
@@ -26,8 +26,24 @@ TREES = {
     "a1111": "LORATORIO_WEBUI_TREE",
     "forge": "LORATORIO_FORGE_TREE",
     "forge_neo": "LORATORIO_FORGE_NEO_TREE",
+    "reforge": "LORATORIO_REFORGE_TREE",
 }
-FOLDERS = ("modules", "backend", "backend.sampling", "backend.patcher")  # modules are imported from them
+# Modules are imported from them.
+FOLDERS = (
+    "modules",
+    "backend",
+    "backend.sampling",
+    "backend.patcher",
+    "ldm_patched.modules",
+    "modules_forge",
+)
+# What of our own asks a WebUI, in hosts.
+ASKING = {
+    "a1111": ("a1111/webui.py",),
+    "forge": ("forge/webui.py", "forge/own_backend.py"),
+    "forge_neo": ("forge/webui.py", "forge/own_backend.py", "forge_neo/webui.py"),
+    "reforge": ("forge/webui.py", "reforge/webui.py"),
+}
 OTHER = "other"  # names that are there, with parameters of no interest to the adapter
 
 
@@ -145,11 +161,17 @@ def _without_values(parameters: str) -> list[str]:
     return [one.partition("=")[0].lstrip("*").replace("kwargs", "kw") for one in parameters.split(", ")]
 
 
-@HOSTS
-@pytest.mark.parametrize("ours", ["loratorio_ext/hosts/{host}/webui.py", SHARED, "scripts/loratorio.py"])
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        (host, ours)
+        for host, asking in ASKING.items()
+        for ours in (*(f"loratorio_ext/hosts/{one}" for one in asking), SHARED, "scripts/loratorio.py")
+    ],
+)
 def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> None:
     contract = CONTRACTS[host]
-    tree = ast.parse((ROOT / ours.format(host=host)).read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / ours).read_text(encoding="utf-8"))
     networks = next(file for file in contract if file.endswith("/networks.py"))
     file_of: dict[str, str] = {}
     touched: set[tuple[str, str]] = set()
@@ -159,7 +181,9 @@ def test_the_contract_holds_every_name_that_is_touched(host: str, ours: str) -> 
         elif isinstance(node, ast.ImportFrom) and node.module in FOLDERS:
             folder = node.module.replace(".", "/")
             file_of |= {one.asname or one.name: f"{folder}/{one.name}.py" for one in node.names}
-        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(("modules.", "backend.")):
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(
+            ("modules.", "backend.", "ldm_patched.")
+        ):
             touched |= {(f"{str(node.module).replace('.', '/')}.py", one.name) for one in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in file_of:

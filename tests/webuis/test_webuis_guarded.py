@@ -28,7 +28,7 @@ def fails(*_: Any) -> Any:
 
 def generation_class(webui: Any) -> Any:
     """The adapter's generation."""
-    name = "forge" if webui.name == "forge_neo" else webui.name
+    name = webui.name if webui.name == "a1111" else "forge"
     module = sys.modules[f"loratorio_ext.hosts.{name}.generation"]
     return getattr(module, {"a1111": "A1111Generation", "forge": "ForgeGeneration"}[name])
 
@@ -89,10 +89,12 @@ def test_a_backend_that_keeps_networks_in_another_form_is_foretold(
 
 def test_a_pool_is_read_once_for_both_tabs(webui: Any, draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    services: Any = sys.modules[f"loratorio_ext.hosts.{webui.name}.webui"]
+    place = "own_backend" if webui.name == "forge" else "webui"
+    services: Any = sys.modules[f"loratorio_ext.hosts.{webui.name}.{place}"]
     reader = "load_network" if webui.name == "a1111" else "patches_of_file"
     if webui.name != "a1111":
-        services = services.ForgeBackend if webui.name == "forge" else services.NeoBackend
+        names = {"forge": "ForgeBackend", "forge_neo": "NeoBackend", "reforge": "LdmBackend"}
+        services = getattr(services, names[webui.name])
     original = getattr(services, reader)
 
     def watched(*arguments: Any) -> Any:

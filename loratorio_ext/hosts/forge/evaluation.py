@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.routed_model import CHUNKS, Chunk, ChunkRoutes, Chunks, RoutedModel
 from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
 from loratorio_ext.method import RowMap
@@ -58,7 +59,7 @@ class ForgeEvaluation:
         index: int,
         total: int,
         *,
-        rows_alone: bool = False,
+        backend: Backend,
     ) -> None:
         """Read one evaluation.
 
@@ -69,9 +70,9 @@ class ForgeEvaluation:
             router: gives rows their networks.
             index: see the attribute.
             total: see the attribute.
-            rows_alone: a model call may have the rows of one image alone.
+            backend: of this Forge.
         """
-        self._rows_alone = rows_alone
+        self._backend = backend
         self._model, _, _, self._x, self._timestep, self._options = evaluation
         self._texts = texts
         self._router = router
@@ -116,7 +117,7 @@ class ForgeEvaluation:
                     of_source.get(getattr(entry, branch), ()) if row is None else strengths[row]
                     for entry, row in zip(entries, found, strict=True)
                 ]
-            model = RoutedModel(self._model, self._router, routes)
+            model = RoutedModel(self._model, self._router, routes, self._controls)
             predicted = self._evaluate(model, together)
             calls += model.calls
             for chunk in chunks:
@@ -135,7 +136,7 @@ class ForgeEvaluation:
             return cond
         total, weights = torch.zeros_like(self._x), torch.full_like(self._x, 1e-37)
         for part, rows in zip(self._parts, cond.split(len(self._x)), strict=True):
-            place = webui.place_of(part, self._x, self._timestep)
+            place = self._backend.place_of(part, self._x, self._timestep)
             if place is not None:
                 (height, width, y, x), weight = place
                 cut = (slice(None), slice(None), slice(y, y + height), slice(x, x + width))
@@ -213,9 +214,10 @@ class ForgeEvaluation:
         whole = alone or (images > 1 and (bool(controls) or webui.looks_at_images(options)))
         unit = images if whole else 1
         one = self._model.memory_required([unit, *self._x.shape[1:]])
-        fitting = max(int(webui.free_memory(self._x) / max(one, 1.0)), 1)
-        most = unit if alone or self._rows_alone else fitting * unit
-        joins = not (alone or self._rows_alone or webui.WRAPPER in options) and self._dicts_join()
+        fitting = max(int(self._backend.free_memory(self._x) / max(one, 1.0)), 1)
+        rows_alone = self._backend.calls_rows_alone()
+        most = unit if alone or rows_alone else fitting * unit
+        joins = not (alone or rows_alone or webui.WRAPPER in options) and self._dicts_join()
         found: dict[Hashable, list[tuple[Pass, Sequence[Entry]]]] = {}
         for number, wanted in passes.items():
             entries = list(wanted)
@@ -256,7 +258,7 @@ class ForgeEvaluation:
         for control in self._controls:
             webui.forget_features(control)
         try:
-            predicted = webui.evaluate(model, dicts["cond"], dicts["uncond"], x, sigma, self._options)
+            predicted = self._backend.evaluate(model, dicts["cond"], dicts["uncond"], x, sigma, self._options)
         finally:  # other extensions' calls have other rows
             for control in self._controls:
                 webui.forget_features(control)

@@ -20,7 +20,7 @@ from loratorio_ext.hosts.forge.further_calls import ComposedModel
 from loratorio_ext.hosts.forge.layers import layers_of
 from loratorio_ext.hosts.forge.memory import announce_memory
 from loratorio_ext.hosts.forge.networks import ComposedNetwork
-from loratorio_ext.hosts.forge.option_functions import OptionFunctions, PreCfgArguments
+from loratorio_ext.hosts.forge.option_functions import PreCfgArguments
 from loratorio_ext.hosts.forge.texts import Texts, places_of_texts, texts_at, texts_of_sources, with_texts
 from loratorio_ext.hosts.forge.wrappers import PassthroughWrapper, SubstituteWrapper, hands_on
 from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
@@ -54,7 +54,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """As `Generation`; ``backend``: of this Forge."""
         super().__init__(*arguments)
         self._backend = backend
-        self._functions = OptionFunctions(self.before_guidance)
+        self._functions = backend.functions(self.before_guidance)
 
     # ------------------------------------------------ at an evaluation
 
@@ -102,7 +102,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         """Answers with composed predictions; None where no condition acts at this sigma."""
         model, cond, uncond, x, timestep, options = evaluation
         p, denoiser = params.denoiser.p, params.denoiser
-        acting = [part for part in cond if webui.area_of(part, x, timestep) is not None]
+        places = [(part, self._backend.place_of(part, x, timestep)) for part in (*cond, *(uncond or ()))]
+        acting = [part for part, place in places[: len(cond)] if place is not None]
         if not acting:
             return None
         given: Texts = {"cond": acting, "uncond": uncond}
@@ -117,7 +118,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             bound.router,
             index=int(denoiser.step),
             total=max(int(denoiser.total_steps), 1),
-            rows_alone=self._backend.calls_rows_alone(),
+            backend=self._backend,
         )
         prediction = self.step(p, asked)
         frozen = None if self._further_failed else prediction.frozen
@@ -125,7 +126,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         uncond = None if prediction.uncond is None else asked.like_x(prediction.uncond)
         composed = {"cond": asked.combined(prediction.cond), "uncond": uncond}
         self.infotext.has_composed = True
-        return SubstituteWrapper(composed, evaluation, further, around)  # type: ignore[arg-type]
+        areas = [place[0] for _, place in places if place is not None]
+        return SubstituteWrapper(composed, evaluation, areas, further, around)  # type: ignore[arg-type]
 
     def _merged_for_others(
         self, params: Any, bound: SamplingPass[ComposedNetwork], evaluation: PreCfgArguments
@@ -160,7 +162,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
 
             def evaluate(wrapper: webui.Wrapper) -> None:
                 model, cond, uncond, x, timestep, options = evaluation
-                webui.evaluate(model, cond, uncond, x, timestep, {**options, webui.WRAPPER: wrapper})
+                self._backend.evaluate(model, cond, uncond, x, timestep, {**options, webui.WRAPPER: wrapper})
 
             self._others = (others, hands_on(others, evaluate))
         return self._others[1]
@@ -170,8 +172,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
     ) -> Mapping[Source, Texts]:
         """Conditions by source; only the base's where another extension has put in texts of its own."""
         given, step = denoiser.sampler.sampler_extra_args, denoiser.step
-        own = texts_at(Conditions(given["cond"], given["uncond"]), step)
-        texts = texts_of_sources(base, own, bound.conditions, step)
+        own = texts_at(self._backend, Conditions(given["cond"], given["uncond"]), step)
+        texts = texts_of_sources(self._backend, base, own, bound.conditions, step)
         if texts is None:
             say(denoiser.p, TEXTS_REPLACED)
             return {"base": base}
@@ -185,8 +187,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         model, cond, uncond, x, timestep, options = evaluation
         given, step = denoiser.sampler.sampler_extra_args, denoiser.step
         texts: Texts = {"cond": cond, "uncond": uncond}
-        own = texts_at(Conditions(given["cond"], given["uncond"]), step)
-        texts = with_texts(texts, texts_at(merged, step), places_of_texts(texts, own))
+        own = texts_at(self._backend, Conditions(given["cond"], given["uncond"]), step)
+        texts = with_texts(texts, texts_at(self._backend, merged, step), places_of_texts(texts, own))
         if is_own:  # until then the denoiser's own is still to come
             self.merged_from_here_on(self._params)
         return model, texts["cond"], texts["uncond"], x, timestep, options
@@ -227,7 +229,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         unet = forge_networks.unet_with_all(self._backend, objects.unet, left_out)
         self._functions.take_out(unet)
         objects.unet = unet
-        forge_networks.give_text_encoders_back()
+        forge_networks.give_text_encoders_back(self._backend)
         if left_out:
             objects.clip = forge_networks.clip_of(self._backend, left_out)
 
@@ -245,7 +247,8 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         return (webui.text_options(), kept, tuple(one.clip_key for one in acting))
 
     def texts_at(self, conditions: Conditions, step: int) -> tuple[Any, Any]:
-        return webui.texts_at((conditions.c, conditions.uc), step)
+        _, text, uncond = webui.texts_at((conditions.c, conditions.uc), step)
+        return text, uncond
 
     def layers_of(self, network: ComposedNetwork) -> UnetLayers:
         return layers_of(self._backend, network, webui.objects().unet.model)
@@ -262,16 +265,18 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         self._functions.put_into(unet)
         if bound is not None:
             bound.run.routes.token_layout = webui.token_layout()
-            announce_memory(unet, x, rows, bound.layers.values(), self._options().network_bytes)
+            announce_memory(
+                self._backend, unet, x, rows, bound.layers.values(), self._options().network_bytes
+            )
         objects.unet = unet
-        forge_networks.give_text_encoders_back()
+        forge_networks.give_text_encoders_back(self._backend)
         self._others, self._further_failed = None, False
 
     def is_in_place(self) -> bool:
         return self._functions.are_in(webui.objects().unet)
 
     def load(self, x: Tensor) -> None:
-        webui.load_for_sampling(webui.objects().unet, x)
+        self._backend.load_for_sampling(webui.objects().unet, x)
 
 
 def forge_of(name: str, backend: Backend) -> Webui:

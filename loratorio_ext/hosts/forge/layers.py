@@ -18,7 +18,10 @@ def layers_of(backend: Backend, one: ComposedNetwork, model: nn.Module) -> UnetL
     """What the network adds to the layers of a KModel."""
     deltas = FittedLayers()
     unmatched: list[str] = []
-    for parameter, patches in one.unet_patches.items():
+    of_unet = one.unet_patches
+    if one.unet == 0 and not of_unet:  # reForge reads no part whose strength is 0
+        of_unet, _ = backend.patches_of_file(one.file)
+    for parameter, patches in of_unet.items():
         name, _, kind = parameter.rpartition(".")
         try:
             module = model.get_submodule(name)
@@ -33,7 +36,7 @@ def layers_of(backend: Backend, one: ComposedNetwork, model: nn.Module) -> UnetL
 def _delta(
     backend: Backend, one: ComposedNetwork, patch: Sequence[Any], kind: str, module: nn.Module
 ) -> Delta:
-    _, value, _, offset, function = patch[:5]
+    _, value, _, offset, function = (*patch, None, None)[:5]  # Forge Classic's have three
     share = _share(one, patch)
     if kind == "bias":
         if _type(value) != "diff" or offset is not None or function is not None:
@@ -43,16 +46,16 @@ def _delta(
         raise ValueError("neither a weight nor a bias, so it cannot be composed")
     output_slice = _output_slice(offset)
     routable = function is None and (offset is None or output_slice is not None)
-    if _type(value) == "lora" and set(_tensors(value)[4:]) == {None} and routable:
+    if _type(value) == "lora" and set(_tensors(value)[4:]) <= {None} and routable:
         return _low_rank(_tensors(value), module, output_slice, share)
     if _type(value) == "diff" and offset is None and function is None:
         return Dense(weight=_tensors(value)[0], scale=share)
-    # "set" replaces the weight whatever the strength is.
-    scale = 1 / one.unet if _type(value) == "set" and one.unet != 0 else share
+    # At its own strength: "set" is the same at any, and ComfyUI's OFT grows with its square.
+    strength, scale = (patch[0], 1 / one.unet) if one.unet != 0 else (1.0, 1.0)
 
     def computed(layer: nn.Module) -> Tensor:
         with torch.no_grad():
-            return backend.difference(layer, patch)
+            return backend.difference(layer, (strength, *patch[1:]))
 
     return Dense(computed=computed, scale=scale)
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.webuis.adapter import UnetLayers
 from loratorio_ext.networks.router import Delta, LowRank
 
@@ -17,7 +18,12 @@ _LEFT = 1.5 * 1024**3
 
 
 def announce_memory(
-    unet: Any, x: Tensor, rows: int, networks: Iterable[UnetLayers], network_bytes: int
+    backend: Backend,
+    unet: Any,
+    x: Tensor,
+    rows: int,
+    networks: Iterable[UnetLayers],
+    network_bytes: int,
 ) -> None:
     """Ask for room for the networks' tensors, and for model calls of this many rows.
 
@@ -25,19 +31,20 @@ def announce_memory(
     cheaper than moving the UNet's weights in and out.
 
     Args:
+        backend: of this Forge.
         unet: the patcher that samples.
         x: noisy latents [B, C, H, W].
         rows: of the largest model call.
         networks: what each adds to the UNet.
         network_bytes: limit of what is kept of them between calls.
     """
-    width = unet.model.computation_dtype.itemsize
+    width = backend.width(unet)
     sizes = [bytes_of(one.deltas, unet.model, width) for one in networks]
     tensors = tensors_at_once(sizes, rows, network_bytes)
     required = webui.estimate_of_memory(unet)
     usual = required([2 * len(x), *x.shape[1:]])
     more = required([rows, *x.shape[1:]]) - usual
-    room = webui.total_memory(unet) - unet.model_size() - tensors - usual - _LEFT
+    room = backend.total_memory(unet) - unet.model_size() - tensors - usual - _LEFT
     unet.add_extra_preserved_memory_during_sampling(int(tensors + max(min(more, room), 0)))
 
 

@@ -131,7 +131,7 @@ def take_out_again(backend: Backend, unet: Any, networks: Sequence[ComposedNetwo
     Forge's Fooocus inpaint does so at the first evaluation, and where its part of the steps ends.
     ``unet``: from `unet_without`; gets the other clone's patches.
     """
-    other = webui.loaded_clone(unet)
+    other = _loaded_clone(backend, unet)
     if other is not None:
         backend.load_again(backend.put_patches(unet, _without(backend.patches_in(other), networks)))
 
@@ -169,16 +169,26 @@ def clip_of(
     return clip
 
 
-def give_text_encoders_back() -> None:
-    """Everything is encoded: put Forge's own patcher back, and let it count as loaded."""
+def give_text_encoders_back(backend: Backend) -> None:
+    """Everything is encoded: put Forge's own patcher back, and let it count as loaded where a clone does.
+
+    Memory management forgets a loaded patcher that nothing refers to, and leaves its weights where they are
+    (backend/memory_management.py, free_memory).
+    """
     clip = webui.objects_with_networks().clip
     webui.objects().clip = clip
-    webui.load_in_place_of_clones(clip.patcher)
+    if _loaded_clone(backend, clip.patcher) is not None:
+        backend.load(clip.patcher)
 
 
 def kept_clip_keys(backend: Backend, networks: Sequence[ComposedNetwork]) -> tuple[PatchKey, ...]:
     """What stays merged in the text encoders."""
     return tuple(backend.patches_in(clip_of(backend, networks).patcher))
+
+
+def _loaded_clone(backend: Backend, patcher: Any) -> Any | None:
+    """A clone of ``patcher`` that counts as loaded in its place, so that weights have the clone's patches."""
+    return next((one for one in backend.loaded() if one is not patcher and patcher.is_clone(one)), None)
 
 
 def _strength(patches: Mapping[PatchKey, Patches], file: str) -> float:

@@ -6,7 +6,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loratorio_ext.hosts.forge import webui
+PRE_CFG = "sampler_pre_cfg_function"
+"""The model option with the list of functions that are called before an evaluation."""
+
+MODIFIERS = "conditioning_modifiers"
+"""The model option with the list of functions that are called first in the denoiser's own evaluation."""
 
 PreCfgArguments = tuple[Any, ...]
 """(model, cond, uncond, x, sigma, model_options)."""
@@ -29,9 +33,9 @@ class OptionFunctions:
         self._modified = False
         self._depth = 0
         self._functions: Sequence[tuple[str, Callable[..., Any]]] = (
-            (webui.PRE_CFG, _plain(self._open)),
-            (webui.PRE_CFG, _plain(self._close)),
-            (webui.MODIFIERS, _plain(self._conditions_modified)),
+            (PRE_CFG, plain(self._open)),
+            (PRE_CFG, plain(self._close)),
+            (MODIFIERS, plain(self._conditions_modified)),
         )
 
     def put_into(self, unet: Any) -> None:
@@ -88,7 +92,9 @@ class OptionFunctions:
         return evaluation if before_guidance is None else before_guidance(evaluation, is_own)
 
 
-def _plain(method: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+def plain(method: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """A function for a UNet's options, which are deep-copied."""
+
     def function(*evaluation: Any) -> tuple[Any, ...]:
         return method(evaluation)
 

@@ -46,6 +46,10 @@ class Chunks(list[Chunk]):
         """With all others."""
         return True
 
+    def size(self) -> list[int]:
+        """None in memory; reForge asks every condition."""
+        return []
+
     def concat(self, others: Sequence[Chunks]) -> Chunks:
         """In the order of the call's rows."""
         return Chunks(chain(self, *others))
@@ -62,13 +66,14 @@ class RoutedModel:
         predicted: denoised predictions [rows, C, H, W] of the chunks of calls that several passes share.
     """
 
-    def __init__(self, model: Any, router: Router, routes: ChunkRoutes) -> None:
-        """``routes``: of the rows of every chunk."""
+    def __init__(self, model: Any, router: Router, routes: ChunkRoutes, controls: Sequence[Any]) -> None:
+        """``routes``: of the rows of every chunk; ``controls``: ControlNets of the evaluation."""
         self.calls = 0
         self.predicted: dict[Chunk, Tensor] = {}
         self._model = model
         self._router = router
         self._routes = routes
+        self._controls = controls
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -108,6 +113,7 @@ class RoutedModel:
         if named is not None:
             self.predicted.update(zip(named, denoised.chunk(len(named)), strict=True))
             # Forge may leave further chunks to a call of another size.
-            webui.forget_features(conditions.get("control_model"))
+            for control in self._controls:
+                webui.forget_features(control)
         self.calls += 1
         return denoised

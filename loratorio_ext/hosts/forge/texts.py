@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.run import Branch, Source
 
@@ -22,20 +23,19 @@ TEXT = ("c_crossattn", "y")
 """Entries of a dict's model_conds that come from the prompt; the others belong to the picture."""
 
 
-def texts_at(conditions: Conditions, step: int) -> Texts:
+def texts_at(backend: Backend, conditions: Conditions, step: int) -> Texts:
     """The prompt's own dicts at an evaluation."""
-    return {
-        "cond": webui.conditions_at(conditions.c, step),
-        "uncond": webui.unconditions_at(conditions.uc, step),
-    }
+    composition, text, uncond = webui.texts_at((conditions.c, conditions.uc), step)
+    return {"cond": backend.dicts_of(text, composition), "uncond": backend.unweighted(uncond)}
 
 
 def texts_of_sources(
-    base: Texts, own: Texts, conditions: Mapping[Source, Conditions], step: int
+    backend: Backend, base: Texts, own: Texts, conditions: Mapping[Source, Conditions], step: int
 ) -> dict[Source, Texts] | None:
     """Texts by source, with the base's masks and hints; None where an extension has replaced the texts.
 
     Args:
+        backend: of this Forge.
         base: the dicts that are evaluated.
         own: the prompt's, as the base sees them.
         conditions: of the sources whose conditions differ from the base's.
@@ -48,7 +48,7 @@ def texts_of_sources(
     if None in places.values():
         return None
     for source, one in conditions.items():
-        texts[source] = with_texts(base, texts_at(one, step), places)
+        texts[source] = with_texts(base, texts_at(backend, one, step), places)
     return texts
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from loratorio_ext.hosts.forge import webui
+from loratorio_ext.hosts.forge.backend import Area
 from loratorio_ext.hosts.forge.further_calls import ApplyModel, ComposedModel
 from loratorio_ext.run import Branch
 
@@ -49,6 +50,7 @@ class SubstituteWrapper:
         self,
         predictions: Mapping[Branch, Tensor | None],
         evaluation: tuple[Any, ...],
+        areas: Sequence[Area],
         further: PassthroughWrapper,
         around: webui.Wrapper | None,
     ) -> None:
@@ -57,13 +59,12 @@ class SubstituteWrapper:
         Args:
             predictions: composed, [B, C, H, W]; "uncond" is None without guidance.
             evaluation: (model, cond, uncond, x, timestep, model_options) that Forge will make.
+            areas: where its dicts act, of those that act at this sigma.
             further: answers the calls after this evaluation.
             around: another extension's wrapper that is to see the composed predictions.
         """
-        _, cond, uncond, self._x, sigma, _ = evaluation
+        self._x = evaluation[3]
         self._predictions = (predictions["cond"], predictions["uncond"])  # as cond_or_uncond numbers them
-        found = [webui.area_of(part, self._x, sigma) for part in (*cond, *(uncond or ()))]
-        areas = [area for area in found if area is not None]
         self._chunks = len(areas)
         self._areas = tuple(dict.fromkeys(areas))
         self._further = further
@@ -96,7 +97,7 @@ class SubstituteWrapper:
         self._chunks -= len(branches)
         return torch.cat(found).to(call["input"])
 
-    def _area(self, chunk: Tensor) -> webui.Area | None:
+    def _area(self, chunk: Tensor) -> Area | None:
         """Which part of the latent a chunk is; recognised by its content where conditions have areas."""
         if len(self._areas) == 1:
             return self._areas[0]

@@ -198,5 +198,5 @@ class Unsupported(Hooks):
         say(
             p,
             f"{self._obstacle}, so the networks act merged, the usual way; LoRAtorio composes in "
-            "AUTOMATIC1111's WebUI, in Forge and in Forge Neo",
+            "AUTOMATIC1111's WebUI, in Forge, Forge Neo, reForge and Forge Classic",
         )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 Change = Callable[[Any], None]
@@ -29,7 +30,19 @@ def adding(option: str) -> Callable[[Callable[..., Any]], Change]:
     return decorate
 
 
-before_guidance = adding("sampler_pre_cfg_function")
+def before_guidance(function: Callable[..., Any]) -> Change:
+    """The same for functions that Forge calls before it evaluates."""
+    change = adding("sampler_pre_cfg_function")(function)
+
+    @functools.wraps(function)
+    def where_there_are(unet: Any) -> None:
+        if not hasattr(sampling(), "sampling_function_inner"):
+            pytest.skip("reForge calls these functions after the evaluation")
+        change(unet)
+
+    return where_there_are
+
+
 after_guidance = adding("sampler_post_cfg_function")
 on_conditions = adding("conditioning_modifiers")
 
@@ -46,7 +59,15 @@ def wrapping(function: Callable[[Any, Any], Any]) -> Change:
 
 def sampling() -> Any:
     """The module as it is in the WebUI that is at work."""
-    return sys.modules["backend.sampling.sampling_function"]
+    of_reforge = sys.modules.get("ldm_patched.modules.samplers")
+    return of_reforge or sys.modules["backend.sampling.sampling_function"]
+
+
+def whole_evaluation() -> str:
+    """The name of the function there that evaluates and guides."""
+    return (
+        "sampling_function_inner" if hasattr(sampling(), "sampling_function_inner") else "sampling_function"
+    )
 
 
 def evaluate(a: Any, cond: Any, uncond: Any = None, x: Any = None, options: Any = None) -> Any:
@@ -119,7 +140,7 @@ def a_part_again(a: Any) -> Any:
 
 def reference(unet: Any) -> None:
     """As ControlNet's reference: another picture is evaluated before the denoiser's own."""
-    inner = sampling().sampling_function_inner
+    inner = getattr(sampling(), whole_evaluation())
 
     @on_conditions
     def modifier(model: Any, x: Any, t: Any, uncond: Any, cond: Any, *others: Any) -> Any:
@@ -132,7 +153,7 @@ def reference(unet: Any) -> None:
 
 def reference_inside(unet: Any) -> None:
     """The same from a function before the guidance."""
-    inner = sampling().sampling_function_inner
+    inner = getattr(sampling(), whole_evaluation())
     working: list[bool] = []
 
     @before_guidance
@@ -162,7 +183,7 @@ class Hints:
     def __init__(self, images: int) -> None:
         self.hints = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)[:images]
 
-    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
+    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int, *_: Any) -> torch.Tensor:
         rows = len(x) // chunks
         return self.hints.repeat(-(-rows // len(self.hints)), 1, 1, 1)[:rows].repeat(chunks, 1, 1, 1)
 

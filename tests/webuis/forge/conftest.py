@@ -7,9 +7,9 @@ import pytest
 import torch
 
 
-@pytest.fixture(params=["forge", "forge_neo"])
+@pytest.fixture(params=["forge", "forge_neo", "reforge"])
 def webui_name(request: pytest.FixtureRequest) -> str:
-    """The tests in this folder are for Forge and Forge Neo."""
+    """The tests in this folder are for Forge and its relatives."""
     return str(request.param)
 
 

@@ -104,21 +104,20 @@ def test_what_others_evaluate_before_is_no_step(webui: Any, draw: Any, beside: A
 
 @pytest.mark.parametrize(
     ("asking", "function", "width"),
-    [(changes.a_part_again, "calc_cond_uncond_batch", 4), (changes.reference, "sampling_function_inner", 8)],
+    [(changes.a_part_again, "calc_cond_uncond_batch", 4), (changes.reference, None, 8)],
 )
 def test_where_no_weights_are_all_networks_act_merged(
-    webui: Any,
     draw: Any,
     close: Any,
     beside: Any,
     monkeypatch: pytest.MonkeyPatch,
     asking: Any,
-    function: str,
+    function: str | None,
     width: int,
 ) -> None:
     """With their text encoder parts: what is evaluated then is what Forge itself would get."""
-    module = webui.backend("sampling.sampling_function")
-    original = getattr(module, function)
+    module, name = changes.sampling(), function or changes.whole_evaluation()
+    original = getattr(module, name)
     seen: list[torch.Tensor] = []
 
     def watched(*evaluation: Any) -> Any:
@@ -127,7 +126,7 @@ def test_where_no_weights_are_all_networks_act_merged(
             seen.append(found[0])
         return found
 
-    monkeypatch.setattr(module, function, watched)
+    monkeypatch.setattr(module, name, watched)
     first = []
     other, ours = beside(asking)
     for scripts in ([other, ours], [other]):

@@ -107,7 +107,7 @@ def test_memory_parts_the_call_between_chunks(
     class Kept(changes.Hints):
         control_input: torch.Tensor | None = None
 
-        def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
+        def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int, *_: Any) -> torch.Tensor:
             if self.control_input is None:
                 self.control_input = super().get_control(x, t, c, chunks)
             assert len(self.control_input) == len(x)

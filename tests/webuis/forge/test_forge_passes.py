@@ -69,10 +69,10 @@ def test_a_failure_at_the_beginning_of_a_hires_pass_goes_on_merged(
 
     required = webui.called.memory_required
 
-    def failing(shape: Any) -> Any:
+    def failing(shape: Any, **others: Any) -> Any:
         if ours:
             raise RuntimeError("no")
-        return required(shape)
+        return required(shape, **others)
 
     fields = {"hr_prompts": ["a dog <lora:te:1>"]}
     merged, _ = draw("a cat <lora:te:1>", **fields)

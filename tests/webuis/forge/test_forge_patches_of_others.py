@@ -24,7 +24,8 @@ def own_clones(webui: Any, until: float) -> Any:
 
     def change(unet: Any) -> None:
         without = unet.clone()
-        unet.add_patches(filename="head", patches=head(unet))
+        named = {} if webui.name == "reforge" else {"filename": "head"}
+        unet.add_patches(patches=head(unet), **named)
 
         @on_conditions
         def modifier(model: Any, x: Any, t: Any, *others: Any) -> Any:
@@ -58,7 +59,7 @@ def blocks(webui: Any, files: dict[str, list[float]]) -> Any:
     class Blocks(webui.scripts.Script):  # type: ignore[name-defined, misc]
         def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
             objects = webui.model.forge_objects_after_applying_lora
-            if webui.name == "forge_neo":  # which does not say whose patches are whose: of one network alone
+            if webui.name != "forge":  # which does not say whose patches are whose: of one network alone
                 (shares,) = files.values()
                 for patcher in (objects.unet, objects.clip.patcher):
                     for place, (layer, entries) in enumerate(patcher.patches.items()):
@@ -102,7 +103,7 @@ def test_blocks_with_strengths_of_their_own(
 
 
 def test_blocks_of_one_network_among_several(webui: Any, draw: Any, close: Any) -> None:
-    if webui.name == "forge_neo":
+    if webui.name != "forge":
         pytest.skip("no extension can tell patches apart there")
     prompt = "a cat <lora:te:1> <lora:lin:0.7> <lora:loha:1:compose=off>"
     shares = {"te": [0.2, 1.0], "loha": [1.0, 0.0]}
@@ -125,7 +126,7 @@ class Adapter:
         self.keeps = keeps
         self.control_input: Any = None
 
-    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
+    def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int, *_: Any) -> torch.Tensor:
         if self.control_input is None or not self.keeps:
             rows = len(x) // chunks
             hints = torch.tensor([1.0, -2.0]).view(2, 1, 1, 1)

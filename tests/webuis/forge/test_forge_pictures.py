@@ -140,3 +140,20 @@ def test_a_network_that_an_option_adds_is_composed(webui: Any, draw: Any, close:
     assert close(added, both) and p.comments == {}
     added, p = draw("a cat", {})
     assert close(added, alone) and p.comments == {}
+
+
+def test_a_kind_that_grows_with_the_square_of_its_strength(
+    webui: Any, as_merged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OFT in Forge Neo and reForge (weight_adapter/oft.py)."""
+    if webui.name == "forge":
+        pytest.skip("Forge has no such kind")
+    kind = webui.backend("patcher.lora").weight_adapter.WeightAdapterBase
+    original = kind.calculate_weight
+
+    def squared(self: Any, weight: Any, key: str, strength: float, *others: Any) -> Any:
+        return original(self, weight, key, strength**2, *others)
+
+    monkeypatch.setattr(kind, "calculate_weight", squared)
+    as_merged("a cat <lora:loha:0.7>")
+    as_merged("a cat <lora:loha:-0.7>")

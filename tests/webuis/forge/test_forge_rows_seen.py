@@ -90,7 +90,7 @@ def test_a_weight_for_every_image_gets_no_more_rows_than_images(draw: Any, besid
         def __init__(self, **fields: Any) -> None:
             self.__dict__ |= {"previous_controlnet": None, "advanced_frame_weighting": None} | fields
 
-        def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int) -> torch.Tensor:
+        def get_control(self, x: torch.Tensor, t: torch.Tensor, c: Any, chunks: int, *_: Any) -> torch.Tensor:
             seen.append(len(x) // chunks)
             return torch.zeros(len(x), 1, 1, 1)
 

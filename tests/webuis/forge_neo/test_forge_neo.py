@@ -182,4 +182,4 @@ def test_patches_of_a_network_that_cannot_be_told_apart(webui: Any, draw: Any) -
     picture, p = draw(TWO, {}, scripts=[Other(), webui.new_script()])
     assert any("cannot be told from what others have" in comment for comment in p.comments)
     assert torch.equal(picture, merged)
-    assert sys.modules["loratorio_ext.hosts.forge_neo.webui"].OTHERS[0] == ""
+    assert sys.modules["loratorio_ext.hosts.forge.tables"].OTHERS[0] == ""

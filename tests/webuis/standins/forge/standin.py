@@ -15,13 +15,14 @@ from backend.operations import ForgeOperations
 from backend.patcher.base import ModelPatcher
 from backend.patcher.clip import CLIP
 from backend.patcher.unet import UnetPatcher
+from modules import traits
 from modules.prompt_parser import DictWithShape
 from tiny_model import TextEncoder, TinyUnet
 from torch import nn
 
-NEO = not hasattr(ModelPatcher, "refresh_loras")
+ONE_TABLE = not hasattr(ModelPatcher, "refresh_loras")
 # Name, version, whether networks are predicted on top of the merged.
-SAID = ("Forge Neo" if NEO else "Forge", "f2.0.1", False)
+SAID = (traits.NAME, "f2.0.1", False)
 KINDS = ("lin", "lin2", "te", "locon", "cp", "loha", "full", "norm", "dora", "sliced", "set")
 DictWithShape.advanced_indexing = lambda text, places: DictWithShape(
     {name: part[places] for name, part in text.items()}
@@ -84,7 +85,7 @@ def replace_linears(model, kind):
 def options_of_patchers(model):
     """What a generation puts there."""
     original, merged = model.forge_objects_original.unet, model.forge_objects_after_applying_lora.unet
-    patches = dict(original.patches if NEO else original.lora_patches)
+    patches = dict(original.patches if ONE_TABLE else original.lora_patches)
     return patches, copy.deepcopy((original.model_options, merged.model_options))
 
 

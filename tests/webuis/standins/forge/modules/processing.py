@@ -4,7 +4,7 @@ import torch
 from backend import memory_management
 from backend.sampling.sampling_function import sampling_prepare
 
-from modules import extra_networks, processing_common, sd_samplers_cfg_denoiser, shared
+from modules import extra_networks, processing_common, sd_samplers_cfg_denoiser, shared, traits
 from modules.processing_common import PostSampleArgs  # noqa: F401
 
 
@@ -19,6 +19,10 @@ class StableDiffusionProcessing(processing_common.StableDiffusionProcessing):
     @property
     def sd_model(self):
         return shared.sd_model
+
+    def find_conds(self, prompts, data, uc_caches, c_caches, guided=True):
+        guided = guided or traits.UNCOND_AT_CFG_1
+        return super().find_conds(prompts, data, uc_caches, c_caches, guided)
 
     def setup_conds(self):
         caches = [self.cached_uc], [self.cached_c]
@@ -113,7 +117,7 @@ def _sample_batch(p):
         extra_networks.activate(p, p.hr_extra_network_data)
         p.calculate_hr_conds()
         x = processing_common.enlarged(x)
-        if not hasattr(memory_management, "bnb_enabled"):  # Forge Neo
+        if traits.HIRES_ANNOUNCED_TWICE:
             p.before_every_sampling(x, p.hr_c, p.hr_uc)
         p.networks_are_loaded()
         p.before_every_sampling(x, p.hr_c, p.hr_uc)

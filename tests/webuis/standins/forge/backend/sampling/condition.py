@@ -25,6 +25,9 @@ class Condition:
     def concat(self, others):
         return torch.cat([self.cond, *(one.cond for one in others)])
 
+    def size(self):  # asked by reForge
+        return list(self.cond.shape)
+
 
 class ConditionCrossAttn(Condition):
     def can_concat(self, other):
