@@ -18,7 +18,7 @@ def page(slow_panel_page: Any, look: SimpleNamespace) -> Any:
     look.write(slow_panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     look.show(slow_panel_page, "txt2img", "Places and steps")
     slow_panel_page.locator(GRID).first.wait_for()
-    slow_panel_page.wait_for_timeout(2000)  # the picture of the places is drawn once more when it is shown
+    slow_panel_page.wait_for_timeout(2000)  # answers to what was written are under way
     return slow_panel_page
 
 
