@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,9 +87,9 @@ def numbers_of_looks() -> Iterator[str]:
 
 def few_steps() -> Iterator[str]:
     ways = {**WAYS, "loratorio looks=2": "LoRAtorio, two looks"}
-    for steps in (4, 8):
-        cells = results(f"steps-{steps}")["cells"]
-        for arm in dict.fromkeys(cell["arm"] for cell in cells):
+    for name, steps in itertools.product(("steps", "distilled"), (4, 8)):
+        cells = results(f"{name}-{steps}")["cells"]
+        for arm in dict.fromkeys(cell["arm"] for cell in cells if cell["arm"] in ways):
             mine = {cell["networks"]: cell for cell in cells if cell["arm"] == arm}
             columns = [shown(mine[n]["presence"]) for n in (2, 3, 4)]
             yield f"| {steps} | {ways[arm].strip('*')} | {' | '.join(columns)} | {mine[4]['ratio']:.2f} |"
