@@ -196,7 +196,9 @@ class A1111Generation(Generation[ComposedNetwork]):
         return 0 if webui.batches_cond_and_uncond() else len(p.prompts)
 
     def put_in_place(self, rows: int, x: Tensor) -> None:
-        """The callbacks are always there, and memory is not managed."""
+        """The callbacks are always there, and memory is not managed; ValueError where rows are mixed."""
+        if webui.blocks_are_replaced():
+            raise ValueError("another extension remembers the rows of a call, as ControlNet's reference does")
         self._bound_denoiser, self._marks = self._denoiser, TokenMarks()
         if self.bound is not None:
             self._tiles = Tiles(self.bound.run.report.warn)

@@ -120,6 +120,20 @@ def unet_calls(look: Callable[[Tensor], None]) -> Iterator[None]:
         handle.remove()
 
 
+def blocks_are_replaced() -> bool:
+    """Whether another extension has put a forward of its own into blocks of this UNet.
+
+    ControlNet's reference and StyleAlign do, to remember the rows of a call (scripts/hook.py); afterwards a
+    block has its class's own again.
+    """
+    for block in shared.sd_model.model.diffusion_model.modules():
+        forward = vars(block).get("_forward")
+        own = getattr(type(block), "_forward", None)
+        if forward is not None and getattr(forward, "__func__", forward) is not own:
+            return True
+    return False
+
+
 def is_edit_model() -> bool:
     """InstructPix2Pix, which guides by an image too (modules/sd_samplers_cfg_denoiser.py).
 

@@ -192,6 +192,19 @@ def test_a_call_after_a_step_is_answered_by_the_base_and_said(webui: Any, draw: 
     assert p.comments == {}
 
 
+def test_blocks_that_remember_rows_are_recognised_before_the_first_prediction(webui: Any, draw: Any) -> None:
+    """As ControlNet's reference."""
+    merged, _ = draw(PROMPT)
+    composed, _ = draw(PROMPT, {})
+    block = next(iter(webui.model.model.diffusion_model.children()))
+    block._forward = lambda *args: None
+    picture, p = draw(PROMPT, {})
+    assert "remembers the rows" in next(iter(p.comments)) and "call 1 of" in next(iter(p.comments))
+    assert torch.equal(picture, merged)
+    del block._forward
+    assert torch.equal(draw(PROMPT, {})[0], composed)
+
+
 def test_an_extension_finds_the_networks_that_it_has_renamed(webui: Any, draw: Any, close: Any) -> None:
     """As LoRA Block Weight with start=: notes stay for the next generation where it does not find them."""
     merged, _ = draw("a cat <lora:te:1>")
