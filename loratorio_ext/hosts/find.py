@@ -30,12 +30,12 @@ def this_webui() -> Webui:
     for name in names:
         try:
             adapter = import_module(f"loratorio_ext.hosts.{name}")
+            missing = adapter.missing_parts()
         except ImportError as error:  # a relative of this WebUI, or its Lora extension is disabled
             if missing:
                 break
             logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
             return unsupported_webui(f"{_LACKING} ({error})")
-        missing = adapter.missing_parts()
         if not missing:
             webui: Webui = adapter.make_webui()
             return webui

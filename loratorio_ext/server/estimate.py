@@ -84,8 +84,9 @@ class Estimate:
         return whole / (self.plain_rows * sum(sizes))
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {**asdict(self), "ratio": self.ratio}
+        """For JSON, of a run without a hires pass: the API knows no other."""
+        found = {name: value for name, value in asdict(self).items() if not name.startswith("hires_")}
+        return {**found, "ratio": self.ratio}
 
 
 def estimate(
