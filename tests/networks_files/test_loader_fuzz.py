@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from loratorio_ext.networks.files import NetworkFileError, key_map, load_network
 from tests.networks_router.merging import delta_weight
 
-CASES = int(os.environ.get("LORATORIO_FUZZ_CASES", "300"))
+CASES = int(os.environ.get("LORATORIO_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("LORATORIO_FUZZ_SEED", "0"))
 MOST_SECONDS = 1.0
 MOST_GROWTH = 48 * 2**20
