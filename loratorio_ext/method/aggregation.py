@@ -188,6 +188,6 @@ def mean_over_subprompts(weights: Tensor, rows: RowMap) -> Tensor:
 
 
 def _largest_of_images(values: Tensor, rows: RowMap) -> Tensor:
-    """The largest of the rows' values [R] of each image, [B]."""
+    """The largest of the rows' values [R] or [R, h, w] of each image, [B] or [B, h, w]."""
     # One by one: an index that is a list would be copied to the device, and waited for.
-    return torch.stack([torch.stack([values[row] for row in shares]).amax() for shares in rows.shares])
+    return torch.stack([torch.stack([values[row] for row in shares]).amax(dim=0) for shares in rows.shares])

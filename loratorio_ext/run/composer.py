@@ -137,10 +137,8 @@ class Composer:
             frozen = FrozenComposition(residual=(of_cond, of_uncond))
         weights = composition.weights
         if self._settings.looks > 0:
-            chooses = 0 < k < len(self._networks) and self._settings.top_k_scope == "image"
             size = (cond.shape[-2], cond.shape[-1])
-            numbers = ChosenNetworks.of(acting) if chooses else None
-            self._routes.look(composition.aggregation, size, acting, numbers, plan.acting)
+            self._routes.look(composition.aggregation, size, ChosenNetworks.of(acting), plan.acting)
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
             weight=rows.mean(weights.mean(dim=(-2, -1))),

@@ -141,7 +141,7 @@ class Evaluation(Protocol):
     ) -> tuple[Tensor, int]:
         """Evaluate these rows together, each with its networks at its strengths, and where they are placed.
 
-        Texts of rows whose source is "placed" are those of "merged".
+        `Routes.text_of` says which texts they have.
 
         Returns:
             (predictions [len(rows), C, H, W] in the order of the rows, model calls that they took). One call,

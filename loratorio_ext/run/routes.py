@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from loratorio_ext.run.ranking import ChosenNetworks
 
 SMOOTHING = 0.5
 """Share of what earlier looks found in the maps after a look."""
+
+TextShares = tuple[tuple[Source, float], ...]
+"""Sources whose texts, each times its number, make up the text of a row; the numbers sum to 1."""
 
 
 class Routes:
@@ -39,6 +42,7 @@ class Routes:
         Raises:
             ValueError: a strength is not a finite number, or an argument cannot be.
         """
+        self._named = tuple(uses)
         self._areas = [use.area for use in uses if use.compose]
         self._windows = [use.window for use in uses]
         self._factors = (1.0,) * len(self._windows)
@@ -60,7 +64,8 @@ class Routes:
         self.acting: Tensor | None = None
         self.token_layout = TokenLayout()
         self._maps: dict[str, Tensor] = {}  # branch → [rows, networks of the generation, H, W]
-        self._chosen: tuple[tuple[int, ...], ...] | None = None
+        self._chosen: tuple[tuple[int, ...], ...] = ()  # the networks that can have weight in each image
+        self._recenter = 0.0
         self._image_of: tuple[int, ...] = ()
         self._maps_of: tuple[int, ...] | None = ()  # the networks that the maps are for; None: any
         self._places: dict[tuple[Row, ...], Places] = {}
@@ -117,6 +122,30 @@ class Routes:
             self._places[known] = Places(placed, maps, self.token_layout)
         return [self._strengths(row) for row in rows], self._places[known]
 
+    def text_of(self, row: Row, rows: RowMap, own: Collection[int]) -> TextShares:
+        """Whose text a row has.
+
+        Text encoders have seen it with all networks, and with each alone. Where only some of several act at
+        once, each adds to the base's text what it adds alone, which is what they add together to first order.
+        The unconditional text of placed networks goes from the base's to theirs by 1 − λ, as the maps do.
+
+        Args:
+            row: of the evaluation that has begun.
+            rows: its conditional rows.
+            own: the composed networks with which the text is another one than the base's.
+        """
+        if row.source != "placed" or not own:
+            return ((row.source if own else "base", 1.0),)
+        acting: Collection[int] = own
+        if self._image_of == rows.image_of:
+            acting = [
+                one for one in self._acting_in(row) if one in own and self._factors[self._composed[one]]
+            ]
+        share = 1.0 if row.branch == "cond" else 1.0 - self._recenter
+        sources: Sequence[Source] = ("merged",) if len(acting) == len(own) else sorted(acting)
+        parts = [*((source, share) for source in sources), ("base", 1.0 - share * len(sources))]
+        return tuple((source, part) for source, part in parts if part)
+
     def fits(self, rows: RowMap, acting: tuple[int, ...]) -> bool:
         """Whether there are maps for these conditional rows and networks."""
         of_networks = self._maps_of is None or self._maps_of == acting
@@ -127,11 +156,11 @@ class Routes:
 
         Returns False where it has none.
         """
-        alike = (other._of, other._areas, other._windows) == (self._of, self._areas, self._windows)
-        if other.weights is None or not alike:
+        if other.weights is None or other._named != self._named:
             return False
         self.weights, self.acting = other.weights, other.acting
-        self._chosen, self._image_of, self._maps_of = other._chosen, other._image_of, other._maps_of
+        self._chosen, self._recenter = other._chosen, other._recenter
+        self._image_of, self._maps_of = other._image_of, other._maps_of
         self._maps = {branch: resized(maps, size) for branch, maps in other._maps.items()}
         return True
 
@@ -139,8 +168,7 @@ class Routes:
         self,
         aggregation: Aggregation,
         size: tuple[int, int],
-        acting: Tensor,
-        chosen: ChosenNetworks | None,
+        acting: ChosenNetworks,
         networks: tuple[int, ...],
     ) -> None:
         """Take in the weights that a full step has found.
@@ -149,14 +177,12 @@ class Routes:
             aggregation: the step's.
             size: H and W of the latent.
             acting: see the attribute.
-            chosen: the same, as numbers; None: all of them act.
             networks: those that took part, ascending.
         """
         weights, before = aggregation.weights, self.weights
         if before is not None and before.shape == weights.shape and self._maps_of == networks:
             weights = torch.lerp(weights, before.to(weights), SMOOTHING)
-        self.weights, self.acting = weights, acting
-        self._chosen = None if chosen is None else chosen.of_images
+        self.weights, self.acting, self._chosen = weights, acting.mask, acting.of_images
         gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)
         gamma = gamma if gamma.dim() == 3 else gamma[:, None, None]
         maps = upsample(weights * gamma, aggregation.patch_size, size)
@@ -175,13 +201,14 @@ class Routes:
         """
         self.weights = maps
         self.acting = torch.zeros(len(maps), rows.images, dtype=torch.bool, device=maps.device)
-        for network in range(len(maps)) if networks is None else networks:
+        acting = tuple(range(len(maps))) if networks is None else networks
+        for network in acting:
             self.acting[network] = True
-        self._chosen = None
+        self._chosen = (acting,) * rows.images
         self._keep(maps, rows, recenter, networks)
 
     def _keep(self, maps: Tensor, rows: RowMap, recenter: float, networks: tuple[int, ...] | None) -> None:
-        self._image_of, self._maps_of = rows.image_of, networks
+        self._image_of, self._maps_of, self._recenter = rows.image_of, networks, recenter
         of_images = mean_over_subprompts(maps, rows) * (1 - recenter)
         for branch, found in (("cond", maps), ("uncond", of_images)):
             every = torch.ones_like(found[:1]).repeat(len(self._windows), 1, 1, 1)
@@ -192,10 +219,20 @@ class Routes:
         self._places.clear()
 
     def _strengths(self, row: Row) -> RowStrengths:
-        """Without networks that were not chosen: they cost nothing."""
-        if row.source != "placed" or self._chosen is None:
+        """Without networks that have no weight in the image: no work is done, and no NaN counts."""
+        if row.source != "placed":
             return self.of(row.source, row.branch)
-        image = self._image_of[row.index] if row.branch == "cond" else row.index
-        acting = {self._composed[network] for network in self._chosen[image]}
+        acting = {self._composed[network] for network in self._acting_in(row)}
         pairs = enumerate(zip(self.of("placed", row.branch), self._of["base", row.branch], strict=True))
         return tuple(placed if kept or place in acting else 0.0 for place, (placed, kept) in pairs)
+
+    def _acting_in(self, row: Row) -> tuple[int, ...]:
+        """The composed networks that can have weight in a row whose networks are placed, ascending."""
+        return self._chosen[self._image_of[row.index] if row.branch == "cond" else row.index]
+
+
+def mixed_text(parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """Texts of one shape, each times its share (see `TextShares`), in their dtype; one alone as it is."""
+    if len(parts) == 1:
+        return parts[0][0]
+    return torch.stack([share * text.float() for text, share in parts]).sum(0).to(parts[0][0].dtype)

@@ -24,12 +24,13 @@ ROW_MAPS = {"one": RowMap.one_each(1), "batch": RowMap.one_each(2), "AND": RowMa
 @pytest.mark.parametrize("rows", ROW_MAPS)
 @pytest.mark.parametrize("recenter", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("top_k", [0, 2])
+@pytest.mark.parametrize("at", ["", "0-0.6,0-1"])
 def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
-    rows: str, recenter: float, top_k: int
+    rows: str, recenter: float, top_k: int, at: str
 ) -> None:
     # Predictions do not depend on the step here, so the full method gives the same at every one.
     uses = (
-        NetworkUse("a", 0.8),
+        NetworkUse("a", 0.8, at=at),
         NetworkUse("kept", 0.5, compose=False),
         NetworkUse("b", -1.0),
         NetworkUse("c", 1),
@@ -171,3 +172,40 @@ def test_networks_that_were_not_chosen_have_no_strength_in_placed_rows() -> None
     wanted = {"a": (0.8, 0.5, 0.0), "b": (0.0, 0.5, -1.0)}
     assert strengths == [wanted[chosen[0]], wanted[chosen[1]], (0.0, 0.5, 0.0)]
     assert places is not None and places.rows == (0, 1)
+
+
+def test_a_network_that_a_look_leaves_out_adds_no_nan_to_the_steps_after_it() -> None:
+    world = World(uses(3))
+    world.model.deltas["cond"][1] = np.nan
+    run = world.run(Settings(looks=1))
+    assert all(run.step(world.evaluation(index)).cond.isfinite().all() for index in range(2))
+    assert [step.mode for step in run.report.steps] == ["composed", "placed"]
+
+
+def test_the_text_of_a_placed_row_is_of_the_networks_that_act_in_it() -> None:
+    world = World((NetworkUse("a", 1), NetworkUse("kept", 1, compose=False), NetworkUse("b", 1, steps="0-5")))
+    run, rows = world.run(Settings(looks=1, recenter=0.75)), RowMap.one_each(1)
+
+    def texts(branch: str, own: set[int]) -> dict[object, float]:
+        return dict(run.routes.text_of(Row("placed", branch, 0), rows, own))
+
+    for index in range(2):
+        run.step(world.evaluation(index))
+    assert texts("cond", {0, 1}) == {"merged": 1}
+    assert texts("cond", set()) == {"base": 1}
+    assert texts("uncond", {0, 1}) == {"merged": 0.25, "base": 0.75}
+    run.routes.begin(7, 10)  # b acts no longer
+    assert texts("cond", {0, 1}) == {0: 1}
+    assert texts("cond", {0}) == {"merged": 1}
+    assert texts("cond", {1}) == {"base": 1}
+    assert texts("uncond", {0, 1}) == {0: 0.25, "base": 0.75}
+    assert dict(run.routes.text_of(Row(1, "cond", 0), rows, {0, 1})) == {1: 1}
+
+
+def test_of_many_networks_each_that_acts_adds_what_its_text_adds_alone() -> None:
+    world = World(tuple(NetworkUse(name, 1, steps="0-5" if name == "c" else "") for name in "abc"))
+    run = world.run(Settings(looks=1))
+    run.step(world.evaluation(0))
+    run.routes.begin(7, 10)
+    found = dict(run.routes.text_of(Row("placed", "cond", 0), RowMap.one_each(1), {0, 1, 2}))
+    assert found == {0: 1, 1: 1, "base": -1}

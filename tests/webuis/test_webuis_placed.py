@@ -103,3 +103,26 @@ def test_a_hires_pass_goes_on_with_the_maps_of_the_first(draw: Any) -> None:
 def test_a_hires_pass_with_other_networks_looks_for_itself(draw: Any) -> None:
     _, p = draw(THREE, LOOKS, hr_prompts=["a cat <lora:lin:1> <lora:te:0.5>"])
     assert [modes[0] for modes in modes_of(p)] == ["composed", "composed"]
+
+
+@pytest.mark.parametrize("others", ["<lora:locon:1> <lora:lin:1>", "<lora:lin:1> <lora:te:1>"])
+def test_a_hires_pass_with_another_order_or_other_networks_looks_for_itself(draw: Any, others: str) -> None:
+    _, p = draw("a cat <lora:te:1> <lora:lin:1>", LOOKS, hr_prompts=[f"a cat {others}"])
+    assert [modes[0] for modes in modes_of(p)] == ["composed", "composed"]
+
+
+@pytest.mark.parametrize("recenter", [1.0, 0.5])
+def test_a_network_outside_of_its_steps_leaves_no_text(draw: Any, close: Any, recenter: float) -> None:
+    settings = {**LOOKS, "recenter": recenter}
+    for others in ("<lora:lin:1>", "<lora:lin:1> <lora:locon:1>"):
+        without, _ = draw(f"a cat {others}", settings)
+        never, p = draw(f"a cat {others} <lora:te:1:steps=0.99-1>", settings)
+        assert "placed" in modes_of(p)[0]
+        assert close(without, never)
+
+
+def test_the_unconditional_text_changes_little_by_little(draw: Any) -> None:
+    none, some, all_of_it = (
+        draw("a cat <lora:te:1>", {**LOOKS, "recenter": recenter})[0] for recenter in (1.0, 0.999, 0.0)
+    )
+    assert 0 < (some - none).abs().max() < 0.05 * (all_of_it - none).abs().max()

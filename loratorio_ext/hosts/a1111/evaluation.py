@@ -16,7 +16,8 @@ from loratorio_ext.hosts.a1111.tiles import Tiles, is_mixed
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
-from loratorio_ext.run import Branch, GivenBase, Row, RowStrengths, Source
+from loratorio_ext.run import Branch, GivenBase, Routes, Row, RowStrengths, Source
+from loratorio_ext.run.routes import mixed_text
 
 Texts = dict[Branch, Any]
 """Conditions of the rows of one model call, by branch: [rows, tokens, width], or dicts of tensors (SDXL)."""
@@ -99,6 +100,7 @@ class DenoiserEvaluation:
         conditions: Mapping[Source, Conditions],
         router: Router | None,
         marks: TokenMarks,
+        routes: Routes | None = None,
         own_call: RoutedCall | None = None,
         tiles: Tiles | None = None,
     ) -> DenoiserEvaluation:
@@ -110,16 +112,17 @@ class DenoiserEvaluation:
             conditions: of the sources whose conditions are not the base's.
             router: see the attribute.
             marks: tokens that other extensions put in front.
+            routes: of the run; None: no row places networks.
             own_call: the WebUI's own call, where it had networks for each row.
             tiles: see the attribute.
         """
         denoiser, step = params.denoiser, params.denoiser.step
         base = base_texts(params) if own_call is None else own_call.base
-        texts: dict[Source, Texts] = {"base": _padded(base, denoiser)}
-        for source, one in conditions.items():
-            texts[source] = _padded(texts_of(one, base, step, marks), denoiser)
-        texts["placed"] = texts.get("merged", texts["base"])
         rows, guided = rows_of(params)
+        found = texts_of_sources(conditions, base, step, marks)
+        if routes is not None:
+            found["placed"] = placed_texts(found, routes, rows)
+        texts = {source: _padded(one, denoiser) for source, one in found.items()}
         sigma = params.sigma[0]
         given = None
         if own_call is None or own_call.failure is None:
@@ -231,6 +234,41 @@ def texts_of(conditions: Conditions, base: Texts, step: int, marks: TokenMarks) 
         "uncond": webui.unconds_at(conditions.uc, step),
     }
     return {branch: marks.put(text, base[branch], branch) for branch, text in own.items()}
+
+
+def texts_of_sources(
+    conditions: Mapping[Source, Conditions], base: Texts, step: int, marks: TokenMarks
+) -> dict[Source, Texts]:
+    """The texts of a call by source; a source that is not among them has the base's."""
+    others = {source: texts_of(one, base, step, marks) for source, one in conditions.items()}
+    return {"base": base, **others}
+
+
+def placed_texts(texts: Mapping[Source, Texts], routes: Routes, rows: RowMap) -> Texts:
+    """The texts of rows that place networks, for the evaluation that has begun."""
+    own = [source for source in texts if isinstance(source, int)]
+
+    def of(branch: Branch, count: int) -> Any:
+        shares = [routes.text_of(Row("placed", branch, index), rows, own) for index in range(count)]
+        parts = {source: texts.get(source, texts["base"])[branch] for one in shares for source, _ in one}
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+
+        def mixed(of_sources: Mapping[Source, Tensor]) -> Tensor:
+            return torch.stack(
+                [
+                    mixed_text([(of_sources[source][row], share) for source, share in one])
+                    for row, one in enumerate(shares)
+                ]
+            )
+
+        like = texts["base"][branch]
+        if not isinstance(like, dict):
+            return mixed(parts)
+        entries = {name: mixed({source: one[name] for source, one in parts.items()}) for name in like}
+        return type(like)(entries)  # the WebUI's own class, which has a shape
+
+    return {"cond": of("cond", rows.cond_rows), "uncond": of("uncond", rows.images)}
 
 
 def _calls_of_the_webui(base: Texts, rows: RowMap, guided: bool) -> int:

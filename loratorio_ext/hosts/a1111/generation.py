@@ -18,8 +18,10 @@ from loratorio_ext.hosts.a1111.evaluation import (
     DenoiserEvaluation,
     TokenMarks,
     base_texts,
+    placed_texts,
     rows_of,
     texts_of,
+    texts_of_sources,
     total_of,
 )
 from loratorio_ext.hosts.a1111.layers import layers_of
@@ -84,7 +86,10 @@ class A1111Generation(Generation[ComposedNetwork]):
             if own_call is not None and own_call.is_placed and own_call.failure is not None:
                 self.bound.run.stop_placing(int(params.denoiser.step), own_call.failure)
             marks, tiles = self._marks, self._tiles
-            evaluation = DenoiserEvaluation.of(params, predicted, conditions, router, marks, own_call, tiles)
+            routes = self.bound.run.routes
+            evaluation = DenoiserEvaluation.of(
+                params, predicted, conditions, router, marks, routes, own_call, tiles
+            )
             prediction = self.step(p, evaluation)
             evaluation.put(prediction.cond, prediction.uncond)
             self.infotext.has_composed = True
@@ -121,10 +126,9 @@ class A1111Generation(Generation[ComposedNetwork]):
             run.stop_placing(step[0], "the denoiser's model cannot be hooked")
             return
         if places is not None and "merged" in conditions:
-            merged = texts_of(conditions["merged"], base, denoiser.step, self._marks)
-            params.text_cond = merged["cond"]
-            if run.report.settings.recenter < 1:
-                params.text_uncond = merged["uncond"]
+            texts = texts_of_sources(conditions, base, denoiser.step, self._marks)
+            placed = placed_texts(texts, run.routes, step[2])
+            params.text_cond, params.text_uncond = placed["cond"], placed["uncond"]
         self._own_call = RoutedCall(model, bound.router, strengths, places, base, self._tiles)
 
     def _watch(self, model: Any, warn: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ from loratorio_ext.hosts.diffusers_host.pipeline import components, is_xl
 from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.router import Router
 from loratorio_ext.run import BRANCHES, Branch, NetworkUse, Row, RowStrengths, Source
-from loratorio_ext.run.routes import Routes
+from loratorio_ext.run.routes import Routes, TextShares, mixed_text
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,25 @@ class Encodings:
     sources: Mapping[tuple[Source, Branch], int]
     warnings: tuple[str, ...] = ()
 
-    def select(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
-        """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as `rows` need it."""
-        texts = self.hidden.shape[1]
-        which = ((row, row.index if row.branch == "cond" else texts - 1) for row in rows)
-        places = [self.sources[row.source, row.branch] * texts + text for row, text in which]
-        index = torch.tensor(places, device=self.hidden.device)
-        pooled = None if self.pooled is None else self.pooled.flatten(0, 1).index_select(0, index)
-        return self.hidden.flatten(0, 1).index_select(0, index), pooled
+    @property
+    def own(self) -> frozenset[int]:
+        """The composed networks with which a text is another one than the base's."""
+        of_base = {branch: self.sources["base", branch] for branch in BRANCHES}
+        differ = (one for (one, branch), place in self.sources.items() if place != of_base[branch])
+        return frozenset(one for one in differ if isinstance(one, int))
+
+    def select(self, rows: Sequence[tuple[Row, TextShares]]) -> tuple[Tensor, Tensor | None]:
+        """(hidden [len(rows), L, D], pooled [len(rows), P] or None), as each row needs it."""
+
+        def of_rows(texts: Tensor) -> Tensor:
+            found = []
+            for row, shares in rows:
+                text = row.index if row.branch == "cond" else -1
+                places = ((self.sources[source, row.branch], share) for source, share in shares)
+                found.append(mixed_text([(texts[place, text], share) for place, share in places]))
+            return torch.stack(found)
+
+        return of_rows(self.hidden), None if self.pooled is None else of_rows(self.pooled)
 
 
 def encode(
@@ -62,7 +73,7 @@ def encode(
     composed = range(sum(tag.compose for tag in tags))
     patterns: dict[RowStrengths, int] = {}
     sources: dict[tuple[Source, Branch], int] = {}
-    for source in ("base", *composed, "merged", "placed"):
+    for source in ("base", *composed, "merged"):
         for branch in BRANCHES:
             pattern = routes.of(source, branch)
             sources[source, branch] = patterns.setdefault(pattern, len(patterns))

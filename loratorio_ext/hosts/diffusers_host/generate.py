@@ -17,14 +17,15 @@ from loratorio_ext.hosts.diffusers_host.pipeline import is_xl
 from loratorio_ext.hosts.diffusers_host.spaces import NoiseLevel, PredictionType, converter
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
-from loratorio_ext.run import Row, RowStrengths
+from loratorio_ext.run import Routes, Row, RowStrengths
+from loratorio_ext.run.routes import TextShares
 
-ConditionsOf = Callable[[tuple[Row, ...]], tuple[Tensor, dict[str, Any]]]
+ConditionsOf = Callable[[tuple[tuple[Row, TextShares], ...]], tuple[Tensor, dict[str, Any]]]
 """(the image of every row, int64 [len(rows)]; keyword arguments for the UNet)."""
 
 
 def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cfg: float) -> ConditionsOf:
-    """The UNet's arguments that depend on the rows alone, gathered once for every pattern of rows.
+    """The UNet's arguments that depend on rows and their texts alone, gathered once for every pattern.
 
     size: width and height in pixels. cfg: guidance scale, for models that take it as an input.
     """
@@ -32,7 +33,7 @@ def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cf
 
     # A choice of networks that changes at every scan makes many patterns.
     @lru_cache(maxsize=8)
-    def gathered(rows: tuple[Row, ...]) -> tuple[Tensor, dict[str, Any]]:
+    def gathered(rows: tuple[tuple[Row, TextShares], ...]) -> tuple[Tensor, dict[str, Any]]:
         hidden, pooled = encodings.select(rows)
         arguments: dict[str, Any] = {"encoder_hidden_states": hidden}
         if is_xl(pipeline):
@@ -44,7 +45,7 @@ def conditions_of(pipeline: Any, encodings: Encodings, size: tuple[int, int], cf
             scale, dim = torch.full((len(rows),), cfg - 1.0), unet.config.time_cond_proj_dim
             embedded = pipeline.get_guidance_scale_embedding(scale, embedding_dim=dim)
             arguments["timestep_cond"] = embedded.to(hidden.device, hidden.dtype)
-        return torch.tensor([row.index for row in rows], device=hidden.device), arguments
+        return torch.tensor([row.index for row, _ in rows], device=hidden.device), arguments
 
     return gathered
 
@@ -55,7 +56,8 @@ class PipelineEvaluation:
 
     Predictions stay in the space that the UNet was trained in, which is what the scheduler's `step` takes.
     timestep: element of the scheduler's timesteps. model_input: [B, C, H, W] the latent as the UNet sees it.
-    prediction: what the UNet was trained to predict. conditions: the UNet's other arguments.
+    prediction: what the UNet was trained to predict. conditions: the UNet's other arguments. routes: of the
+    run. own: the composed networks with which a text is another one than the base's.
     """
 
     index: int
@@ -67,6 +69,8 @@ class PipelineEvaluation:
     guided: bool
     unet: Any
     conditions: ConditionsOf
+    routes: Routes
+    own: frozenset[int]
     router: Router
     given: None = None
 
@@ -89,7 +93,8 @@ class PipelineEvaluation:
         self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
     ) -> tuple[Tensor, int]:
         """(the UNet's output for `rows`, [len(rows), C, H, W]; 1 call)."""
-        images, arguments = self.conditions(tuple(rows))
+        texts = ((row, self.routes.text_of(row, self.rows, self.own)) for row in rows)
+        images, arguments = self.conditions(tuple(texts))
         x = self.model_input.index_select(0, images)
         with self.router.routing(strengths, places):
             return self.unet(x, self.timestep, return_dict=False, **arguments)[0], 1

@@ -158,6 +158,8 @@ class DiffusersHost:
                         guided=parsed.negative is not None,
                         unet=unet,
                         conditions=conditions,
+                        routes=run.routes,
+                        own=encodings.own,
                         router=router,
                     )
                     predicted = run.step(evaluation)

@@ -12,10 +12,10 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.routed_model import CHUNKS, Chunk, ChunkRoutes, Chunks, RoutedModel
-from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts
+from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts, placed_texts, row_of
 from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
-from loratorio_ext.run import BRANCHES, Branch, Row, RowStrengths, Source
+from loratorio_ext.run import BRANCHES, Branch, Routes, Row, RowStrengths, Source
 
 
 class Entry(NamedTuple):
@@ -46,6 +46,7 @@ class ForgeEvaluation:
         total: how many evaluations the sampler announced.
         sigma: of the first image.
         rows: image and AND weight of each conditional row.
+        texts: conditions by source; a source that is not in it has the base's.
         guided: whether there is an unconditional prediction.
         given: None: Forge has predicted nothing yet.
         noise_scale: 1/σ, since x = x0 + σ·ε; the same for a flow model, with its velocity as ε.
@@ -56,6 +57,7 @@ class ForgeEvaluation:
         evaluation: tuple[Any, ...],
         texts: Mapping[Source, Texts],
         router: Router,
+        routes: Routes,
         index: int,
         total: int,
         *,
@@ -68,14 +70,14 @@ class ForgeEvaluation:
             texts: conditions by source, as far as they act at this sigma; a source that is not in it has the
                 base's.
             router: gives rows their networks.
+            routes: of the run.
             index: see the attribute.
             total: see the attribute.
             backend: of this Forge.
         """
         self._backend = backend
         self._model, _, _, self._x, self._timestep, self._options = evaluation
-        self._texts = texts
-        self._router = router
+        self._router, self._routes = router, routes
         base = texts["base"]
         self._parts = base["cond"] or ()
         images = range(len(self._x))
@@ -86,6 +88,7 @@ class ForgeEvaluation:
         self.rows = RowMap(
             tuple(image for _ in weights for image in images), tuple(one for one in weights for _ in images)
         )
+        self.texts = dict(texts)
         self.guided = base["uncond"] is not None
         self.given = None
         self.noise_scale = 1.0 / self.sigma
@@ -95,7 +98,7 @@ class ForgeEvaluation:
 
     def call_group(self, row: Row) -> Hashable:
         """Texts of different length never share a call."""
-        texts = self._texts.get(row.source, self._texts["base"])
+        texts = self.texts.get(row.source, self.texts["base"])
         parts = (*(texts["cond"] or ()), *(texts["uncond"] or ()))
         return tuple(_length(part) for part in parts)
 
@@ -103,6 +106,8 @@ class ForgeEvaluation:
         self, rows: Sequence[Row], strengths: Sequence[RowStrengths], places: Places | None
     ) -> tuple[Tensor, int]:
         """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory requires it."""
+        if places is not None:
+            self.texts["placed"] = placed_texts(self.texts, self._routes, self.rows)
         of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
         result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0
         passes = self._passes(rows)
@@ -200,7 +205,7 @@ class ForgeEvaluation:
         return hasattr(self._model.diffusion_model, "input_blocks") or len(set(map(_length, parts))) == 1
 
     def _parts_of(self, source: Source, branch: Branch) -> Parts:
-        return self._texts.get(source, self._texts["base"])[branch] or ()
+        return self.texts.get(source, self.texts["base"])[branch] or ()
 
     def _evaluations(self, passes: Mapping[Pass, Mapping[Entry, object]]) -> Collection[Together]:
         """What Forge evaluates at once.
@@ -234,7 +239,7 @@ class ForgeEvaluation:
 
     def _dicts_join(self) -> bool:
         """Whether all dicts may share a call, and what it predicts for each is the prediction everywhere."""
-        parts = [part for texts in self._texts.values() for some in texts.values() for part in some or ()]
+        parts = [part for texts in self.texts.values() for some in texts.values() for part in some or ()]
         limits = {"area", "mask", "timestep_start", "timestep_end"}
         one_uncond = len(self._parts_of("base", "uncond")) < 2
         return one_uncond and all(map(limits.isdisjoint, parts)) and self._may_join(parts)
@@ -274,12 +279,12 @@ class ForgeEvaluation:
             if not isinstance(getattr(first, "cond", None), Tensor):
                 conditions[name] = first
                 continue
-            rows = [_row(part["model_conds"][name].cond, b) for part, b in zip(parts, images, strict=True)]
+            rows = [row_of(part["model_conds"][name].cond, b) for part, b in zip(parts, images, strict=True)]
             conditions[name] = type(first)(torch.cat(rows))
         joined["model_conds"] = conditions
         mask = joined.get("mask")
         if isinstance(mask, Tensor) and len(mask) > 1:
-            joined["mask"] = torch.cat([_row(mask, image) for image in images])
+            joined["mask"] = torch.cat([row_of(mask, image) for image in images])
         return joined
 
 
@@ -291,12 +296,6 @@ def without_frames(latents: Tensor) -> Tensor:
 def _length(part: Mapping[str, Any]) -> tuple[int, ...]:
     """How many tokens a dict's text has, and how wide they are."""
     return tuple(part["model_conds"][TEXT[0]].cond.shape[1:])
-
-
-def _row(tensor: Tensor, image: int) -> Tensor:
-    """The row of an image; Forge repeats rows where there are fewer than images (condition.py)."""
-    place = image % len(tensor)
-    return tensor[place : place + 1]
 
 
 def _image_by_image(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

@@ -116,13 +116,14 @@ class ForgeGeneration(Generation[ComposedNetwork]):
             (model, cond, uncond, x, timestep, options),
             texts,
             bound.router,
+            bound.run.routes,
             index=int(denoiser.step),
             total=max(int(denoiser.total_steps), 1),
             backend=self._backend,
         )
         prediction = self.step(p, asked)
         frozen = None if self._further_failed else prediction.frozen
-        further = self._further(p, bound, frozen, texts, given, x, others)
+        further = self._further(p, bound, frozen, asked.texts, given, x, others)
         uncond = None if prediction.uncond is None else asked.like_x(prediction.uncond)
         composed = {"cond": asked.combined(prediction.cond), "uncond": uncond}
         self.infotext.has_composed = True
@@ -176,8 +177,7 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         texts = texts_of_sources(self._backend, base, own, bound.conditions, step)
         if texts is None:
             say(denoiser.p, TEXTS_REPLACED)
-            return {"base": base}
-        return {**texts, "placed": texts.get("merged", texts["base"])}
+        return texts or {"base": base}
 
     def _with_merged_texts(self, evaluation: PreCfgArguments, is_own: bool) -> PreCfgArguments:
         """The evaluation with the texts as all networks see them, where it does not have them yet."""

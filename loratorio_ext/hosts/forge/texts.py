@@ -11,7 +11,9 @@ from torch import Tensor
 from loratorio_ext.hosts.forge import webui
 from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.webuis.conditions import Conditions
-from loratorio_ext.run import Branch, Source
+from loratorio_ext.method import RowMap
+from loratorio_ext.run import Branch, Routes, Row, Source
+from loratorio_ext.run.routes import mixed_text
 
 Parts = Sequence[Mapping[str, Any]]
 """Conditions of an evaluation: one dict for each AND sub-prompt, each with a row for every image."""
@@ -105,3 +107,37 @@ def text_of(part: Mapping[str, Any]) -> dict[str, Any]:
     """A dict's Conditions (Forge's class) that come from the prompt, by name."""
     conds = part["model_conds"]
     return {name: conds[name] for name in TEXT if name in conds}
+
+
+def placed_texts(texts: Mapping[Source, Texts], routes: Routes, rows: RowMap) -> Texts:
+    """The texts of rows that place networks, for the evaluation that has begun."""
+    own = [source for source in texts if isinstance(source, int)]
+
+    def of(branch: Branch) -> Parts | None:
+        shares = [routes.text_of(Row("placed", branch, image), rows, own) for image in range(rows.images)]
+        parts = {source: texts.get(source, texts["base"])[branch] for one in shares for source, _ in one}
+        if len(parts) == 1 or texts["base"][branch] is None:
+            return next(iter(parts.values()))
+
+        def mixed(name: str, number: int) -> Tensor:
+            texts_of = {source: text_of((some or ())[number])[name].cond for source, some in parts.items()}
+            return torch.cat(
+                [
+                    mixed_text([(row_of(texts_of[source], image), share) for source, share in one])
+                    for image, one in enumerate(shares)
+                ]
+            )
+
+        found = []
+        for number, part in enumerate(texts["base"][branch] or ()):
+            own_texts = {name: type(like)(mixed(name, number)) for name, like in text_of(part).items()}
+            found.append({**part, "model_conds": part["model_conds"] | own_texts})
+        return found
+
+    return {branch: of(branch) for branch in texts["base"]}
+
+
+def row_of(tensor: Tensor, image: int) -> Tensor:
+    """The row of an image; Forge repeats rows where there are fewer than images (condition.py)."""
+    place = image % len(tensor)
+    return tensor[place : place + 1]
