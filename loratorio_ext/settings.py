@@ -165,9 +165,10 @@ class Settings:
     looks: int = declare(
         4,
         "Looks",
-        "At how many steps every network is evaluated on its own, to see where it has something to say; most "
-        "of them early. In the steps between, all networks act at once, each at its own places, which costs "
-        "no more than a plain step. Low: faster. High: networks react to the growing picture. 0: every step.",
+        "At how many steps, half of them at most, every network is evaluated on its own, to see where it has "
+        "something to say; most of them early. In the steps between, all networks act at once, each at its "
+        "own places, which costs no more than a plain step. Low: faster. High: networks react to the growing "
+        "picture. 0: every step.",
         (0, 50, 1),
         unnamed=0,
         usable=(0, 20),

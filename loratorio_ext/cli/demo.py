@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ METHODS: Final = (
     Method("base", "Base", "the model without any network"),
     Method("merge", "Merge", "all networks added to the weights at once, the usual way"),
     Method("switch", "Switch", "one network at a time, the next one every few steps"),
-    Method("composite", "Composite", "the plain mean of what all networks predict"),
+    Method("every-step", "Every step", "LoRAtorio with every network alone at every step, as in the paper"),
     Method("loratorio", "LoRAtorio", "at each place, the network that has something to say there"),
 )
 SWITCH_EVERY: Final = 5
@@ -46,13 +47,14 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     prompt = " ".join([TEXT, *(f"<lora:{one.network}:1>" for one in WANTED)])
 
     def request(method: str, steps: int) -> Request:
+        every_step = method == "every-step"
         return Request(
             prompts=[prompt],
             steps=steps,
             cfg=arguments.cfg,
             seeds=seeds,
-            settings=settings,
-            method=method,  # type: ignore[arg-type]  # METHODS holds the names
+            settings=replace(settings, looks=0) if every_step else settings,
+            method="loratorio" if every_step else method,  # type: ignore[arg-type]  # METHODS holds the names
             switch_every=SWITCH_EVERY,
             network_dir=data.networks,
         )

@@ -59,8 +59,8 @@ def _head(demo: Demo) -> str:
 <ul class="key">{key}</ul>
 <p>Each underlined word is known to one LoRA network alone; the base model has only a vague idea of it. Below,
 the same prompt and the same noise go through {len(demo.outcomes)} ways to combine the networks.
-LoRAtorio asks at every step, at every place of the picture, which network departs most from the base model
-there, and lets that one speak.</p>
+LoRAtorio asks, at every place of the picture, which network departs most from the base model there, and lets
+that one speak: at a few steps, called looks, or at every step.</p>
 </header>"""
 
 

@@ -54,8 +54,9 @@ def test_all_methods_are_asked_for_the_same(toys: Any) -> None:
     assert main(["demo", "--seed", "11", *FAST], toys.tools) == 0
     warm_up, *asked = toys.host.requests
     assert (warm_up.method, warm_up.steps) == ("base", 1)
-    assert [request.method for request in asked] == ["base", "merge", "switch", "composite", "loratorio"]
-    kinds = {(tuple(r.prompts), r.seeds, r.steps, r.cfg, str(r.settings), r.network_dir) for r in asked}
+    assert [request.method for request in asked] == ["base", "merge", "switch", "loratorio", "loratorio"]
+    assert [request.settings.looks for request in asked] == [4, 4, 4, 0, 4]
+    kinds = {(tuple(r.prompts), r.seeds, r.steps, r.cfg, r.network_dir) for r in asked}
     assert len(kinds) == 1
     assert asked[0].seeds == (11, 12)
     assert asked[0].prompts[0].count("<lora:") == len(command.WANTED) == 3
@@ -71,7 +72,7 @@ def test_the_prompt_names_a_shape_a_filling_and_an_object() -> None:
 def test_it_writes_the_page_pictures_maps_and_figures(made: tuple[Path, str]) -> None:
     folder, out = made
     names = {path.name for path in folder.iterdir()}
-    methods = ("base", "merge", "switch", "composite", "loratorio")
+    methods = ("base", "merge", "switch", "every-step", "loratorio")
     assert {f"{method}-{seed}.png" for method in methods for seed in (1, 2)} <= names
     assert {
         f"{kind}-{wanted.network}-{seed}.png"
@@ -86,16 +87,17 @@ def test_it_writes_the_page_pictures_maps_and_figures(made: tuple[Path, str]) ->
 
 def test_the_table_has_a_line_for_each_method(made: tuple[Path, str]) -> None:
     lines = made[1].splitlines()
-    assert " ".join(line.split()[0] for line in lines[:6]) == "method Base Merge Switch Composite LoRAtorio"
-    # Rows: 2 pictures, 4 steps, cond and uncond; Composite for 3 networks; LoRAtorio base and 3 × cond.
-    assert [line.split()[5] for line in lines[1:6]] == ["16", "16", "16", "48", "40"]
+    names = [line.split("  ")[0] for line in lines[:6]]
+    assert names == ["method", "Base", "Merge", "Switch", "Every step", "LoRAtorio"]
+    # 2 pictures, 4 steps, cond and uncond; a look: base and 3 × cond; half of the steps look.
+    assert [line.removeprefix("Every ").split()[5] for line in lines[1:6]] == ["16", "16", "16", "40", "28"]
 
 
 def test_results_json_holds_what_the_table_says(made: tuple[Path, str]) -> None:
     results = json.loads((made[0] / "results.json").read_text("utf-8"))
     assert results["schema"] == "loratorio.demo"
     for line, method in zip(made[1].splitlines()[1:6], results["methods"], strict=True):
-        cells = line.split()
+        cells = line.removeprefix("Every ").split()
         assert cells[1:4] == [f"{method['found'][wanted.value]}/2" for wanted in command.WANTED]
         assert cells[4] == f"{method['found_all']}/2"
         assert int(cells[5]) == method["report"]["totals"]["rows"]
@@ -115,6 +117,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(made: tuple[Path, st
     # 5 methods x 2 pictures, and for each picture: who is strongest, 3 maps, 3 strips of all steps.
     assert reader.tags.count("img") == 10 + 2 * (1 + 3 + 3)
     assert "weights of star at steps 1, 2, 3, 4" in text
+    assert "every step" in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 

@@ -181,7 +181,7 @@ def test_rows_of_every_method_and_size(method: Any, sd: Any, tmp_path: Path) -> 
     prompts = ["cat <lora:a> <lora:b> <lora:c:compose=off>", "dog"]
     host = DiffusersHost(sd)
     for cfg, halves in ((5.0, 2), (1.0, 1)):
-        more = {"switch_every": 1, "settings": Settings(recenter=0.5), "network_dir": tmp_path}
+        more = {"switch_every": 1, "settings": Settings(looks=0, recenter=0.5), "network_dir": tmp_path}
         result = draw(host, prompts, method=method, cfg=cfg, **more)
         sources = {"base": 1, "merge": 1, "switch": 1, "composite": 2, "loratorio": 3}[method]
         assert {step.rows for step in result.report.steps} == {2 * halves * sources}

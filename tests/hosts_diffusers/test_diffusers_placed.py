@@ -130,3 +130,13 @@ def test_a_kept_network_keeps_to_its_steps(host: DiffusersHost, tmp_path: Path, 
     )
     assert apart(kept, alone) < 1e-4
     assert apart(kept, draw(host, tmp_path, "a red cat <lora:a:0:1:compose=off>", settings=settings)) > 1e-3
+
+
+@pytest.mark.parametrize("recenter", [1.0, 0.5])
+def test_a_network_outside_of_its_steps_leaves_no_text(
+    host: DiffusersHost, tmp_path: Path, recenter: float
+) -> None:
+    settings = Settings(looks=2, recenter=recenter)
+    alone = draw(host, tmp_path, "a red cat <lora:a:1>", settings=settings)
+    never = draw(host, tmp_path, "a red cat <lora:a:1> <lora:b:1:steps=0.95-1>", settings=settings)
+    assert apart(never, alone) < 1e-5

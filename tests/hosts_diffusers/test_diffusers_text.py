@@ -28,7 +28,8 @@ def hosted(pipeline: Any, folder: Path, *tags: Tag) -> list[TaggedNetwork]:
 
 
 def rows_of(encodings: Encodings, source: Any) -> tuple[Tensor, Tensor | None]:
-    return encodings.select([Row(source, "cond", 0), Row(source, "cond", 1), Row(source, "uncond", 0)])
+    rows = [Row(source, "cond", 0), Row(source, "cond", 1), Row(source, "uncond", 0)]
+    return encodings.select([(row, ((source, 1.0),)) for row in rows])
 
 
 def diffusers_text(pipeline: Any) -> tuple[Tensor, Tensor | None]:

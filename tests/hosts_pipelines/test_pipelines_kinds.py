@@ -230,3 +230,15 @@ def test_a_video_is_refused() -> None:
     with compose(model.pipeline), pytest.raises(ValueError, match="2 frames; only still pictures"):
         model.draw(num_frames=5)
     assert model.draw(num_frames=5).isfinite().all()
+
+
+def test_a_reference_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where networks act in Kontext's single blocks alone, no layer has an odd number of tokens."""
+    model = reference_of_flux()
+    for seed, name in enumerate("ab"):
+        model.load(name, seed, target_modules=r".*single_transformer_blocks\.0\.attn\.to_q")
+    with compose(model.pipeline, settings=Settings(looks=1)) as composition:
+        model.draw(num_inference_steps=3)
+    assert composition.report is not None
+    assert {step.mode for step in composition.report.steps} == {"composed"}
+    assert "pictures for reference" in composition.report.warnings[0]

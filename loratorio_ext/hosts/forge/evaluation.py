@@ -14,7 +14,7 @@ from loratorio_ext.hosts.forge.backend import Backend
 from loratorio_ext.hosts.forge.routed_model import CHUNKS, Chunk, ChunkRoutes, Chunks, RoutedModel
 from loratorio_ext.hosts.forge.texts import TEXT, Parts, Texts, placed_texts, row_of
 from loratorio_ext.method import RowMap
-from loratorio_ext.networks.router import Places, Router
+from loratorio_ext.networks.router import Places, Router, UnplacedError
 from loratorio_ext.run import BRANCHES, Branch, Routes, Row, RowStrengths, Source
 
 
@@ -107,6 +107,8 @@ class ForgeEvaluation:
     ) -> tuple[Tensor, int]:
         """(predictions [len(rows), C, H, W], model calls); Forge makes several where memory requires it."""
         if places is not None:
+            if self._backend.calls_rows_alone():
+                raise UnplacedError("pictures for reference are beside it")
             self.texts["placed"] = placed_texts(self.texts, self._routes, self.rows)
         of_source = {row.source: one for row, one in zip(rows, strengths, strict=True)}
         result, calls = self._x.new_zeros(len(rows), *self._x.shape[1:]), 0

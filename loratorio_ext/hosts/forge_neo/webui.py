@@ -63,7 +63,7 @@ class NeoBackend(OneTable, OwnBackend):
             raise ValueError("the model looks at the picture window by window")
 
     def calls_rows_alone(self) -> bool:
-        """References are for the rows of one image (nn/anima.py, nn/wan.py)."""
+        """References are for the rows of one image (nn/anima.py, nn/wan.py); their tokens follow its own."""
         return bool(args.dynamic_args.ref_latents) or args.dynamic_args.concat_latent is not None
 
     def load_again(self, patcher: Any) -> None:

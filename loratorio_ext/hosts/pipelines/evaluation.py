@@ -65,6 +65,12 @@ class Call:
         """The noisy latents, [rows, C or more, H, W]."""
         return self.layout.picture(self.sample, self.arguments)
 
+    @property
+    def has_references(self) -> bool:
+        """Whether tokens of other pictures, for reference, follow those of the picture."""
+        packed = isinstance(self.sample, Tensor) and self.sample.dim() == 3
+        return packed and 4 * self.sample.shape[1] > math.prod(self.latents.shape[-2:])
+
     def halves_are_alike(self) -> bool:
         """Whether the second half of the rows has the latents of the first; waits for the device."""
         first, second = (torch.stack(list(half)) for half in _halves(self.sample))

@@ -149,6 +149,8 @@ class Generation:
         )
         table = [self.run.routes.of("base")] * call.rows
         places = None
+        if call.has_references and self._index == 0:
+            self.run.stop_placing(0, "pictures for reference are beside it")
         placed = self.run.placed_rows(evaluation.index, evaluation.total, evaluation.rows, evaluation.guided)
         if placed is not None:
             rows, strengths, maps = placed
