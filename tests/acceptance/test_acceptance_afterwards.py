@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 OFF = (None, {"enabled": False}, [False, 2, 0.1])
+LOOKS = {"looks": 2}  # with steps between them
 
 
 @pytest.mark.parametrize("off", OFF)
@@ -32,7 +33,7 @@ def test_on_without_a_tag_changes_nothing(webui: Any) -> None:
 
 def test_after_a_composed_picture(webui: Any, names: list[str], plain: Any) -> None:
     with plain:
-        webui.draw(f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>", {})
+        webui.draw(f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>", LOOKS)
 
 
 @pytest.mark.parametrize("how", ["interrupt", "skip"])
@@ -42,7 +43,7 @@ def test_after_an_end_by_the_user(webui: Any, names: list[str], plain: Any, how:
     prompt = f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>"
 
     def work() -> None:
-        answers.append(webui.draw(prompt, {}, steps=many))
+        answers.append(webui.draw(prompt, LOOKS, steps=many))
 
     with plain:
         thread = threading.Thread(target=work)
@@ -56,7 +57,7 @@ def test_after_an_end_by_the_user(webui: Any, names: list[str], plain: Any, how:
         assert not thread.is_alive()
     (ended,) = answers
     assert "composing failed" not in ended.comments
-    whole = webui.draw(prompt, {}, steps=many)
+    whole = webui.draw(prompt, LOOKS, steps=many)
     assert not np.array_equal(ended.pictures, whole.pictures)
 
 
@@ -69,7 +70,7 @@ def test_after_an_exception_in_the_model(
         webui.draw("a cat", **odd)
     except urllib.error.HTTPError:
         with plain:
-            refused(f"a cat <lora:{names[0]}:1>", {}, **odd)
+            refused(f"a cat <lora:{names[0]}:1> <lora:{names[1]}:1>", LOOKS, **odd)
     else:
         pytest.skip("this model takes every size")
 
@@ -104,11 +105,11 @@ def test_after_five_pictures_with_different_networks(webui: Any, names: list[str
     with plain:
         for place in range(5):
             one, other = names[place % len(names)], names[(place + 1) % len(names)]
-            webui.draw(f"a cat <lora:{one}:1> <lora:{other}:{0.5 + place / 10}>", {})
+            webui.draw(f"a cat <lora:{one}:1> <lora:{other}:{0.5 + place / 10}>", LOOKS)
 
 
 def test_merged_after_composed_is_as_before(webui: Any, names: list[str]) -> None:
     prompt = f"a cat <lora:{names[0]}:1>"
     before = webui.draw(prompt)
-    webui.draw(f"a cat <lora:{names[1]}:1>", {})
+    webui.draw(f"a cat <lora:{names[1]}:1>", LOOKS)
     assert np.array_equal(before.pictures, webui.draw(prompt).pictures)

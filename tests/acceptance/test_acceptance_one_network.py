@@ -121,7 +121,7 @@ def test_img2img_and_inpainting(webui: Any, each: list[str], apart: Any, levels:
         assert compare(webui, apart, "a cat", f"<lora:{name}:1>", **fields) <= levels, name
 
 
-def test_a_copy_beside_a_network_changes_nothing(
+def test_a_copy_beside_a_network_or_in_its_other_half_changes_nothing(
     webui: Any, names: list[str], apart: Any, network_folder: Path, levels: int
 ) -> None:
     (original,) = network_folder.rglob(f"{names[0]}.safetensors")
@@ -132,10 +132,15 @@ def test_a_copy_beside_a_network_changes_nothing(
         one = f"a cat <lora:{names[0]}:1>"
         alone = webui.draw(one, ALONE)
         both = webui.draw(f"{one} <lora:{copy.stem}:1>", {**ALONE, "gain": 0})
+        merged = webui.draw(f"a cat <lora:{names[0]}:0:1>")
+        halves = webui.draw(
+            f"a cat <lora:{names[0]}:0:1:at=left> <lora:{copy.stem}:0:1:at=right>", {**PLACED, "looks": 2}
+        )
     finally:
         copy.unlink()
         webui.call("/sdapi/v1/refresh-loras", {})
     assert apart(both, alone) <= levels
+    assert apart(halves, merged, "halves") <= levels
 
 
 def test_a_kept_network_alone(webui: Any, names: list[str], apart: Callable[..., int], levels: int) -> None:
