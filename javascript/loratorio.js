@@ -250,6 +250,26 @@
         }
     }
 
+    /* gradio 3's headers of folded parts are no buttons, and no key reaches them. */
+    function reachFolds({ prefix }) {
+        for (const header of root().querySelectorAll(`[id^="${prefix}"] > div.label-wrap`)) {
+            // A WebUI puts a box into the panel's own header, and nothing may be pressed inside of a button.
+            const button = header.querySelector("input") ? header.querySelector(".icon") : header;
+            button.setAttribute("aria-label", header.firstElementChild.textContent.trim());
+            button.setAttribute("role", "button");
+            button.tabIndex = 0;
+            const tell = () => button.setAttribute("aria-expanded", header.classList.contains("open"));
+            tell();
+            new MutationObserver(tell).observe(header, { attributes: true, attributeFilter: ["class"] });
+            button.addEventListener("keydown", function (event) {
+                if (event.target === button && (event.key === "Enter" || event.key === " ")) {
+                    event.preventDefault();
+                    button.click();
+                }
+            });
+        }
+    }
+
     function helpReadersOf({ prefix }) {
         // A WebUI leaves the box in a panel's header without a name.
         const box = root().querySelector(`#${prefix}enabled-visible-checkbox`);
@@ -266,6 +286,7 @@
         if (panels.length > 0) {
             nameNumbers();
             panels.forEach(helpReadersOf);
+            panels.forEach(reachFolds);
         } else if (tries > 0) {
             setTimeout(helpReaders, WAIT, tries - 1);
         }

@@ -47,14 +47,17 @@ def stroke(page: Any, row: int) -> None:
     )
 
 
-def test_every_press_of_a_slider_s_key_counts(page: Any) -> None:
+@pytest.mark.parametrize(("presses", "pause"), [((12,), 250), ((4, 3, 5), 0)])
+def test_every_press_of_a_slider_s_key_counts(page: Any, presses: tuple[int, ...], pause: int) -> None:
     slider = page.locator(f"{PANEL.format('place_last')} input[type=range]")
-    slider.focus()
-    for _ in range(12):
-        page.keyboard.press("ArrowLeft")
-        page.wait_for_timeout(250)
-    assert settled(page) == "<lora:cat:1:steps=0-0.4> <lora:fox:1>"
-    assert float(slider.input_value()) == 0.4
+    for several in presses:
+        slider.focus()
+        for _ in range(several):
+            page.keyboard.press("ArrowLeft")
+            page.wait_for_timeout(pause)
+        said, last = settled(page), float(slider.input_value())
+        assert said == f"<lora:cat:1:steps=0-{last:g}> <lora:fox:1>"
+    assert last == 0.4
 
 
 def test_every_stroke_of_a_mask_counts(page: Any) -> None:

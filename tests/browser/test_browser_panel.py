@@ -132,6 +132,31 @@ def test_the_step_moves_by_keyboard(page: Any, look: SimpleNamespace) -> None:
     assert slider.input_value() == "3"
 
 
+def test_folded_parts_open_by_keyboard(page: Any) -> None:
+    for part, inside in (("places_part", "place_at"), ("advanced", "temperature"), ("pool_part", "pool")):
+        header = page.locator(f"{of('txt2img', part)} > .label-wrap").first
+        header.focus()
+        page.keyboard.press("Enter")
+        page.locator(of("txt2img", inside)).first.wait_for(timeout=10_000)
+        page.locator(
+            f"{of('txt2img', part)} > [aria-expanded=true], {of('txt2img', part)} > button"
+        ).wait_for()
+        page.keyboard.press("Tab")
+        assert header.evaluate("(one) => one.parentElement.contains(document.activeElement)")
+
+
+def test_the_box_that_explains_is_dark_in_the_dark_and_framed_by_the_keyboard(page: Any) -> None:
+    box = page.locator(f"{of('txt2img', 'explain')} input").first
+    look_of = "(one, kind) => getComputedStyle(one)[kind]"
+    light = box.evaluate(look_of, "backgroundColor")
+    page.locator(f"{of('txt2img', 'preset')} input").first.focus()
+    page.keyboard.press("Shift+Tab")
+    assert box.evaluate("(one) => one === document.activeElement")
+    assert box.evaluate(look_of, "outlineStyle") != "none"
+    page.evaluate("() => document.body.classList.add('dark')")
+    assert box.evaluate(look_of, "backgroundColor") != light
+
+
 def test_it_fits_the_window_and_every_control_has_a_name(
     page: Any, look: SimpleNamespace, gradio: str
 ) -> None:

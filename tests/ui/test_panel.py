@@ -159,11 +159,11 @@ def test_values_that_do_not_go_together_are_named(server: Server, changes: dict[
         (("a.png", 1, 1, 7), "4 of 20 steps and"),
         (
             (None, 0.5, 2, 0),
-            "4 of 40 steps and 2 at the others, instead of 2, about 1.1 ×, with the 20 steps",
+            "4 of 40 steps and 2 at the others, instead of 2, about 1.1&nbsp;×, with the 20 steps",
         ),
         (
             (None, 0.5, 1.5, 10),
-            "4 of 30 steps and 2 at the others, instead of 2, about 1.2 ×, with the 10 steps",
+            "4 of 30 steps and 2 at the others, instead of 2, about 1.2&nbsp;×, with the 10 steps",
         ),
         ((None, 0.5, "2", 10), "4 of 20 steps and"),
         (([], [], float("nan"), []), "4 of 20 steps and"),

@@ -197,7 +197,8 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
 def _html(sentence: str, picture: str, notes: Iterable[str], look: str = "said") -> str:
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     style = resources.files(__package__).joinpath("panel.css").read_text("utf-8")
-    said = f'<p class="{look}">{picture}<span>{escape(sentence)}</span></p>' if sentence else ""
+    unbroken = escape(sentence).replace(" ×", "&nbsp;×")
+    said = f'<p class="{look}">{picture}<span>{unbroken}</span></p>' if sentence else ""
     # javascript/loratorio.js makes what stands around it a live region: this is replaced as a whole.
     return f'<style>{style}</style><div class="loratorio-cost">{said}{listed and f"<ul>{listed}</ul>"}</div>'
 

@@ -224,7 +224,10 @@ class PlacePicker:
         ):
             # One after the other, and the last in any case, where gradio can do that.
             in_turn = accepted(event, trigger_mode="always_last")
-            events.append(event(answer, [*given, *controls], [*told, *other], **QUIET, **in_turn))
+            asked = ([*given, *controls], [*told, *other])
+            done = event(answer, *asked, **QUIET, **in_turn)
+            # gradio 3 drops what comes while an answer is out, so what there is then is written once more.
+            events.append(done if in_turn else done.then(answer, *asked, **QUIET))
         return events
 
 
