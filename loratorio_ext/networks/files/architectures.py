@@ -25,10 +25,11 @@ _INPUT_PARTS = re.compile(
 _OUTPUT_PARTS = re.compile(
     r"[._](lora_up|lora_B|lora\.up|lora_linear_layer\.up|up)(\.default)?\.weight$|\.hada_w1_a$|\.diff$|\.b1\.weight$"
 )
+_LONGEST_PART = 40
 # Taken off the beginning of a key, in any order and number.
 _PREFIX = re.compile(
-    r"base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks)"
-    r"|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_"
+    r"(?:base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks)"
+    r"|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_)*"
 )
 _UNET = re.compile(r"^((down|up|input|output)_blocks|mid_block|middle_block)_", re.MULTILINE)
 _BLOCK = r"^(layers|noise_refiner|context_refiner)_\d+_"
@@ -114,7 +115,8 @@ _ROWS = (
     ),
     _Row("a textual inversion embedding", r"^emb_params$|^string_to_param(_|$)|^clip_[lg]$"),
 )
-_TABLE = tuple((row, re.compile(row.keys, re.MULTILINE)) for row in _ROWS)
+# A search for "\n" is quicker than one for "^".
+_TABLE = tuple((row, re.compile(row.keys.replace("^", r"\n"), re.MULTILINE)) for row in _ROWS)
 # `modelspec.architecture` (sd-scripts library/sai_model_spec.py; OneTrainer resources/sd_model_spec/) and
 # `ss_base_model_version` (sd-scripts library/*_utils.py, musubi-tuner), in small letters without signs.
 _METADATA = tuple(
@@ -151,9 +153,7 @@ _WHOLE_MODELS = (
 
 def _flat(key: str) -> str:
     """A key on one line without prefixes, with "_" for "."."""
-    while (prefix := _PREFIX.match(key)) is not None:
-        key = key[prefix.end() :]
-    return key.replace(".", "_").replace("\n", " ")
+    return _PREFIX.sub("", key, count=1).replace(".", "_").replace("\n", " ")
 
 
 def _said(metadata: Mapping[str, str]) -> str | None:
@@ -170,7 +170,7 @@ def _width(
     shapes: Mapping[str, tuple[int, ...]], keys: Iterable[str], parts: re.Pattern[str], dim: int
 ) -> set[int]:
     """The widths of the layers with these keys."""
-    return {shapes[key][dim] for key in keys if len(shapes[key]) >= 2 and parts.search(key)}
+    return {shapes[key][dim] for key in keys if len(shapes[key]) >= 2 and parts.search(key[-_LONGEST_PART:])}
 
 
 def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> str | None:
@@ -180,13 +180,14 @@ def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[
     and count alone where the file has no layer of a UNet.
     """
     flat = {_flat(key): key for key in shapes}
-    said, text = _said(metadata), "\n".join(flat)
+    said, text = _said(metadata), "\n".join(("", *flat))
     for row, pattern in _TABLE:
         found = [flat[line] for line in _lines(text, pattern)]
         if not found:
             continue
-        inputs, outputs = (_width(shapes, found, *part) for part in ((_INPUT_PARTS, 1), (_OUTPUT_PARTS, 0)))
-        if (row.width is None or row.width in inputs) and (row.out is None or row.out in outputs):
+        if (row.width is None or row.width in _width(shapes, found, _INPUT_PARTS, 1)) and (
+            row.out is None or row.out in _width(shapes, found, _OUTPUT_PARTS, 0)
+        ):
             return said if said is not None and " or " in row.name else row.name
     has_unet = _UNET.search(text) is not None
     return said if said == "Kolors" or not has_unet else None
@@ -196,7 +197,7 @@ def _lines(text: str, pattern: re.Pattern[str]) -> Iterable[str]:
     """The lines of `text` that have a match, in order, each once."""
     position = 0
     while (match := pattern.search(text, position)) is not None:
-        start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
+        start, end = text.rfind("\n", 0, match.start() + 1) + 1, text.find("\n", match.end())
         position = len(text) if end < 0 else end
         yield text[start:position]
         if end < 0:
