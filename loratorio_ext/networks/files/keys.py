@@ -286,9 +286,9 @@ def split_key(key: str) -> tuple[tuple[str, ...], str]:
                 last = "to_out.0"
             return _canonical(f"{layer}.{last}"), part
     for count in (3, 2, 1):  # the longest first
-        layer, *ending = key.rsplit(".", count)
-        if ".".join(ending) in _PARTS:
-            return _canonical(layer), _PARTS[".".join(ending)]
+        named, *own_ending = key.rsplit(".", count)
+        if (own := _PARTS.get(".".join(own_ending))) is not None:
+            return _canonical(named), own
     return (key,), ""
 
 

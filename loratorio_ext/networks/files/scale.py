@@ -122,8 +122,9 @@ class AdapterConfig:
         deadline = time.thread_time() + self._left
         if key not in self._patterns:
             self._patterns[key] = self._compiled(key, deadline)
+        names = [*dict.fromkeys(names)]
         for pattern, alpha in self._patterns[key]:
-            if any(pattern.match(name) for name in set(names)):
+            if any(map(pattern.match, names)):
                 otherwise = alpha
                 break
             self._check_time(key, deadline)
