@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -231,6 +232,42 @@ def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
         "Civitai resources",
         "Civitai metadata",
     }
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x0c", "\x0b", "\x1c", "\r"])
+def test_only_a_new_line_ends_a_line_of_an_infotext(sign: str) -> None:
+    text = f"a cat\r\nin{sign}lines\nNegative prompt: dark\nSteps: 12, Sampler: Euler, Foo: a{sign}b, Seed: 9"
+    found = read_pasted(text, FACTS, Words())
+    said = [found.values[name] for name in ("prompt", "negative", "seed")]
+    assert said == [f"a cat\nin{sign}lines", "dark", 9] and found.left_out == ("Foo",)
+
+
+def test_pieces_of_an_infotext_that_count_for_nothing_are_named() -> None:
+    text = f"x\nSteps: 12, lost, Sampler: DDIM, , Seed: 1, Sampler: Euler, {'very ' * 20}long, Seed: 1"
+    found = read_pasted(text, FACTS, Words())
+    assert found.values["sampler"] == "Euler"
+    assert found.left_out == ("lost", "Sampler: DDIM", ("very " * 20)[:39] + "…")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "said", "taken"),
+    [
+        ("dream-v1.safetensors", "dream-v1", "Dream-v1", True),
+        ("dream-v1.safetensors", "dream-v1", "dream", False),
+        ("the embedded model", "embedded-v1", "embedded-v1", True),
+        ("toy", "", "TOY", True),
+        ("toy", "", "", False),
+    ],
+)
+def test_an_infotext_is_of_the_model_of_the_same_name(name: str, stem: str, said: str, taken: bool) -> None:
+    facts = dataclasses.replace(FACTS, name=name, stem=stem)
+    assert ("Model" not in read_pasted(f"x\nSteps: 12, Model: {said}", facts, Words()).left_out) == taken
+
+
+def test_networks_whose_files_are_other_versions_are_named() -> None:
+    facts = dataclasses.replace(FACTS, hash_of=lambda name: {"a": "0123456789ab", "b": "ba98"}.get(name, ""))
+    text = 'x\nSteps: 12, Lora hashes: "a: 0123456789, b: 0123456789ab, c: 1, d, e: "'
+    assert read_pasted(text, facts, Words()).left_out == ("b (another version)",)
 
 
 @pytest.mark.parametrize("text", ["", "a cat", "Steps", "x" * 200_000, "\n\n"])
