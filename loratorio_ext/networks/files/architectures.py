@@ -37,12 +37,16 @@ _FROM_19, _FROM_38 = r"(19|[2-9]\d)", r"(3[89]|[4-9]\d)"
 
 
 class _Row(NamedTuple):
-    """A model, keys that it has and no model below it, and the input and output width of such a layer."""
+    """A model, keys that it has and no model below it, and the input and output width of such a layer.
+
+    alone: the keys tell only where there are none of a UNet.
+    """
 
     name: str
     keys: str
     width: int | None = None
     out: int | None = None
+    alone: bool = False
 
 
 # In this order. Keys without prefixes, with "_" for ".".
@@ -80,10 +84,10 @@ _ROWS = (
     _Row("Flux or Chroma", r"^transformer_blocks_\d+_ff_", 3072),
     _Row("Qwen-Image", rf"^transformer_blocks_{_FROM_19}_attn_(to|add)_", 3072),
     _Row("Flux or Qwen-Image", r"^transformer_blocks_\d+_attn_(to|add)_", 3072),
-    _Row(
-        "Stable Diffusion 3",
-        r"^joint_blocks_|^transformer_blocks_\d+_(attn_(to|add)_|ff_context|norm1_context)",
-    ),
+    _Row("Stable Diffusion 3", r"^joint_blocks_|^transformer_blocks_\d+_(ff_context|norm1_context)"),
+    _Row("Stable Diffusion 3", r"^transformer_blocks_\d+_attn_(to|add)_", 1536),
+    _Row("Stable Diffusion 3", r"^transformer_blocks_\d+_attn_(to|add)_", 2432),
+    _Row("Stable Diffusion 3, Flux or Qwen-Image", r"^transformer_blocks_\d+_attn_(to|add)_"),
     _Row("Ernie-Image", r"^layers_\d+_self_attention_to_"),
     _Row("Lumina 2", _BLOCK + r"(attn_to|feed_forward_linear|norm1_linear)"),
     _Row("Z-Image", _BLOCK + r"attention_to_|^all_(x_embedder|final_layer)"),
@@ -112,8 +116,9 @@ _ROWS = (
     _Row(
         "a model that reads text by a language model, such as Anima or Lumina 2",
         r"^te_(model_)?layers_\d|^text_encoders_(?!clip_)",
+        alone=True,
     ),
-    _Row("a textual inversion embedding", r"^emb_params$|^string_to_param(_|$)|^clip_[lg]$"),
+    _Row("a textual inversion embedding", r"^emb_params$|^string_to_param(_|$)|^clip_[lg]$", alone=True),
 )
 # A search for "\n" is quicker than one for "^".
 _TABLE = tuple((row, re.compile(row.keys.replace("^", r"\n"), re.MULTILINE)) for row in _ROWS)
@@ -146,6 +151,11 @@ _METADATA = tuple(
         ("Krea 2", r"^krea"),
     )
 )
+_DIFFUSION = (
+    ("SDXL", re.compile(r"^stablediffusionxlv1base|^sdxl(?!.*refiner)")),
+    ("Stable Diffusion 1.x", re.compile(r"^(stablediffusion|sd)v?1")),
+    ("Stable Diffusion 2.x", re.compile(r"^(stablediffusion|sd)v?2")),
+)
 _WHOLE_MODELS = (
     *("model.diffusion_model.", "first_stage_model.", "down_blocks.", "text_model.", "encoder.", "conv_in."),
 )
@@ -156,14 +166,17 @@ def _flat(key: str) -> str:
     return _PREFIX.sub("", key, count=1).replace(".", "_").replace("\n", " ")
 
 
-def _said(metadata: Mapping[str, str]) -> str | None:
-    """The other model that the metadata names; None for Stable Diffusion 1.x, 2.x and XL."""
-    for field in ("modelspec.architecture", "ss_base_model_version"):
-        value = re.sub(r"[^a-z0-9]", "", metadata.get(field, "")[:200].lower())
-        for name, pattern in _METADATA:
-            if pattern.search(value):
-                return name
-    return None
+def _said(metadata: Mapping[str, str], names: Iterable[tuple[str, re.Pattern[str]]]) -> list[str]:
+    """The models of these that the metadata name."""
+    fields = ("modelspec.architecture", "ss_base_model_version")
+    values = [re.sub(r"[^a-z0-9]", "", metadata.get(field, "")[:200].lower()) for field in fields]
+    return [name for value in values for name, pattern in names if pattern.search(value)]
+
+
+def said_diffusion(metadata: Mapping[str, str]) -> str | None:
+    """Which Stable Diffusion the metadata name; None where they name none, or contradict themselves."""
+    names = set(_said(metadata, (*_DIFFUSION, *_METADATA)))
+    return names.pop() if len(names) == 1 and names <= {name for name, _ in _DIFFUSION} else None
 
 
 def _width(
@@ -180,8 +193,11 @@ def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[
     and count alone where the file has no layer of a UNet.
     """
     flat = {_flat(key): key for key in shapes}
-    said, text = _said(metadata), "\n".join(("", *flat))
+    said, text = next(iter(_said(metadata, _METADATA)), None), "\n".join(("", *flat))
+    has_unet = _UNET.search(text) is not None
     for row, pattern in _TABLE:
+        if row.alone and has_unet:
+            continue
         found = [flat[line] for line in _lines(text, pattern)]
         if not found:
             continue
@@ -189,7 +205,6 @@ def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[
             row.out is None or row.out in _width(shapes, found, _OUTPUT_PARTS, 0)
         ):
             return said if said is not None and " or " in row.name else row.name
-    has_unet = _UNET.search(text) is not None
     return said if said == "Kolors" or not has_unet else None
 
 

@@ -12,7 +12,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.architectures import named_by_width, other_architecture, stable_diffusion
+from loratorio_ext.networks.files.architectures import (
+    BY_WIDTH,
+    named_by_width,
+    other_architecture,
+    said_diffusion,
+    stable_diffusion,
+)
 from loratorio_ext.networks.files.container import Header, NetworkFileError, read_header, read_tensors
 from loratorio_ext.networks.files.keys import KeyMap, owners, split_key
 from loratorio_ext.networks.files.scale import adapter_config
@@ -125,6 +131,8 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
         factors += "scalar" in parts and bool((parts["scalar"] != 1).any())
         layers[layer.name] = layers.get(layer.name, ()) + deltas
     notes = []
+    if different and _model_in_words(keys):
+        notes.append(f"its weights fit, and yet it may be for another model{different}")
     if config.problem:
         notes.append(f"its scale is unknown and taken as 1, since {config.problem}")
     if factors:
@@ -170,6 +178,9 @@ def _model_in_words(keys: KeyMap) -> str:
 def _other_model(header: Header, keys: KeyMap) -> str:
     """A sentence on what file and model look like, empty if neither tells or both look the same."""
     file, model = stable_diffusion(header.shapes), _model_in_words(keys)
+    by_metadata = "" if file else said_diffusion(header.metadata) or ""
+    if by_metadata and model.startswith((*BY_WIDTH.values(),)) and not model.startswith(by_metadata):
+        file = f"{by_metadata} (so its metadata say)"
     if file is None or model.startswith(file):
         return ""
     return f". The file looks made for {file}" + (f", the model is {model}" if model else "")
