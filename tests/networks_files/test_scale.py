@@ -316,3 +316,16 @@ def test_patterns_that_take_long_in_all_are_stopped(
         NetworkFileError, match=r"takes longer than 0\.0001 s.*scale of its layers is unknown"
     ):
         load_network(file, keys)
+
+
+def test_peft_s_own_file_without_peft_s_prefix(keys: Any, write: Any, tmp_path: Path) -> None:
+    tensors = {
+        f"{LINEAR[1]}.lora_A.weight": torch.ones(2, 6),
+        f"{LINEAR[1]}.lora_B.weight": torch.ones(16, 2),
+    }
+    path = write(tensors, None, "adapter_model.safetensors")
+    path.with_name("adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8}))
+    ((delta,),) = load_network(path, keys).layers.values()
+    assert delta.scale == 4.0
+    ((delta,),) = load_network(path.rename(path.with_name("ink.safetensors")), keys).layers.values()
+    assert delta.scale == 1.0

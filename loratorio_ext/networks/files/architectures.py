@@ -28,8 +28,8 @@ _OUTPUT_PARTS = re.compile(
 _LONGEST_PART = 40
 # Taken off the beginning of a key, in any order and number.
 _PREFIX = re.compile(
-    r"(?:base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks)"
-    r"|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_)*"
+    r"(?:base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks|unet\.)"
+    r"|pipe\.|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_)*"
 )
 _UNET = re.compile(r"^((down|up|input|output)_blocks|mid_block|middle_block)_", re.MULTILINE)
 _BLOCK = r"^(layers|noise_refiner|context_refiner)_\d+_"

@@ -82,8 +82,8 @@ _PARTS = MappingProxyType(
 _PROCESSOR_PARTS = (("_lora.down.weight", "down"), ("_lora.up.weight", "up"), ("_lora.alpha", "alpha"))
 # What a layer's name begins with → what its canonical key begins with.
 _KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
-# Put before a layer's name or a component's: PEFT, torch.compile, DataParallel.
-_WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
+# Put before a layer's name or a component's: PEFT, torch.compile, DataParallel, a pipeline's variable.
+_WRAPPERS = ("base_model.model.", "_orig_mod.", "module.", "pipe.")
 # Components by all their names. ComfyUI's (comfy/lora.py, `model_lora_keys_clip`; OneTrainer's COMFY_LORA in
 # modules/model/), OMI's (OneTrainer before 2026), and those of LDM's checkpoints.
 _COMPONENTS = MappingProxyType(
@@ -98,11 +98,16 @@ _COMPONENTS = MappingProxyType(
         },
         "cond_stage_model.transformer.": "text_encoder",
         "conditioner.embedders.0.transformer.": "text_encoder",
+        **dict.fromkeys(("te1.", "text_encoder_1.", "text_encoder.transformer."), "text_encoder"),
+        **dict.fromkeys(("te2.", "text_encoder_2.transformer."), "text_encoder_2"),
+        "model.unet.": "unet",
     }
 )
-# All of them, in any order, at the beginning of a key; the group holds the last component.
+# All of them, in any order, at the beginning of a key, the longer first; the group is the last component.
 _BEGINNING = re.compile(
-    "(?:{}|({}))*".format(*("|".join(map(re.escape, names)) for names in (_WRAPPERS, _COMPONENTS)))
+    "(?:{}|({}))*".format(
+        *("|".join(map(re.escape, sorted(each, key=len, reverse=True))) for each in (_WRAPPERS, _COMPONENTS))
+    )
 )
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}

@@ -56,6 +56,13 @@ class Network:
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
+def _is_whole(key: str) -> bool:
+    """Whether a key is of peft's copy of one of the model's own weights."""
+    if ".modules_to_save." in key or ".base_layer." in key:
+        return True
+    return key.endswith(".bias") and "base_model.model." in key and ".lora_B." not in key
+
+
 def _by_layer(
     path: Path, file_keys: Iterable[str], keys: KeyMap
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
@@ -63,6 +70,10 @@ def _by_layer(
     found: dict[str, dict[str, str]] = {}
     unmatched: list[str] = []
     for key in file_keys:
+        if _is_whole(key):
+            reason = f"{shown(key, 120)} is a weight of the model itself and no change of it (peft's bias or"
+            reason += " modules_to_save); save the network with bias='none' and without modules_to_save"
+            raise NetworkFileError(path, reason)
         layers, part = split_key(key)
         name = next((candidate for candidate in layers if candidate in keys), None)
         if not part or name is None:

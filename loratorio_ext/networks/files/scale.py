@@ -32,7 +32,7 @@ MAX_STEPS = 6_000_000
 """Most steps that matching one pattern may take (`patterns`): a fraction of a second."""
 MAX_SECONDS = 1.0
 """Longest time in all that the patterns of a file are read and matched."""
-_PEFT = "base_model.model."
+_PEFT, _OWN_NAME = "base_model.model.", "adapter_model.safetensors"
 # Starts that put a part of the trained change into the base, so that the file is not the whole of it.
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq")
 
@@ -149,7 +149,7 @@ def sidecar(path: Path) -> Path | None:
     try:
         if not beside.is_file():
             return None
-        alone = path.name == "adapter_model.safetensors" or len([*path.parent.glob("*.safetensors")]) == 1
+        alone = path.name == _OWN_NAME or len([*path.parent.glob("*.safetensors")]) == 1
     except OSError:
         return None
     return beside if alone else None
@@ -172,9 +172,11 @@ def adapter_config(path: Path, header: Header) -> AdapterConfig:
         return AdapterConfig(
             path, values or {}, "" if values else "its lora_adapter_metadata is not readable"
         )
-    if not any(_PEFT in key for key in header.shapes) or any(key.endswith(".alpha") for key in header.shapes):
-        return AdapterConfig(path, {})
     beside = sidecar(path)
+    # Tools take PEFT's prefix off the keys and leave the name of the file.
+    own = any(_PEFT in key for key in header.shapes) or (path.name == _OWN_NAME and beside is not None)
+    if not own or any(key.endswith(".alpha") for key in header.shapes):
+        return AdapterConfig(path, {})
     if beside is None:
         return AdapterConfig(path, {}, f"peft keeps alpha in {SIDECAR}, which is not beside the file")
     try:
