@@ -33,9 +33,15 @@ def last_line_fields(text: str) -> dict[str, str]:
     ends with one, so that a lone quotation mark is a character like any other. A value that is a list or an
     object of JSON (Civitai's resources) is one value too, which the WebUI would cut up.
     """
+    return {key: value for key, value in last_line_parts(text) if value is not None}
+
+
+def last_line_parts(text: str) -> Iterator[tuple[str, str | None]]:
+    """As :func:`last_line_fields`, in order and with what counts for nothing; None: it has no colon."""
     last_line = text.strip().rpartition("\n")[2]
-    parts = (part.partition(":") for part in _fields(last_line))
-    return {key.strip(): unquoted(value.strip()) for key, colon, value in parts if colon}
+    for key, colon, value in (part.partition(":") for part in _fields(last_line)):
+        if colon or key.strip():
+            yield key.strip(), unquoted(value.strip()) if colon else None
 
 
 def _fields(line: str) -> Iterator[str]:

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from loratorio_ext.cli.tools import ModelChoice
-from loratorio_ext.cli.writing import free_name, picture_parameters, write_picture
+from loratorio_ext.cli.writing import free_name, model_name, picture_parameters, write_picture
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggerReader, Triggers
+from loratorio_ext.networks.files import NO_TRIGGERS, HashReader, NetworkFolder, TriggerReader, Triggers
 from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
@@ -27,6 +27,8 @@ from loratorio_ext.server.words import Words
 from loratorio_ext.ui.page.generator import Drawn, Facts, Job, OnStep
 
 SECONDS_BETWEEN_SKETCHES: Final = 0.5
+LARGEST_HASHED: Final = 2**26
+"""Bytes of a network whose hash is looked for when an infotext is pasted: a tenth of a second."""
 # In the embedded world a network's name is its trigger word (demo/README.md).
 EXAMPLES: Final = (
     "a blue plain star on grid with moon <lora:star:1> <lora:grid:1> <lora:moon:1>",
@@ -56,6 +58,7 @@ class HostGenerator:
         """
         self._models = {_name(place, models, words): one for place, one in enumerate(models)}
         self._open, self._out, self.words = open_model, out, words
+        self._hashes = HashReader()
         self._name = next(iter(self._models))
         self.model = models[0]
         self.host: DiffusersHost | None = open_model(self.model)
@@ -73,7 +76,16 @@ class HostGenerator:
             multiple=host.side_multiple,
             examples=EXAMPLES if self.model.embedded else (),
             models=tuple(self._models) if len(self._models) > 1 else (),
+            stem=model_name(self.model.path),
+            hash_of=self._hash_of,
         )
+
+    def _hash_of(self, name: str) -> str:
+        folder = self.model.networks
+        try:
+            return self._hashes.of(NetworkFolder(folder).find(name), LARGEST_HASHED) if folder else ""
+        except ValueError:
+            return ""
 
     def choose(self, name: str) -> None:
         """Let another model draw; see `ui.page.generator.Generator`."""

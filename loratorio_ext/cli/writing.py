@@ -78,18 +78,22 @@ def write_picture(path: Path, picture: Image.Image, infotext: str) -> None:
         picture.save(part, "PNG", pnginfo=info)
 
 
+def model_name(path: Path) -> str:
+    """What an infotext calls a model."""
+    return path.stem if path.suffix.lower() == ".safetensors" else path.resolve().name
+
+
 def picture_parameters(
     request: Request, result: Result, model: Path, seed: int, size: tuple[int, int]
 ) -> str:
     """The parameters of one picture, as the WebUI writes and reads them; `size`: of the first pass."""
-    name = model.stem if model.suffix.lower() == ".safetensors" else model.resolve().name
     facts: dict[str, object] = {
         "Steps": request.steps,
         "CFG scale": f"{request.cfg:g}",
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
         **({"Sampler": result.sampler} if result.sampler else {}),
-        "Model": name,
+        "Model": model_name(model),
     }
     hires = request.hires_scale > 1
     if hires or request.image is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -37,7 +37,7 @@ MASK_TAKES = Problem(
 )
 STEPS_TAKES = Problem(
     "give two fractions of the steps, the first not above the second, such as 0-0.4, "
-    "or two numbers of steps, such as 5-10"
+    "or two numbers of steps, such as 5-10 or 0-1 steps"
 )
 FADE_TAKES = Problem("give two factors from 0 to 10, such as 1-0")
 # Of 17 cells the soft edges would overlap.
@@ -46,7 +46,7 @@ _LIKE_A_MASK = re.compile(r"[01]+|.*/.*", re.DOTALL)
 _WORD = re.compile(r"[\s_+-]+")
 _NUMBER = r"\s*(\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}")
-_COUNTS = re.compile(r"\s*([0-9]{1,6})\s*-\s*([0-9]{0,6})\s*")
+_COUNTS = re.compile(r"\s*([0-9]{1,6})\s*-\s*([0-9]{0,6})\s*(steps\s*)?")
 _BLOCK_WEIGHT_STEPS = ("start", "stop", "step")
 
 
@@ -155,7 +155,7 @@ class Window:
             ValueError: one of them cannot be; says what it takes.
         """
         counts = _COUNTS.fullmatch(steps)
-        counted = counts is not None and (not counts[2] or int(counts[2]) > 1)
+        counted = counts is not None and (not counts[2] or bool(counts[3]) or int(counts[2]) > 1)
         if counted and counts is not None:
             start, end = float(counts[1]), float(counts[2] or math.inf)
         else:
@@ -249,7 +249,7 @@ def own_arguments(named: Mapping[str, str]) -> tuple[OwnArguments, list[Problem]
                 Problem("{argument} is off, so it shares no places, and at has no effect", left_out)
             )
     for name, parse in _CHECKS.items():
-        takes = _takes(parse, found[name]) if name in given and name in found else None
+        takes = _takes(parse, found[name] or "-") if name in given and name in found else None
         if takes is not None:
             values = {"argument": name, "value": shown(found.pop(name), 24), "takes": takes}
             problems.append(Problem("{argument} is {value}; {takes}; left out", values))
@@ -267,6 +267,8 @@ def block_weight_steps(named: Mapping[str, str]) -> str | None:
         return None
     start, _, stop = given.get("step", f"{given.get('start', '0')}-{given.get('stop', '')}").partition("-")
     text = f"{start}-{stop}"
+    if stop.isdecimal() and int(stop) <= 1:  # else read as fractions
+        text += " steps"
     if (
         ("step" in given and not stop)
         or _takes(Window.parse, text) is not None
@@ -274,6 +276,15 @@ def block_weight_steps(named: Mapping[str, str]) -> str | None:
     ):
         return None
     return text
+
+
+def with_fade(items: Sequence[str]) -> list[str]:
+    """A tag's items with ``fade=`` before two factors after ``steps=``; many write steps=0.2-0.6:0.8-0."""
+    keys = ["", *(item.partition("=")[0].strip(" ") if "=" in item else "" for item in items)]
+    return [
+        f"fade={item}" if key == "steps" and "fade" not in keys and _RANGE.fullmatch(item) else item
+        for key, item in zip(keys, items, strict=False)
+    ]
 
 
 def _takes(parse: Callable[[str], object], text: str) -> Problem | None:

@@ -23,7 +23,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Literal
 
-from loratorio_ext.networks.arguments import OWN, OwnArguments, block_weight_steps, own_arguments
+from loratorio_ext.networks.arguments import OWN, OwnArguments, block_weight_steps, own_arguments, with_fade
 from loratorio_ext.networks.blocks import LBW_TAKES, BlockWeights
 from loratorio_ext.networks.problems import Problem, shown
 
@@ -48,7 +48,11 @@ _HEAD = re.compile(r"<(\w+):")
 _ARGUMENTS = ("te", "unet", "dyn", *OWN)
 _STEPS = ("start", "stop", "step")
 _OTHERS = MappingProxyType({**dict.fromkeys(("lbw", "lbwe"), "blocks"), **dict.fromkeys(_STEPS, "steps")})
-_NO_COLON = re.compile(rf"<(?:{'|'.join(KINDS)})[^\S\n][^<>\n]{{1,60}}>")
+# A blank or another sign where the tag has its colon, or a blank before its word.
+_LIKE_A_TAG = re.compile(
+    rf"<(?:(?i:{'|'.join(KINDS)})(?:[^\S\n]|[=;,：|/])[^<>\n]{{1,{MAX_NAME}}}"
+    rf"|[^\S\n]+(?i:{'|'.join(KINDS)})\b[^<>\n]{{1,{MAX_NAME}}})>"
+)
 _UNCLOSED = re.compile(rf"<({'|'.join(KINDS)}):[^<>]{{0,60}}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -187,14 +191,19 @@ def _numbers(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float
     return _strength(te, words[0]), _strength(unet, words[1]), None if dyn is None else _rank(dyn)
 
 
-def _unknown_arguments(keys: Iterable[str]) -> Iterator[Problem]:
+def _unknown_arguments(keys: Iterable[str], own: OwnArguments) -> Iterator[Problem]:
     """A problem for each kind of argument that is not ours, which names all of that kind."""
     kinds: defaultdict[str, list[str]] = defaultdict(list)
     for key in sorted(key for key in keys if key.strip(" ") not in OWN):
         kinds[_OTHERS.get(key.strip(" ").lower(), "unknown")].append(shown(key, 24))
     for kind, found in kinds.items():
         listed = {"arguments": ", ".join(found[:8]) + (", …" if len(found) > 8 else "")}
-        if kind == "blocks":
+        if kind == "blocks" and own.blocks:
+            yield Problem(
+                "{arguments}: another extension's; without it, the network acts in the blocks that lbw= says",
+                listed,
+            )
+        elif kind == "blocks":
             yield Problem(
                 "{arguments}: another extension's; without it, the network acts in all its blocks",
                 listed,
@@ -214,6 +223,7 @@ def _tag_of(items: Sequence[str], *, weighs_blocks: bool) -> tuple[Tag | None, l
     A number that cannot be read leaves the whole tag out (None): a network at a strength that nobody asked
     for would be worse than none. Unknown or surplus arguments are left out alone.
     """
+    written, items = items, with_fade(items)
     positional, named, problems = _split_items(items)
     first, _, rest = items[0].partition("=")
     if rest and "=" not in rest and first.strip(" ") not in _ARGUMENTS:
@@ -229,6 +239,10 @@ def _tag_of(items: Sequence[str], *, weighs_blocks: bool) -> tuple[Tag | None, l
         values["problem"] = wrong.args[0]
         return None, [Problem("network {network}: {problem}; ignored the tag", values)]
 
+    ramp = next((one for one, other in zip(written, items, strict=True) if one != other), None)
+    if ramp is not None and not weighs_blocks:  # a WebUI reads it as a strength, and fails
+        values["problem"] = Problem("write {value} after steps= as fade={value}", {"value": ramp.strip(" ")})
+        return None, [Problem("network {network}: {problem}; ignored the tag", values)]
     own, of_own = own_arguments(named)
     problems += of_own
     if len(positional) > 4:
@@ -244,7 +258,7 @@ def _tag_of(items: Sequence[str], *, weighs_blocks: bool) -> tuple[Tag | None, l
         except ValueError:
             given_blocks = {"argument": "lbw", "value": shown(named["lbw"], 24), "takes": LBW_TAKES}
             problems.append(Problem("{argument} is {value}; {takes}; left out", given_blocks))
-    problems += _unknown_arguments([key for key in named if key not in known])
+    problems += _unknown_arguments([key for key in named if key not in known], own)
     tag = Tag(name, te, unet, dyn, own)
     return tag, [Problem("network {network}: {problem}", {**values, "problem": one}) for one in problems]
 
@@ -315,9 +329,10 @@ def parse_prompt(text: str, repeated: Repeated = "last", *, weighs_blocks: bool 
         open_tag = {"tag": shown(unclosed.group(0), 40)}
         lost.append(Problem("the tag {tag} has no closing >; it is read as plain text", open_tag))
         problems.append(lost[-1])
-    for written in islice(_NO_COLON.finditer(rest), MAX_PROBLEMS):
+    for written in islice(_LIKE_A_TAG.finditer(rest), MAX_PROBLEMS):
         plain_text = {"tag": shown(written.group(0), 40)}
-        lost.append(Problem("{tag} has no : after its first word; it is read as plain text", plain_text))
+        told = Problem("{tag} is read as plain text; to use a network, write <lora:name:1>", plain_text)
+        lost.append(told)
         problems.append(lost[-1])
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS

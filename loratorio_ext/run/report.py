@@ -97,6 +97,8 @@ class Report:
         self.finished = False
         self._steps: list[Callable[[], StepReport] | StepReport] = []
         self._warnings: list[str] = []
+        # Networks that have acted at no step so far, without those whose tags say that they never do.
+        self._idle = [use for use in uses if not use.window.never]
 
     def warn(self, text: str) -> None:
         """Add a sentence for the user; the same sentence is kept once."""
@@ -106,6 +108,10 @@ class Report:
     def add(self, settle: Callable[[], StepReport]) -> None:
         """Add a completed step; ``settle`` waits for the device, and is called when somebody reads it."""
         self._steps.append(settle)
+
+    def begin(self, index: int, total: int) -> None:
+        """Evaluation ``index`` of ``total`` comes next."""
+        self._idle = [use for use in self._idle if use.window.factor(index, total) == 0]
 
     @property
     def steps(self) -> tuple[StepReport, ...]:
@@ -157,7 +163,13 @@ class Report:
             found.append(
                 f"no network was usable at evaluation {_ranges(fallback)}: the base prediction was used there"
             )
-        found.extend(self._never_combined(steps))
+        idle = self._idle if self.finished and steps and self.method != "base" else ()
+        found += [
+            f"network {use.name!r} acted at none of the {len(steps)} evaluations, since its tag says "
+            f"steps={use.steps}; give evaluations from 0 to {len(steps)}, or fractions such as 0-0.4"
+            for use in idle
+        ]
+        found += () if {use.name for use in idle} >= {*self.composed} else self._never_combined(steps)
         return (*self._warnings, *found)
 
     def _never_combined(self, steps: Sequence[StepReport]) -> tuple[str, ...]:

@@ -139,6 +139,7 @@ class Run:
                 image_of=image_of,
             )
 
+        self.report.begin(index, evaluation.total)
         self.report.add(settle)
         if index >= evaluation.total - 1:
             self.report.finished = True

@@ -214,6 +214,69 @@ def test_a_network_for_sdxl_is_refused_though_some_layers_fit(make_unet: Any, wr
     assert load_network(write(lora(f"{block}_proj_in", 8, 8)), keys).unmatched == ()
 
 
+KOHYA_XL = {
+    "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+    "ss_base_model_version": "sdxl_base_v1-0",
+}
+
+
+@pytest.mark.parametrize(
+    ("context", "metadata", "told"),
+    [
+        (768, KOHYA_XL, "SDXL"),
+        (768, {"ss_base_model_version": "sdxl_base_v1-0"}, "SDXL"),
+        (2048, {"ss_base_model_version": "sd_v1"}, "Stable Diffusion 1.x"),
+        (768, {"modelspec.architecture": "stable-diffusion-v2-768-v/lora"}, "Stable Diffusion 2.x"),
+        (2048, KOHYA_XL, None),
+        (768, {"ss_base_model_version": "sd_v1"}, None),
+        (768, {**KOHYA_XL, "ss_base_model_version": "sd_v1"}, None),
+        (768, {"ss_base_model_version": "sdxl_refiner"}, None),
+        (768, {"ss_base_model_version": "merged from many"}, None),
+        (12, KOHYA_XL, None),
+    ],
+)
+def test_which_stable_diffusion_metadata_say_where_no_width_tells(
+    context: int, metadata: dict[str, str], told: str | None, make_unet: Any, write: Any
+) -> None:
+    """A file whose layers all fit is loaded and told; one with others is refused."""
+    block = "lora_unet_down_blocks_0_attentions_0"
+    keys, fits = key_map({"unet": make_unet(context)}), lora(f"{block}_proj_in", 8, 8)
+    said = f"looks made for {told} (so its metadata say), the model is"
+    network = load_network(write(fits, metadata), keys)
+    assert [said in note for note in network.notes] == [True] * (told is not None)
+    others = write({**fits, **lora(f"{block}_transformer_blocks_5_attn1_to_k", 8, 8)}, metadata)
+    if told is None:
+        assert len(load_network(others, keys).unmatched) == 2
+        return
+    with pytest.raises(NetworkFileError, match="fit no layer") as refused:
+        load_network(others, keys)
+    assert said in str(refused.value)
+
+
+def test_the_width_counts_before_metadata(make_unet: Any, write: Any) -> None:
+    wide = lora("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 8, 768)
+    assert load_network(write(wide, KOHYA_XL), key_map({"unet": make_unet(768)})).notes == ()
+
+
+@pytest.mark.parametrize(("said", "name"), [("Qwen-Image/lora", "Qwen-Image"), ("flux-1-dev/lora", "Flux")])
+def test_metadata_count_where_a_type_shows_no_width(said: str, name: str) -> None:
+    shapes = {"diffusion_model.transformer_blocks.0.attn.to_q.lokr_w1": (8, 8)}
+    assert other_architecture(shapes, {"modelspec.architecture": said}) == name
+    assert other_architecture(shapes, {}) == "Stable Diffusion 3, Flux or Qwen-Image"
+    assert (
+        other_architecture({"transformer_blocks.0.ff_context.net.2.lokr_w1": (8, 8)}, {})
+        == "Stable Diffusion 3"
+    )
+
+
+@pytest.mark.parametrize("key", ["text_encoders.0.layer.lora_down.weight", "emb_params", "te_layers_0_x"])
+def test_what_lies_beside_a_unet_does_not_tell_the_model(key: str, make_unet: Any, write: Any) -> None:
+    layer = lora("lora_unet_down_blocks_0_attentions_0_proj_in", 8, 8)
+    network = load_network(write({**layer, key: torch.ones(2, 8)}), key_map({"unet": make_unet(768)}))
+    assert network.unmatched == (key,)
+    assert other_architecture({key: (2, 8)}, {}) is not None
+
+
 def test_sdxl_networks_with_a_rest_are_loaded(make_unet: Any, make_text: Any, write: Any) -> None:
     keys = key_map(
         {"unet": make_unet(2048), "text_encoder": make_text(False), "text_encoder_2": make_text(False)}

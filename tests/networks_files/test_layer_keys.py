@@ -139,3 +139,17 @@ def test_unknown_component(unet: nn.Module) -> None:
 def test_any_text_is_taken_apart(key: str) -> None:
     layers, _ = split_key(key)
     assert layers and all(isinstance(name, str) for name in layers)
+
+
+@pytest.mark.parametrize(
+    ("before", "component"),
+    [
+        *(("model.unet.", "unet"), ("pipe.unet.", "unet"), ("pipe.unet.module.", "unet")),
+        *(("te1.", "text_encoder"), ("text_encoder_1.", "text_encoder"), ("te2.", "text_encoder_2")),
+        *(("text_encoder.transformer.", "text_encoder"), ("text_encoder_2.transformer.", "text_encoder_2")),
+        *(("pipe.text_encoder.", "text_encoder"), ("pipe.text_encoder_2.", "text_encoder_2")),
+    ],
+)
+def test_other_names_of_components(before: str, component: str) -> None:
+    layers, part = split_key(f"{before}a.b.lora_A.weight")
+    assert (layers[0], part) == (f"{component}.a.b", "down")

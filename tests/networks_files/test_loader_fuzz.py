@@ -12,9 +12,11 @@ import random
 import resource
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -183,6 +185,64 @@ def lying(data: bytearray, chance: random.Random) -> None:
             header[name] = chance.choice(HOSTILE)
     text = json.dumps(header).encode()
     data[: 8 + length] = len(text).to_bytes(8, "little") + text
+
+
+def header_of(keys: dict[str, list[int]]) -> dict[str, Any]:
+    """Each key with a tensor of one number, or of none where its shape says so."""
+    header, end = {}, 0
+    for key, shape in keys.items():
+        start, end = end, end + (0 if 0 in shape else 4)
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    return header
+
+
+def patterned(patterns: list[str]) -> dict[str, Any]:
+    said = json.dumps({"lora_alpha": 2, "alpha_pattern": dict.fromkeys(patterns, 1)})
+    tensors = header_of({f"unet.{PATH}.lora_A.weight": [1, 1], f"unet.{PATH}.lora_B.weight": [1, 1]})
+    return {"__metadata__": {"lora_adapter_metadata": said}, **tensors}
+
+
+BLOCK = "down_blocks.{}.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
+SHAPES: dict[str, Callable[[], dict[str, Any]]] = {
+    "a long key": lambda: header_of({"lora_" * 100_000: [1]}),
+    "long keys": lambda: header_of({"module." * 70 + str(number): [0] for number in range(19_000)}),
+    "many keys": lambda: header_of({f"k{number}": [0] for number in range(200_000)}),
+    "many keys, all allowed": lambda: header_of({f"k{number}": [0] for number in range(19_000)}),
+    "many layers": lambda: header_of({"unet." + BLOCK.format(number): [0] for number in range(19_000)}),
+    "a transformer's": lambda: header_of(
+        {f"transformer_blocks.{number}.attn2.to_q.lora_A.weight": [0, 3] for number in range(19_000)}
+    ),
+    "many dims": lambda: header_of({f"unet.{PATH}.lora_A.weight": [1] * 200_000}),
+    "many dims, empty": lambda: header_of({f"unet.{PATH}.lora_A.weight": [0] * 5000}),
+    "long patterns": lambda: patterned(["x" * 990 + str(number) for number in range(2000)]),
+    "slow to compile": lambda: patterned(["(a|b)" * 10 + f"[^x]*[a-z]|{n}" for n in range(1999)]),
+    "signs beyond ASCII": lambda: patterned(
+        [r"(?i:[\x00-\uffff]" + "[\0-\uffff]" * 99 + f"{n})" for n in range(99)]
+    ),
+    "many entries": lambda: {
+        **patterned([]),
+        "__metadata__": {"lora_adapter_metadata": json.dumps(dict.fromkeys(map(str, range(300_000)), 0))},
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hostile_headers(shape: str, make_unet: Any, tmp_path: Path) -> None:
+    """As long as is allowed, or longer: an answer in about a second, and a short sentence."""
+    keys = key_map({"unet": make_unet()})
+    header, path = SHAPES[shape](), tmp_path / "net.safetensors"
+    text, end = (
+        json.dumps(header).encode(),
+        max(entry.get("data_offsets", [0, 0])[1] for entry in header.values()),
+    )
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+    began, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NetworkFileError) as refused:
+        load_network(path, keys)
+    assert time.process_time() - began < 1.5 * MOST_SECONDS
+    assert len(str(refused.value)) < 900 and "damaged or not" not in str(refused.value)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024
+    assert grown < MOST_GROWTH + 4 * path.stat().st_size
 
 
 MUTATIONS = (flipped, flipped, cut, with_other_length, lying, lying, lying)

@@ -238,3 +238,25 @@ def test_nothing_is_computed_where_the_shape_is_unknown(write: Any) -> None:
     (delta,) = load_network(path, keys).layers["unet.x"]
     weight = delta_weight(delta, nn.Linear(6, 16))[0]
     torch.testing.assert_close(weight, torch.full((16, 6), 4.0))
+
+
+@pytest.mark.parametrize("alpha", [torch.inf, torch.nan])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"diff": torch.ones(16, 6)},
+        {"weight": torch.ones(16), "on_input": torch.tensor(False)},
+        {"oft_diag": torch.ones(4, 4, 4)},
+    ],
+    ids=["full", "IA3", "old OFT"],
+)
+def test_an_alpha_that_does_not_count_may_be_any(
+    parts: dict[str, Tensor], alpha: float, keys: Any, write: Any
+) -> None:
+    layer = "lora_unet_down_blocks_0_resnets_0_time_emb_proj"
+    tensors = {f"{layer}.{name}": part for name, part in parts.items()}
+    (one,) = load_network(write(tensors), keys).layers.values()
+    (other,) = load_network(write({**tensors, f"{layer}.alpha": torch.tensor(alpha)}), keys).layers.values()
+    module = nn.Linear(6, 16)
+    for got, wanted in zip(one, other, strict=True):
+        assert torch.equal(delta_weight(got, module)[0], delta_weight(wanted, module)[0])

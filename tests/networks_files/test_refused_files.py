@@ -193,3 +193,20 @@ def test_a_file_with_more_tensors_than_a_network_is_refused(
     monkeypatch.setattr(container, "MAX_TENSORS", 2)
     with pytest.raises(NetworkFileError, match="holds 3 tensors; a network has at most 2"):
         load_network(path, keys)
+
+
+@pytest.mark.parametrize(
+    "key", ["conv_in.modules_to_save.weight", "conv_in.bias", "conv_in.base_layer.bias", "conv_in.weight"]
+)
+def test_weights_of_the_model_itself_are_no_network(key: str, keys: Any, write: Any) -> None:
+    """peft's bias="lora_only" and modules_to_save keep whole weights, which must not be added."""
+    path = write(
+        {
+            **lora("base_model.model.down_blocks.0.attentions.0.proj_in", 8, 8),
+            f"base_model.model.{key}": torch.ones(8),
+        }
+    )
+    with pytest.raises(
+        NetworkFileError, match="of the model itself and no change of it.*without modules_to_save"
+    ):
+        load_network(path, keys)

@@ -244,14 +244,17 @@ def test_the_first_pattern_that_matches_counts_as_in_peft(
             "(.*a){20}",
             "(?:a?){30}a",
             r"(a)\1",
-            "(?=a)b",
+            "(?=(a+)+b)a",
+            r"(?:\w+\.?)+b",
+            "(?i)a",
+            "(?>a)",
             "(",
             "[",
             "a{2,1}",
             "*",
         ),
         *(
-            ".*" * 3 + "b",
+            ".*" * 6 + "b",
             "a?" * 40 + "b",
             "(a|a)" * 30 + "b",
             r"[\][](a+)+]b",
@@ -273,6 +276,31 @@ def test_hostile_patterns_are_refused_in_no_time(pattern: str, keys: Any, write:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(down|up)_blocks\.\d+\.attentions\.\d+\.transformer_blocks\.\d+\.attn\d\.to_(q|k|v)",
+        ".*down_blocks.*attn.*to_q",
+        "(?!mid_block).*to_q",
+        "(?i:.*TO_Q)",
+        r".*\.(attn1|attn2)\.to_(q|k|v|out\.0)|.*\.ff\.net\.(0\.proj|2)",
+        r"(?:\w+\.)*to_q|(?P<middle>mid_block.*)?\.proj_in",
+        r"[^.]+\.\d{1,3}\.(\w+\.){2,9}?to_q",
+        r"down_blocks\..+(?<!attn1)\.to_q\b",
+    ],
+)
+def test_patterns_that_people_write_are_read_as_peft_reads_them(pattern: str) -> None:
+    config = AdapterConfig(Path("net.safetensors"), {"lora_alpha": 1.0, "alpha_pattern": {pattern: 3.0}})
+    block = "attentions.0.transformer_blocks.0"
+    found = set()
+    for start in (f"down_blocks.1.{block}", f"mid_block.{block}", "conv_in"):
+        for end in (".attn1.to_q", ".attn2.to_q", ".ff.net.0.proj", ".proj_in", ""):
+            expected = 3.0 if get_pattern_key([pattern], start + end) == pattern else 1.0
+            assert config.scale("unet", (start + end,), 1) == expected, start + end
+            found.add(expected)
+    assert found == {1.0, 3.0}
+
+
 def test_patterns_that_take_long_in_all_are_stopped(
     real_unet: Any, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,3 +316,16 @@ def test_patterns_that_take_long_in_all_are_stopped(
         NetworkFileError, match=r"takes longer than 0\.0001 s.*scale of its layers is unknown"
     ):
         load_network(file, keys)
+
+
+def test_peft_s_own_file_without_peft_s_prefix(keys: Any, write: Any, tmp_path: Path) -> None:
+    tensors = {
+        f"{LINEAR[1]}.lora_A.weight": torch.ones(2, 6),
+        f"{LINEAR[1]}.lora_B.weight": torch.ones(16, 2),
+    }
+    path = write(tensors, None, "adapter_model.safetensors")
+    path.with_name("adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8}))
+    ((delta,),) = load_network(path, keys).layers.values()
+    assert delta.scale == 4.0
+    ((delta,),) = load_network(path.rename(path.with_name("ink.safetensors")), keys).layers.values()
+    assert delta.scale == 1.0

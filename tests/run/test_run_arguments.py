@@ -139,6 +139,22 @@ def test_a_network_that_never_acts_is_as_if_it_were_not_there(settings: Settings
     assert [step.rows for step in run.report.steps] == [step.rows for step in lacking.report.steps]
 
 
+@pytest.mark.parametrize("method", ["loratorio", "merge", "switch"])
+def test_a_network_that_acts_at_no_step_is_told(method: str) -> None:
+    a, b, kept = NetworkUse("a", 1.0), NetworkUse("b", 1.0), NetworkUse("kept", 1.0, compose=False)
+    for used, told in (
+        ((replace(a, steps="50-80"), b), ["a"]),
+        ((a, replace(kept, steps="7-9")), ["kept"]),
+        ((replace(a, steps="50-80"), replace(b, steps="0.95-1")), ["a", "b"]),
+        ((replace(a, steps="5-6"), replace(b, fade="0-1"), replace(kept, steps="0-0")), []),
+    ):
+        world = World(used, total=6)
+        warnings = world.report(6, Settings(looks=0), method=method).warnings
+        found = [text for text in warnings if "acted at none of the 6 evaluations" in text]
+        assert [text.split("'")[1] for text in found] == told and len(warnings) == len(told)
+        assert all(f"steps={use.steps}" in text for use in used for text in found if f"'{use.name}'" in text)
+
+
 @pytest.mark.parametrize(
     "settings", [PAPER, Settings(looks=0), Settings(looks=3), Settings(looks=3, recenter=0.5)]
 )

@@ -91,6 +91,11 @@ def test_the_block_of_a_layer(key: str, block: str | None) -> None:
         ("step=3-7:start=1", range(3, 7)),
         ("start=0", range(10)),
         ("stop=99", range(10)),
+        ("stop=1", range(1)),
+        ("start=0:stop=1", range(1)),
+        ("step=0-1", range(1)),
+        ("stop=0", range(0)),
+        ("steps=0-1 steps", range(1)),
     ],
 )
 def test_steps_by_count_as_the_extension_counts_them(argument: str, acting: range) -> None:
@@ -104,7 +109,7 @@ def test_steps_by_count_as_the_extension_counts_them(argument: str, acting: rang
 
 
 @pytest.mark.parametrize(
-    "argument", ["start=x", "stop=0.5", "stop=1", "step=5", "step=7-3", "step=3-", "start=-1"]
+    "argument", ["start=x", "stop=0.5", "start=2:stop=1", "step=5", "step=7-3", "step=3-", "start=-1"]
 )
 def test_steps_that_are_unclear_are_said(argument: str) -> None:
     prompt = parse_prompt(f"<lora:a:1:{argument}>")

@@ -216,3 +216,27 @@ def test_sides_that_cannot_be_are_said() -> None:
         "network 'b': cond is '2'; give on or off (1 or 0); left out",
         "network 'c': cond is off, so it shares no places, and at has no effect",
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "steps", "fade", "unet"),
+    [
+        ("steps=0.2-0.6:0.8-0", "0.2-0.6", "0.8-0", 1.0),
+        ("steps=2-6:1-0.5:at=left", "2-6", "1-0.5", 1.0),
+        ("0.5: steps = 2-6 : 0.8 - 0 ", "2-6", "0.8 - 0", 0.5),
+        ("steps=0.2-0.6:fade=0.8-0", "0.2-0.6", "0.8-0", 1.0),
+    ],
+)
+def test_two_factors_after_steps_are_a_fade(tag: str, steps: str, fade: str, unet: float) -> None:
+    prompt = parse_prompt(f"<lora:knight:1:{tag}>")
+    (one,) = prompt.tags
+    assert (one.own.steps, one.own.fade, one.unet, prompt.problems) == (steps, fade, unet, ())
+    assert Window.parse(steps, fade).first == float(fade.split("-")[0])
+
+
+def test_two_factors_anywhere_else_are_no_fade() -> None:
+    for tag in ("0.8-0", "steps=0.2-0.6:fade=1-0:0.8-0", "steps=0-1:at=left:0.8-0", "steps=0-1:0.8-0:0.8-0"):
+        (problem,) = parse_prompt(f"<lora:knight:1:{tag}>").ignored
+        assert "'0.8-0'; it must be a number" in problem
+    (problem,) = parse_prompt("<lora:knight:1:steps=0.2-0.6:0.8-0>", weighs_blocks=False).ignored
+    assert "write 0.8-0 after steps= as fade=0.8-0; ignored the tag" in problem

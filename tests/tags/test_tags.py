@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from loratorio_ext.networks.arguments import OwnArguments
+from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.prompt import MAX_NAME, MAX_PROBLEMS, MAX_STRENGTH, OtherTag, Tag, parse_prompt
 
 
@@ -96,11 +97,24 @@ def test_a_name_that_reads_as_an_argument_is_told(name: str) -> None:
     assert repr(name.strip()) in problem and "read as an argument" in problem
 
 
-@pytest.mark.parametrize("text", ["<lora a:1>", "<lora a>", "<lyco style/ink:0.5:1>"])
-def test_a_tag_without_its_colon_is_told(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("<lora a:1>", "<lora a>", "<lyco style/ink:0.5:1>", "< lora:a:1>", "<lora=a:1>", "<lora;a;1>"),
+        *("<lora :a:1>", "<  lyco a>", "<lora：a：1>", "<LORA a:1>", f"<lora {'long ' * 30}>"),
+    ],
+)
+def test_what_is_nearly_a_tag_is_told(text: str) -> None:
     prompt = parse_prompt(f"a cat {text}, <lora:b:1>")
     assert prompt.text == f"a cat {text}, " and prompt.tags == (Tag("b"),)
-    assert prompt.ignored == (f"{text!r} has no : after its first word; it is read as plain text",)
+    assert prompt.ignored == (
+        f"{shown(text, 40)} is read as plain text; to use a network, write <lora:name:1>",
+    )
+
+
+@pytest.mark.parametrize("text", ["<lora-like>", "<loras are fine>", "a < lora", "<explora:", "<lora"])
+def test_other_text_is_no_tag(text: str) -> None:
+    assert parse_prompt(text).problems == ()
 
 
 @pytest.mark.parametrize("dyn", ["0", "-1", "1.5", "", "nan", "９", "1" * 100, "100001"])
@@ -129,7 +143,13 @@ def test_names_that_name_nothing(name: str) -> None:
         ("<lora:a:1:1:4:5>", "positional"),
         ("<lora:a:weight=2>", "'weight'"),
         ("<lora:a:weight=2:x=1:compose=off: unet=3>", "unknown arguments: ' unet', 'weight', 'x'"),
-        ("<lora:a:1:lbw=INALL:lbwe=IN>", "'lbwe': another extension's; without it"),
+        (
+            "<lora:a:1:lbw=INALL:lbwe=IN>",
+            "'lbwe': another extension's; without it, the network acts in the blocks that lbw= says",
+        ),
+        ("<lora:a:1:lbwe=IN>", "'lbwe': another extension's; without it, the network acts in all its blocks"),
+        ("<lora:a:1:steps=>", "steps is ''; give two fractions of the steps"),
+        ("<lora:a:1:fade= >", "fade is ''; give two factors"),
         ("<lora:a:1:start=3:stop=9:step=4-1>", "'start', 'step', 'stop': another extension's; here a part"),
         ("<lora:a:te=1:te=2>", "twice"),
         ("<lora:a:compose=perhaps>", "compose"),
@@ -159,7 +179,7 @@ def test_other_tags_are_removed_and_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<lora>", "<lora:>", "< lora:a>", "<:a>", "a < b > c", "(cat:1.2)", ">"]
+    "text", ["", "<lora>", "<lora:>", "< lore:a>", "<:a>", "a < b > c", "(cat:1.2)", ">"]
 )
 def test_what_is_no_tag_stays(text: str) -> None:
     prompt = parse_prompt(text)

@@ -1,4 +1,4 @@
-"""What the page does with its controls' values, pasted infotexts, clicks on networks, runs; no browser."""
+"""What the page does with its controls' values, clicks on networks, runs; no browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from loratorio_ext.server.history import History
-from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, Settings
 from loratorio_ext.ui.page.generator import (
     Facts,
@@ -23,7 +22,6 @@ from loratorio_ext.ui.page.generator import (
     with_tag_toggled,
     without_folders,
 )
-from loratorio_ext.ui.page.pasted import read_pasted
 from loratorio_ext.ui.page.runs import MOST_TICKETS, Runs
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -131,112 +129,6 @@ def test_a_start_picture_that_would_take_all_memory_is_refused(tmp_path: Path) -
 def test_too_few_values_are_named() -> None:
     with pytest.raises(ValueError, match="load the page again"):
         job_of([1, 2], FACTS)
-
-
-def test_a_pasted_infotext_of_this_page() -> None:
-    text = (
-        "a star\nof two lines <lora:star:1>\nNegative prompt: dark, ugly\nSteps: 12, CFG scale: 5.5, "
-        "Seed: 9, Size: 64x72, Sampler: DPM++ 2M Karras, LoRAtorio enabled: True, LoRAtorio top k: 2"
-    )
-    found = read_pasted(text, FACTS, Words())
-    assert found.values == {
-        "prompt": "a star\nof two lines <lora:star:1>",
-        "negative": "dark, ugly",
-        "steps": 12,
-        "cfg": 5.5,
-        "sampler": "DPM++ 2M Karras",
-        "width": 64,
-        "height": 72,
-        "seed": 9,
-        "strength": None,
-        "hires_scale": 1.0,
-        "hires_steps": 0,
-        "hires_strength": None,
-    }
-    assert found.left_out == () and not found.started
-    assert found.fields["LoRAtorio top k"] == "2"
-
-
-def test_a_pasted_infotext_of_a_webui() -> None:
-    found = read_pasted("x\nSteps: 12, Sampler: DPM++ 2M, Schedule type: Karras, Seed: 1", FACTS, Words())
-    assert (found.values["sampler"], found.values["cfg"], found.left_out) == ("DPM++ 2M Karras", None, ())
-    found = read_pasted("x\nSteps: 999, Sampler: Restart, CFG scale: 1e9, Size: 9999x1", FACTS, Words())
-    assert found.left_out == ("Steps", "Sampler", "CFG scale", "Size")
-
-
-@pytest.mark.parametrize(
-    ("said", "strengths", "hires", "started", "left_out"),
-    [
-        ("Denoising strength: 0.4", (0.4, None), (1, 0), True, ()),
-        (
-            "Denoising strength: 0.4, Hires upscale: 1.5, Hires upscaler: Latent",
-            (None, 0.4),
-            (1.5, 0),
-            False,
-            (),
-        ),
-        (
-            "Denoising strength: 0.4, Hires upscale: 2, Hires steps: 9, Hires upscaler: ESRGAN_4x",
-            *((None, 0.4), (2, 9), False, ("Hires upscaler",)),
-        ),
-        (
-            "Denoising strength: 0.4, Hires resize: 1024x1024, Hires steps: 999",
-            *((None, None), (1, None), False, ("Denoising strength", "Hires resize", "Hires steps")),
-        ),
-        (
-            "Denoising strength: 4, Hires upscale: 9",
-            *((None, None), (None, 0), False, ("Denoising strength", "Hires upscale")),
-        ),
-    ],
-)
-def test_img2img_and_hires_fix_of_a_pasted_infotext(
-    said: str, strengths: object, hires: object, started: bool, left_out: object
-) -> None:
-    found = read_pasted(f"x\nSteps: 12, Sampler: Euler, {said}", FACTS, Words())
-    names = ("strength", "hires_strength", "hires_scale", "hires_steps")
-    values = [found.values[name] for name in names]
-    assert (tuple(values[:2]), tuple(values[2:]), found.started) == (strengths, hires, started)
-    assert found.left_out == left_out
-
-
-def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
-    resources = (
-        '[{"type":"lora","weight":0.8,"modelVersionId":1},{"type":"checkpoint","modelVersionName":"v1, a"}]'
-    )
-    text = (
-        "a cat\nin two lines <lora:a:1>\nNegative prompt: dark\nSteps: 12, Sampler: Euler a, Schedule type: "
-        "Exponential, CFG scale: 5, Seed: 9, Size: 64x65, Model hash: abc, Model: other, "
-        'Lora hashes: "a: 1, b: 2", '
-        'Denoising strength: 0.5, Hires prompt: "a dog, a \\"cat\\"\\nnew line", ADetailer model: face.pt, '
-        'ControlNet 0: "Module: canny, Weight: 1", LoRAtorio enabled: True, LoRAtorio temperature: -3, '
-        f"LoRAtorio top k: 1, LoRAtorio new: 1, Version: v1.10.1, Civitai resources: {resources}, "
-        "Civitai metadata: {}"
-    )
-    found = read_pasted(text, FACTS, Words())
-    assert found.values["prompt"] == "a cat\nin two lines <lora:a:1>" and found.values["negative"] == "dark"
-    assert (found.values["seed"], found.values["height"]) == (9, None)
-    assert found.fields["Civitai resources"] == resources
-    assert set(found.left_out) == {
-        "Sampler",
-        "Schedule type",
-        "Size",
-        "Model hash",
-        "Model",
-        "Denoising strength",
-        "Hires prompt",
-        "ADetailer model",
-        "ControlNet 0",
-        "LoRAtorio temperature",
-        "LoRAtorio new",
-        "Civitai resources",
-        "Civitai metadata",
-    }
-
-
-@pytest.mark.parametrize("text", ["", "a cat", "Steps", "x" * 200_000, "\n\n"])
-def test_what_is_no_infotext_is_said(text: str) -> None:
-    with pytest.raises(ValueError, match="infotext"):
-        read_pasted(text, FACTS, Words())
 
 
 def test_tags_come_and_go() -> None:

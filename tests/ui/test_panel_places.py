@@ -168,3 +168,8 @@ def test_what_is_written_is_told_with_it_and_place_and_mask_show_each_other(
     assert writes["place_masked"](prompt, "star", painted)[2]["value"] is None
     prompt, other = writes["place_first"](prompt, "star", 0.5, 1)
     assert prompt == "<lora:star:1:at=top:steps=0.5-1>" and other != told
+
+
+def test_a_fade_without_its_name_stays_with_the_network() -> None:
+    after = with_arguments("<lora:moon:1:steps=0.2-0.6:0.8-0>", "moon", steps="0-0.5")
+    assert after == "<lora:moon:1:fade=0.8-0:steps=0-0.5>"

@@ -25,10 +25,11 @@ _INPUT_PARTS = re.compile(
 _OUTPUT_PARTS = re.compile(
     r"[._](lora_up|lora_B|lora\.up|lora_linear_layer\.up|up)(\.default)?\.weight$|\.hada_w1_a$|\.diff$|\.b1\.weight$"
 )
+_LONGEST_PART = 40
 # Taken off the beginning of a key, in any order and number.
 _PREFIX = re.compile(
-    r"base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks)"
-    r"|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_"
+    r"(?:base_model\.model\.|_orig_mod\.|module\.|model\.diffusion_model\.|diffusion_model\.|model\.(?=layers|double|blocks|unet\.)"
+    r"|pipe\.|transformer\.|unet\.|dit\.|net\.|lora_unet_|oft_unet_|lycoris_(unet_)?|lora_transformer_(?!blocks_)|lora_)*"
 )
 _UNET = re.compile(r"^((down|up|input|output)_blocks|mid_block|middle_block)_", re.MULTILINE)
 _BLOCK = r"^(layers|noise_refiner|context_refiner)_\d+_"
@@ -36,12 +37,16 @@ _FROM_19, _FROM_38 = r"(19|[2-9]\d)", r"(3[89]|[4-9]\d)"
 
 
 class _Row(NamedTuple):
-    """A model, keys that it has and no model below it, and the input and output width of such a layer."""
+    """A model, keys that it has and no model below it, and the input and output width of such a layer.
+
+    alone: the keys tell only where there are none of a UNet.
+    """
 
     name: str
     keys: str
     width: int | None = None
     out: int | None = None
+    alone: bool = False
 
 
 # In this order. Keys without prefixes, with "_" for ".".
@@ -79,10 +84,10 @@ _ROWS = (
     _Row("Flux or Chroma", r"^transformer_blocks_\d+_ff_", 3072),
     _Row("Qwen-Image", rf"^transformer_blocks_{_FROM_19}_attn_(to|add)_", 3072),
     _Row("Flux or Qwen-Image", r"^transformer_blocks_\d+_attn_(to|add)_", 3072),
-    _Row(
-        "Stable Diffusion 3",
-        r"^joint_blocks_|^transformer_blocks_\d+_(attn_(to|add)_|ff_context|norm1_context)",
-    ),
+    _Row("Stable Diffusion 3", r"^joint_blocks_|^transformer_blocks_\d+_(ff_context|norm1_context)"),
+    _Row("Stable Diffusion 3", r"^transformer_blocks_\d+_attn_(to|add)_", 1536),
+    _Row("Stable Diffusion 3", r"^transformer_blocks_\d+_attn_(to|add)_", 2432),
+    _Row("Stable Diffusion 3, Flux or Qwen-Image", r"^transformer_blocks_\d+_attn_(to|add)_"),
     _Row("Ernie-Image", r"^layers_\d+_self_attention_to_"),
     _Row("Lumina 2", _BLOCK + r"(attn_to|feed_forward_linear|norm1_linear)"),
     _Row("Z-Image", _BLOCK + r"attention_to_|^all_(x_embedder|final_layer)"),
@@ -111,10 +116,12 @@ _ROWS = (
     _Row(
         "a model that reads text by a language model, such as Anima or Lumina 2",
         r"^te_(model_)?layers_\d|^text_encoders_(?!clip_)",
+        alone=True,
     ),
-    _Row("a textual inversion embedding", r"^emb_params$|^string_to_param(_|$)|^clip_[lg]$"),
+    _Row("a textual inversion embedding", r"^emb_params$|^string_to_param(_|$)|^clip_[lg]$", alone=True),
 )
-_TABLE = tuple((row, re.compile(row.keys, re.MULTILINE)) for row in _ROWS)
+# A search for "\n" is quicker than one for "^".
+_TABLE = tuple((row, re.compile(row.keys.replace("^", r"\n"), re.MULTILINE)) for row in _ROWS)
 # `modelspec.architecture` (sd-scripts library/sai_model_spec.py; OneTrainer resources/sd_model_spec/) and
 # `ss_base_model_version` (sd-scripts library/*_utils.py, musubi-tuner), in small letters without signs.
 _METADATA = tuple(
@@ -144,6 +151,11 @@ _METADATA = tuple(
         ("Krea 2", r"^krea"),
     )
 )
+_DIFFUSION = (
+    ("SDXL", re.compile(r"^stablediffusionxlv1base|^sdxl(?!.*refiner)")),
+    ("Stable Diffusion 1.x", re.compile(r"^(stablediffusion|sd)v?1")),
+    ("Stable Diffusion 2.x", re.compile(r"^(stablediffusion|sd)v?2")),
+)
 _WHOLE_MODELS = (
     *("model.diffusion_model.", "first_stage_model.", "down_blocks.", "text_model.", "encoder.", "conv_in."),
 )
@@ -151,26 +163,27 @@ _WHOLE_MODELS = (
 
 def _flat(key: str) -> str:
     """A key on one line without prefixes, with "_" for "."."""
-    while (prefix := _PREFIX.match(key)) is not None:
-        key = key[prefix.end() :]
-    return key.replace(".", "_").replace("\n", " ")
+    return _PREFIX.sub("", key, count=1).replace(".", "_").replace("\n", " ")
 
 
-def _said(metadata: Mapping[str, str]) -> str | None:
-    """The other model that the metadata names; None for Stable Diffusion 1.x, 2.x and XL."""
-    for field in ("modelspec.architecture", "ss_base_model_version"):
-        value = re.sub(r"[^a-z0-9]", "", metadata.get(field, "")[:200].lower())
-        for name, pattern in _METADATA:
-            if pattern.search(value):
-                return name
-    return None
+def _said(metadata: Mapping[str, str], names: Iterable[tuple[str, re.Pattern[str]]]) -> list[str]:
+    """The models of these that the metadata name."""
+    fields = ("modelspec.architecture", "ss_base_model_version")
+    values = [re.sub(r"[^a-z0-9]", "", metadata.get(field, "")[:200].lower()) for field in fields]
+    return [name for value in values for name, pattern in names if pattern.search(value)]
+
+
+def said_diffusion(metadata: Mapping[str, str]) -> str | None:
+    """Which Stable Diffusion the metadata name; None where they name none, or contradict themselves."""
+    names = set(_said(metadata, (*_DIFFUSION, *_METADATA)))
+    return names.pop() if len(names) == 1 and names <= {name for name, _ in _DIFFUSION} else None
 
 
 def _width(
     shapes: Mapping[str, tuple[int, ...]], keys: Iterable[str], parts: re.Pattern[str], dim: int
 ) -> set[int]:
     """The widths of the layers with these keys."""
-    return {shapes[key][dim] for key in keys if len(shapes[key]) >= 2 and parts.search(key)}
+    return {shapes[key][dim] for key in keys if len(shapes[key]) >= 2 and parts.search(key[-_LONGEST_PART:])}
 
 
 def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> str | None:
@@ -180,15 +193,18 @@ def other_architecture(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[
     and count alone where the file has no layer of a UNet.
     """
     flat = {_flat(key): key for key in shapes}
-    said, text = _said(metadata), "\n".join(flat)
+    said, text = next(iter(_said(metadata, _METADATA)), None), "\n".join(("", *flat))
+    has_unet = _UNET.search(text) is not None
     for row, pattern in _TABLE:
+        if row.alone and has_unet:
+            continue
         found = [flat[line] for line in _lines(text, pattern)]
         if not found:
             continue
-        inputs, outputs = (_width(shapes, found, *part) for part in ((_INPUT_PARTS, 1), (_OUTPUT_PARTS, 0)))
-        if (row.width is None or row.width in inputs) and (row.out is None or row.out in outputs):
+        if (row.width is None or row.width in _width(shapes, found, _INPUT_PARTS, 1)) and (
+            row.out is None or row.out in _width(shapes, found, _OUTPUT_PARTS, 0)
+        ):
             return said if said is not None and " or " in row.name else row.name
-    has_unet = _UNET.search(text) is not None
     return said if said == "Kolors" or not has_unet else None
 
 
@@ -196,7 +212,7 @@ def _lines(text: str, pattern: re.Pattern[str]) -> Iterable[str]:
     """The lines of `text` that have a match, in order, each once."""
     position = 0
     while (match := pattern.search(text, position)) is not None:
-        start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
+        start, end = text.rfind("\n", 0, match.start() + 1) + 1, text.find("\n", match.end())
         position = len(text) if end < 0 else end
         yield text[start:position]
         if end < 0:

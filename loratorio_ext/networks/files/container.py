@@ -16,8 +16,14 @@ from loratorio_ext.networks.problems import shown
 
 MAX_HEADER = 32 * 2**20
 """Largest header in bytes. Trainers write long statistics of tags there, a few MB at most."""
-MAX_TENSORS = 200_000
-"""Most tensors in a file; the largest networks of today have a few thousand."""
+MAX_TENSORS = 20_000
+"""Most tensors in a file. A LoKr of all 1,300 layers of SDXL has up to 8 a layer (factors low-rank, Tucker
+cores, alpha, DoRA), 10,400; of Qwen-Image's 850 layers 6,800. Only mixtures of experts have more."""
+MAX_KEY = 500
+"""Longest key in characters; those of today have 150 at most."""
+MAX_KEYS = 2_000_000
+"""Most characters of keys in all."""
+MAX_DIMS = 8
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_REFUSED = (
@@ -43,13 +49,21 @@ class Header(NamedTuple):
     metadata: Mapping[str, str]
 
 
+def _check_most(path: Path, what: str, found: int, most: int) -> None:
+    if found > most:
+        reason = f"it holds {found} {what}; a network has at most {most}, so it is another kind of file"
+        raise NetworkFileError(path, f"{reason} or damaged; take another version of the network")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The file in safetensors, which checks its header; pickles and long headers are refused before that."""
     try:
         with path.open("rb") as file:
             first = file.read(8)
-        too_long = int.from_bytes(first, "little") > MAX_HEADER
+            length = int.from_bytes(first, "little")
+            too_long = length > MAX_HEADER
+            listed = 0 if too_long else file.read(length).count(b'"data_offsets"')
         # A short safetensors header may begin like a pickle, a pickle never like a short header.
         if path.suffix.lower() in PICKLES or (too_long and first.startswith(_PICKLE_MAGIC)):
             raise NetworkFileError(path, _PICKLE_REFUSED)
@@ -58,6 +72,7 @@ def _opened(path: Path) -> Iterator[Any]:
                 "it is not a safetensors file (the first 8 bytes do not give the length of a header of at "
             )
             raise NetworkFileError(path, f"{reason}most {MAX_HEADER} bytes); download it again")
+        _check_most(path, "tensors", listed, MAX_TENSORS)  # before safetensors reads them
         with safe_open(str(path), framework="pt", device="cpu") as tensors:
             yield tensors
     except SafetensorError as error:
@@ -71,10 +86,17 @@ def read_header(path: Path) -> Header:
     """Shapes and metadata, without the tensors; NetworkFileError for what is not a safetensors file."""
     with _opened(path) as file:
         keys = file.keys()
-        if len(keys) > MAX_TENSORS:
-            reason = f"it holds {len(keys)} tensors; a network has at most {MAX_TENSORS}"
-            raise NetworkFileError(path, f"{reason}, so it is another kind of file")
+        longest, length = max(map(len, keys), default=0), sum(map(len, keys))
+        _check_most(path, "tensors", len(keys), MAX_TENSORS)
+        _check_most(path, "characters in one key", longest, MAX_KEY)
+        _check_most(path, "characters in all keys", length, MAX_KEYS)
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
+        for key, shape in shapes.items():
+            if len(shape) > MAX_DIMS:
+                reason = (
+                    f"{shown(key, 120)} has {len(shape)} dims; at most {MAX_DIMS} are allowed, so the file"
+                )
+                raise NetworkFileError(path, f"{reason} is damaged; download it again")
         return Header(MappingProxyType(shapes), MappingProxyType(file.metadata() or {}))
 
 

@@ -67,7 +67,7 @@ _OWN_NAMES = (
 )
 _DOWN = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down")
 _UP = ("lora_up", "lora_B", "lora.up", "lora_linear_layer.up")
-# What a file calls a part → what we call it. The longer first where one ends with another.
+# What a file calls a part → what we call it.
 _PARTS = MappingProxyType(
     {
         **dict.fromkeys((f"{name}.weight" for name in _DOWN), "down"),
@@ -82,8 +82,8 @@ _PARTS = MappingProxyType(
 _PROCESSOR_PARTS = (("_lora.down.weight", "down"), ("_lora.up.weight", "up"), ("_lora.alpha", "alpha"))
 # What a layer's name begins with → what its canonical key begins with.
 _KOHYA = MappingProxyType({"lora_": "lora_", "oft_": "lora_", "lycoris_": "lora_unet_"})
-# Put before a layer's name or a component's: PEFT, torch.compile, DataParallel.
-_WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
+# Put before a layer's name or a component's: PEFT, torch.compile, DataParallel, a pipeline's variable.
+_WRAPPERS = ("base_model.model.", "_orig_mod.", "module.", "pipe.")
 # Components by all their names. ComfyUI's (comfy/lora.py, `model_lora_keys_clip`; OneTrainer's COMFY_LORA in
 # modules/model/), OMI's (OneTrainer before 2026), and those of LDM's checkpoints.
 _COMPONENTS = MappingProxyType(
@@ -98,7 +98,16 @@ _COMPONENTS = MappingProxyType(
         },
         "cond_stage_model.transformer.": "text_encoder",
         "conditioner.embedders.0.transformer.": "text_encoder",
+        **dict.fromkeys(("te1.", "text_encoder_1.", "text_encoder.transformer."), "text_encoder"),
+        **dict.fromkeys(("te2.", "text_encoder_2.transformer."), "text_encoder_2"),
+        "model.unet.": "unet",
     }
+)
+# All of them, in any order, at the beginning of a key, the longer first; the group is the last component.
+_BEGINNING = re.compile(
+    "(?:{}|({}))*".format(
+        *("|".join(map(re.escape, sorted(each, key=len, reverse=True))) for each in (_WRAPPERS, _COMPONENTS))
+    )
 )
 _TEXT_PROJECTIONS = MappingProxyType(
     {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
@@ -241,13 +250,8 @@ def key_map(components: Mapping[str, nn.Module]) -> dict[str, TargetLayer]:
 
 def _without_prefixes(layer: str) -> tuple[str, str | None]:
     """(the layer without the prefixes of tools and components, in any order; the component they name)."""
-    component = None
-    while True:
-        prefix = next((each for each in (*_WRAPPERS, *_COMPONENTS) if layer.startswith(each)), None)
-        if prefix is None:
-            return layer, component
-        component = _COMPONENTS.get(prefix, component)
-        layer = layer.removeprefix(prefix)
+    found = _BEGINNING.match(layer)
+    return (layer, None) if found is None else (layer[found.end() :], _COMPONENTS.get(found[1]))
 
 
 def _canonical(layer: str) -> tuple[str, ...]:
@@ -286,9 +290,10 @@ def split_key(key: str) -> tuple[tuple[str, ...], str]:
             elif last == "to_out":
                 last = "to_out.0"
             return _canonical(f"{layer}.{last}"), part
-    for ending, part in _PARTS.items():
-        if key.endswith(f".{ending}"):
-            return _canonical(key.removesuffix(f".{ending}")), part
+    for count in (3, 2, 1):  # the longest first
+        named, *own_ending = key.rsplit(".", count)
+        if (own := _PARTS.get(".".join(own_ending))) is not None:
+            return _canonical(named), own
     return (key,), ""
 
 

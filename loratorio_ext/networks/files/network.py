@@ -12,7 +12,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loratorio_ext.networks.files.architectures import named_by_width, other_architecture, stable_diffusion
+from loratorio_ext.networks.files.architectures import (
+    BY_WIDTH,
+    named_by_width,
+    other_architecture,
+    said_diffusion,
+    stable_diffusion,
+)
 from loratorio_ext.networks.files.container import Header, NetworkFileError, read_header, read_tensors
 from loratorio_ext.networks.files.keys import KeyMap, owners, split_key
 from loratorio_ext.networks.files.scale import adapter_config
@@ -50,6 +56,13 @@ class Network:
         return {name: deltas for name, deltas in self.layers.items() if name.startswith(prefixes)}
 
 
+def _is_whole(key: str) -> bool:
+    """Whether a key is of peft's copy of one of the model's own weights."""
+    if ".modules_to_save." in key or ".base_layer." in key:
+        return True
+    return key.endswith(".bias") and "base_model.model." in key and ".lora_B." not in key
+
+
 def _by_layer(
     path: Path, file_keys: Iterable[str], keys: KeyMap
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
@@ -57,6 +70,10 @@ def _by_layer(
     found: dict[str, dict[str, str]] = {}
     unmatched: list[str] = []
     for key in file_keys:
+        if _is_whole(key):
+            reason = f"{shown(key, 120)} is a weight of the model itself and no change of it (peft's bias or"
+            reason += " modules_to_save); save the network with bias='none' and without modules_to_save"
+            raise NetworkFileError(path, reason)
         layers, part = split_key(key)
         name = next((candidate for candidate in layers if candidate in keys), None)
         if not part or name is None:
@@ -125,6 +142,8 @@ def load_network(path: str | Path, keys: KeyMap) -> Network:
         factors += "scalar" in parts and bool((parts["scalar"] != 1).any())
         layers[layer.name] = layers.get(layer.name, ()) + deltas
     notes = []
+    if different and _model_in_words(keys):
+        notes.append(f"its weights fit, and yet it may be for another model{different}")
     if config.problem:
         notes.append(f"its scale is unknown and taken as 1, since {config.problem}")
     if factors:
@@ -170,6 +189,9 @@ def _model_in_words(keys: KeyMap) -> str:
 def _other_model(header: Header, keys: KeyMap) -> str:
     """A sentence on what file and model look like, empty if neither tells or both look the same."""
     file, model = stable_diffusion(header.shapes), _model_in_words(keys)
+    by_metadata = "" if file else said_diffusion(header.metadata) or ""
+    if by_metadata and model.startswith((*BY_WIDTH.values(),)) and not model.startswith(by_metadata):
+        file = f"{by_metadata} (so its metadata say)"
     if file is None or model.startswith(file):
         return ""
     return f". The file looks made for {file}" + (f", the model is {model}" if model else "")

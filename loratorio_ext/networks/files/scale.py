@@ -19,53 +19,22 @@ from types import MappingProxyType
 from typing import Any
 
 from loratorio_ext.networks.files.container import Header, NetworkFileError
+from loratorio_ext.networks.files.patterns import steps
 from loratorio_ext.networks.problems import shown
 
 SIDECAR = "adapter_config.json"
 MAX_SIDECAR = 2**20
-"""Largest adapter_config.json in bytes; those of today have a few kilobytes."""
+"""Largest adapter_config.json, or header entry with the same, in bytes; today's have 200,000 at most."""
 MAX_PATTERNS = 2_000
-MAX_STEPS = 100_000
-"""Most steps that matching one pattern may take; a module path has about 100 characters."""
+MAX_PATTERN_TEXT = 200_000
+"""Most characters of patterns in all; one for each layer of SDXL has 60,000."""
+MAX_STEPS = 6_000_000
+"""Most steps that matching one pattern may take (`patterns`): a fraction of a second."""
 MAX_SECONDS = 1.0
-"""Longest time in all that the patterns of a file are matched."""
-_PATH = 100
-_PEFT = "base_model.model."
+"""Longest time in all that the patterns of a file are read and matched."""
+_PEFT, _OWN_NAME = "base_model.model.", "adapter_model.safetensors"
 # Starts that put a part of the trained change into the base, so that the file is not the whole of it.
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq")
-_REPEATS = re.compile(r"[*+]|\{[0-9]*,?[0-9]*\}")
-_CLASS = re.compile(r"\[\^?\]?(\\.|[^\]\\])*\]")
-
-
-def _steps(pattern: str) -> int:
-    """A bound on the steps that matching `pattern` takes; more than allowed where none can be told."""
-    steps, alternatives, position = 1, [1], 0
-    while position < len(pattern) and steps <= MAX_STEPS:
-        character, rest = pattern[position], pattern[position + 1 :]
-        repeat = _REPEATS.match(pattern, position)
-        position += 1
-        if character == "\\":  # a number means a group again, whose time is not bounded
-            position += 1
-            steps *= MAX_STEPS + 1 if rest[:1].isdigit() else 1
-        elif character == "[":
-            whole = _CLASS.match(pattern, position - 1)
-            position = len(pattern) if whole is None else whole.end()
-        elif character == "(":
-            named = rest.startswith("?")
-            steps *= MAX_STEPS + 1 if named and not rest.startswith("?:") else 1
-            position += 2 if named else 0
-            alternatives.append(1)
-        elif character == "|":
-            alternatives[-1] += 1
-        elif character == ")" and len(alternatives) > 1:
-            steps *= alternatives.pop()
-            steps *= MAX_STEPS + 1 if _REPEATS.match(rest) else 1
-        elif repeat is not None:
-            position = repeat.end()
-            steps *= _PATH
-        elif character == "?":
-            steps *= 2
-    return steps * math.prod(alternatives)
 
 
 class AdapterConfig:
@@ -79,7 +48,8 @@ class AdapterConfig:
         self.values = values
         self.problem = problem
         self._path = path
-        self._spent = 0.0
+        self._components = frozenset(key.partition(".")[0] for key in values if "." in key)
+        self._left = MAX_SECONDS
         self._patterns: dict[str, list[tuple[re.Pattern[str], object]]] = {}
         start = self._value("", "init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
@@ -98,7 +68,7 @@ class AdapterConfig:
         """
         if not self.values:
             return 1.0
-        prefix = f"{component}." if any(key.startswith(f"{component}.") for key in self.values) else ""
+        prefix = f"{component}." if component in self._components else ""
         if rank is None and self._value(prefix, "peft_type") != "LOKR":
             return 1.0
         alpha = self._value(
@@ -118,17 +88,24 @@ class AdapterConfig:
     def _value(self, prefix: str, name: str) -> Any:
         return self.values.get(prefix + name)
 
-    def _compiled(self, key: str) -> list[tuple[re.Pattern[str], object]]:
+    def _compiled(self, key: str, deadline: float) -> list[tuple[re.Pattern[str], object]]:
         patterns = self.values.get(key)
         if not isinstance(patterns, dict):
             return []
         if len(patterns) > MAX_PATTERNS:
             raise self._unknown(f"its {shown(key)} has {len(patterns)} patterns, more than {MAX_PATTERNS}")
-        return [(self._expression(key, pattern), alpha) for pattern, alpha in patterns.items()]
+        if (length := sum(map(len, patterns))) > MAX_PATTERN_TEXT:
+            reason = f"the patterns of its {shown(key)} have {length} characters, more than"
+            raise self._unknown(f"{reason} {MAX_PATTERN_TEXT}")
+        compiled = []
+        for pattern, alpha in patterns.items():
+            self._check_time(key, deadline)
+            compiled.append((self._expression(key, pattern), alpha))
+        return compiled
 
     def _expression(self, key: str, pattern: str) -> re.Pattern[str]:
         try:
-            if len(pattern) > 1000 or _steps(pattern) > MAX_STEPS:
+            if len(pattern) > 1000 or steps(pattern) > MAX_STEPS:
                 raise ValueError("matching it could take too long")
             return re.compile(rf"(.*\.)?({pattern})$")
         except (ValueError, OverflowError, RecursionError, re.error) as error:
@@ -142,18 +119,21 @@ class AdapterConfig:
         return NetworkFileError(self._path, f"{reason}, {remedy}")
 
     def _matching(self, key: str, names: Sequence[str], otherwise: object) -> Any:
+        deadline = time.thread_time() + self._left
         if key not in self._patterns:
-            self._patterns[key] = self._compiled(key)
-        began = time.monotonic() - self._spent
+            self._patterns[key] = self._compiled(key, deadline)
+        names = [*dict.fromkeys(names)]
         for pattern, alpha in self._patterns[key]:
-            if any(pattern.match(name) for name in names):
+            if any(map(pattern.match, names)):
                 otherwise = alpha
                 break
-            self._spent = time.monotonic() - began
-            if self._spent > MAX_SECONDS:
-                raise self._unknown(f"matching its {shown(key)} takes longer than {MAX_SECONDS:g} s")
-        self._spent = time.monotonic() - began
+            self._check_time(key, deadline)
+        self._left = deadline - time.thread_time()
         return otherwise
+
+    def _check_time(self, key: str, deadline: float) -> None:
+        if time.thread_time() > deadline:
+            raise self._unknown(f"matching its {shown(key)} takes longer than {MAX_SECONDS:g} s")
 
 
 def _is_number(value: object) -> bool:
@@ -169,7 +149,7 @@ def sidecar(path: Path) -> Path | None:
     try:
         if not beside.is_file():
             return None
-        alone = path.name == "adapter_model.safetensors" or len([*path.parent.glob("*.safetensors")]) == 1
+        alone = path.name == _OWN_NAME or len([*path.parent.glob("*.safetensors")]) == 1
     except OSError:
         return None
     return beside if alone else None
@@ -188,13 +168,15 @@ def adapter_config(path: Path, header: Header) -> AdapterConfig:
     """What PEFT says of a file: in its header, or beside a file with PEFT's key names. As `AdapterConfig`."""
     said = header.metadata.get("lora_adapter_metadata")
     if said is not None:
-        values = _object(said)
+        values = _object(said) if len(said) <= MAX_SIDECAR else None
         return AdapterConfig(
             path, values or {}, "" if values else "its lora_adapter_metadata is not readable"
         )
-    if not any(_PEFT in key for key in header.shapes) or any(key.endswith(".alpha") for key in header.shapes):
-        return AdapterConfig(path, {})
     beside = sidecar(path)
+    # Tools take PEFT's prefix off the keys and leave the name of the file.
+    own = any(_PEFT in key for key in header.shapes) or (path.name == _OWN_NAME and beside is not None)
+    if not own or any(key.endswith(".alpha") for key in header.shapes):
+        return AdapterConfig(path, {})
     if beside is None:
         return AdapterConfig(path, {}, f"peft keeps alpha in {SIDECAR}, which is not beside the file")
     try:

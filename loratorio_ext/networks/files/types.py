@@ -32,16 +32,17 @@ _TYPES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("norm", "w_norm", ("w_norm",), ("b_norm",)),
     ("norm", "b_norm", ("b_norm",), ()),
 )
+_WITHOUT_ALPHA = ("diff", "on_input", "w_norm", "b_norm", "oft_diag")
 _COMMON = frozenset({"alpha", "scale", "scalar", "dora_scale", "magnitude", "bias", "diff_b"})
 
 
 def needs_alpha(parts: Container[str]) -> bool:
     """Whether alpha counts for a layer with these parts.
 
-    It does not for a LoKr of whole factors, where trainers write any number, infinite in float16 (LyCORIS
-    docs/Algo-List.md, which advises dims of 10000 and more).
+    It does not for types without a rank, nor for a LoKr of whole factors, where trainers write any number,
+    infinite in float16 (LyCORIS docs/Algo-List.md, which advises dims of 10000 and more).
     """
-    return not ("lokr_w1" in parts and "lokr_w2" in parts)
+    return not (("lokr_w1" in parts and "lokr_w2" in parts) or any(part in parts for part in _WITHOUT_ALPHA))
 
 
 def _number(parts: Parts, name: str) -> float | None:
@@ -64,8 +65,10 @@ def _type_of(parts: Parts) -> str | None:
         raise LayerPartsError(f"parts of several types at once: {', '.join(names)}")
     if not fits:
         rest = sorted(set(parts) - _COMMON)
+        whole = "; if it is a weight of the model itself and no change of it, save without modules_to_save"
         if rest:
-            raise LayerPartsError(f"unknown or incomplete type with the parts {', '.join(rest)}")
+            reason = f"unknown or incomplete type with the parts {', '.join(rest)}"
+            raise LayerPartsError(reason + (whole if rest == ["weight"] else ""))
         return None
     _, _, needs, may = fits[0]
     missing = sorted(set(needs) - set(parts))

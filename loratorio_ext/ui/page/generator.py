@@ -61,6 +61,8 @@ class Facts:
         multiple: widths and heights are multiples of this, in pixels.
         examples: prompts to begin with, for this model's networks; may be empty.
         models: names of all models that can be chosen, this one's among them; empty: there is no other.
+        stem: what an infotext calls the model; "": as ``name``.
+        hash_of: name of a network → hash of its file here; "": there is none, or it takes long to find.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Facts:
     multiple: int
     examples: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    stem: str = ""
+    hash_of: Callable[[str], str] = lambda name: ""
 
 
 @dataclass(frozen=True)

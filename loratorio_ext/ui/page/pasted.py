@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-from loratorio_ext.infotext import last_line_fields
+from loratorio_ext.infotext import last_line_fields, last_line_parts
 from loratorio_ext.server.words import Words
 from loratorio_ext.setting import Setting, Value
 from loratorio_ext.settings import SETTINGS
@@ -14,6 +16,7 @@ from loratorio_ext.ui.page.generator import LONGEST_INFOTEXT, PASTED, Facts, num
 
 _NEGATIVE: Final = "Negative prompt:"
 _LONGEST_KEY: Final = 40
+_MOST_HASHES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "Size": values["width"] and values["height"],
         "Seed": values["seed"],
     }
-    return Pasted(values, fields, tuple(_left_out(fields, used, facts)), started)
+    left_out = (*_left_out(fields, used, facts), *_dropped(text, fields), *_other_files(fields, facts, words))
+    return Pasted(values, fields, tuple(map(_short, left_out)), started)
 
 
 def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
@@ -93,11 +97,36 @@ def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Fact
         elif key in settings:
             taken = _parsed(settings[key], value) is not None
         elif key == "Model":
-            taken = value.casefold() in facts.name.casefold()
+            taken = value.casefold() == (facts.stem or facts.name).casefold()
         else:
             taken = key in ("Lora hashes", "Version") or value in own_ways.get(key, ())
         if not taken:
-            yield key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+            yield key
+
+
+def _dropped(text: str, fields: Mapping[str, str]) -> Iterator[str]:
+    """Pieces of the last line that have no colon, and keys with values of which a later one counts."""
+    later = Counter(key for key, value in last_line_parts(text) if value is not None)
+    for key, value in last_line_parts(text):
+        later[key] -= value is not None
+        if value is None:
+            yield key
+        elif later[key] and value != fields[key]:
+            yield f"{key}: {value}"
+
+
+def _other_files(fields: Mapping[str, str], facts: Facts, words: Words) -> Iterator[str]:
+    """Networks whose files here are not those with which the picture was made."""
+    parts = (part.partition(":") for part in fields.get("Lora hashes", "").split(","))
+    for name, _, said in islice(parts, _MOST_HASHES):
+        name, said = name.strip(), said.strip().lower()
+        own = facts.hash_of(name) if said else ""
+        if own and not (own.startswith(said) or said.startswith(own)):
+            yield words("{name} (another version)", name=name)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_KEY else text[: _LONGEST_KEY - 1] + "…"
 
 
 def _parsed(setting: Setting, text: str) -> Value | None:
@@ -109,7 +138,7 @@ def _parsed(setting: Setting, text: str) -> Value | None:
 
 def _prompts(text: str) -> tuple[str, str]:
     """(prompt, negative prompt): the lines above the last one."""
-    lines = text.strip().splitlines()[:-1]
+    lines = text.strip().replace("\r\n", "\n").split("\n")[:-1]
     at = next((place for place, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
     first = "".join(lines[at : at + 1]).removeprefix(_NEGATIVE).strip()
     return "\n".join(lines[:at]).strip(), "\n".join([first, *lines[at + 1 :]]).strip()

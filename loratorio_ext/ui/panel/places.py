@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.networks.arguments import Area, Window
+from loratorio_ext.networks.arguments import Area, Window, with_fade
 from loratorio_ext.networks.prompt import Tag, parse_prompt
 from loratorio_ext.plots.colors import network_color
 from loratorio_ext.server.estimate import LONGEST_PROMPT
@@ -245,7 +245,7 @@ def with_arguments(prompt: str, name: object, **arguments: str) -> str:
     """The prompt in which all tags of a network have these arguments; "": they have it no longer."""
 
     def changed(found: re.Match[str]) -> str:
-        first, *items = found[2].split(":")
+        first, *items = with_fade(found[2].split(":"))
         if first.strip(" ") != name:
             return found[0]
         kept = [one for one in items if one.partition("=")[0].strip(" ") not in arguments]
