@@ -222,11 +222,10 @@ class PlacePicker:
             (self._first.input, steps, spans, []),
             (self._last.input, steps, spans, []),
         ):
-            # One after the other, and the last in any case, where gradio can do that.
+            # In turn, and the last in any case: gradio 3 drops what comes meanwhile, and so writes once more.
             in_turn = accepted(event, trigger_mode="always_last")
             asked = ([*given, *controls], [*told, *other])
             done = event(answer, *asked, **QUIET, **in_turn)
-            # gradio 3 drops what comes while an answer is out, so what there is then is written once more.
             events.append(done if in_turn else done.then(answer, *asked, **QUIET))
         return events
 
