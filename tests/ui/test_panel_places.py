@@ -33,8 +33,8 @@ def picker(bench: Any) -> PlacePicker:
         return PlacePicker(bench.server, str, Words())
 
 
-def shown(picker: PlacePicker, prompt: str, chosen: object) -> tuple[Any, ...]:
-    name, names, news, _ = picker.following(prompt, None, chosen, "", None, "", 0, 1)
+def shown(picker: PlacePicker, prompt: str, chosen: object, total: int = 20) -> tuple[Any, ...]:
+    name, names, news, _ = picker.following(prompt, total, None, chosen, "", None, "", 0, 1)
     _, (_, place, _, first, last) = json.loads(news)
     assert name["choices"] == names
     return name["value"], names, place, first, last
@@ -46,7 +46,27 @@ def test_the_controls_show_what_the_tag_of_the_chosen_network_says(picker: Place
     assert shown(picker, "a cat", "moon") == (None, [], "everywhere", 0.0, 1.0)
     assert shown(picker, "<lora:star:1:at=0.1-0.3,0-1>", None)[2] is None
     # The list is left alone where it is right: it may be open, or another name may have been chosen since.
-    assert picker.following(PROMPT, ["star", "moon"], "moon")[0] == gr.update()
+    assert picker.following(PROMPT, 20, ["star", "moon"], "moon")[0] == gr.update()
+
+
+@pytest.mark.parametrize(
+    ("steps", "total", "first", "last"),
+    [
+        ("5-10", 20, 0.25, 0.5),
+        ("5-10", 12, 0.42, 0.83),
+        ("8-", 20, 0.4, 1),
+        ("30-40", 20, 1, 1),
+        ("0-1 steps", 1, 0, 1),
+    ],
+)
+def test_numbers_of_steps_fit_into_the_sliders(
+    picker: PlacePicker, writes: dict[str, Any], steps: str, total: int, first: float, last: float
+) -> None:
+    prompt = f"<lora:star:1:steps={steps}>"
+    assert shown(picker, prompt, "star", total)[3:] == (first, last)
+    *_, picture = picker.following(prompt, total, None, "star")
+    assert f'x="{first * 120:.1f}" y="94"' in picture["value"] and "inf" not in picture["value"]
+    assert writes["place_first"](prompt, "star", 0.15, last)[0] == f"<lora:star:1:steps=0.15-{last:g}>"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +111,10 @@ def test_every_place_is_one_that_tags_know_and_found_again() -> None:
 
 def test_the_picture_shows_each_network_and_takes_no_html(picker: PlacePicker) -> None:
     tags = list(parse_prompt('<lora:a"b<i:1:at=right:steps=0.5-1> <lora:moon:1>').tags)
-    html = picture_of(tags, Words())
+    html = picture_of(tags, 20, Words())
     assert html.count("<rect") == 4 and "a&quot;b&lt;i" in html
     assert 'x="61.5" y="1.5" width="57.0" height="87.0"' in html  # the right half, less its line
-    assert picture_of([], Words()) == ""
+    assert picture_of([], 20, Words()) == ""
 
 
 @pytest.mark.parametrize(
@@ -110,7 +130,7 @@ def test_the_picture_shows_each_network_and_takes_no_html(picker: PlacePicker) -
 def test_the_grid_shows_the_place_of_the_tag(picker: PlacePicker, at: str, mask: str) -> None:
     assert mask_of(at) == mask
     tag = f"<lora:star:1:at={at}>" if at else "<lora:star:1>"
-    *_, news, picture = picker.following(tag, None, "star")
+    *_, news, picture = picker.following(tag, 20, None, "star")
     assert json.loads(news)[1][2] == mask
     html = picture["value"]
     columns = len(mask.split("/")[0])
@@ -120,7 +140,7 @@ def test_the_grid_shows_the_place_of_the_tag(picker: PlacePicker, at: str, mask:
 
 
 def test_the_picture_shows_the_cells_of_a_mask() -> None:
-    html = picture_of(list(parse_prompt("<lora:star:1:at=0010/0100>").tags), Words())
+    html = picture_of(list(parse_prompt("<lora:star:1:at=0010/0100>").tags), 20, Words())
     assert html.count("<rect") == 1  # its steps
     assert 'd="M60.00 0.00h30.00v45.00h-30.00zM30.00 45.00h30.00v45.00h-30.00z"' in html
     assert word_of("0010/0100") == ""
@@ -134,7 +154,7 @@ def writes(bench: Any) -> dict[str, Written]:
     """Event's control → what it answers."""
     with gr.Blocks() as blocks:
         prompt = gr.Textbox()
-        PlacePicker(bench.server, str, Words()).connect(prompt)
+        PlacePicker(bench.server, str, Words()).connect([prompt], lambda *values: (values[0], 20))
     ids = {number: block.elem_id for number, block in blocks.blocks.items()}
     return {ids[number]: one.fn for one in blocks.fns.values() for number, _ in one.targets if number in ids}
 

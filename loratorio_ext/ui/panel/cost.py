@@ -140,6 +140,10 @@ class CostRow:
         """Keep all that follows from prompt and controls up to date; controls are as the settings are."""
         server, there, asked = self._server, len(page_inputs.inputs), len(places.inputs)
 
+        def read(*values: object) -> tuple[str, int]:
+            prompt, sampling = page_inputs.read(values, server)
+            return prompt, sampling.steps
+
         def answer(listed: object, *given: object) -> list[Any]:
             values = given[asked:]
             own = values[there:]
@@ -147,7 +151,7 @@ class CostRow:
                 self._line.showing(cost_of(server, page_inputs, values)),
                 picker.count.showing(escape(count_of_pool(server, own[_PLACE_OF_POOL]))),
                 *presets.following(listed, own),
-                *places.following(page_inputs.read(values[:there], server)[0], *given[:asked]),
+                *places.following(*read(*values[:there]), *given[:asked]),
             ]
 
         inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
@@ -159,7 +163,7 @@ class CostRow:
         for control in (*watched, *controls):
             on_change(control, answer, inputs, outputs)
         if page_inputs.prompt is not None:
-            written = places.connect(page_inputs.prompt)
+            written = places.connect(page_inputs.inputs, read)
             of_prompt += [one.then(answer, inputs, outputs, **QUIET) for one in written]
         for one in of_prompt:
             places.heed(one)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from types import MappingProxyType
 from typing import Any, Final
 
 import gradio as gr
@@ -31,7 +30,6 @@ _WIDTH, _HEIGHT = 120, 90
 _CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
-_CELL_CLASS: Final[Mapping[str, str]] = MappingProxyType({"0": "off", "1": "on"})
 # (what was asked with and what the prompt says, then what there is now) → what there is to be.
 _HEED: Final = """(news, ...values) => {
     const now = values.slice(0, 5); // gradio 3 and 4 add what the outputs have
@@ -49,7 +47,7 @@ class PlacePicker:
     answer may come late, when the user has gone on: see `heed`.
 
     Attributes:
-        inputs: what `following` is given after the prompt, in its order.
+        inputs: what `following` is given after prompt and steps, in its order.
         parts: what `following` updates.
     """
 
@@ -117,20 +115,9 @@ class PlacePicker:
                 )
         with gr.Row():
             about = words("Fraction of the steps from which on, or up to which, it acts.")
+            more: dict[str, Any] = {"info": about, "step": 0.05, "interactive": True, "min_width": 140}
             self._first, self._last = (
-                not_saved(
-                    gr.Slider(
-                        0,
-                        1,
-                        value=value,
-                        step=0.05,
-                        label=label,
-                        info=about,
-                        interactive=True,
-                        min_width=140,
-                        elem_id=elem_id(name),
-                    )
-                )
+                not_saved(gr.Slider(0, 1, value=value, label=label, elem_id=elem_id(name), **more))
                 for value, label, name in (
                     (0.0, words("Acts from"), "place_first"),
                     (1.0, words("Acts until"), "place_last"),
@@ -140,8 +127,8 @@ class PlacePicker:
         self.inputs = [self._listed, self._network, self._told, *self._controls]
         self.parts = [self._network, self._listed, self._news, self._picture.component]
 
-    def following(self, prompt: str, listed: object, chosen: object, *asked: object) -> list[Any]:
-        """Updates of ``parts`` from the prompt and the values of ``inputs``."""
+    def following(self, prompt: str, total: int, listed: object, chosen: object, *asked: object) -> list[Any]:
+        """Updates of ``parts`` from the prompt, the number of steps, and the values of ``inputs``."""
         tags = _tags_of(prompt)
         names = list(tags)
         name = chosen if isinstance(chosen, str) and chosen in tags else next(iter(names), None)
@@ -151,15 +138,14 @@ class PlacePicker:
         tag = tags.get(name) if name is not None else None
         mask = mask_of(tag.own.at) if tag is not None else ""
         grid = grid_of(mask, network_color(names.index(name)), self._words()) if name is not None else ""
-        word, window = EVERYWHERE, Window()
-        if tag is not None:
-            word, window = word_of(tag.own.at), Window.parse(tag.own.steps)
-        wanted = (_told_of(tag), self._labels.get(word), mask, window.start, window.end)
+        word = EVERYWHERE if tag is None else word_of(tag.own.at)
+        span = span_of("" if tag is None else tag.own.steps, total)
+        wanted = (_told_of(tag), self._labels.get(word), mask, *span)
         return [
             gr.update(**there),
             names,
             json.dumps([asked, wanted]),
-            self._picture.showing(picture_of(list(tags.values()), self._words(), grid)),
+            self._picture.showing(picture_of(list(tags.values()), total, self._words(), grid)),
         ]
 
     def heed(self, event: Any) -> None:
@@ -172,12 +158,16 @@ class PlacePicker:
         script = accepted(event.then, js=_HEED, _js=_HEED)  # gradio 3 calls it _js
         event.then(None, [self._news, *controls], controls, **script)
 
-    def connect(self, prompt: Any) -> list[Any]:
-        """Let the controls write the prompt; gives the events after which it is another one."""
+    def connect(self, page: Sequence[Any], read: Callable[..., tuple[str, int]]) -> list[Any]:
+        """Let the controls write the prompt; gives the events after which it is another one.
+
+        ``page``: the prompt first, then what else ``read`` needs to know prompt and number of steps.
+        """
+        prompt, count = page[0], len(page)
         words = {label: word for word, label in self._labels.items()}
 
-        def choose(text: object, chosen: object, *asked: object) -> list[Any]:
-            return self.following(_text(text), None, chosen, *asked)[2:]
+        def choose(*values: Any) -> list[Any]:
+            return self.following(*read(*values[:count]), None, *values[count:])[2:]
 
         def written(text: object, chosen: object, **arguments: str) -> list[Any]:
             """Prompt, what the controls are told, and updates of place and mask: of the one not written."""
@@ -212,7 +202,7 @@ class PlacePicker:
             said = "" if (window.start, window.end) == (0, 1) else f"{low:g}-{high:g}"
             return written(text, chosen, steps=said)[:2]
 
-        inputs = [prompt, *self.inputs[1:]]
+        inputs = [*page, *self.inputs[1:]]
         self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
         given, told, spans = [prompt, self._network], [prompt, self._told], [self._first, self._last]
         events: list[Any] = []
@@ -254,6 +244,13 @@ def with_arguments(prompt: str, name: object, **arguments: str) -> str:
     return _TAG.sub(changed, prompt)
 
 
+def span_of(steps: str, total: int) -> tuple[float, float]:
+    """From which fraction of so many steps on, and up to which, a tag's ``steps=`` lets it act."""
+    window = Window.parse(steps)
+    unit = total if window.counted else 1
+    return round(min(window.start / unit, 1), 2), round(min(window.end / unit, 1), 2)
+
+
 def word_of(at: str) -> str:
     """The place that a tag names; "": it is none of ours, but a rectangle of its own."""
     if not at:
@@ -280,34 +277,32 @@ def grid_of(mask: str, color: str, words: Words) -> str:
     """The cells of a mask, which javascript/loratorio.js lets the user paint."""
     rows = mask.split("/")
     cells = "".join(
-        f'<rect x="{x}" y="{y}" width="1" height="1" class="{_CELL_CLASS[cell]}"/>'
+        f'<rect x="{x}" y="{y}" width="1" height="1" class="{("off", "on")[int(cell)]}"/>'
         for y, row in enumerate(rows)
         for x, cell in enumerate(row)
     )
-    title = escape(
-        words(
-            "Paint where it may speak: press and drag; from a painted cell on, this erases. "
-            "Nothing painted: everywhere"
-        )
+    title = words(
+        "Paint where it may speak: press and drag; from a painted cell on, this erases. "
+        "Nothing painted: everywhere"
     )
     return (
         f'<div class="loratorio-grid"><svg role="img" viewBox="0 0 {len(rows[0])} {len(rows)}" '
         f'data-columns="{len(rows[0])}" preserveAspectRatio="none" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'fill="{color}"><title>{title}</title>{cells}</svg>'
+        f'fill="{color}"><title>{escape(title)}</title>{cells}</svg>'
         f'<p>{escape(words("Paint its place"))} <button type="button">{escape(words("Clear"))}</button></p>'
         "</div>"
     )
 
 
-def picture_of(tags: Sequence[Tag], words: Words, grid: str = "") -> str:
+def picture_of(tags: Sequence[Tag], total: int, words: Words, grid: str = "") -> str:
     """Where each network may speak, under it a line of its steps for each; beside it the HTML ``grid``."""
     if not tags:
         return ""
     shown = tags[:_MOST_SHOWN]
     areas = [Area.parse(tag.own.at) if tag.own.at else Area() for tag in shown]
-    windows = [Window.parse(tag.own.steps) for tag in shown]
     drawn = []
-    for place, (area, window) in enumerate(zip(areas, windows, strict=True)):
+    for place, (area, tag) in enumerate(zip(areas, shown, strict=True)):
+        start, end = span_of(tag.own.steps, total)
         color, inset = network_color(place), 1.5 + 2 * place
         x, y = area.left * _WIDTH + inset, area.top * _HEIGHT + inset
         width = max((area.right - area.left) * _WIDTH - 2 * inset, 1)
@@ -319,8 +314,8 @@ def picture_of(tags: Sequence[Tag], words: Words, grid: str = "") -> str:
             f'fill="{color}" fill-opacity="0.15" stroke="{color}" stroke-width="2"/>'
         )
         drawn.append(
-            f'<rect x="{window.start * _WIDTH:.1f}" y="{_HEIGHT + 4 + 5 * place}" '
-            f'width="{max((window.end - window.start) * _WIDTH, 1):.1f}" height="3" fill="{color}"/>'
+            f'<rect x="{start * _WIDTH:.1f}" y="{_HEIGHT + 4 + 5 * place}" '
+            f'width="{max((end - start) * _WIDTH, 1):.1f}" height="3" fill="{color}"/>'
         )
     rows = "".join(
         f'<li><span style="background:{network_color(place)}"></span>{escape(tag.name[:60])}</li>'
