@@ -111,3 +111,31 @@ def test_a_run_that_gradio_refuses_is_over_and_the_next_is_none_the_worse(page: 
     page.unroute("**/queue/join*")
     generate(page)
     drawn(page)
+
+
+@every_gradio
+def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_once(
+    page: Any, look: SimpleNamespace
+) -> None:
+    def late(route: Any) -> None:
+        page.wait_for_timeout(1500)
+        route.continue_()
+
+    steps = page.locator("#loratorio_page_steps input[type=number]")
+    look.set_number(page, "steps", 149)
+    look.write(page, "txt2img", "a cat <lora:cat:1>", "1 network composed")
+    page.wait_for_timeout(500)
+    generate(page)
+    page.locator(STATUS).get_by_text("Drawing").first.wait_for()
+    page.route("**/run/predict*", late)
+    page.reload()
+    page.locator("#txt2img_prompt textarea").fill("typed meanwhile")
+    page.locator(STATUS).get_by_text("Drawing").first.wait_for()
+    assert page.locator("#loratorio_page_stop").is_enabled()
+    page.wait_for_function("() => document.querySelector('#loratorio_page_steps input').value === '149'")
+    page.wait_for_timeout(3000)
+    assert page.locator("#txt2img_prompt textarea").input_value() == "typed meanwhile"
+    assert steps.input_value() == "149"
+    page.unroute("**/run/predict*")
+    page.locator("#loratorio_page_stop").click()
+    page.locator(STATUS).get_by_text("Stopped in picture 1 of 1").wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,13 @@ _COPY: Final = """(text) => {
 # page.js keeps what is set, and what the page calls itself by, when the page is loaded again.
 _KEEP: Final = "(...values) => { window.loratorioPage?.keep(values); }"
 _KEPT: Final = "() => [window.loratorioPage?.session() ?? '', window.loratorioPage?.kept() ?? '']"
+_NAMED: Final = "() => [window.loratorioPage?.session() ?? '']"
+# What has been changed since the page was opened stays; only what still has its default gets the kept value.
+_RESTORE: Final = """(news, ...values) => {
+    const [kept, defaults] = JSON.parse(news || "[[], []]");
+    window.loratorioPage?.begin();
+    return values.map((one, place) => ((one ?? "") === defaults[place] ? kept[place] ?? one : one));
+}"""
 _SESSION: Final = "(name, ...values) => [window.loratorioPage?.session() ?? name, ...values]"
 
 
@@ -124,7 +132,7 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
     # Not gr.State, which is read when a run begins: each run must come with the ticket of its own click.
     ticket_name = gr.Textbox(visible=False)
     session = gr.Textbox(visible=False)
-    kept = gr.Textbox(visible=False)
+    kept, news = (gr.Textbox(visible=False) for _ in range(2))
     shown = [*drawing.shown, texts]
     described = [None] * (len(drawing.values) - len(SETTINGS)) + list(SETTINGS)
 
@@ -192,11 +200,12 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
             return [gr.update(open=True), file, *image.size]
 
     def remember(given: object, kept: object) -> list[Any]:
-        updates = [
-            showing(one, value)
-            for one, value in zip(described, read_kept(kept, generator.facts), strict=True)
-        ]
-        return [given, *updates]
+        found = read_kept(kept, generator.facts)
+        updates = [showing(one, value) for one, value in zip(described, found, strict=True)]
+        lengths = [{key: one[key] for key in one if key in ("minimum", "maximum")} for one in updates]
+        defaults = [getattr(one, "value", None) for one in drawing.values]
+        told = json.dumps([found, ["" if one is None else one for one in defaults]])
+        return [given, told, *(gr.update(**one) for one in lengths)]
 
     def find_again(given: object) -> Iterator[list[Any]]:
         ticket, goes_on = runs.of(_session(given))
@@ -228,11 +237,12 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
         **QUIET,
     )
     if Context.root_block is not None:
-        outputs = [session, *drawing.values]
-        loaded = Context.root_block.load(remember, [session, kept], outputs, js=_KEPT, **QUIET)
-        loaded.then(None, js=_SHOW_COST_SOON)
-        all_at_once = accepted(loaded.then, concurrency_limit=None)
-        seen = loaded.then(find_again, [session], shown, show_progress="hidden", **all_at_once)
+        load = Context.root_block.load
+        loaded = load(remember, [session, kept], [session, news, *drawing.values], js=_KEPT, **QUIET)
+        restored = loaded.then(None, [news, *drawing.values], drawing.values, js=_RESTORE)
+        restored.then(None, js=_SHOW_COST_SOON)
+        all_at_once = accepted(load, concurrency_limit=None)
+        seen = load(find_again, [session], shown, js=_NAMED, show_progress="hidden", **all_at_once)
         seen.then(*drawing.newest, **QUIET)
     for one in drawing.values:
         one.change(None, drawing.values, None, js=_KEEP)

@@ -107,19 +107,27 @@
         }
     }
 
-    let asked = false;
+    let begun = false;
+    let early = null; // what was set before the page had its values of last time
     let session = null;
 
     /* Another tab of the browser has its own runs, but begins with what was set last. */
     window.loratorioPage = {
         keep(values) {
-            if (asked) { // before, they are the page's own
-                write(sessionStorage, VALUES, JSON.stringify(values));
-                write(localStorage, VALUES, JSON.stringify(values));
+            if (!begun) {
+                early = values;
+                return;
+            }
+            write(sessionStorage, VALUES, JSON.stringify(values));
+            write(localStorage, VALUES, JSON.stringify(values));
+        },
+        begin() {
+            begun = true;
+            if (early !== null) {
+                this.keep(early);
             }
         },
         kept() {
-            asked = true;
             return read(sessionStorage, VALUES) ?? read(localStorage, VALUES) ?? "";
         },
         session() {
