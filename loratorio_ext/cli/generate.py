@@ -34,8 +34,6 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
             f"--seed with all its pictures goes up to {all_seeds[-1]}; the largest is {LARGEST_SEED}."
         )
     prompt = parse_prompt(arguments.prompt)
-    if prompt.ignored:  # a picture without a network that was asked for would pass as one with it
-        raise InputError(f"The prompt cannot be used: {prompt.ignored[0]}.")
     model = choose_model(arguments, tools)
     if prompt.tags and model.networks is None:
         name = prompt.tags[0].name

@@ -26,6 +26,8 @@ _MOST_NOTES = 10
 _MOST_GUESSES = 3
 # Where the WebUIs split a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
 _AND = re.compile(r"\bAND\b")
+# What the WebUIs weigh by, and who draws without one takes literally.
+_WEIGHED = re.compile(r"\([^():]{1,200}:[\d. ]{1,20}\)|\[[^\[\]]{1,200}\]|\bAND\b")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def estimate(
     weighs_blocks = isinstance(known, NetworkFolder)
     parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated, weighs_blocks=weighs_blocks)
     notes.extend(problem.said(words) for problem in parsed.told)
+    if weighs_blocks and _WEIGHED.search(parsed.text):
+        notes.append(words("weights such as (…:1.3), […] and AND are read as plain text here"))
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get
     if isinstance(known, NetworkFolder):
@@ -252,13 +256,10 @@ def cost_line(found: Estimate, words: Words) -> str:
         )
     else:
         span = words("{low} to {high} predictions a step", low=lowest, high=highest)
-    said = words(
-        "{counts}: {span} instead of {plain}, about {ratio} ×",
-        counts=counts,
-        span=span,
-        plain=found.plain_rows,
-        ratio=f"{found.ratio:.1f}",
-    )
+    values = {"counts": counts, "span": span, "plain": found.plain_rows, "ratio": f"{found.ratio:.1f}"}
+    said = words("{counts}: {span} instead of {plain}, about {ratio} ×", **values)
+    if lowest == highest == found.plain_rows:
+        said = words("{counts}: {span}, about {ratio} ×", **values)
     if found.hires_steps:
         return words("{cost}, with the {count} steps of Hires. fix", cost=said, count=found.hires_steps)
     return said

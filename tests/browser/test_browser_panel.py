@@ -178,3 +178,17 @@ def test_it_fits_the_window_and_every_control_has_a_name(
             page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
             page.wait_for_timeout(300)
             assert look.pale(page, "[id*=loratorio]") == []
+
+
+def test_explain_shows_the_help_of_a_slider_below_its_name_as_wide_as_it(
+    page: Any, look: SimpleNamespace
+) -> None:
+    page.locator("input.loratorio-explain").first.check()
+    shares = page.locator(of("txt2img", "looks")).first.evaluate(
+        """(block) => {
+            const box = (one) => block.querySelector(one).getBoundingClientRect();
+            const [head, help] = [box(".head"), box(".has-info + div")];
+            return [help.width / head.width, help.top - box("input[type=number]").bottom];
+        }"""
+    )
+    assert shares[0] > 0.95 and shares[1] >= -1

@@ -199,6 +199,7 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
 @pytest.mark.parametrize(
     ("prompt", "changes", "line"),
     [
+        (ONE, {}, "1 network composed: 2 predictions a step, about 1.0 ×"),
         (ONE, {"recenter": 0.5}, "1 network composed: 4 predictions a step instead of 2, about 2.0 ×"),
         ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
         (ONE, {"pool": "bert"}, "2 networks composed (1 from the pool): "),

@@ -44,6 +44,24 @@ def test_a_pasted_infotext_of_a_webui() -> None:
     assert found.left_out == ("Steps", "Sampler", "CFG scale", "Size")
 
 
+def test_what_is_left_out_is_said_with_limits_and_what_is_kept_and_a_size_is_whole() -> None:
+    now = {"steps": 20, "cfg": 4, "width": 64, "height": 64, "sampler": "Euler", "hires_scale": 1.0}
+    text = (
+        "x\nSteps: 999, Sampler: Restart, CFG scale: 99, Size: 72x65, Hires upscale: 9, "
+        "LoRAtorio enabled: True, LoRAtorio temperature: -3, Foo: 1"
+    )
+    found = read_pasted(text, FACTS, Words(), now)
+    assert (found.values["width"], found.values["height"]) == (None, None)
+    assert found.left_out[:5] == (
+        "Steps 999 (1 to 150; 20 kept)",
+        "Sampler Restart (Euler kept)",
+        "CFG scale 99 (1 to 30; 4 kept)",
+        "Size 72x65 (multiples of 4 up to 2048; 64x64 kept)",
+        "Hires upscale 9 (1 to 4; 1.0 kept)",
+    )
+    assert found.left_out[5].startswith("LoRAtorio temperature -3 (") and found.left_out[6] == "Foo"
+
+
 @pytest.mark.parametrize(
     ("said", "strengths", "hires", "started", "left_out"),
     [
@@ -106,7 +124,7 @@ def test_what_another_tool_wrote_is_taken_over_or_named() -> None:
         "Hires prompt",
         "ADetailer model",
         "ControlNet 0",
-        "LoRAtorio temperature",
+        "LoRAtorio temperature -3 (0.0001 to 1000; 0.25 kept)",
         "LoRAtorio new",
         "Civitai resources",
         "Civitai metadata",

@@ -123,7 +123,8 @@ class SamplingControls:
             return gr.Slider(least, most, value=value, **more)
 
         def number(value: int, label: str, name: str, **more: Any) -> Any:
-            return gr.Number(value=value, precision=0, label=label, elem_id=f"{PREFIX}_{name}", **more)
+            # Whole ones by `job_of`, which says what is wrong: gradio would round without a word.
+            return gr.Number(value=value, label=label, elem_id=f"{PREFIX}_{name}", **more)
 
         self.negative = gr.Textbox(label=words("Negative prompt"), lines=1, elem_id="txt2img_neg_prompt")
         with gr.Row():

@@ -194,10 +194,11 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
 
     def use(kept: Sequence[str], text: str, shown: Sequence[tuple[str, str]] | None) -> list[Any]:
         if not shown or text not in kept:
-            return [gr.update(open=True), *_unchanged(3)]
+            problem = words("There is no picture yet: draw one first, or drop one on Start picture.")
+            return [gr.update(open=True), *_unchanged(3), failed(problem)]
         file = shown[kept.index(text)][0]
         with Image.open(file) as image:
-            return [gr.update(open=True), file, *image.size]
+            return [gr.update(open=True), file, *image.size, gr.update()]
 
     def remember(given: object, kept: object) -> list[Any]:
         found = read_kept(kept, generator.facts)
@@ -233,7 +234,7 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
     results.use.click(
         use,
         [texts, results.infotext, results.gallery],
-        [sampling.start_part, sampling.start, *sampling.size],
+        [sampling.start_part, sampling.start, *sampling.size, results.status],
         **QUIET,
     )
     if Context.root_block is not None:
@@ -254,9 +255,10 @@ def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
     start = drawing.sampling.start
     own = [drawing.prompt.prompt, drawing.sampling.negative, *drawing.sampling.pasted]
 
-    def fill(text: object, given: object) -> list[Any]:
+    def fill(text: object, given: object, composing: object, *values: object) -> list[Any]:
+        now = dict(zip(PASTED, values, strict=False))
         try:
-            found = read_pasted(str(text or ""), generator.facts, words)
+            found = read_pasted(str(text or ""), generator.facts, words, now)
         except ValueError as error:
             return [failed(str(error)), *_unchanged(1 + len(own) + len(fields))]
         answer = words("All controls are filled in.")
@@ -270,24 +272,31 @@ def connect_paste(drawing: Drawing, generator: Generator, words: Words) -> None:
             answer += " " + words(
                 "The picture that it was drawn from is not in an infotext: put it under Start picture."
             )
+        if composing is True and SETTINGS[0].infotext not in found.fields:
+            answer += " " + words("It was drawn without LoRAtorio, so composing is switched off.")
         updates = [gr.update() if found.started else gr.update(value=None)]
         updates += [showing(None, found.values[name]) for name in PASTED]
         updates += [showing(field.setting, field(found.fields)) for _, field in fields]
         return [said(answer), *updates]
 
-    def take(text: object, given: object) -> list[Any]:
+    def take(text: object, given: object, *values: object) -> list[Any]:
+        """As `fill`, and empties what was said of an earlier paste."""
         if not str(text or "").strip():
             problem = words(
                 "This file has no infotext. Drop a PNG as this page or a WebUI has written it; a picture to "
                 "start from is dropped on Start picture."
             )
-            return [failed(problem), *_unchanged(1 + len(own) + len(fields))]
-        return fill(text, given)
+            return [failed(problem), "", *_unchanged(1 + len(own) + len(fields))]
+        told, *updates = fill(text, given, *values)
+        return [told, "", *updates]
 
     outputs = [start, *own, *(control for control, _ in fields)]
+    inputs = [start, drawing.panel.controls[0], *own]
     for event in (
-        results.fill.click(fill, [results.paste, start], [results.paste_status, *outputs], **QUIET),
-        results.dropped.change(take, [results.dropped, start], [results.status, *outputs], **QUIET),
+        results.fill.click(fill, [results.paste, *inputs], [results.paste_status, *outputs], **QUIET),
+        results.dropped.change(
+            take, [results.dropped, *inputs], [results.status, results.paste_status, *outputs], **QUIET
+        ),
     ):
         event.then(None, js=_SHOW_COST)
 

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from PIL import Image, ImageOps
 
-from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.run import Report
 from loratorio_ext.setting import Setting, Value, shown
 from loratorio_ext.settings import SETTINGS, Settings
@@ -163,9 +162,6 @@ def job_of(values: Sequence[object], facts: Facts) -> Job:
     for label, text in (("Prompt", prompt), ("Negative prompt", negative)):
         if not isinstance(text, str):
             raise ValueError(f"{label} is {shown(text)}; give a text.")
-    ignored = parse_prompt(prompt).ignored
-    if ignored:  # a picture without a network that was asked for would pass as one with it
-        raise ValueError(f"The prompt cannot be used: {ignored[0].removesuffix('; ignored the tag')}.")
     if given["sampler"] not in facts.samplers:
         allowed = ", ".join(facts.samplers)
         raise ValueError(f"Sampler is {shown(given['sampler'])}; choose one of {allowed}.")

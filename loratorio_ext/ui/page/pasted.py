@@ -6,17 +6,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from loratorio_ext.infotext import last_line_fields, last_line_parts
 from loratorio_ext.server.words import Words
 from loratorio_ext.setting import Setting, Value
 from loratorio_ext.settings import SETTINGS
-from loratorio_ext.ui.page.generator import LONGEST_INFOTEXT, PASTED, Facts, numbers
+from loratorio_ext.ui.page.generator import LARGEST_SIDE, LONGEST_INFOTEXT, PASTED, Facts, numbers
 
 _NEGATIVE: Final = "Negative prompt:"
 _LONGEST_KEY: Final = 40
+# Controls that are named by other keys than their labels.
+_CONTROLS: Final = MappingProxyType({"Hires upscale": "Upscale by"})
 _MOST_HASHES: Final = 20
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Pasted:
         values: of the controls ``PASTED``, by name; None: nothing, or nothing that can be used here.
         fields: its keys and values, for the panel.
         started: whether the picture was drawn from another one (img2img), which no infotext holds.
-        left_out: labels of what it says and the page cannot do.
+        left_out: what it says and the page cannot do: keys, with value, limits and what is kept where known.
     """
 
     values: Mapping[str, Value | None]
@@ -36,8 +40,8 @@ class Pasted:
     started: bool = False
 
 
-def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
-    """Read an infotext, of this page or of a WebUI.
+def read_pasted(text: str, facts: Facts, words: Words, now: Mapping[str, object] = _NONE) -> Pasted:
+    """Read an infotext, of this page or of a WebUI; ``now``: what the controls ``PASTED`` have, by name.
 
     Raises:
         ValueError: it is none.
@@ -64,6 +68,8 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
     for side in ("width", "height"):
         value = values[side]
         values[side] = value if isinstance(value, int) and value % facts.multiple == 0 else None
+    if values["width"] is None or values["height"] is None:
+        values["width"] = values["height"] = None
     if not started:
         values["strength"] = None
     if "Hires upscale" not in fields:
@@ -79,8 +85,30 @@ def read_pasted(text: str, facts: Facts, words: Words) -> Pasted:
         "Size": values["width"] and values["height"],
         "Seed": values["seed"],
     }
-    left_out = (*_left_out(fields, used, facts), *_dropped(text, fields), *_other_files(fields, facts, words))
-    return Pasted(values, fields, tuple(map(_short, left_out)), started)
+    refused = [_refused(key, fields[key], facts, now, words) for key in _left_out(fields, used, facts)]
+    others = map(_short, (*_dropped(text, fields), *_other_files(fields, facts, words)))
+    return Pasted(values, fields, (*refused, *others), started)
+
+
+def _refused(key: str, value: str, facts: Facts, now: Mapping[str, object], words: Words) -> str:
+    """A key that is left out; where a control is known, with its limits and the value that it keeps."""
+    said = {"key": _short(key), "value": _short(value)}
+    if key == "Size" and "width" in now:
+        limits = words("multiples of {step} up to {high}", step=facts.multiple, high=LARGEST_SIDE)
+        kept = f"{now['width']}x{now['height']}"
+        return words("{key} {value} ({limits}; {kept} kept)", **said, limits=limits, kept=kept)
+    if key == "Sampler" and "sampler" in now:
+        return words("{key} {value} ({kept} kept)", **said, kept=str(now["sampler"]))
+    ranges = {one.label: one for one in reversed(numbers(facts))}
+    own = ranges.get(_CONTROLS.get(key, key))
+    setting = own or {one.infotext: one for one in SETTINGS}.get(key)
+    if setting is None or setting.minimum is None or _parsed(setting, value) is not None:
+        return _short(key)
+    kept = str(now.get(setting.name) if own else setting.unnamed)
+    limits = words("{low} to {high}", low=f"{setting.minimum:.16g}", high=f"{setting.maximum:.16g}")
+    if own and setting.name not in now:
+        return _short(key)
+    return words("{key} {value} ({limits}; {kept} kept)", **said, limits=limits, kept=kept)
 
 
 def _left_out(fields: Mapping[str, str], used: Mapping[str, object], facts: Facts) -> Iterator[str]:
