@@ -16,7 +16,14 @@ from torch import Tensor
 from loratorio_ext.cli.tools import ModelChoice
 from loratorio_ext.cli.writing import free_name, model_name, picture_parameters, write_picture
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
-from loratorio_ext.networks.files import NO_TRIGGERS, HashReader, NetworkFolder, TriggerReader, Triggers
+from loratorio_ext.networks.files import (
+    NO_TRIGGERS,
+    HashReader,
+    NetworkFolder,
+    TriggerReader,
+    Triggers,
+    UnknownNetworkError,
+)
 from loratorio_ext.networks.problems import shown
 from loratorio_ext.networks.prompt import parse_prompt
 from loratorio_ext.server.history import History
@@ -134,7 +141,15 @@ class HostGenerator:
         )
         host = self._opened()
         seen = _Sketches(host)
-        result = host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
+        try:
+            result = host.generate(request, lambda step, steps: on_step(step, steps, seen.newest), seen.keep)
+        except UnknownNetworkError as error:
+            if not error.near or "did you mean" not in str(error):
+                raise
+            # The sentence that stands beside the cost, so that one thing is not said in two ways.
+            names = {"name": shown(error.name), "other": shown(error.near[0])}
+            told = self.words("{name} is not among the networks; did you mean {other}?", **names)
+            raise ValueError(told) from error
         image = result.images[0]
         infotext = picture_parameters(request, result, self.model.path, seed, (job.width, job.height))
         write_picture(free_name(self._out / f"{seed}-{request.method}.png"), image, infotext)

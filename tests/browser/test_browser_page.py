@@ -159,7 +159,7 @@ def test_off_means_merged(page: Any, look: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("prompt", "seed", "message"),
     [
-        ("a star <lora:staar:1>", "1", "did you mean 'star'?"),
+        ("a star <lora:staar:1>", "1", "'staar' is not among the networks; did you mean 'star'?"),
         ("a star", "1.5", "Seed is 1.5; give a whole number"),
         ("a star", "-7", "Seed is -7; give a whole number"),
         ("a star", "", "Seed is"),

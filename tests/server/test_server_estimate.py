@@ -199,7 +199,7 @@ def test_what_will_not_be_as_thought_is_said(prompt: str, changes: dict[str, Any
 @pytest.mark.parametrize(
     ("prompt", "changes", "line"),
     [
-        (ONE, {}, "1 network composed: 2 predictions a step, about 1.0 ×"),
+        (ONE, {"looks": 4}, "1 network composed: 2 predictions a step, about 1.0 ×"),
         (ONE, {"recenter": 0.5}, "1 network composed: 4 predictions a step instead of 2, about 2.0 ×"),
         ("<lora:anna:1> <lora:bert:1:compose=off>", {"recenter": 0.5}, "1 network composed, 1 kept merged: "),
         (ONE, {"pool": "bert"}, "2 networks composed (1 from the pool): "),
@@ -224,3 +224,18 @@ def test_networks_for_the_unconditional_cost_nothing_and_are_told_where_there_is
     assert note == "there is no unconditional prediction for 'anna' to act in"
     (note,) = of("<lora:anna:1:cond=0>", enabled=False).notes
     assert note == "without LoRAtorio, 'anna' acts on both sides of the guidance"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("a (star:1.3)", True), ("a [x]", True), ("a AND b", True), ("a (star) of :3", False)],
+)
+def test_weights_that_are_read_as_text_are_said_where_they_are(
+    prompt: str, said: bool, tmp_path: Path
+) -> None:
+    chosen = Settings(enabled=True)
+    notes = [
+        estimate(f"{prompt} {ONE}", chosen, known, PlannedSampling(), WORDS).notes
+        for known in (NetworkFolder(tmp_path), KNOWN)
+    ]
+    assert [any("read as plain text here" in one for one in found) for found in notes] == [said, False]
