@@ -142,3 +142,36 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
     assert page.locator("#loratorio_page_pictures input[type=number]").input_value() == "9"
     page.locator("#loratorio_page_stop").click()
     page.locator(STATUS).get_by_text("Stopped in picture").wait_for()
+
+
+@every_gradio
+def test_what_is_being_drawn_is_shown_in_the_picture_s_place_which_does_not_move(
+    page: Any, look: SimpleNamespace
+) -> None:
+    gallery = page.locator("#loratorio_page_gallery")
+    before = gallery.bounding_box()
+    look.set_number(page, "steps", 150)
+    generate(page)
+    sketch = page.locator(f"{STATUS} img")
+    sketch.wait_for()
+    during = gallery.bounding_box()
+    assert abs(during["y"] - before["y"]) <= 1
+    script = "(one) => { const box = one.getBoundingClientRect(); return [box.top, box.bottom]; }"
+    top, bottom = page.wait_for_selector(f"{STATUS} img").evaluate(script)
+    assert during["y"] <= top < bottom <= during["y"] + during["height"]
+    page.locator("#loratorio_page_stop").click()
+
+
+@every_gradio
+def test_a_paste_says_what_it_leaves_out_and_no_picture_to_start_from_is_said(page: Any) -> None:
+    page.locator("#loratorio_page_use").click()
+    refused(page, "There is no picture yet")
+    page.get_by_role("button", name="Paste infotext").click()
+    page.locator("#loratorio_page_paste textarea").fill("a cat\nSteps: 12, CFG scale: 99, Size: 72x65")
+    page.locator("#loratorio_page_fill").click()
+    said = page.locator("#loratorio_page_paste_status")
+    said.get_by_text("CFG scale 99 (1 to 30; 4 kept), Size 72x65 (multiples of 8").wait_for()
+    said.get_by_text("so composing is switched off").wait_for()
+    page.evaluate(DROP, [1, 2, 3])
+    refused(page, "This file has no infotext")
+    page.wait_for_function("() => document.querySelector('#loratorio_page_paste_status p') === null")
