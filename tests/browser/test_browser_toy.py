@@ -11,7 +11,7 @@ import pytest
 
 STATUS = "#loratorio_page_status"
 INFOTEXT = "#loratorio_page_infotext textarea"
-PLACE_OF_WIDTH = 7
+PLACE_OF_SAMPLER = 6
 DROP = """(bytes) => {
     const dataTransfer = new DataTransfer();
     dataTransfer.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
@@ -99,10 +99,10 @@ def test_a_size_that_cannot_be_is_said_with_what_can(page: Any, look: SimpleName
 @every_gradio
 def test_a_run_that_gradio_refuses_is_over_and_the_next_is_none_the_worse(page: Any) -> None:
     def send_no_number(route: Any) -> None:
-        """A width that gradio refuses before it calls us; its page would not send one."""
+        """A sampler that gradio refuses before it calls us; its page would not send one."""
         sent = json.loads(route.request.post_data)
-        if len(sent["data"]) > PLACE_OF_WIDTH:  # shorter ones are not the run's, but the page's own
-            sent["data"][PLACE_OF_WIDTH] = "wide"
+        if len(sent["data"]) > PLACE_OF_SAMPLER:  # shorter ones are not the run's, but the page's own
+            sent["data"][PLACE_OF_SAMPLER] = "none"
         route.continue_(post_data=json.dumps(sent))
 
     page.route("**/queue/join*", send_no_number)
@@ -128,7 +128,7 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
     stored = page.evaluate("() => JSON.stringify(sessionStorage)")
     url, page = page.url, page.context.new_page()  # as a reload, without its message about the answer it ends
     page.add_init_script(f"({again})({stored})")
-    page.route("**/run/predict*", held.append)
+    page.route("**/run/predict*", lambda route: held.append(route))
     page.goto(url)
     page.locator("#txt2img_prompt textarea").fill("typed meanwhile")
     page.locator(STATUS).get_by_text("Drawing").first.wait_for()
