@@ -118,6 +118,14 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
     page: Any, look: SimpleNamespace
 ) -> None:
     held: list[Any] = []  # requests that the server has not had yet
+    released: list[bool] = []
+
+    def hold(route: Any) -> None:
+        if released:
+            route.continue_()
+        else:
+            held.append(route)
+
     look.set_number(page, "steps", 149)
     look.write(page, "txt2img", "a cat <lora:cat:1>", "1 network composed")
     look.set_number(page, "pictures", 9)
@@ -128,12 +136,12 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
     stored = page.evaluate("() => JSON.stringify(sessionStorage)")
     url, page = page.url, page.context.new_page()  # as a reload, without its message about the answer it ends
     page.add_init_script(f"({again})({stored})")
-    page.route("**/run/predict*", lambda route: held.append(route))
+    page.route("**/run/predict*", hold)
     page.goto(url)
     page.locator("#txt2img_prompt textarea").fill("typed meanwhile")
     page.locator(STATUS).get_by_text("Drawing").first.wait_for()
     assert page.locator("#loratorio_page_stop").is_enabled()
-    page.unroute("**/run/predict*")
+    released.append(True)
     for one in held:
         one.continue_()
     page.wait_for_function("() => document.querySelector('#loratorio_page_steps input').value === '149'")
