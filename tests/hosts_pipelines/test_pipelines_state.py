@@ -228,3 +228,29 @@ def test_the_public_names_are_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'composed'"):
         loratorio.composed  # noqa: B018
     assert copy.copy(loratorio.Settings()) == loratorio.Settings()
+
+
+def changed_by_loading(model: Model) -> None:
+    model.load("late", 9)
+
+
+def changed_by_deleting(model: Model) -> None:
+    model.pipeline.delete_adapters("b")
+
+
+@pytest.mark.parametrize("change", [changed_by_loading, changed_by_deleting])
+def test_adapters_changed_inside_are_refused_and_leave_no_harm(
+    model: Model, change: Callable[[Model], None]
+) -> None:
+    with (
+        loratorio.compose(model.pipeline),
+        pytest.raises(RuntimeError, match="do that before compose"),
+    ):
+        change(model)
+        model.draw(num_inference_steps=1)
+    other = MODELS["sd"]()
+    other.load("a", 1)
+    other.load("b", 2)
+    other.pipeline.set_adapters(["a", "b"], [0.7, 1.0])
+    change(other)
+    assert torch.equal(model.draw(num_inference_steps=2), other.draw(num_inference_steps=2))

@@ -52,6 +52,7 @@ class PipelineComposition:
         self._pipeline, self._family, self._names, self._kept = pipeline, family, names, kept
         self._warnings = warnings
         self._denoiser: nn.Module = getattr(pipeline, family.component)
+        self._loaded = names_of(tuner_layers(self._denoiser).values())
         self._signature = inspect.signature(type(self._denoiser).forward)
         self._generation: Generation | None = None
 
@@ -89,10 +90,12 @@ class PipelineComposition:
 
     def _begun(self) -> Generation:
         layers = tuner_layers(self._denoiser)
-        if not all(layer.disable_adapters for layer in layers.values()):
+        if names_of(layers.values()) != self._loaded or not all(
+            layer.disable_adapters for layer in layers.values()
+        ):
             raise RuntimeError(
-                "adapters were loaded or enabled while others are composed, and would act twice; do that "
-                "before compose() begins"
+                "adapters were loaded, enabled or deleted while others are composed, and would act twice or not "
+                "at all; do that before compose() begins"
             )
         adapters = [read_adapter(name, self._family.component, layers) for name in self._names]
         generation = Generation(self._pipeline, self._family, adapters, self._kept, self.settings)
