@@ -150,7 +150,7 @@ def _weight(module: nn.Module, name: str = "weight") -> Tensor:
 
 @contextmanager
 def resting(layers: Collection[Any]) -> Iterator[None]:
-    """Layers without their adapters; afterwards all is as before, but for adapters that were changed inside."""
+    """Layers without their adapters; afterwards all is as before, but for what was changed inside."""
     with _kept(layers):
         for layer in layers:
             layer.enable_adapters(False)
@@ -176,7 +176,7 @@ def acting(layers: Collection[Any], names: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _kept(layers: Collection[Any]) -> Iterator[None]:
-    """Whether adapters act, and which parameters have gradients; those that are new or gone are left alone."""
+    """Whether adapters act, and which parameters have gradients; what is new or gone is left alone."""
     before = [(layer, layer.disable_adapters) for layer in layers]
     gradients = [(parameter, parameter.requires_grad) for layer in layers for parameter in layer.parameters()]
     try:

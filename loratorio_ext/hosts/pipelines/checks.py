@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from loratorio_ext.hosts.pipelines.adapters import tuner_layers
+from loratorio_ext.hosts.pipelines.adapters import names_of, tuner_layers
 
 
 def check_denoiser(pipeline: Any, denoiser: Any) -> None:
@@ -51,6 +51,49 @@ def _is_compiled(module: nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" or (
         getattr(module, "_compiled_call_impl", None) is not None
     )
+
+
+def active_adapters(models: Sequence[nn.Module], loaded: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """(the adapters that the pipeline has been told to use, warnings about them).
+
+    These are the active ones; but all where each model has active what it has loaded last, since loading does
+    that, and `set_adapters` need not have been called.
+
+    Args:
+        models: that have adapters: the denoiser and the text encoders.
+        loaded: the names of all.
+    """
+    found: set[str] = set()
+    is_chosen = is_likely = is_off = False
+    for model in models:
+        layers = list(tuner_layers(model).values())
+        names = names_of(layers)
+        if not names:
+            continue
+        active = {name for layer in layers for name in layer.active_adapters} & set(names)
+        last = [name for name in getattr(model, "peft_config", names) if name in names][-1:]
+        found |= active
+        is_off |= any(layer.disable_adapters for layer in layers)
+        is_chosen |= [*active] != last
+        # What set_adapters leaves behind; loading does so with some versions of PEFT alone.
+        is_likely |= len(names) > 1 and {name for name in names if _learns(layers, name)} == active
+    off = ["the pipeline's adapters are disabled (disable_lora), but are composed all the same"] * is_off
+    resting = ", ".join(repr(name) for name in loaded if name not in found)
+    if is_chosen and found:
+        warning = f"{resting} loaded, but not active in the pipeline (set_adapters): at rest"
+        return tuple(name for name in loaded if name in found), off + [warning] * bool(resting)
+    warning = f"{resting} loaded, but not active in the pipeline, as after loading: composed all the same"
+    remedy = f"; to compose others, name them: compose(pipe, {sorted(found)})"
+    return tuple(loaded), off + [warning + remedy] * (bool(resting) and is_likely)
+
+
+def _learns(layers: Sequence[Any], name: str) -> bool:
+    parts = [getattr(layer, attribute) for layer in layers for attribute in layer.adapter_layer_names]
+    modules = [part[name] for part in parts if name in part]
+    parameters = [
+        p for one in modules for p in ([one] if isinstance(one, nn.Parameter) else one.parameters())
+    ]
+    return any(parameter.requires_grad for parameter in parameters)
 
 
 def choose_adapters(
