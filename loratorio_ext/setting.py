@@ -76,8 +76,9 @@ class Setting:
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     def check(self, value: object) -> Value:
-        """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript;
-        numbers of NumPy may stand for Python's.
+        """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
+
+        Numbers of NumPy may stand for Python's.
 
         Raises:
             ValueError: another type, or outside the range; names the value and what is allowed.
@@ -86,7 +87,7 @@ class Setting:
             return value
         if self.type is str and isinstance(value, str) and self._is_allowed(value):
             return str(value)
-        if self.type in (int, float) and isinstance(value, Real) and not isinstance(value, bool):
+        if self.type in (int, float) and not isinstance(value, bool) and isinstance(value, Real):
             number: Any = value
             lowest, highest = self.minimum, self.maximum
             # False for NaN.

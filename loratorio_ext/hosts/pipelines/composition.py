@@ -18,13 +18,17 @@ import torch
 from torch import nn
 
 from loratorio_ext.hosts.pipelines.adapters import acting, names_of, read_adapter, resting, tuner_layers
-from loratorio_ext.hosts.pipelines.callers import caller_level, check_caller
-from loratorio_ext.hosts.pipelines.checks import active_adapters, check_denoiser, choose_adapters
+from loratorio_ext.hosts.pipelines.checks import (
+    active_adapters,
+    caller_level,
+    check_caller,
+    check_denoiser,
+    choose_adapters,
+)
 from loratorio_ext.hosts.pipelines.evaluation import Call
 from loratorio_ext.hosts.pipelines.families import family_of
 from loratorio_ext.hosts.pipelines.generation import Generation
 from loratorio_ext.run import Report
-from loratorio_ext.setting import shown
 from loratorio_ext.settings import Settings
 
 _ONE_AT_A_TIME: Final = (
@@ -47,7 +51,7 @@ class PipelineComposition:
         self.settings = settings = Settings() if settings is None else settings
         if not isinstance(settings, Settings):
             raise ValueError(
-                f"settings is {shown(settings)}; give loratorio.Settings(...), as Settings(looks=2)"
+                f"settings is {settings!r:.80}; give loratorio.Settings(...), as Settings(looks=2)"
             )
         self._pipeline, self._adapters, self._keep = pipeline, adapters, keep
         self._family = family_of(pipeline)
