@@ -6,6 +6,7 @@ import json
 import re
 import reprlib
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, Final, get_args, get_type_hints
 
 Value = bool | int | float | str
@@ -77,6 +78,8 @@ class Setting:
     def check(self, value: object) -> Value:
         """The value in the setting's type. A float without fraction may stand for an int, as in JavaScript.
 
+        Numbers of NumPy may stand for Python's.
+
         Raises:
             ValueError: another type, or outside the range; names the value and what is allowed.
         """
@@ -84,14 +87,15 @@ class Setting:
             return value
         if self.type is str and isinstance(value, str) and self._is_allowed(value):
             return str(value)
-        if self.type in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if self.type in (int, float) and not isinstance(value, bool) and isinstance(value, Real):
+            number: Any = value
             lowest, highest = self.minimum, self.maximum
             # False for NaN.
-            inside = lowest is not None and highest is not None and lowest <= value <= highest
+            inside = lowest is not None and highest is not None and lowest <= number <= highest
             if inside and self.type is float:
-                return float(value) + 0.0  # -0.0 becomes 0.0
-            if inside and value == int(value):
-                return int(value)
+                return float(number) + 0.0  # -0.0 becomes 0.0
+            if inside and number == int(number):
+                return int(number)
         raise self._error(value)
 
     def parse(self, text: str) -> Value:

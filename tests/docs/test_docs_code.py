@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from diffusers import DiffusionPipeline
 
-from loratorio_ext.settings import settings_from_arguments
-from tests.hosts_diffusers.pipelines import write_networks
-from tests.hosts_pipelines.models import MODELS
+import loratorio_ext
+from loratorio_ext.settings import SETTINGS, settings_from_arguments
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,10 +30,8 @@ def fewer_steps(code: str) -> str:
 
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a reader has: a pipeline, networks for it, and a clone with the embedded model."""
-    pipe = MODELS["sd"]().pipeline
-    (tmp_path / "networks").mkdir()
-    write_networks(pipe, tmp_path / "networks", ("star", "grid"))
+    """What a reader has: a pipeline, and a clone with the embedded model and its networks."""
+    pipe = DiffusionPipeline.from_pretrained(ROOT / "demo/model", dtype=torch.float32)
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     monkeypatch.chdir(tmp_path)
     return {"pipe": pipe}
@@ -46,7 +46,7 @@ def test_the_python_of_a_page_runs(
     for code in blocks(page, "python"):
         exec(compile(fewer_steps(code), page.name, "exec"), names)
     if "image" in names:
-        assert names["image"].size == (16, 16)
+        assert names["image"].size == (64, 64)
     if "composition" in names:
         assert names["composition"].report.composed == ("star",)
         assert '"composed": [\n    "star",\n    "grid"\n  ]' in capsys.readouterr().out
@@ -56,6 +56,14 @@ def test_pages_with_code_are_found() -> None:
     assert {"README", "start-diffusers", "start-page"} <= {
         page.stem for page in PAGES if blocks(page, "python")
     }
+
+
+def test_signatures_are_those_of_the_code() -> None:
+    compose, settings = blocks(ROOT / "docs" / "python.md", "text")
+    assert re.findall(r"(?<=[( ])\w+", compose) == [*inspect.signature(loratorio_ext.compose).parameters]
+    assert re.findall(r"(\w+)=('.*?'|[^,\s]+)", settings) == [
+        (one.name, repr(one.default)) for one in SETTINGS
+    ]
 
 
 def test_the_body_of_a_request_is_understood() -> None:

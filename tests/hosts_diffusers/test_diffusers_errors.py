@@ -51,6 +51,7 @@ def untouchable(sd: Any) -> Iterator[DiffusersHost]:
         ({"prompts": ["a", "b"]}, ["2 prompts", "1 seeds"]),
         ({"negative_prompt": None}, ["negative_prompt"]),
         ({"seeds": []}, ["seeds"]),
+        ({"seeds": 3}, ["seeds is 3", "such as [3]"]),
         ({"seeds": [-1]}, ["-1", "0"]),
         ({"seeds": [2**63]}, [str(2**63)]),
         ({"seeds": [True]}, ["True"]),

@@ -186,3 +186,10 @@ def test_pipelines_that_are_not_text_to_image(sd: Any, sdxl: Any) -> None:
     sd.unet.register_to_config(in_channels=9)
     with pytest.raises(ModelError, match="9 channels"):
         DiffusersHost(sd)
+
+
+def test_a_name_of_the_hub_is_refused_with_a_remedy() -> None:
+    with pytest.raises(ModelError, match="hub are not taken: fetch the model first"):
+        DiffusersHost.open("runwayml/stable-diffusion-v1-5")
+    with pytest.raises(ModelError, match=r"file\.$"):
+        DiffusersHost.open("nowhere")

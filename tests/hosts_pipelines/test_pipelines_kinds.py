@@ -199,6 +199,7 @@ def test_pipelines_go_on_as_ever(make: Callable[[], Model]) -> None:
         assert composition.report is not None
         assert composition.report.finished
     model.load("b", 2)
+    model.pipeline.set_adapters(["a", "b"])
     with compose(model.pipeline, settings=Settings(looks=1, recenter=0.5)) as composition:
         both = model.draw(num_inference_steps=3)
     assert both.isfinite().all()
@@ -237,6 +238,7 @@ def test_a_reference_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     model = reference_of_flux()
     for seed, name in enumerate("ab"):
         model.load(name, seed, target_modules=r".*single_transformer_blocks\.0\.attn\.to_q")
+    model.pipeline.set_adapters(["a", "b"])
     with compose(model.pipeline, settings=Settings(looks=1)) as composition:
         model.draw(num_inference_steps=3)
     assert composition.report is not None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import accelerate
 import pytest
 import torch
-from diffusers import EDMEulerScheduler, StableDiffusionPAGPipeline
+from diffusers import EDMEulerScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPAGPipeline
 from diffusers.hooks import apply_group_offloading
 
 import loratorio_ext as loratorio
 from loratorio_ext.hosts.pipelines.adapters import tuner_layers
+from tests.hosts_diffusers.pipelines import write_networks
+from tests.hosts_pipelines import models as draws
 from tests.hosts_pipelines.models import MODELS, Model
 
 
@@ -157,12 +161,13 @@ def test_a_state_that_cannot_be_composed_is_refused(
         ({"adapters": "a"}, r"adapters is 'a'; give a list of names, such as \['a'\]"),
         ({"adapters": ["a", "a"]}, "adapter 'a' is named twice"),
         ({"adapters": ["a"], "keep": ["a"]}, "adapter 'a' is named twice"),
+        ({"settings": {"looks": 2}}, r"give loratorio.Settings\(...\), as Settings\(looks=2\)"),
     ],
 )
 def test_names_that_cannot_be_are_refused(model: Model, arguments: Any, reason: str) -> None:
     before = state(model)
-    with pytest.raises(ValueError, match=reason), loratorio.compose(model.pipeline, **arguments):
-        pass
+    with pytest.raises(ValueError, match=reason):
+        loratorio.compose(model.pipeline, **arguments)
     assert_same(before, state(model))
 
 
@@ -228,3 +233,94 @@ def test_the_public_names_are_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'composed'"):
         loratorio.composed  # noqa: B018
     assert copy.copy(loratorio.Settings()) == loratorio.Settings()
+
+
+def changed_by_loading(model: Model) -> None:
+    model.load("late", 9)
+
+
+def changed_by_deleting(model: Model) -> None:
+    model.pipeline.delete_adapters("b")
+
+
+@pytest.mark.parametrize("change", [changed_by_loading, changed_by_deleting])
+def test_adapters_changed_inside_are_refused_and_leave_no_harm(
+    model: Model, change: Callable[[Model], None]
+) -> None:
+    with (
+        loratorio.compose(model.pipeline),
+        pytest.raises(RuntimeError, match="do that before compose"),
+    ):
+        change(model)
+        model.draw(num_inference_steps=1)
+    other = MODELS["sd"]()
+    other.load("a", 1)
+    other.load("b", 2)
+    other.pipeline.set_adapters(["a", "b"], [0.7, 1.0])
+    change(other)
+    assert torch.equal(model.draw(num_inference_steps=2), other.draw(num_inference_steps=2))
+
+
+def composed(model: Model, **more: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    with loratorio.compose(model.pipeline, **more) as composition:
+        model.draw(num_inference_steps=1)
+    assert composition.report is not None
+    return composition.report.composed, composition.report.warnings
+
+
+def test_set_adapters_says_which_are_composed(model: Model) -> None:
+    model.pipeline.set_adapters(["a"], [0.7])
+    with pytest.warns(UserWarning, match="'b' loaded, but not active") as told:
+        assert composed(model)[0] == ("a",)
+    assert [one.filename for one in told if "LoRAtorio" in str(one.message)] == [draws.__file__]
+    assert composed(model, keep=["a"], adapters=["b"]) == (("b",), ())
+
+
+def test_after_loading_all_are_composed(tmp_path: Path) -> None:
+    pipeline = MODELS["sd"]().pipeline
+    write_networks(pipeline, tmp_path, ("star", "grid"))
+    for name in ("star", "grid"):
+        file = tmp_path / f"{name}.safetensors"
+        pipeline.load_lora_weights(file, adapter_name=name)
+    model = Model(pipeline, MODELS["sd"]().call, ())
+    names, warned = composed(model)
+    assert names == ("star", "grid")
+    assert not [one for one in warned if "active" in one]
+    pipeline.set_adapters(["grid"])
+    assert any("name them: compose(pipe, ['grid'])" in one for one in composed(model)[1])
+    pipeline.disable_lora()
+    assert any("disabled (disable_lora)" in one for one in composed(model)[1])
+
+
+def test_another_pipeline_inside_is_refused(model: Model) -> None:
+    other = StableDiffusionImg2ImgPipeline(**model.pipeline.components, requires_safety_checker=False)
+    with loratorio.compose(model.pipeline):
+        expected = model.draw(num_inference_steps=2)
+        with pytest.raises(RuntimeError, match=r"compose\(<the StableDiffusionImg2ImgPipeline>\)"):
+            other("a", image=torch.rand(1, 3, 16, 16), num_inference_steps=2, output_type="latent")
+        with pytest.raises(RuntimeError, match="called by something else"):
+            model.denoiser(torch.rand(1, 4, 8, 8), 1, torch.rand(1, 7, 16))
+        assert torch.equal(model.draw(num_inference_steps=2), expected)
+
+
+def test_compiling_inside_is_refused(model: Model) -> None:
+    with loratorio.compose(model.pipeline), pytest.raises(RuntimeError, match="replaced or compiled inside"):
+        model.pipeline.unet = torch.compile(model.pipeline.unet, backend="eager")
+        model.draw(num_inference_steps=1)
+
+
+def test_two_threads_are_told_what_to_do(model: Model) -> None:
+    """The second picture begins while the first is being drawn."""
+
+    def second() -> None:
+        model.draw(num_inference_steps=1)
+
+    def begin(pipeline: Any, step: int, timestep: Any, values: Any) -> Any:
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+        return values
+
+    reason = "two threads call this pipeline at once.*pipeline of its own"
+    with loratorio.compose(model.pipeline), pytest.raises(RuntimeError, match=reason):
+        model.draw(num_inference_steps=2, callback_on_step_end=begin)

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -255,3 +256,11 @@ def test_what_is_meant_where_a_setting_is_not_named_is_its_default_unless_told()
         "looks": 0,
         "pool_by": "difference",
     }
+
+
+def test_numbers_of_numpy() -> None:
+    chosen = Settings(top_k=np.int64(2), looks=np.int32(3), gain=np.float64(0.5), temperature=np.float32(0.5))
+    assert chosen == Settings(top_k=2, looks=3, gain=0.5, temperature=0.5)
+    assert (type(chosen.top_k), type(chosen.gain)) == (int, float)
+    with pytest.raises(ValueError, match="top_k is"):
+        Settings(top_k=np.int64(-2))

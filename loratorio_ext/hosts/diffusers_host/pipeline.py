@@ -41,6 +41,10 @@ _LOADING_ERRORS: Final = (
     *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError),
 )
 _GIVE: Final = "Give a folder in the format of diffusers or a .safetensors file."
+_NO_HUB: Final = (
+    " Names of models on the hub are not taken: fetch the model first, with diffusers "
+    "(DiffusionPipeline.from_pretrained(name).save_pretrained(folder)), and give that folder."
+)
 _NEEDS_CONFIGURATION: Final = (
     "A single file holds no configuration and no tokenizer: diffusers takes them from its cache or from the "
     "hub. Without a connection give `config` (--config on the command line), a folder in the format of "
@@ -94,7 +98,8 @@ def open_pipeline(path: Path, device: Device, dtype: DType, config: str | Path |
     elif path.is_file():
         pipeline = _open_file(path, dtype, config, offline)
     else:
-        raise ModelError(f"No model at {path}. {_GIVE}")
+        hint = _NO_HUB if len(path.parts) == 2 and not path.parent.exists() else ""
+        raise ModelError(f"No model at {path}. {_GIVE}{hint}")
     check_pipeline(pipeline, str(path))
     pipeline.set_progress_bar_config(disable=True)
     if any(part.dtype != dtype for part in (*components(pipeline).values(), pipeline.vae)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -138,7 +139,8 @@ def parse_request(
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"{name} is {text[:60]!r}, which is not valid UTF-8; write it as UTF-8.")
     if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
-        raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number.")
+        hint = f"[{seeds}]" if isinstance(seeds, Integral) else "[0, 1]"
+        raise ValueError(f"seeds is {seeds!r}; it must hold at least one whole number, such as {hint}.")
     for seed in seeds:
         _check_whole("seed", seed, 0, MAX_SEED)
     if len(prompts) == 1:

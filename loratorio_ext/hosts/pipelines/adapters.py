@@ -150,7 +150,7 @@ def _weight(module: nn.Module, name: str = "weight") -> Tensor:
 
 @contextmanager
 def resting(layers: Collection[Any]) -> Iterator[None]:
-    """Layers without their adapters; afterwards all is as before."""
+    """Layers without their adapters; afterwards all is as before, but for what was changed inside."""
     with _kept(layers):
         for layer in layers:
             layer.enable_adapters(False)
@@ -159,29 +159,30 @@ def resting(layers: Collection[Any]) -> Iterator[None]:
 
 @contextmanager
 def acting(layers: Collection[Any], names: Sequence[str]) -> Iterator[None]:
-    """Layers with these adapters at once, as the pipeline merges them; afterwards all is as before."""
+    """Layers with these adapters at once, as the pipeline merges them; afterwards as `resting`."""
     with _kept(layers):
-        for layer in layers:
-            layer.set_adapter([name for name in names if name in names_of([layer])])
+        before = [(layer, list(layer.active_adapters)) for layer in layers]
+        given = [[name for name in names if name in names_of([layer])] for layer in layers]
+        for layer, active in zip(layers, given, strict=True):
+            layer.set_adapter(active)
             layer.enable_adapters(True)
-        yield
+        try:
+            yield
+        finally:
+            for (layer, active), set_here in zip(before, given, strict=True):
+                if list(layer.active_adapters) == set_here:  # else somebody has chosen others inside
+                    layer.set_adapter(active)
 
 
 @contextmanager
 def _kept(layers: Collection[Any]) -> Iterator[None]:
-    before = [
-        (layer, list(layer.active_adapters), layer.disable_adapters, [p.requires_grad for p in _own(layer)])
-        for layer in layers
-    ]
+    """Whether adapters act, and which parameters have gradients; what is new or gone is left alone."""
+    before = [(layer, layer.disable_adapters) for layer in layers]
+    gradients = [(parameter, parameter.requires_grad) for layer in layers for parameter in layer.parameters()]
     try:
         yield
     finally:
-        for layer, active, disabled, gradients in before:
-            layer.set_adapter(active)
+        for layer, disabled in before:
             layer.enable_adapters(not disabled)
-            for parameter, needed in zip(_own(layer), gradients, strict=True):
-                parameter.requires_grad_(needed)
-
-
-def _own(layer: Any) -> list[nn.Parameter]:
-    return list(layer.parameters())
+        for parameter, needed in gradients:
+            parameter.requires_grad_(needed)

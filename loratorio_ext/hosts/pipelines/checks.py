@@ -1,14 +1,17 @@
-"""What is refused before anything is touched, each in a sentence that says what to do."""
+"""What is refused, each in a sentence that says what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 from torch import nn
 
-from loratorio_ext.hosts.pipelines.adapters import tuner_layers
+from loratorio_ext.hosts.pipelines.adapters import names_of, tuner_layers
+
+_LIBRARIES: Final = frozenset({"loratorio_ext", "diffusers", "torch", "accelerate", "contextlib"})
 
 
 def check_denoiser(pipeline: Any, denoiser: Any) -> None:
@@ -53,6 +56,49 @@ def _is_compiled(module: nn.Module) -> bool:
     )
 
 
+def active_adapters(models: Sequence[nn.Module], loaded: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """(the adapters that the pipeline has been told to use, warnings about them).
+
+    These are the active ones; but all where each model has active what it has loaded last, since loading does
+    that, and `set_adapters` need not have been called.
+
+    Args:
+        models: that have adapters: the denoiser and the text encoders.
+        loaded: the names of all.
+    """
+    found: set[str] = set()
+    is_chosen = is_likely = is_off = False
+    for model in models:
+        layers = list(tuner_layers(model).values())
+        names = names_of(layers)
+        if not names:
+            continue
+        active = {name for layer in layers for name in layer.active_adapters} & set(names)
+        last = [name for name in getattr(model, "peft_config", names) if name in names][-1:]
+        found |= active
+        is_off |= any(layer.disable_adapters for layer in layers)
+        is_chosen |= [*active] != last
+        # What set_adapters leaves behind; loading does so with some versions of PEFT alone.
+        is_likely |= len(names) > 1 and {name for name in names if _learns(layers, name)} == active
+    off = ["the pipeline's adapters are disabled (disable_lora), but are composed all the same"] * is_off
+    resting = ", ".join(repr(name) for name in loaded if name not in found)
+    if is_chosen and found:
+        warning = f"{resting} loaded, but not active in the pipeline (set_adapters): at rest"
+        return tuple(name for name in loaded if name in found), off + [warning] * bool(resting)
+    warning = f"{resting} loaded, but not active in the pipeline, as after loading: composed all the same"
+    remedy = f"; to compose others, name them: compose(pipe, {sorted(found)})"
+    return tuple(loaded), off + [warning + remedy] * (bool(resting) and is_likely)
+
+
+def _learns(layers: Sequence[Any], name: str) -> bool:
+    parts = [getattr(layer, attribute) for layer in layers for attribute in layer.adapter_layer_names]
+    modules = [part[name] for part in parts if name in part]
+    parameters = [
+        p for one in modules for p in ([one] if isinstance(one, nn.Parameter) else one.parameters())
+    ]
+    return any(parameter.requires_grad for parameter in parameters)
+
+
 def choose_adapters(
     adapters: Sequence[str] | None, keep: Sequence[str], loaded: Sequence[str]
 ) -> tuple[str, ...]:
@@ -84,3 +130,43 @@ def choose_adapters(
         if names.count(name) > 1:
             raise ValueError(f"adapter {name!r} is named twice; name it once, in adapters or in keep")
     return names
+
+
+def check_caller(frame: FrameType | None, pipeline: Any, component: str, denoiser: Any) -> None:
+    """Raise RuntimeError where not this pipeline calls its denoiser; told from the frames of Python.
+
+    Args:
+        frame: from which the search for a caller begins, outwards.
+        pipeline: that is composed.
+        component: the denoiser's name in pipelines.
+        denoiser: that is called.
+    """
+    kind = type(pipeline).__name__
+    if getattr(pipeline, component) is not denoiser:
+        raise RuntimeError(
+            f"the {component} of this {kind} was replaced or compiled inside compose(), where networks may "
+            "be left out in silence; do not compile it, and replace it before compose() begins"
+        )
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None
+        if owner is pipeline:
+            return
+        if owner is not None and getattr(owner, component, None) is denoiser:
+            other = type(owner).__name__
+            raise RuntimeError(
+                f"a {other} calls the {component} that it shares with the composed {kind}; compose that one "
+                f"instead: with compose(<the {other}>)"
+            )
+        frame = frame.f_back
+    raise RuntimeError(
+        f"the {component} is called by something else than the {kind} that is composed; call the pipeline "
+        "itself inside compose()"
+    )
+
+
+def caller_level(frame: FrameType | None) -> int:
+    """How far outwards the first frame lies that is of no library: `warnings.warn`'s stacklevel there."""
+    level = 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -7,53 +7,110 @@ puts back after every picture where models are offloaded.
 from __future__ import annotations
 
 import inspect
+import sys
+import threading
+import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Final
 
+import torch
 from torch import nn
 
 from loratorio_ext.hosts.pipelines.adapters import acting, names_of, read_adapter, resting, tuner_layers
-from loratorio_ext.hosts.pipelines.checks import check_denoiser, choose_adapters
+from loratorio_ext.hosts.pipelines.checks import (
+    active_adapters,
+    caller_level,
+    check_caller,
+    check_denoiser,
+    choose_adapters,
+)
 from loratorio_ext.hosts.pipelines.evaluation import Call
-from loratorio_ext.hosts.pipelines.families import Family, family_of
+from loratorio_ext.hosts.pipelines.families import family_of
 from loratorio_ext.hosts.pipelines.generation import Generation
 from loratorio_ext.run import Report
 from loratorio_ext.settings import Settings
 
+_ONE_AT_A_TIME: Final = (
+    "two threads call this pipeline at once, whose scheduler and composition hold one picture at a time; "
+    "draw one after another (a lock), or give each thread a pipeline of its own"
+)
+
 
 class PipelineComposition:
-    """A pipeline whose adapters are composed; made by `compose`.
+    """A pipeline whose adapters are composed as long as this is open, as a context; made by `compose`.
 
     Attributes:
         settings: of every generation.
     """
 
     def __init__(
-        self,
-        pipeline: Any,
-        family: Family,
-        names: Sequence[str],
-        kept: frozenset[str],
-        settings: Settings,
-        warnings: Sequence[str],
+        self, pipeline: Any, adapters: Sequence[str] | None, keep: Sequence[str], settings: Settings | None
     ) -> None:
-        """Nothing is touched yet.
-
-        Args:
-            pipeline: whose adapters act.
-            family: of the pipeline.
-            names: of all adapters of the denoiser that act, in order.
-            kept: those of them that act merged everywhere.
-            settings: see the attribute.
-            warnings: for every report.
-        """
-        self.settings = settings
-        self._pipeline, self._family, self._names, self._kept = pipeline, family, names, kept
-        self._warnings = warnings
-        self._denoiser: nn.Module = getattr(pipeline, family.component)
-        self._signature = inspect.signature(type(self._denoiser).forward)
+        """Arguments and raises: see `compose`. Nothing is touched yet."""
+        self.settings = settings = Settings() if settings is None else settings
+        if not isinstance(settings, Settings):
+            raise ValueError(
+                f"settings is {settings!r:.80}; give loratorio.Settings(...), as Settings(looks=2)"
+            )
+        self._pipeline, self._adapters, self._keep = pipeline, adapters, keep
+        self._family = family_of(pipeline)
         self._generation: Generation | None = None
+        self._thread = 0  # of the generation
+        self._told: set[str] = set()
+        self._open = ExitStack()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Check the pipeline as it is now."""
+        pipeline, component = self._pipeline, self._family.component
+        self._denoiser: nn.Module = getattr(pipeline, component)
+        check_denoiser(pipeline, self._denoiser)
+        # The only trace of an open context.
+        hooks = self._denoiser._forward_pre_hooks.values()
+        if any(isinstance(getattr(hook, "__self__", None), PipelineComposition) for hook in hooks):
+            raise ValueError("this pipeline is being composed already; end that context first")
+        layers = tuner_layers(self._denoiser)
+        encoders = [
+            one
+            for name, one in pipeline.components.items()
+            if name.startswith("text_encoder") and isinstance(one, nn.Module)
+        ]
+        self._layers = layers.values()
+        self._encoders = [layer for one in encoders for layer in tuner_layers(one).values()]
+        self._loaded, in_texts = names_of(self._layers), names_of(self._encoders)
+        loaded = tuple(dict.fromkeys((*self._loaded, *in_texts)))
+        chosen = self._adapters
+        self._warnings: list[str] = []
+        if chosen is None:
+            active, self._warnings = active_adapters((self._denoiser, *encoders), loaded)
+            chosen = [name for name in active if name not in self._keep]
+        self._all = choose_adapters(chosen, self._keep, loaded)
+        self._names = [name for name in self._all if name in self._loaded]
+        for name in self._names:
+            read_adapter(name, component, layers)
+        enabled = {
+            name for layer in self._layers if not layer.disable_adapters for name in layer.active_adapters
+        }
+        self._warnings += _warnings(self._all, self._loaded, in_texts, enabled)
+        if self.settings.pool:
+            self._warnings.append("pool has no effect with a pipeline: load the networks that take part")
+        self._signature = inspect.signature(type(self._denoiser).forward)
+
+    def __enter__(self) -> PipelineComposition:
+        self._prepare()
+        with ExitStack() as stack:
+            stack.callback(self._tell)
+            stack.enter_context(resting(self._layers))
+            stack.enter_context(acting(self._encoders, self._all))
+            stack.callback(self._denoiser.register_forward_pre_hook(self.before, with_kwargs=True).remove)
+            stack.callback(self._denoiser.register_forward_hook(self.after, with_kwargs=True).remove)
+            stack.callback(self.end)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
 
     @property
     def report(self) -> Report | None:
@@ -64,23 +121,45 @@ class PipelineComposition:
         """
         return None if self._generation is None else self._generation.run.report
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before(
         self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Signature of `register_forward_pre_hook(..., with_kwargs=True)`."""
         given = dict(self._signature.bind(denoiser, *args, **kwargs).arguments)
         del given["self"]
-        generation = self._generation
+        check_caller(sys._getframe(1), self._pipeline, self._family.component, denoiser)
+        generation, thread = self._generation, threading.get_ident()
         if generation is None or generation.timesteps is not self._pipeline.scheduler.timesteps:
             self.end()
-            generation = self._generation = self._begun()
+            self._tell()
+            generation, self._thread = self._begun(), thread
+            self._generation = generation
+        elif thread != self._thread:
+            raise RuntimeError(_ONE_AT_A_TIME)
         call = Call.of(denoiser, given, self._family, generation.layout)
         generation.before(call)
         return (), call.of_rows(range(call.rows))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Signature of `register_forward_hook(..., with_kwargs=True)`."""
-        return output if self._generation is None else self._generation.after(output)
+        generation = self._generation
+        if generation is None:
+            return output
+        if self._thread != threading.get_ident():
+            raise RuntimeError(_ONE_AT_A_TIME)
+        answer = generation.after(output)
+        if generation.run.report.finished:
+            self._tell()
+        return answer
+
+    def _tell(self) -> None:
+        """The report's warnings as warnings of Python, each once, at the line that called the pipeline."""
+        for text in () if self.report is None else self.report.warnings:
+            if text not in self._told:
+                self._told.add(text)
+                warnings.warn(f"LoRAtorio: {text}", UserWarning, caller_level(sys._getframe(1)) + 1)
 
     def end(self) -> None:
         """No further call belongs to the generation."""
@@ -89,80 +168,51 @@ class PipelineComposition:
 
     def _begun(self) -> Generation:
         layers = tuner_layers(self._denoiser)
-        if not all(layer.disable_adapters for layer in layers.values()):
+        if names_of(layers.values()) != self._loaded or not all(
+            layer.disable_adapters for layer in layers.values()
+        ):
             raise RuntimeError(
-                "adapters were loaded or enabled while others are composed, and would act twice; do that "
-                "before compose() begins"
+                "adapters were loaded, enabled or deleted while others are composed, and would act twice or "
+                "not at all; do that before compose() begins"
             )
         adapters = [read_adapter(name, self._family.component, layers) for name in self._names]
-        generation = Generation(self._pipeline, self._family, adapters, self._kept, self.settings)
+        kept = frozenset(self._keep)
+        generation = Generation(self._pipeline, self._family, adapters, kept, self.settings)
         for warning in self._warnings:
             generation.run.report.warn(warning)
         return generation
 
 
-@contextmanager
 def compose(
     pipeline: Any,
     adapters: Sequence[str] | None = None,
     *,
     keep: Sequence[str] = (),
     settings: Settings | None = None,
-) -> Iterator[PipelineComposition]:
-    """Compose the adapters that a pipeline has loaded, place by place, as long as the context is open.
+) -> PipelineComposition:
+    """Compose the adapters that a pipeline has loaded, place by place, in a `with` block.
 
-    Inside it the pipeline is called as ever, any number of times. The adapters of the denoiser (`unet` or
-    `transformer`) rest in PEFT meanwhile and act through hooks, at the strengths of `set_adapters`; their
-    parts in text encoders act merged. Afterwards all is as before, also after an exception. Another pipeline
-    that shares the denoiser must not be called inside: open a context for that one instead.
+    Inside the context the pipeline is called as ever, any number of times, by one thread at a time. The
+    adapters of the denoiser (`unet` or `transformer`) rest in PEFT meanwhile and act through hooks, at the
+    strengths of `set_adapters`; their parts in text encoders act merged. Afterwards all is as before, also
+    after an exception. Another pipeline that shares the denoiser is refused inside: open a context for that
+    one instead. What the report warns of is also a warning of Python, a UserWarning.
 
     Args:
         pipeline: of Stable Diffusion 1.x, 2.x, XL or 3, Flux, Qwen-Image, Z-Image or Wan (still pictures).
-        adapters: the names of those to compose; None: all that are loaded and not in ``keep``.
+        adapters: the names of those to compose; None: those that `set_adapters` has made active, or all where
+            only the last one is active, as it is after loading; without those in ``keep``.
         keep: names of those that act merged everywhere (acceleration networks, sliders).
         settings: None: the defaults. ``enabled`` and ``pool`` are not read.
 
-    Yields:
-        The composition, with the report of the last generation.
+    Returns:
+        The composition, to be opened by `with`, with the report of the last generation.
 
     Raises:
         ValueError: the pipeline, its state (compiled, fused, cached) or an adapter cannot be composed, or a
             name is not known; nothing has been changed.
     """
-    settings = Settings() if settings is None else settings
-    family = family_of(pipeline)
-    denoiser = getattr(pipeline, family.component)
-    check_denoiser(pipeline, denoiser)
-    # The only trace of an open context.
-    hooks = denoiser._forward_pre_hooks.values()
-    if any(isinstance(getattr(hook, "__self__", None), PipelineComposition) for hook in hooks):
-        raise ValueError("this pipeline is being composed already; end that context first")
-    layers = tuner_layers(denoiser)
-    encoders = [
-        layer
-        for name, component in pipeline.components.items()
-        if name.startswith("text_encoder") and isinstance(component, nn.Module)
-        for layer in tuner_layers(component).values()
-    ]
-    in_denoiser, in_texts = names_of(layers.values()), names_of(encoders)
-    names = choose_adapters(adapters, keep, tuple(dict.fromkeys((*in_denoiser, *in_texts))))
-    acting_names = [name for name in names if name in in_denoiser]
-    for name in acting_names:
-        read_adapter(name, family.component, layers)
-    enabled = {
-        name for layer in layers.values() if not layer.disable_adapters for name in layer.active_adapters
-    }
-    warnings = list(_warnings(names, in_denoiser, in_texts, enabled))
-    if settings.pool:
-        warnings.append("pool has no effect with a pipeline: load the networks that take part")
-    composition = PipelineComposition(pipeline, family, acting_names, frozenset(keep), settings, warnings)
-    with ExitStack() as stack:
-        stack.enter_context(resting(layers.values()))
-        stack.enter_context(acting(encoders, names))
-        stack.callback(denoiser.register_forward_pre_hook(composition.before, with_kwargs=True).remove)
-        stack.callback(denoiser.register_forward_hook(composition.after, with_kwargs=True).remove)
-        stack.callback(composition.end)
-        yield composition
+    return PipelineComposition(pipeline, adapters, keep, settings)
 
 
 def _warnings(
