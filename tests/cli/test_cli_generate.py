@@ -190,7 +190,8 @@ def test_hashes_of_networks_are_written_as_the_webui_writes_them(toys: Any, worl
 
 
 def test_the_report_says_what_happened(toys: Any) -> None:
-    assert main(["generate", PROMPT, "--steps", "3", "--report", "notes/report.json"], toys.tools) == 0
+    asked = ["generate", PROMPT, "--steps", "3", "--looks", "0", "--report", "notes/report.json"]
+    assert main(asked, toys.tools) == 0
     report = json.loads(Path("notes/report.json").read_text("utf-8"))
     assert report["schema"] == "loratorio.report"
     assert report["composed"] == ["star", "moon"]

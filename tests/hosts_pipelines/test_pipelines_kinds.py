@@ -199,7 +199,7 @@ def test_pipelines_go_on_as_ever(make: Callable[[], Model]) -> None:
         assert composition.report is not None
         assert composition.report.finished
     model.load("b", 2)
-    model.pipeline.set_adapters(["a", "b"])
+    model.denoiser.set_adapters(["a", "b"])
     with compose(model.pipeline, settings=Settings(looks=1, recenter=0.5)) as composition:
         both = model.draw(num_inference_steps=3)
     assert both.isfinite().all()
