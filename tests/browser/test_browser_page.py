@@ -199,7 +199,7 @@ def test_a_result_is_drawn_again_larger_or_from_itself_and_both_come_back_by_inf
     page.get_by_role("alert").get_by_text("do not go together").wait_for()
     look.set_number(page, "hires_scale", 1)
     look.set_number(page, "strength", 0.5)
-    cost.get_by_text("5 predictions at 4 of 5 steps").wait_for()
+    cost.get_by_text("5 predictions at 3 of 5 steps").wait_for()
     again = draw(page)
     assert "Size: 96x96" in again and "Denoising strength: 0.5, Networks" in again
     page.locator("#loratorio_page_status").get_by_text("1 picture in").wait_for()
