@@ -162,7 +162,7 @@ def test_it_fits_the_window_and_every_control_has_a_name(
 ) -> None:
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     looks = page.locator(of("txt2img", "looks"))
-    long_text = looks.get_by_text("At how many steps every network")
+    long_text = looks.get_by_text("At how many steps, half of them")
     assert not long_text.is_visible()
     looks.hover()
     assert "At how many steps" in looks.get_attribute("title")

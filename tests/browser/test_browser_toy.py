@@ -99,10 +99,12 @@ def test_a_size_that_cannot_be_is_said_with_what_can(page: Any, look: SimpleName
 @every_gradio
 def test_a_run_that_gradio_refuses_is_over_and_the_next_is_none_the_worse(page: Any) -> None:
     def send_no_number(route: Any) -> None:
-        """A sampler that gradio refuses before it calls us; its page would not send one."""
+        """A sampler or a file that gradio refuses before it calls us; its page would not send them."""
         sent = json.loads(route.request.post_data)
         if len(sent["data"]) > PLACE_OF_SAMPLER:  # shorter ones are not the run's, but the page's own
             sent["data"][PLACE_OF_SAMPLER] = "none"
+            foreign = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+            sent["data"] = [foreign if one is None else one for one in sent["data"]]
         route.continue_(post_data=json.dumps(sent))
 
     page.route("**/queue/join*", send_no_number)
@@ -164,8 +166,12 @@ def test_what_is_being_drawn_is_shown_in_the_picture_s_place_which_does_not_move
     sketch.wait_for()
     during = gallery.bounding_box()
     assert abs(during["y"] - before["y"]) <= 1
-    script = "(one) => { const box = one.getBoundingClientRect(); return [box.top, box.bottom]; }"
-    top, bottom = page.wait_for_selector(f"{STATUS} img").evaluate(script)
+    # In one go, since every sketch takes the place of the one before.
+    script = """(one) => {
+        const box = document.querySelector(one)?.getBoundingClientRect();
+        return box && box.height > 0 && [box.top, box.bottom];
+    }"""
+    top, bottom = page.wait_for_function(script, arg=f"{STATUS} img").json_value()
     assert during["y"] <= top < bottom <= during["y"] + during["height"]
     page.locator("#loratorio_page_stop").click()
 

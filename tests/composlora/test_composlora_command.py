@@ -63,7 +63,7 @@ def test_every_method_draws_the_same_tasks_and_is_scored(copy: Any, requests: An
     assert len(pictures()) == 15
     assert len({bytes(content) for content in pictures().values()}) == 15
     found = {cell["arm"]: cell for cell in cells()}
-    assert [found[arm]["ratio"] for arm in ARMS] == [1, 1, 1, 2, 2]
+    assert [found[arm]["ratio"] for arm in ARMS] == [1, 1, 1, 2, 1.5]
     for arm in ARMS:
         mine = [line["score"] for line in lines("scores-*.jsonl") if line["arm"] == arm]
         assert found[arm]["score"]["mean"] == pytest.approx(np.mean(mine))

@@ -142,6 +142,6 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     results = json.loads((tmp_path / "p" / "results.json").read_text())
     ways = [NAMED, *(f"pool 8: {one}" for one in ("merged", "k=2 per image", "k=2 per patch", "by words"))]
     assert [cell["arm"] for cell in results["cells"]] == ways
-    assert [cell["ratio"] for cell in results["cells"]] == [2.0, 1.0, 5.0, 5.0, 2.0]
+    assert [cell["ratio"] for cell in results["cells"]] == [1.5, 1.0, 3.0, 3.0, 1.5]
     assert main([*command, "--keep", "3"]) == 2
     assert "another arms" in capsys.readouterr().err
