@@ -6,7 +6,8 @@ import json
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
 from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
@@ -15,6 +16,10 @@ from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.tools import Tools
 from loratorio_ext.cli.writing import prepare_folder, write_text
 from loratorio_ext.plots.pictures import contact_sheet, overlay, scale_of, strip, territories
+from loratorio_ext.run import Totals
+
+if TYPE_CHECKING:
+    from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 
 # A shape, what lies behind it, and an object beside it: three places of the picture, three networks.
 WANTED: Final = (
@@ -27,6 +32,9 @@ METHODS: Final = (
     Method("base", "Base", "the model without any network"),
     Method("merge", "Merge", "all networks added to the weights at once, the usual way"),
     Method("switch", "Switch", "one network at a time, the next one every few steps"),
+    Method(
+        "hard-masks", "Hard masks", "each where its own word draws, as an early step tells, as in FreeFuse"
+    ),
     Method("every-step", "Every step", "LoRAtorio with every network alone at every step, as in the paper"),
     Method("loratorio", "LoRAtorio", "at each place, the network that has something to say there"),
 )
@@ -48,13 +56,14 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
 
     def request(method: str, steps: int) -> Request:
         every_step = method == "every-step"
+        ours = every_step or method == "hard-masks"
         return Request(
-            prompts=[prompt],
+            prompts=[prompt] * len(seeds),
             steps=steps,
             cfg=arguments.cfg,
             seeds=seeds,
             settings=replace(settings, looks=0) if every_step else settings,
-            method="loratorio" if every_step else method,  # type: ignore[arg-type]  # METHODS holds the names
+            method="loratorio" if ours else method,  # type: ignore[arg-type]  # METHODS holds the names
             switch_every=SWITCH_EVERY,
             network_dir=data.networks,
         )
@@ -65,11 +74,14 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     try:
         for method in METHODS:
             with console.progress(f"{method.label:<10}") as on_step:
-                result = host.generate(request(method.name, arguments.steps), work.watch(on_step))
+                asked, before = request(method.name, arguments.steps), None
+                if method.name == "hard-masks":
+                    asked, before = _masked(tools, host, asked)
+                result = host.generate(asked, work.watch(on_step))
             for warning in result.report.warnings:
                 console.warn(f"{method.label}: {warning}")
             scores = tuple(judge.scores(result.images))
-            outcomes.append(Outcome(method, tuple(result.images), scores, result.report))
+            outcomes.append(Outcome(method, tuple(result.images), scores, result.report, before))
             for seed, image in zip(seeds, result.images, strict=True):
                 image.save(out / f"{method.name}-{seed}.png")
     except KeyboardInterrupt:
@@ -83,6 +95,16 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     console.result(table(demo))
     console.result(f"\n{out / 'index.html'}")
     return OK
+
+
+def _masked(tools: Tools, host: DiffusersHost, request: Request) -> tuple[Request, Totals]:
+    """The request with masks from the cross-attention of the wanted words, and what it took to find them."""
+    began = perf_counter()
+    words = [[one.value for one in WANTED]] * len(request.prompts)
+    maps, rows = tools.masks_of_attention(host, request, words)
+    calls = rows // 2  # cond and uncond share a call
+    totals = Totals(calls, rows * len(words), calls, perf_counter() - began, 0, None)
+    return replace(request, maps=maps), totals
 
 
 def _save_maps(out: Path, demo: Demo) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from loratorio_ext.cli.console import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from loratorio_ext.cli.judge import Judge
-    from loratorio_ext.hosts.diffusers_host import DiffusersHost
+    from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
     from loratorio_ext.server.server import Server
     from loratorio_ext.ui.page.generator import Generator
     from loratorio_ext.ui.page.page import Address
@@ -116,6 +118,15 @@ def load_judge(path: Path) -> Judge:
     return Judge.load(path)
 
 
+def masks_of_attention(
+    host: DiffusersHost, request: Request, words: Sequence[Sequence[str]]
+) -> tuple[Tensor, int]:
+    """Where trigger words draw; see `attention_masks.of_attention`."""
+    from loratorio_ext.cli.attention_masks import of_attention
+
+    return of_attention(host, request, words)
+
+
 def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C; see `ui.page.page.serve_page`."""
     from loratorio_ext.ui.page.page import serve_page as serve
@@ -129,6 +140,7 @@ class Tools:
 
     open_host: Callable[..., DiffusersHost] = open_host
     load_judge: Callable[[Path], Judge] = load_judge
+    masks_of_attention: Callable[..., tuple[Tensor, int]] = masks_of_attention
     find_demo_data: Callable[[], DemoData] = find_demo_data
     serve_page: Callable[[Server, Generator, Address, Callable[[str], None]], None] = serve_page
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from loratorio_ext.cli.attention_masks import of_attention
 from loratorio_ext.cli.console import InputError
 from loratorio_ext.cli.judge import FACTORS, Judge
 from loratorio_ext.cli.tools import DemoData
@@ -20,7 +21,7 @@ from loratorio_ext.run import Report
 from loratorio_lab.evaluate.arms import Arm
 from loratorio_lab.evaluate.engine import A, R, Suite
 from loratorio_lab.evaluate.lines import Lines
-from loratorio_lab.evaluate.masks import of_attention, regional
+from loratorio_lab.evaluate.masks import regional
 from loratorio_lab.evaluate.tasks import Split, Task, deal
 from loratorio_lab.tools import LabTools
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT, Scene, caption, random_scene
