@@ -57,7 +57,10 @@ def test_a_mask_is_painted_into_the_tag_that_is_chosen(page: Any, look: SimpleNa
         page.wait_for_function(wait, arg=f"<lora:cat:1{at}> <lora:fox:1>")
 
     def stroke(*cells: tuple[int, int]) -> None:
-        page.wait_for_timeout(1000)  # the answer to the stroke before may still replace the grid
+        boxes = [grid.bounding_box()]
+        while len(boxes) < 5 or any(one != boxes[-1] for one in boxes[-5:]):
+            page.wait_for_timeout(250)  # an answer to what was done before may still move the grid
+            boxes.append(grid.bounding_box())
         grid.scroll_into_view_if_needed()
         box = grid.bounding_box()
         for number, (x, y) in enumerate(cells):

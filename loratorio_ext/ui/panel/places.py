@@ -30,12 +30,14 @@ _WIDTH, _HEIGHT = 120, 90
 _CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
-# (what was asked with and what the prompt says, then what there is now) → what there is to be.
+# (what was asked with and what the prompt says, then what there is now) → what there is to be. What stays is
+# not written again: it may have changed since it was read.
 _HEED: Final = """(news, ...values) => {
     const now = values.slice(0, 5); // gradio 3 and 4 add what the outputs have
     const [asked, wanted] = JSON.parse(news || "[[], []]");
     const goes = asked[0] === now[0] && wanted[0] !== now[0];
-    return now.map((one, place) => (goes && one === asked[place] ? wanted[place] : one));
+    return now.map((one, place) =>
+        goes && one === asked[place] && one !== wanted[place] ? wanted[place] : { __type__: "update" });
 }"""
 _TAG: Final = re.compile(r"<(lora|lyco):([^<>]{1,2000})>")
 
