@@ -25,8 +25,9 @@ EXTRAS_test := diffusers,lycoris,page,dev
 EXTRAS_demo := diffusers
 EXTRAS_serve := diffusers,lycoris,page
 EXTRAS_docs := docs
-# A process for each core, each with whole groups of tests; PYTEST_FLAGS="-n 0" runs them in one.
-SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
+# One process more than there are cores, since the browser's tests mostly wait, each with whole groups of tests;
+# PYTEST_FLAGS="-n 0" runs them in one.
+SIDE_BY_SIDE = -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The WebUIs' gradios, for the browser's tests; the newest is in .venv.
 GRADIOS := $(patsubst tests/browser/gradio-%.txt,build/gradio-%/.installed,$(wildcard tests/browser/gradio-*.txt))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 
 MASK_STEP: Final = 3
-"""The step, from 0, at which cross-attention is read."""
+"""The step, from 0, at which cross-attention is read; the last, where there are fewer."""
 
 
 class _Enough(Exception):  # noqa: N818 - not an error
@@ -38,13 +38,14 @@ def of_attention(host: DiffusersHost, request: Request, words: Sequence[Sequence
     tokenizer = host.pipeline.tokenizer
     tokens = torch.tensor([_places_of(tokenizer, *one) for one in zip(request.prompts, words, strict=True)])
     maps: list[Tensor] = []
+    step = min(MASK_STEP, request.steps - 1)
 
     def on_step(done: int, total: int) -> None:
-        if done == MASK_STEP + 1:
+        if done == step + 1:
             raise _Enough
 
     try:
-        with _reading(host.pipeline.unet, tokens, MASK_STEP, maps):
+        with _reading(host.pipeline.unet, tokens, step, maps):
             host.generate(replace(request, method="merge", maps=None), on_step)
     except _Enough:
         pass
@@ -52,7 +53,7 @@ def of_attention(host: DiffusersHost, request: Request, words: Sequence[Sequence
     whole = torch.stack([F.interpolate(one, (side, side), mode="bilinear") for one in maps]).mean(0)
     whole = F.avg_pool2d(whole, 3, 1, 1, count_include_pad=False)
     share = whole / whole.mean(dim=(-2, -1), keepdim=True)
-    return F.one_hot(share.argmax(1), share.shape[1]).movedim(-1, 1).float(), 2 * (MASK_STEP + 1)
+    return F.one_hot(share.argmax(1), share.shape[1]).movedim(-1, 1).float(), 2 * (step + 1)
 
 
 def _places_of(tokenizer: Any, prompt: str, words: Sequence[str]) -> list[int]:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("gradio", ["newest"])
 
 @pytest.fixture
 def page_of_model(gradio: str, run_page: Callable[..., Any], folder: Path) -> Any:
-    return run_page(gradio, "-m", "loratorio_ext", "serve", "--port", "0", "--out", str(folder))
+    return run_page(gradio, "-m", "loratorio", "serve", "--port", "0", "--out", str(folder))
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_help_needs_no_torch() -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    command, root = [sys.executable, "-m", "loratorio_ext", "generate"], Path(__file__).resolve().parents[2]
+    command, root = [sys.executable, "-m", "loratorio", "generate"], Path(__file__).resolve().parents[2]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert run.returncode == 2
     assert run.stderr.startswith("loratorio generate: ")

@@ -29,7 +29,6 @@ PARTS = MappingProxyType(
         "cli": ENGINE | {"run", "server", "plots", "hosts", "ui", "infotext"},
         "api": ENGINE | {"run", "server", "plots", "setting"},
         "ui": ENGINE | {"run", "server", "plots", "infotext", "setting"},
-        "__main__": frozenset({"cli"}),
         "__init__": frozenset({"settings", "run", "hosts"}),
     }
 )
@@ -49,7 +48,6 @@ LIBRARIES = MappingProxyType(
         "cli": frozenset({"torch", "numpy", "safetensors", "PIL", "tqdm"}),
         "api": frozenset({"fastapi", "PIL"}),
         "ui": frozenset({"gradio", "numpy", "PIL"}),
-        "__main__": frozenset(),
         "__init__": frozenset(),
     }
 )
