@@ -195,6 +195,16 @@ def test_a_file_with_more_tensors_than_a_network_is_refused(
         load_network(path, keys)
 
 
+def test_keys_that_are_too_long_are_refused(keys: Any, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = "x" * container.MAX_KEY
+    read_header(write({longest: torch.ones(1)}))
+    with pytest.raises(NetworkFileError, match="holds 501 characters in one key; a network has at most 500"):
+        load_network(write({f"{longest}x": torch.ones(1)}), keys)
+    monkeypatch.setattr(container, "MAX_KEYS", 5)
+    with pytest.raises(NetworkFileError, match="holds 6 characters in all keys; a network has at most 5"):
+        load_network(write({"one": torch.ones(1), "two": torch.ones(1)}), keys)
+
+
 @pytest.mark.parametrize(
     "key", ["conv_in.modules_to_save.weight", "conv_in.bias", "conv_in.base_layer.bias", "conv_in.weight"]
 )
