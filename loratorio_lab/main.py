@@ -8,6 +8,7 @@ from typing import Final
 
 from loratorio_ext import __version__
 from loratorio_ext.cli.console import Console, Work, run_command
+from loratorio_ext.cli.main import add_demo
 from loratorio_ext.cli.option_types import EXIT_CODES, Commands, Parser, add_common, add_text, add_whole
 from loratorio_ext.cli.tools import check_installed
 from loratorio_lab.bench.options import add_bench
@@ -44,6 +45,10 @@ def _run(arguments: Namespace, tools: LabTools, console: Console, work: Work) ->
         from loratorio_lab.bench import command as bench
 
         return bench.run(arguments, console, work)
+    if arguments.command == "demo":
+        from loratorio_ext.cli import demo
+
+        return demo.run(arguments, tools, console, work)
     from loratorio_lab.world import command as train_demo
 
     return train_demo.run(arguments, tools, console, work)
@@ -56,6 +61,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command", title="commands")
     add_evaluate(commands)
     add_bench(commands)
+    add_demo(commands)
     _add_train_demo(commands)
     return top
 

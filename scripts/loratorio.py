@@ -49,7 +49,7 @@ def script_of(webui: Webui) -> type[scripts.Script]:
         def ui(self, is_img2img: bool) -> list[Any]:
             """The controls, in the order of the settings."""
             panel = build_panel(InputAccordion, self.elem_id, self.server, self._inputs.take())
-            self.infotext_fields = panel.infotext_fields
+            self.infotext_fields = [*panel.infotext_fields, panel.not_pasted]
             # What "Send to" carries along.
             self.paste_field_names = [field for _, field in panel.infotext_fields]
             return panel.controls

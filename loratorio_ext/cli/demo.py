@@ -6,8 +6,7 @@ import json
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from loratorio_ext.cli.console import OK, Console, Interrupted, Work
 from loratorio_ext.cli.demo_page import page
@@ -16,10 +15,6 @@ from loratorio_ext.cli.option_types import settings_from
 from loratorio_ext.cli.tools import Tools
 from loratorio_ext.cli.writing import prepare_folder, write_text
 from loratorio_ext.plots.pictures import contact_sheet, overlay, scale_of, strip, territories
-from loratorio_ext.run import Totals
-
-if TYPE_CHECKING:
-    from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 
 # A shape, what lies behind it, and an object beside it: three places of the picture, three networks.
 WANTED: Final = (
@@ -32,12 +27,10 @@ METHODS: Final = (
     Method("base", "Base", "the model without any network"),
     Method("merge", "Merge", "all networks added to the weights at once, the usual way"),
     Method("switch", "Switch", "one network at a time, the next one every few steps"),
-    Method(
-        "hard-masks", "Hard masks", "each where its own word draws, as an early step tells, as in FreeFuse"
-    ),
     Method("every-step", "Every step", "LoRAtorio with every network alone at every step, as in the paper"),
     Method("loratorio", "LoRAtorio", "at each place, the network that has something to say there"),
 )
+HARD_MASKS: Final = Method("hard-masks", "Hard masks", "where its own word draws early on, as in FreeFuse")
 SWITCH_EVERY: Final = 5
 TILE: Final = 192
 
@@ -55,10 +48,9 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     prompt = " ".join([TEXT, *(f"<lora:{one.network}:1>" for one in WANTED)])
 
     def request(method: str, steps: int) -> Request:
-        every_step = method == "every-step"
-        ours = every_step or method == "hard-masks"
+        every_step, ours = method == "every-step", method in ("every-step", "hard-masks")
         return Request(
-            prompts=[prompt] * len(seeds),
+            prompts=[prompt],
             steps=steps,
             cfg=arguments.cfg,
             seeds=seeds,
@@ -72,16 +64,16 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     host.generate(request("base", 1))
     outcomes: list[Outcome] = []
     try:
-        for method in METHODS:
+        for method in [*METHODS[:3], *([HARD_MASKS] if tools.hard_masks else []), *METHODS[3:]]:
+            asked = request(method.name, arguments.steps)
+            if tools.hard_masks and method is HARD_MASKS:
+                asked = tools.hard_masks(host, asked, [one.value for one in WANTED])
             with console.progress(f"{method.label:<10}") as on_step:
-                asked, before = request(method.name, arguments.steps), None
-                if method.name == "hard-masks":
-                    asked, before = _masked(tools, host, asked)
                 result = host.generate(asked, work.watch(on_step))
             for warning in result.report.warnings:
                 console.warn(f"{method.label}: {warning}")
             scores = tuple(judge.scores(result.images))
-            outcomes.append(Outcome(method, tuple(result.images), scores, result.report, before))
+            outcomes.append(Outcome(method, tuple(result.images), scores, result.report))
             for seed, image in zip(seeds, result.images, strict=True):
                 image.save(out / f"{method.name}-{seed}.png")
     except KeyboardInterrupt:
@@ -95,16 +87,6 @@ def run(arguments: Namespace, tools: Tools, console: Console, work: Work) -> int
     console.result(table(demo))
     console.result(f"\n{out / 'index.html'}")
     return OK
-
-
-def _masked(tools: Tools, host: DiffusersHost, request: Request) -> tuple[Request, Totals]:
-    """The request with masks from the cross-attention of the wanted words, and what it took to find them."""
-    began = perf_counter()
-    words = [[one.value for one in WANTED]] * len(request.prompts)
-    maps, rows = tools.masks_of_attention(host, request, words)
-    calls = rows // 2  # cond and uncond share a call
-    totals = Totals(calls, rows * len(words), calls, perf_counter() - began, 0, None)
-    return replace(request, maps=maps), totals
 
 
 def _save_maps(out: Path, demo: Demo) -> None:

@@ -154,7 +154,7 @@ def _figures(demo: Demo) -> str:
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     rows = []
     for outcome in demo.outcomes:
-        totals = outcome.totals
+        totals = outcome.report.totals
         ratio = "" if totals.ratio is None else f" <small>{totals.ratio:.1f}×</small>"
         cells = [
             f"{outcome.count(wanted)} of {pictures} <small>{outcome.mean(wanted):.2f}</small>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from loratorio_ext import __version__
-from loratorio_ext.run import Report, Totals
+from loratorio_ext.run import Report
 from loratorio_ext.settings import Settings
 
 SCHEMA: Final = "loratorio.demo"
@@ -45,28 +45,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method's pictures, what the judge says about them, what they cost, and what was done before."""
+    """One method's pictures, what the judge says about them, and what they cost."""
 
     method: Method
     images: tuple[Image.Image, ...]
     scores: tuple[Scores, ...]
     report: Report
-    before: Totals | None = None
-
-    @property
-    def totals(self) -> Totals:
-        """The report's sums, with what was done before."""
-        totals, before = self.report.totals, self.before
-        if before is None:
-            return totals
-        rows = totals.rows + before.rows
-        return replace(
-            totals,
-            rows=rows,
-            calls=totals.calls + before.calls,
-            seconds=totals.seconds + before.seconds,
-            ratio=rows / totals.plain_rows if totals.plain_rows else None,
-        )
 
     def probability(self, image: int, wanted: Wanted) -> float:
         """The judge's probability, 0..1, that the picture holds the concept."""
@@ -127,7 +111,6 @@ class Demo:
             "methods": [
                 {
                     "method": outcome.method.name,
-                    "totals": asdict(outcome.totals),
                     "found": {wanted.value: outcome.count(wanted) for wanted in self.wanted},
                     "found_all": outcome.count(*self.wanted),
                     "probability": {wanted.value: round(outcome.mean(wanted), 4) for wanted in self.wanted},
@@ -161,7 +144,7 @@ def table(demo: Demo) -> str:
     pictures = len(demo.seeds)
     lines = [["method", *(one.value for one in demo.wanted), "all", "rows", "× plain", "calls", "seconds"]]
     for outcome in demo.outcomes:
-        totals = outcome.totals
+        totals = outcome.report.totals
         lines.append(
             [
                 outcome.method.label,

@@ -5,7 +5,6 @@ Imports no torch, so that --help answers at once.
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from loratorio_ext import __version__
-from loratorio_ext.cli.console import WRONG_INPUT, Console, Work, run_command
+from loratorio_ext.cli.console import Console, Work, run_command
 from loratorio_ext.cli.option_types import (
     EXIT_CODES,
     Commands,
@@ -29,9 +28,6 @@ from loratorio_ext.cli.option_types import (
 from loratorio_ext.cli.tools import Tools, check_installed
 
 METHODS: Final = ("loratorio", "merge", "switch", "composite", "base")
-MOVED: Final = ("evaluate", "bench", "train-demo")
-"""Commands that have moved to the laboratory's command line."""
-
 HOST: Final = "127.0.0.1"
 PORT: Final = 7865
 
@@ -42,7 +38,7 @@ Compose several LoRA networks in one picture, by the method of LoRAtorio
 EPILOG: Final = f"""\
 {EXIT_CODES}
 
-Measuring and training are the laboratory's, `loratorio-lab`: {", ".join(MOVED)}."""
+Measuring and training are the laboratory's, `loratorio-lab`: evaluate, bench, train-demo."""
 
 
 def main(argv: Sequence[str] | None = None, tools: Tools | None = None) -> int:
@@ -52,13 +48,6 @@ def main(argv: Sequence[str] | None = None, tools: Tools | None = None) -> int:
         argv: the arguments without the program's name; None: those of the process.
         tools: what the commands work with; None: the real ones.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in MOVED:
-        Console("loratorio", quiet=False).error(
-            f"`{argv[0]}` is now `loratorio-lab {argv[0]}` "
-            f"(without an installation: python -m loratorio_lab {argv[0]})"
-        )
-        return WRONG_INPUT
 
     def command(arguments: Namespace, console: Console, work: Work) -> int:
         check_installed("diffusers", *(["page"] if arguments.command == "serve" else []))
@@ -76,7 +65,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command", title="commands")
     _add_generate(commands)
     _add_serve(commands)
-    _add_demo(commands)
+    add_demo(commands)
     return top
 
 
@@ -139,7 +128,8 @@ def _add_serve(commands: Commands) -> None:
     add_common(parser)
 
 
-def _add_demo(commands: Commands) -> None:
+def add_demo(commands: Commands) -> None:
+    """The command "demo", which the laboratory has too."""
     parser = commands.add_parser(
         "demo",
         help="show the method next to the usual ones, with maps, scores and costs",

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Final
 from loratorio_ext.cli.console import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from loratorio_ext.cli.judge import Judge
     from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
     from loratorio_ext.server.server import Server
@@ -118,15 +116,6 @@ def load_judge(path: Path) -> Judge:
     return Judge.load(path)
 
 
-def masks_of_attention(
-    host: DiffusersHost, request: Request, words: Sequence[Sequence[str]]
-) -> tuple[Tensor, int]:
-    """Where trigger words draw; see `attention_masks.of_attention`."""
-    from loratorio_ext.cli.attention_masks import of_attention
-
-    return of_attention(host, request, words)
-
-
 def serve_page(server: Server, generator: Generator, address: Address, ready: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C; see `ui.page.page.serve_page`."""
     from loratorio_ext.ui.page.page import serve_page as serve
@@ -136,11 +125,11 @@ def serve_page(server: Server, generator: Generator, address: Address, ready: Ca
 
 @dataclass(frozen=True)
 class Tools:
-    """The real tools; tests hand over others."""
+    """The real tools; tests hand over others, and the laboratory adds where its hard masks come from."""
 
+    hard_masks: Callable[[DiffusersHost, Request, Sequence[str]], Request] | None = None
     open_host: Callable[..., DiffusersHost] = open_host
     load_judge: Callable[[Path], Judge] = load_judge
-    masks_of_attention: Callable[..., tuple[Tensor, int]] = masks_of_attention
     find_demo_data: Callable[[], DemoData] = find_demo_data
     serve_page: Callable[[Server, Generator, Address, Callable[[str], None]], None] = serve_page
 

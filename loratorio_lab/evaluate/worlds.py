@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from loratorio_ext.cli.attention_masks import of_attention
 from loratorio_ext.cli.console import InputError
 from loratorio_ext.cli.judge import FACTORS, Judge
 from loratorio_ext.cli.tools import DemoData
 from loratorio_ext.hosts.diffusers_host import DiffusersHost, Request
 from loratorio_ext.run import Report
 from loratorio_lab.evaluate.arms import Arm
+from loratorio_lab.evaluate.attention_masks import of_attention
 from loratorio_lab.evaluate.engine import A, R, Suite
 from loratorio_lab.evaluate.lines import Lines
 from loratorio_lab.evaluate.masks import regional

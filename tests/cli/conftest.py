@@ -168,9 +168,6 @@ def toys(world: Path) -> Toys:
         return host
 
     tools = Tools(
-        open_host=open_host,
-        load_judge=lambda path: ToyJudge(),
-        masks_of_attention=lambda host, request, words: (torch.ones(len(words), len(words[0]), 4, 4), 8),
-        find_demo_data=lambda: DemoData(world),
+        open_host=open_host, load_judge=lambda path: ToyJudge(), find_demo_data=lambda: DemoData(world)
     )
     return Toys(host, opened, tools)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from loratorio_ext.cli import demo as command
 from loratorio_ext.cli.main import main
@@ -54,13 +56,24 @@ def test_all_methods_are_asked_for_the_same(toys: Any) -> None:
     assert main(["demo", "--seed", "11", *FAST], toys.tools) == 0
     warm_up, *asked = toys.host.requests
     assert (warm_up.method, warm_up.steps) == ("base", 1)
-    assert [request.method for request in asked] == ["base", "merge", "switch", *["loratorio"] * 3]
-    assert [request.settings.looks for request in asked] == [4, 4, 4, 4, 0, 4]
-    assert [request.maps is not None for request in asked] == [False, False, False, True, False, False]
+    assert [request.method for request in asked] == ["base", "merge", "switch", "loratorio", "loratorio"]
+    assert [request.settings.looks for request in asked] == [4, 4, 4, 0, 4]
     kinds = {(tuple(r.prompts), r.seeds, r.steps, r.cfg, r.network_dir) for r in asked}
     assert len(kinds) == 1
     assert asked[0].seeds == (11, 12)
     assert asked[0].prompts[0].count("<lora:") == len(command.WANTED) == 3
+
+
+def test_the_laboratory_shows_hard_masks_too(toys: Any) -> None:
+    def masked(host: Any, request: Any, words: Any) -> Any:
+        return replace(request, maps=torch.ones(len(words), 4, 4))
+
+    assert main(["demo", *FAST], replace(toys.tools, hard_masks=masked)) == 0
+    assert [request.maps is not None for request in toys.host.requests[1:]] == [False] * 3 + [True] + [
+        False
+    ] * 2
+    methods = json.loads(Path("outputs/demo/results.json").read_text("utf-8"))["methods"]
+    assert [one["method"] for one in methods][2:5] == ["switch", "hard-masks", "every-step"]
 
 
 def test_the_prompt_names_a_shape_a_filling_and_an_object() -> None:
@@ -73,7 +86,7 @@ def test_the_prompt_names_a_shape_a_filling_and_an_object() -> None:
 def test_it_writes_the_page_pictures_maps_and_figures(made: tuple[Path, str]) -> None:
     folder, out = made
     names = {path.name for path in folder.iterdir()}
-    methods = ("base", "merge", "switch", "hard-masks", "every-step", "loratorio")
+    methods = ("base", "merge", "switch", "every-step", "loratorio")
     assert {f"{method}-{seed}.png" for method in methods for seed in (1, 2)} <= names
     assert {
         f"{kind}-{wanted.network}-{seed}.png"
@@ -88,25 +101,20 @@ def test_it_writes_the_page_pictures_maps_and_figures(made: tuple[Path, str]) ->
 
 def test_the_table_has_a_line_for_each_method(made: tuple[Path, str]) -> None:
     lines = made[1].splitlines()
-    names = [line.split("  ")[0] for line in lines[:7]]
-    assert names == ["method", "Base", "Merge", "Switch", "Hard masks", "Every step", "LoRAtorio"]
-    # 2 pictures, 4 steps, cond and uncond; a look: base and 3 × cond; half of the steps look. Masks take 4
-    # steps more, and then this host, which has no use for them, draws as ever.
-    rows = [line[12:].split()[4] for line in lines[1:7]]
-    assert rows == ["16", "16", "16", "44", "40", "28"]
+    names = [line.split("  ")[0] for line in lines[:6]]
+    assert names == ["method", "Base", "Merge", "Switch", "Every step", "LoRAtorio"]
+    # 2 pictures, 4 steps, cond and uncond; a look: base and 3 × cond; half of the steps look.
+    assert [line.removeprefix("Every ").split()[5] for line in lines[1:6]] == ["16", "16", "16", "40", "28"]
 
 
 def test_results_json_holds_what_the_table_says(made: tuple[Path, str]) -> None:
     results = json.loads((made[0] / "results.json").read_text("utf-8"))
     assert results["schema"] == "loratorio.demo"
-    for line, method in zip(made[1].splitlines()[1:7], results["methods"], strict=True):
-        cells = ["", *line[12:].split()]
+    for line, method in zip(made[1].splitlines()[1:6], results["methods"], strict=True):
+        cells = line.removeprefix("Every ").split()
         assert cells[1:4] == [f"{method['found'][wanted.value]}/2" for wanted in command.WANTED]
         assert cells[4] == f"{method['found_all']}/2"
-        assert int(cells[5]) == method["totals"]["rows"]
-        assert method["totals"]["rows"] == method["report"]["totals"]["rows"] + 16 * (
-            method["method"] == "hard-masks"
-        )
+        assert int(cells[5]) == method["report"]["totals"]["rows"]
         assert len(method["report"]["steps"]) == 4
         assert len(method["scores"]) == 2
 
@@ -120,8 +128,8 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(made: tuple[Path, st
     assert outside == ["results.json"]
     assert "script" not in reader.tags
     assert not re.search(r"https?://|@import|url\(", text)
-    # 6 methods x 2 pictures, and for each picture: who is strongest, 3 maps, 3 strips of all steps.
-    assert reader.tags.count("img") == 12 + 2 * (1 + 3 + 3)
+    # 5 methods x 2 pictures, and for each picture: who is strongest, 3 maps, 3 strips of all steps.
+    assert reader.tags.count("img") == 10 + 2 * (1 + 3 + 3)
     assert "weights of star at steps 1, 2, 3, 4" in text
     assert "every step" in text
     assert "prefers-color-scheme: dark" in text

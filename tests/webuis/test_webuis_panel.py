@@ -23,8 +23,8 @@ def test_the_panel_has_a_control_for_every_setting(webui: Any) -> None:
         for control, setting in zip(controls[1:], SETTINGS[1:], strict=True):
             assert (control.label, control.info) == (setting.label, setting.help)
             ids.append(control.elem_id)
-        assert [control for control, _ in script.infotext_fields] == controls
-        kinds.append([field for _, field in script.infotext_fields])
+        assert [control for control, _ in script.infotext_fields[:-1]] == controls
+        kinds.append([field for _, field in script.infotext_fields[:-1]])
         # "Send to" takes a tab's fields from what it finds by equality in the other tab's.
         assert script.paste_field_names == kinds[0] == kinds[-1]
     assert len(set(ids)) == len(ids)
@@ -51,12 +51,29 @@ def test_a_pasted_infotext_sets_every_control(
     with gr.Blocks():
         script.ui(False)
     values = {
-        one.name: field(found) for one, (_, field) in zip(SETTINGS, script.infotext_fields, strict=True)
+        one.name: field(found) for one, (_, field) in zip(SETTINGS, script.infotext_fields[:-1], strict=True)
     }
     if "LoRAtorio enabled" not in found:
         assert values == {one.name: None for one in SETTINGS} | wanted
     else:
         assert values == vars(Settings(enabled=True, looks=0, pool_by="difference")) | wanted
+
+
+def test_what_the_panel_cannot_use_of_an_infotext_is_said(webui: Any) -> None:
+    script = webui.new_script()
+    script.is_img2img = False
+    with gr.Blocks():
+        script.ui(False)
+    _, field = script.infotext_fields[-1]
+    on = {"LoRAtorio enabled": "True", "LoRAtorio looks": "4", "Steps": "20"}
+    wrong = {**on, "LoRAtorio gain": "99", "LoRAtorio <b>sparkle": "3", "LoRAtorio compare": '"><script>'}
+    said = field(wrong)["value"]
+    assert "gain is 99.0; give a number from 0 to" in said and "; 0.35 is set" in said
+    assert "LoRAtorio &lt;b&gt;sparkle&#x27; is no setting here" in said
+    assert "compare is" in said and "<script" not in said and said.count("<li>") == 3
+    assert len(field({**on, **{f"LoRAtorio {one}": "1" for one in range(5000)}})["value"]) < 9000
+    for found in (on, {}, {"Steps": "20"}):
+        assert "<li>" not in field(found)["value"]  # and nothing of an earlier one is left
 
 
 def test_arguments_are_positions_or_one_dict() -> None:

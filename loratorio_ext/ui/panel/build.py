@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 
 import gradio as gr
 
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.settings import SETTINGS, Setting, Value
-from loratorio_ext.ui.gradio_tools import component_of
+from loratorio_ext.settings import INFOTEXT_PREFIX, SETTINGS, Setting, Value
+from loratorio_ext.ui.gradio_tools import HtmlBlock, component_of
 from loratorio_ext.ui.panel.cost import CostRow, PageInputs
 from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker
@@ -29,7 +30,6 @@ ADVANCED: Final = (
 # What looks have replaced, for those who set it before.
 OLDER: Final = ("rescan", "reuse")
 _SWITCH: Final = SETTINGS[0]
-_POOL: Final = "pool"
 # Pixels: three side by side in the column of a WebUI.
 _NARROWEST: Final = 140
 
@@ -58,16 +58,38 @@ class FromInfotext:
 
 
 @dataclass(frozen=True)
+class NotPasted:
+    """What a pasted infotext says of LoRAtorio and the panel cannot use, in a block of its own."""
+
+    block: HtmlBlock
+
+    def __call__(self, found: Mapping[str, str]) -> Any:
+        """The update that says it, and takes back what was said of an earlier one."""
+        known, notes = {one.infotext: one for one in SETTINGS}, []
+        for key in [one for one in found if one.startswith(INFOTEXT_PREFIX)][:64]:
+            try:
+                known[key].parse(found[key])
+            except KeyError:  # noqa: PERF203 - a few keys
+                notes.append(f"{key[:60]!r} is no setting here")
+            except ValueError as error:
+                notes.append(f"{error}; {known[key].unnamed} is set")
+        listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+        return self.block.showing(listed and f'<div class="loratorio-cost"><ul>{listed}</ul></div>')
+
+
+@dataclass(frozen=True)
 class Panel:
     """The controls.
 
     Attributes:
         controls: in the order of ``SETTINGS``, as the script's arguments.
         infotext_fields: (control, its value by all keys of an infotext), as the WebUI takes them.
+        not_pasted: the same for what no control has.
     """
 
     controls: list[Any]
     infotext_fields: list[tuple[Any, FromInfotext]]
+    not_pasted: tuple[Any, NotPasted]
 
 
 def build_panel(
@@ -107,6 +129,7 @@ def build_panel(
         gr.Column(elem_classes=["loratorio-panel"]),
     ):
         cost = CostRow(server, elem_id, words)
+        left = NotPasted(HtmlBlock("", elem_id("not_pasted")))
         with gr.Row():
             presets = PresetControls(server, elem_id, words, _NARROWEST)
             add(*FRONT)
@@ -121,16 +144,15 @@ def build_panel(
                 about_pool = words("Pool: networks without a tag")
                 with gr.Accordion(about_pool, open=False, elem_id=elem_id("pool_part")):
                     picker = PoolPicker(server, elem_id, words)
-                    add(_POOL, "pool_by")
-                older = words("Without looks")
-                with gr.Accordion(older, open=False, elem_id=elem_id("older")), gr.Row():
+                    add("pool", "pool_by")
+                with gr.Accordion(words("Without looks"), open=False, elem_id=elem_id("older")), gr.Row():
                     add(*OLDER)
-                own = words("Presets of your own")
-                with gr.Accordion(own, open=False, elem_id=elem_id("own_presets")):
+                with gr.Accordion(words("Presets of your own"), open=False, elem_id=elem_id("own_presets")):
                     presets.build_own()
     ordered = [controls[one.name] for one in SETTINGS]
     cost.connect(page_inputs, ordered, presets, picker, places)
     presets.connect(ordered)
-    picker.connect(controls[_POOL])
+    picker.connect(controls["pool"])
     presets.connect_own(ordered)
-    return Panel(ordered, [(controls[one.name], FromInfotext(one)) for one in SETTINGS])
+    fields = [(controls[one.name], FromInfotext(one)) for one in SETTINGS]
+    return Panel(ordered, fields, (left.block.component, left))

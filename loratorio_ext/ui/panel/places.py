@@ -30,8 +30,7 @@ _WIDTH, _HEIGHT = 120, 90
 _CELLS: Final = 8
 # More cannot be told apart in a small picture.
 _MOST_SHOWN: Final = 8
-# (what was asked with and what the prompt says, then what there is now) → what there is to be. What stays is
-# not written again: it may have changed since it was read.
+# (what was asked with and what the prompt says, then what there is now) → what is to change, and no more.
 _HEED: Final = """(news, ...values) => {
     const now = values.slice(0, 5); // gradio 3 and 4 add what the outputs have
     const [asked, wanted] = JSON.parse(news || "[[], []]");

@@ -1,4 +1,4 @@
-"""Where networks act by the cross-attention of their trigger words: what LoRAtorio is compared with.
+"""Where networks act by the cross-attention of their trigger words: a control.
 
 Masks are made as FreeFuse makes them (arXiv 2510.23515): in a phase that is thrown away all networks act
 merged; at one early step the cross-attention of each network's trigger word is read, every place goes to the
