@@ -32,6 +32,8 @@ from loratorio_ext.hosts.webuis.adapter import ExtraNetworkData, UnetLayers
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions
 from loratorio_ext.hosts.webuis.generation import Generation, attempt, call_of, guarded
+from loratorio_ext.hosts.webuis.networks import tags_of_networks
+from loratorio_ext.networks.arguments import block_weight_steps
 from loratorio_ext.run import Branch, Row, Source
 
 
@@ -49,6 +51,14 @@ class A1111Generation(Generation[ComposedNetwork]):
     _after_composing: ExitStack | None = None  # what lasts until the next call
     _marks: TokenMarks
     _tiles: Tiles
+
+    @guarded
+    def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
+        """Say where LoRA Block Weight, which changes strengths once texts are encoded, does otherwise."""
+        super().networks_activated(p, data)
+        told = {tag.positional[0] for tag in tags_of_networks(data) if block_weight_steps(tag.named)}
+        for name in (one.name for one in self.networks if one.name in told and one.changes_text):
+            say(p, f"the text part of {name!r} keeps to start= and stop= too; merged, it acts at every step")
 
     # ------------------------------------------------ at a model call
 

@@ -230,6 +230,16 @@ def test_an_extension_finds_the_networks_that_it_has_renamed(webui: Any, draw: A
     assert torch.equal(draw("a cat <lora:te:1>")[0], merged)
 
 
+@pytest.mark.parametrize("steps", ["start=2", "stop=2", "step=1-3"])
+def test_texts_that_keep_to_the_steps_of_block_weights_are_told(draw: Any, steps: str) -> None:
+    """LoRA Block Weight changes strengths while sampling; by then the WebUI has encoded the texts."""
+    _, p = draw(f"a cat <lora:te:1:{steps}> <lora:lin:1:{steps}>", {})
+    (comment,) = p.comments
+    assert "text part of 'te' keeps to start=" in comment
+    for tags in (f"<lora:te:0:1:{steps}> <lora:lin:1>", "<lora:te:1:steps=0-0.5>", f"<lora:lin:1:{steps}>"):
+        assert draw(f"a cat {tags}", {})[1].comments == {}
+
+
 def in_tiles(order: str) -> Any:
     """As Tiled Diffusion: the left and the right half, in one call by tiles or by rows, or in two calls."""
 
