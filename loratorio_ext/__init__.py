@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from loratorio_ext.settings import Settings
 
 __version__ = "0.1.0"
-__all__ = [
-    "DiffusersHost",
-    "PipelineComposition",
-    "Report",
-    "Request",
-    "Result",
-    "Settings",
-    "compose",
-]
+__all__ = ["DiffusersHost", "PipelineComposition", "Report", "Request", "Result", "Settings", "compose"]
 
 
 def __getattr__(name: str) -> Any:

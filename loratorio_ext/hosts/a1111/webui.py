@@ -13,15 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import networks as lora_networks
-from modules import (
-    devices,
-    prompt_parser,
-    sd_hijack,
-    sd_models,
-    sd_samplers_timesteps,
-    sd_unet,
-    shared,
-)
+from modules import devices, prompt_parser, sd_hijack, sd_models, sd_samplers_timesteps, sd_unet, shared
 from torch import Tensor, nn
 
 from loratorio_ext.hosts.webuis.webui import WebuiServices, keeps_conds as keeps_conds

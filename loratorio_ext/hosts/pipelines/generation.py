@@ -15,16 +15,7 @@ from loratorio_ext.hosts.pipelines.adapters import Adapter
 from loratorio_ext.hosts.pipelines.evaluation import Call, CallEvaluation
 from loratorio_ext.hosts.pipelines.families import Family
 from loratorio_ext.networks.router import Places, Router, UnplacedError
-from loratorio_ext.run import (
-    Branch,
-    FrozenComposition,
-    GivenBase,
-    NetworkUse,
-    Row,
-    RowStrengths,
-    Run,
-    Source,
-)
+from loratorio_ext.run import Branch, FrozenComposition, GivenBase, NetworkUse, Row, RowStrengths, Run, Source
 from loratorio_ext.settings import Settings
 
 

@@ -44,10 +44,7 @@ class Postprocess:
         """
         reason = attempt(lambda: self._keep(p, processed, passes), "keeping a run")
         if reason is not None:
-            say(
-                p,
-                f"this run could not be kept for the inspector ({reason}); the pictures are whole",
-            )
+            say(p, f"this run could not be kept for the inspector ({reason}); the pictures are whole")
         reason = attempt(lambda: self._show(p, processed, passes), "drawing who spoke where")
         if reason is not None:
             say(p, f"the picture of who spoke where could not be made ({reason})")

@@ -25,12 +25,7 @@ from loratorio_ext.ui.page.controls import (
     build_examples,
     panel_id,
 )
-from loratorio_ext.ui.page.events import (
-    Drawing,
-    connect_lists,
-    connect_paste,
-    connect_run,
-)
+from loratorio_ext.ui.page.events import Drawing, connect_lists, connect_paste, connect_run
 from loratorio_ext.ui.page.generator import Generator
 from loratorio_ext.ui.page.models import build_models, connect_models
 from loratorio_ext.ui.page.runs import Runs
@@ -93,10 +88,7 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
         about = "" if facts.models else escape(words("Model: {name}", name=facts.name))
         gr.HTML(f'<header class="loratorio-head"><h1>{TITLE}</h1><p>{about}</p></header>')
         with gr.Tabs(selected="draw"):
-            with (
-                gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"),
-                gr.Row(elem_id=f"{PREFIX}_work"),
-            ):
+            with gr.Tab(words("Draw"), id="draw", elem_id=f"{PREFIX}_draw"), gr.Row(elem_id=f"{PREFIX}_work"):
                 with gr.Column(elem_id=f"{PREFIX}_wanted"):
                     model = build_models(facts, words)
                     prompt = PromptControls(facts, list(server.networks()), words)
@@ -108,9 +100,7 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
                         sampling = SamplingControls(facts, words)
                         examples = build_examples(facts, prompt.prompt, words)
                         refresh = gr.Button(
-                            words("Read the folder of networks again"),
-                            size="sm",
-                            elem_id=f"{PREFIX}_refresh",
+                            words("Read the folder of networks again"), size="sm", elem_id=f"{PREFIX}_refresh"
                         )
                     accordion = partial(accordion_with_box, words=words)
                     page_inputs = PageInputs(prompt.prompt, sampling.steps, sampling.cfg, *sampling.passes)
