@@ -122,6 +122,7 @@ class Answers:
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
             repeated=server.repeated,
+            all_or_none=server.all_or_none,
         )
         known = server.networks()
         found = estimate(given["prompt"], settings, known, sampling, words, server.triggers)

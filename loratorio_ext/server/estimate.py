@@ -40,6 +40,7 @@ class PlannedSampling:
         merged_on_top: rows of merged steps come on top of the base's, as in AUTOMATIC1111's WebUI.
         splits_at_and: AND splits a prompt into sub-prompts that are predicted separately, as in the WebUIs.
         repeated: what becomes of a network that is named twice.
+        all_or_none: no network of a prompt is loaded where one of them is missing.
         hires_steps: evaluations of a hires pass, which begins with the maps of the first; 0: there is none.
         hires_scale: how much wider and higher its pictures are.
     """
@@ -49,6 +50,7 @@ class PlannedSampling:
     merged_on_top: bool = False
     splits_at_and: bool = False
     repeated: Repeated = "last"
+    all_or_none: bool = False
     hires_steps: int = 0
     hires_scale: float = 1.0
 
@@ -129,12 +131,15 @@ def estimate(
     missing = [tag.name for tag, path in paths.items() if path is None]
     notes += _first(_missing(missing, known, words), words)
     there = [tag for tag, path in paths.items() if path is not None]
+    if there and missing and sampling.all_or_none:
+        notes.append(words("where one network is missing, this WebUI loads none of the prompt"))
+        there = []
     chosen, unknown = choose_pool(settings.pool, known)
     if settings.pool_by == "words":
         chosen = pool_by_words(chosen, parsed.text, settings.top_k, lambda name: triggers(name).meant)
     told = [words("{name} in the pool matches no network", name=shown(part)) for part in unknown]
     notes += _first(told, words)
-    of_tags = set(paths.values())
+    of_tags = {paths[tag] for tag in there}
     of_pool = {known[name]: name for name in chosen if known[name] not in of_tags}
     composed = (*(tag.name for tag in there if tag.compose), *of_pool.values())
     of_composed = [*(tag.own for tag in there if tag.compose), *(OwnArguments() for _ in of_pool)]

@@ -32,6 +32,7 @@ class Server:
             WebUI does (modules/sd_samplers_cfg_denoiser.py).
         splits_at_and: see `estimate.PlannedSampling`.
         repeated: the same.
+        all_or_none: the same.
         triggers: a network's trigger words, by any of its names.
     """
 
@@ -48,6 +49,7 @@ class Server:
     uncond_at_cfg_1: bool = False
     splits_at_and: bool = False
     repeated: Repeated = "last"
+    all_or_none: bool = False
     triggers: TriggersOf = lambda name: NO_TRIGGERS
 
     def guided(self, cfg_scale: object) -> bool:

@@ -202,6 +202,15 @@ def test_thousands_of_unknown_tags_are_said_in_a_few_sentences(webui: Any, draw:
     assert any(f"{3000 + 2 - loaded - 10} more networks" in comment for comment in p.comments)
 
 
+def test_the_cost_knows_what_one_missing_network_does_to_the_others(webui: Any, draw: Any) -> None:
+    prompt = PROMPT + "<lora:nobody:1>"
+    said = webui.start_app(api=True).post("/loratorio/v1/estimate", json={"prompt": prompt}).json()
+    _, p = draw(prompt, {})
+    missing = [comment for comment in p.comments if "has not loaded" in comment]
+    assert len(said["composed"]) == 3 - len(missing) and "nobody" in missing[-1]
+    assert any("loads none of the prompt" in note for note in said["notes"]) is (len(missing) == 3)
+
+
 def test_hooks_for_a_copy_of_a_running_generation_take_nothing_from_it(webui: Any, draw: Any) -> None:
     """ADetailer ends a copy of p before the first picture is shown, and begins another after the last."""
     wanted, plain = draw(PROMPT, {})

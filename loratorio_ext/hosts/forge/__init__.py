@@ -19,4 +19,4 @@ def make_webui() -> Webui:
     from loratorio_ext.hosts.forge.generation import forge_of
     from loratorio_ext.hosts.forge.own_backend import ForgeBackend
 
-    return forge_of("Forge", ForgeBackend())
+    return forge_of("Forge", ForgeBackend(), all_or_none=True)

@@ -279,12 +279,13 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         self._backend.load_for_sampling(webui.objects().unet, x)
 
 
-def forge_of(name: str, backend: Backend) -> Webui:
+def forge_of(name: str, backend: Backend, *, all_or_none: bool = False) -> Webui:
     """The Forge that runs here.
 
     Args:
         name: for users.
         backend: what this Forge keeps in a form of its own.
+        all_or_none: see `Server`.
     """
     return webui_of(
         webui.ForgeServices(name, backend),
@@ -293,4 +294,5 @@ def forge_of(name: str, backend: Backend) -> Webui:
         merged_on_top=False,
         uncond_at_cfg_1=False,
         repeated="each",
+        all_or_none=all_or_none,
     )

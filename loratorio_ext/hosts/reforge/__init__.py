@@ -9,4 +9,4 @@ from loratorio_ext.hosts.webuis.host import Webui
 
 def make_webui() -> Webui:
     """The WebUI that runs here."""
-    return forge_of(name(), LdmBackend())
+    return forge_of(name(), LdmBackend(), all_or_none=name() == "reForge")

@@ -60,6 +60,7 @@ def webui_of(
     merged_on_top: bool,
     uncond_at_cfg_1: bool,
     repeated: Repeated,
+    all_or_none: bool = False,
 ) -> Webui:
     """The WebUI of an adapter; its server asks the WebUI afresh each time.
 
@@ -70,6 +71,7 @@ def webui_of(
         merged_on_top: see `Server`.
         uncond_at_cfg_1: see `Server`.
         repeated: see `Server`.
+        all_or_none: see `Server`.
     """
 
     def options() -> Options:
@@ -99,6 +101,7 @@ def webui_of(
         uncond_at_cfg_1=uncond_at_cfg_1,
         splits_at_and=True,
         repeated=repeated,
+        all_or_none=all_or_none,
         triggers=triggers,
     )
     pool = Pool(services, network_of_pool, reader)

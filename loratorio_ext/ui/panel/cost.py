@@ -85,6 +85,7 @@ class PageInputs:
             merged_on_top=server.merged_on_top,
             splits_at_and=server.splits_at_and,
             repeated=server.repeated,
+            all_or_none=server.all_or_none,
         )
         return (prompt if isinstance(prompt, str) else ""), sampling
 
