@@ -165,8 +165,8 @@ def open_page(browser: Any) -> Iterator[Open]:
             viewport={"width": 1280, "height": 900}, color_scheme="light", accept_downloads=True
         )
         contexts.append(context)
+        context.set_default_timeout(WAIT)
         page = context.new_page()
-        page.set_default_timeout(WAIT)
 
         def answer(route: Any) -> None:
             # gradio's own page asks for scripts and letters elsewhere; nothing leaves this machine.

@@ -130,7 +130,7 @@ def shown_after(page: Any, drawn: bytes, text: str) -> bool:
 def test_a_stop_keeps_what_is_finished(page: Any, look: SimpleNamespace) -> None:
     write(page, PROMPT)
     look.set_number(page, "pictures", 6)
-    look.set_number(page, "steps", 30)
+    look.set_number(page, "steps", 15)
     page.locator("#loratorio_page_generate").click()
     said(page, "Drawing picture 2 of 6")
     assert page.locator(f"{STATUS} progress").get_attribute("aria-label")
