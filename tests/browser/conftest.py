@@ -27,6 +27,8 @@ REQUIRED = os.environ.get("CI") == "true" and os.environ.get("LORATORIO_BROWSER"
 PAGES = str(HERE / "pages.py")
 # A page on a busy machine takes its time; nothing here measures it.
 WAIT = 60_000  # milliseconds
+# gradio's own page asks for scripts and letters elsewhere.
+ELSEWHERE = re.compile("net::ERR_NAME_NOT_RESOLVED|Unable to preload CSS for https://fonts")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/?")
 
 
@@ -118,11 +120,23 @@ def browser() -> Iterator[Any]:
         missing("playwright is not installed; it is in the extra `dev`")
     with sync_playwright() as playwright:
         as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        # Nothing leaves this machine.
+        alone = ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"] if as_root else [], timeout=WAIT
+            executable_path=path, args=alone + ["--no-sandbox"] * as_root, timeout=WAIT
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Any:
+    """One for all pages, so that the browser reads gradio's many scripts once."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light", accept_downloads=True
+    )
+    context.set_default_timeout(WAIT)
+    return context
 
 
 Open = Callable[..., Any]
@@ -155,37 +169,27 @@ def run_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
+def open_page(context: Any) -> Iterator[Open]:
     """Open a page; afterwards there must have been no error in its console."""
     errors: list[str] = []
-    contexts: list[Any] = []
+
+    def hear(text: str) -> None:
+        if not ELSEWHERE.search(text):
+            errors.append(text)
 
     def open_one(url: str) -> Any:
-        context = browser.new_context(
-            viewport={"width": 1280, "height": 900}, color_scheme="light", accept_downloads=True
-        )
-        contexts.append(context)
-        context.set_default_timeout(WAIT)
         page = context.new_page()
-
-        def answer(route: Any) -> None:
-            # gradio's own page asks for scripts and letters elsewhere; nothing leaves this machine.
-            if route.request.url.startswith((url, "data:", "blob:")):
-                route.continue_()
-            else:
-                route.fulfill(status=200, body="")
-
-        page.route("**/*", answer)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: hear(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: hear(str(error)))
         page.goto(url)
         page.wait_for_selector("#txt2img_prompt textarea")
         settled(page)
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in context.pages:
+        page.evaluate("() => localStorage.clear()")
+        page.close()
     assert errors == []
 
 

@@ -158,8 +158,22 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
 def test_what_is_being_drawn_is_shown_in_the_picture_s_place_which_does_not_move(
     page: Any, look: SimpleNamespace
 ) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/queue/join*", hold)  # the server is slow to say whether a run goes on
+    page.reload()
     gallery = page.locator("#loratorio_page_gallery")
+    gallery.wait_for()
+    while not held:
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(500)
     before = gallery.bounding_box()
+    for one in held:
+        one.continue_()
+    page.unroute("**/queue/join*")
     look.set_number(page, "steps", 150)
     generate(page)
     sketch = page.locator(f"{STATUS} img")
