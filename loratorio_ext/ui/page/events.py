@@ -210,8 +210,8 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
 
     def find_again(given: object) -> Iterator[list[Any]]:
         ticket, goes_on = runs.of(_session(given))
-        # In any case something: the newest gradio takes nothing for empty values. Stop stays as it is where no
-        # run goes on: one may have begun before this answer arrives.
+        # In any case something: the newest gradio takes nothing for empty values. Where no run goes on Stop
+        # stays as it is: one may begin before this answer arrives.
         yield [gr.update(), gr.update(interactive=True) if goes_on else gr.update(), *_unchanged(3)]
         if ticket is not None:
             yield from follow(ticket.follow(), ticket)
