@@ -8,7 +8,7 @@ from typing import Any
 
 from loratorio_ext.cli.judge import FACTORS, NONE
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT
-from loratorio_lab.world.gate import GUIDANCE, LEAST_WITH_TRIGGER, MOST_WITHOUT_TRIGGER, STEPS
+from loratorio_lab.world.gate import GUIDANCE, LEAST_WITH_TRIGGER, MOST_WITHOUT_TRIGGER
 
 _CARD = """\
 # The embedded world
@@ -60,7 +60,8 @@ there: the base has seen the concepts but hardly has a word for them.
 Judge on {judged} fresh drawings: all five factors right {judge_fresh:.2%}. With an eighth of the factors
 spoiled: {judge_spoiled:.2%}.
 
-Every network alone, {gate_pictures} pictures per figure ({steps} DDIM steps, CFG {guidance:g}), as judged.
+Every network alone, {gate_pictures} pictures per figure ({gate_steps} DDIM steps, CFG {guidance:g}), as
+judged.
 The gate: at least {least:.2f} with the trigger word, at most {most:.2f} without; a network that fails is left
 out. "Rest right": all other values of the caption are there. "Base unaided": the base draws the concept
 from the trigger word without the network.
@@ -106,7 +107,6 @@ def write_card(path: Path, scores: Mapping[str, Any], recipe: Mapping[str, Any])
         judged=judge["pictures"],
         judge_fresh=judge["fresh drawings"]["all five right"],
         judge_spoiled=judge["an eighth spoiled"]["all five right"],
-        steps=STEPS,
         guidance=GUIDANCE,
         least=LEAST_WITH_TRIGGER,
         most=MOST_WITHOUT_TRIGGER,

@@ -14,7 +14,6 @@ from loratorio_ext.cli.judge import FACTORS, Judge
 from loratorio_lab.world.concepts import FACTOR_OF_CONCEPT, caption, random_scene
 from loratorio_lab.world.judge import likeliest
 
-STEPS = 15
 GUIDANCE = 4.0
 LEAST_WITH_TRIGGER = 0.95
 MOST_WITHOUT_TRIGGER = 0.05
@@ -47,28 +46,33 @@ class Gate:
 
 
 @torch.inference_mode()
-def pictures(pipeline: StableDiffusionPipeline, captions: Sequence[str], seed: int) -> Tensor:
+def pictures(pipeline: StableDiffusionPipeline, captions: Sequence[str], steps: int, seed: int) -> Tensor:
     """Draw the captions with the pipeline as it stands: float32 [n, 3, 64, 64] in [0, 1]."""
     parts = []
     for start in range(0, len(captions), 32):
         part = list(captions[start : start + 32])
         seeds = [torch.Generator().manual_seed(seed + start + index) for index in range(len(part))]
         drawn = pipeline(
-            part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=seeds, output_type="pt"
+            part, num_inference_steps=steps, guidance_scale=GUIDANCE, generator=seeds, output_type="pt"
         ).images
         parts.append(drawn)
     return torch.cat(parts).float()
 
 
-def measure(pipeline: StableDiffusionPipeline, judge: Judge, concept: str, *, count: int, seed: int) -> Gate:
-    """Judge ``count`` pictures for each share. The pipeline's UNet holds the network as its adapter."""
+def measure(
+    pipeline: StableDiffusionPipeline, judge: Judge, concept: str, *, count: int, steps: int, seed: int
+) -> Gate:
+    """Judge ``count`` pictures of ``steps`` sampling steps for each share.
+
+    The pipeline's UNet holds the network as its adapter.
+    """
     random = np.random.default_rng(seed)
     factor = FACTOR_OF_CONCEPT[concept].name
     known = [random_scene(random) for _ in range(count)]
     asked = [{**scene, factor: concept} for scene in known]
 
     def answers(scenes: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-        drawn = pictures(pipeline, [caption(scene) for scene in scenes], seed)
+        drawn = pictures(pipeline, [caption(scene) for scene in scenes], steps, seed)
         return [likeliest(scores) for scores in judge.scores(drawn)]
 
     def rest(scenes: Sequence[dict[str, str]], seen: Sequence[dict[str, str]]) -> float:

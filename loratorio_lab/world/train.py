@@ -42,7 +42,7 @@ from loratorio_lab.world.workers import Report, Workers
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much of everything. All counts are pictures or optimizer steps."""
+    """How much of everything. Counts are pictures or optimizer steps; ``gate_steps`` are sampling steps."""
 
     judge_pictures: int = 12_000
     judge_epochs: int = 6
@@ -58,6 +58,7 @@ class Recipe:
     network_rounds: int = 6
     learning_rate: float = 8e-3
     gate_pictures: int = 64
+    gate_steps: int = 15
     judged_pictures: int = 2_000
 
 
@@ -72,19 +73,21 @@ UNNAMED: Mapping[str, float] = MappingProxyType(
 """In how many of its pictures the base model sees concepts that are not named."""
 
 QUICK = Recipe(
-    judge_pictures=256,
+    judge_pictures=64,
     judge_epochs=1,
-    autoencoder_pictures=128,
-    autoencoder_steps=4,
-    base_pictures=128,
-    base_steps=4,
-    own_pictures=32,
-    common_pictures=64,
+    autoencoder_pictures=32,
+    autoencoder_steps=2,
+    base_pictures=32,
+    base_steps=2,
+    base_batch=8,
+    own_pictures=16,
+    common_pictures=16,
     network_steps=2,
-    network_batch=8,
+    network_batch=4,
     network_rounds=1,
-    gate_pictures=2,
-    judged_pictures=64,
+    gate_pictures=1,
+    gate_steps=2,
+    judged_pictures=16,
 )
 """Seconds instead of an hour: tries every stage, draws nothing worth looking at."""
 
@@ -271,7 +274,9 @@ def _network_stage(out: Path, recipe: Recipe, seed: int, concept: str, report: R
             learning_rate=recipe.learning_rate / (1 + attempt),
             report=lambda line: report(f"{concept}: {line}"),
         )
-        gate = measure(pipeline, judge, concept, count=recipe.gate_pictures, seed=seed)
+        gate = measure(
+            pipeline, judge, concept, count=recipe.gate_pictures, steps=recipe.gate_steps, seed=seed
+        )
         report(f"{concept}: round {attempt + 1}: {gate}")
         if gate.passed:
             break
