@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -33,3 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return places.setdefault(name, FIRST.index(name) if name in FIRST else len(FIRST) + len(places))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
