@@ -24,8 +24,11 @@ def page(slow_panel_page: Any, look: SimpleNamespace) -> Any:
 
 def settled(page: Any) -> str:
     """The prompt when no answer is on its way any longer."""
-    page.wait_for_timeout(6000)
-    return str(page.locator(PROMPT).input_value())
+    said, before = str(page.locator(PROMPT).input_value()), ""
+    while said != before:  # answers queue up where the machine is busy
+        page.wait_for_timeout(6000)
+        said, before = str(page.locator(PROMPT).input_value()), said
+    return said
 
 
 def stroke(page: Any, row: int) -> None:

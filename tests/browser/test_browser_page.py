@@ -159,15 +159,15 @@ def test_off_means_merged(page: Any, look: SimpleNamespace) -> None:
 def test_wrong_input_is_said(page: Any, look: SimpleNamespace) -> None:
     for prompt, seed, message in (
         ("a star <lora:staar:1>", "1", "'staar' is not among the networks; did you mean 'star'?"),
+        ("a star", "", "Seed is"),
         ("a star", "1.5", "Seed is 1.5; give a whole number"),
         ("a star", "-7", "Seed is -7; give a whole number"),
-        ("a star", "", "Seed is"),
     ):
         write(page, prompt)
         look.set_number(page, "seed", seed)
         page.locator("#loratorio_page_generate").click()
         page.get_by_role("alert").get_by_text(message).wait_for()
-        assert page.locator("#loratorio_page_stop").is_disabled()
+        page.locator("#loratorio_page_stop:disabled").wait_for()
 
 
 def test_a_result_is_drawn_again_larger_or_from_itself_and_both_come_back_by_infotext(
