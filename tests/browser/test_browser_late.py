@@ -23,12 +23,13 @@ def page(slow_panel_page: Any, look: SimpleNamespace) -> Any:
 
 
 def settled(page: Any) -> str:
-    """The prompt when no answer is on its way any longer."""
-    said, before = str(page.locator(PROMPT).input_value()), ""
-    while said != before:  # answers queue up where the machine is busy
+    """The prompt when no answer is on its way any longer; they queue up where the machine is busy."""
+    for _ in range(10):
+        before = str(page.locator(PROMPT).input_value())
         page.wait_for_timeout(6000)
-        said, before = str(page.locator(PROMPT).input_value()), said
-    return said
+        if page.locator(PROMPT).input_value() == before:
+            return before
+    raise AssertionError("answers go on changing the prompt")
 
 
 def stroke(page: Any, row: int) -> None:

@@ -164,11 +164,10 @@ def test_what_is_being_drawn_is_shown_in_the_picture_s_place_which_does_not_move
         held.append(route)
 
     page.route("**/queue/join*", hold)  # the server is slow to say whether a run goes on
-    page.reload()
+    with page.expect_request("**/queue/join*"):
+        page.reload()
     gallery = page.locator("#loratorio_page_gallery")
     gallery.wait_for()
-    while not held:
-        page.wait_for_timeout(100)
     page.wait_for_timeout(500)
     before = gallery.bounding_box()
     for one in held:

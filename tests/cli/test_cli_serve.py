@@ -6,8 +6,10 @@ import dataclasses
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from loratorio_ext.cli.main import main
 from loratorio_ext.server.history import History
 from loratorio_ext.settings import Settings
 from loratorio_ext.ui.page.generator import Job
+from loratorio_ext.ui.page.page import build_page
 from loratorio_ext.ui.page.runs import Finished, Progress, Runs, Ticket
 
 PROMPT = "a red star <lora:star:1> <lora:moon:0.5>"
@@ -333,3 +336,20 @@ def test_a_page_that_calls_itself_by_a_long_name_gets_no_run(runs: Runs) -> None
         assert ticket is not None
         list(runs.draw(job(), ticket))
     assert [runs.of(f"{place}")[0] is not None for place in range(6)] == [False, False, *[True] * 4]
+
+
+def test_a_page_that_asks_for_its_run_leaves_stop_to_one_that_begins_meanwhile(served: Page) -> None:
+    """The answer may arrive after the next run has begun, so an end that it tells of is no end of Stop."""
+    functions = {one.name: one for one in build_page(served.server, served.painter, {}).fns.values()}
+    find_again = functions["find_again"].fn
+
+    def stops() -> list[Any]:
+        return [shown[1] for shown in find_again("a page")]
+
+    assert [one.get("interactive") for one in stops()] == [None]
+    _, _, name, session = functions["ask"].fn(SimpleNamespace(session_hash=""), "a page")
+    parts = functions["draw"].inputs[2:]
+    controls = [one.value or "" if isinstance(one, gr.Textbox) else one.value for one in parts]
+    *_, end = functions["draw"].fn(session, name, *controls)
+    assert end[1]["interactive"] is False and "1 picture in" in end[0]
+    assert [one.get("interactive") for one in stops()] == [None, None]

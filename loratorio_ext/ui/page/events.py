@@ -214,7 +214,8 @@ def connect_run(drawing: Drawing, runs: Runs, generator: Generator, words: Words
         # stays as it is: one may begin before this answer arrives.
         yield [gr.update(), gr.update(interactive=True) if goes_on else gr.update(), *_unchanged(3)]
         if ticket is not None:
-            yield from follow(ticket.follow(), ticket)
+            for status, stop, *drawn in follow(ticket.follow(), ticket):
+                yield [status, stop if goes_on else gr.update(), *drawn]
 
     one_at_a_time = accepted(prompt.generate.click, concurrency_limit=1, concurrency_id="draw")
     for trigger in (prompt.generate.click, prompt.prompt.submit):
