@@ -339,17 +339,11 @@ def test_a_page_that_calls_itself_by_a_long_name_gets_no_run(runs: Runs) -> None
 
 
 def test_a_page_that_asks_for_its_run_leaves_stop_to_one_that_begins_meanwhile(served: Page) -> None:
-    """The answer may arrive after the next run has begun, so an end that it tells of is no end of Stop."""
-    functions = {one.name: one for one in build_page(served.server, served.painter, {}).fns.values()}
-    find_again = functions["find_again"].fn
-
-    def stops() -> list[Any]:
-        return [shown[1] for shown in find_again("a page")]
-
-    assert [one.get("interactive") for one in stops()] == [None]
-    _, _, name, session = functions["ask"].fn(SimpleNamespace(session_hash=""), "a page")
-    parts = functions["draw"].inputs[2:]
-    controls = [one.value or "" if isinstance(one, gr.Textbox) else one.value for one in parts]
-    *_, end = functions["draw"].fn(session, name, *controls)
+    page = {one.name: one for one in build_page(served.server, served.painter, {}).fns.values()}
+    untouched = {"__type__": "update"}  # the answer may arrive after another run has begun
+    assert [shown[1] for shown in page["find_again"].fn("a page")] == [untouched]
+    *_, name, session = page["ask"].fn(SimpleNamespace(session_hash=""), "a page")
+    kinds = [(one.value, isinstance(one, gr.Textbox)) for one in page["draw"].inputs[2:]]
+    *_, end = page["draw"].fn(session, name, *(value or "" if text else value for value, text in kinds))
     assert end[1]["interactive"] is False and "1 picture in" in end[0]
-    assert [one.get("interactive") for one in stops()] == [None, None]
+    assert [shown[1] for shown in page["find_again"].fn("a page")] == [untouched, untouched]
