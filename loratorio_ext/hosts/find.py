@@ -19,6 +19,10 @@ def this_webui() -> Webui:
 
     Where nothing can be composed, the server's obstacle and every generation say why.
     """
+    if not logger.isEnabledFor(
+        logging.WARNING
+    ):  # Forge Neo sets the root to ERROR (modules/logging_config.py)
+        logger.setLevel(logging.WARNING)
     names: tuple[str, ...] = ("a1111",)
     if _is_older_forge():
         names = ("reforge",)

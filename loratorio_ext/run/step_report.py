@@ -46,11 +46,18 @@ class Observed:
 
     def similarities(self) -> PerImage | None:
         """Similarity by network and image; waits for the device, as do the methods below."""
-        return self._where_evaluated(self.similarity, self._flags(self.finite))
+        evaluated, finite = self.evaluated, self._flags(self.finite)
+        return self._where(
+            self.similarity,
+            lambda network, image: (
+                (evaluated is None or network in evaluated[image])
+                and (finite is None or finite[network][image])
+            ),
+        )
 
     def weights(self) -> PerImage | None:
-        """Weight by network and image."""
-        return self._where_evaluated(self.weight, None)
+        """Weight by network and image; of one that did not act it is 0, evaluated or not."""
+        return self._where(self.weight, lambda network, image: True)
 
     def chosen(self, names: Sequence[str]) -> tuple[Names, ...]:
         """For each image, the names of the networks that acted."""
@@ -67,20 +74,17 @@ class Observed:
             for image, evaluated in enumerate(self.evaluated or (every,) * self.acting.shape[1])
         )
 
-    def _where_evaluated(self, values: Tensor | None, finite: list[list[bool]] | None) -> PerImage | None:
-        """Numbers [N, B] from the device; None where nothing was evaluated or ``finite`` is False."""
+    @staticmethod
+    def _where(values: Tensor | None, known: Callable[[int, int], bool]) -> PerImage | None:
+        """Numbers [N, B] from the device; None where they are not known or not finite."""
         if values is None:
             return None
         return tuple(
             tuple(
-                value
-                if math.isfinite(value)
-                and (self.evaluated is None or i in self.evaluated[image])
-                and (finite is None or finite[i][image])
-                else None
+                value if math.isfinite(value) and known(network, image) else None
                 for image, value in enumerate(of_network)
             )
-            for i, of_network in enumerate(values.tolist())
+            for network, of_network in enumerate(values.tolist())
         )
 
     @staticmethod

@@ -171,6 +171,9 @@ def test_it_fits_the_window_and_every_control_has_a_name(
     assert "At how many steps" in looks.get_attribute("title")
     page.locator(f"{of('txt2img', 'explain')} input").first.check()
     long_text.wait_for()
+    shown = "(list) => list.map((one) => getComputedStyle(one).display)"
+    empty = page.locator(".block[class*=_loratorio_not_pasted]").evaluate_all(shown)
+    assert empty and set(empty) == {"none"}
     for tab in ("txt2img", "Inspector"):
         look.show(page, tab, *(FOLDED if tab == "txt2img" else ()))
         page.wait_for_timeout(500)

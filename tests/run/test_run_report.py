@@ -142,6 +142,16 @@ def test_network_that_is_not_finite_is_named_and_has_no_weight() -> None:
     )
 
 
+@pytest.mark.parametrize("looks", [0, 3])
+def test_a_network_has_no_weight_where_it_does_not_act(looks: int) -> None:
+    later = NetworkUse("later", 1.0, steps="0.5-1")
+    steps = World((*uses(2), later), total=6).report(6, Settings(looks=looks)).steps
+    weights = np.array([step.weight for step in steps], dtype=np.float64)[..., 0]  # None would be nan
+    assert (weights[:3, 2] == 0).all() and (weights[3:, 2] > 0).all()
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    assert all(step.similarity is None or step.similarity[2] == (None,) for step in steps[:3])
+
+
 def test_image_in_which_a_network_is_not_finite_is_named() -> None:
     rows = RowMap((0, 1, 1), (1.0, 1.0, 0.5))
     world = World(uses(2), images=2, rows=rows, total=2)

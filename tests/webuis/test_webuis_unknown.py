@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from loratorio_ext.hosts.find import this_webui
 
 PROMPT = "a cat <lora:lin:1>"
 
@@ -35,3 +39,23 @@ def test_another_backend_is_refused_in_words(
     merged = standin.new_p(PROMPT)
     assert (standin.generate(merged) == picture).all() and merged.comments == {}
     assert p.extra_generation_params == {}
+
+
+@pytest.fixture
+def root_of_errors() -> Iterator[logging.Logger]:
+    """Forge Neo's root logger shows errors alone."""
+    root, ours = logging.getLogger(), logging.getLogger("loratorio")
+    before = root.level, ours.level
+    root.setLevel(logging.ERROR)
+    ours.setLevel(logging.NOTSET)
+    yield ours
+    root.setLevel(before[0])
+    ours.setLevel(before[1])
+
+
+def test_what_is_said_is_in_the_log_also_where_others_show_errors_alone(
+    standin: Any, root_of_errors: logging.Logger
+) -> None:
+    assert not root_of_errors.isEnabledFor(logging.WARNING)
+    this_webui()
+    assert root_of_errors.isEnabledFor(logging.WARNING) and not root_of_errors.isEnabledFor(logging.INFO)

@@ -44,8 +44,9 @@ def attempt(action: Callable[[], object], what: str = "composing") -> str | None
     try:
         action()
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
-        # As text: a log record that holds the exception would hold the frames too.
-        logger.warning("%s failed\n%s", what, traceback.format_exc())
+        if str(error) != NONE_FITS:  # which is no failure
+            # As text: a log record that holds the exception would hold the frames too.
+            logger.warning("%s failed\n%s", what, traceback.format_exc())
         return str(error) or type(error).__name__
     return None
 

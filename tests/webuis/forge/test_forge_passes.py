@@ -44,13 +44,16 @@ class OtherNames(torch.nn.Module):
         return self.inner(*arguments, **named)
 
 
-def test_a_refiner_that_no_network_fits_is_loaded_and_said(webui: Any, draw: Any, close: Any) -> None:
+def test_a_refiner_that_no_network_fits_is_loaded_and_said(
+    webui: Any, draw: Any, close: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = webui.model, webui.standin.new_model("second", 5)
     second.k_model.diffusion_model = OtherNames(second.k_model.diffusion_model)
     picture, p = draw("a cat <lora:lin:1>", ALONE, refiner=second)
     loaded = [one.model for one in webui.backend("memory_management").current_loaded_models]
     assert any(one is second.forge_objects.unet for one in loaded)
     assert any("no network fits this model, so none acts from call 3 of 4 on" in text for text in p.comments)
+    assert "none acts from call 3 of 4 on" in caplog.text and "Traceback" not in caplog.text
     assert p.extra_generation_params["LoRAtorio stopped at"] == "call 3 of 4"
     assert p.extra_generation_params["LoRAtorio enabled"] == "True"
     webui.use(first)
