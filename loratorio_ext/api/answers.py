@@ -14,7 +14,7 @@ from loratorio_ext.api.exchange import Json, Png, read_body, whole
 from loratorio_ext.networks.pool import choose_pool
 from loratorio_ext.plots.pictures import Maps, heat, png, scale_of, territories
 from loratorio_ext.run import Report
-from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate
+from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate, nothing_composed
 from loratorio_ext.server.history import Record
 from loratorio_ext.server.presets import OURS
 from loratorio_ext.server.server import Server
@@ -125,8 +125,10 @@ class Answers:
             all_or_none=server.all_or_none,
         )
         known = server.networks()
-        found = estimate(given["prompt"], settings, known, sampling, words, server.triggers)
-        more = {"sentence": cost_line(found, words), "obstacle": server.obstacle()}
+        found = estimate(given["prompt"], settings, known, sampling, words, server.triggers, server.misfit)
+        obstacle = server.obstacle()
+        sentence = nothing_composed(obstacle, words) if obstacle else cost_line(found, words)
+        more = {"sentence": sentence, "obstacle": obstacle or server.remark()}
         return Json({**found.to_dict(), **more})
 
     def reports(self, limit: int = _REPORTS) -> Json:

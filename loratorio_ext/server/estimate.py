@@ -100,6 +100,7 @@ def estimate(
     sampling: PlannedSampling,
     words: Words,
     triggers: TriggersOf = lambda name: NO_TRIGGERS,
+    misfit: Callable[[str], str | None] = lambda name: None,
 ) -> Estimate:
     """What this prompt costs with these settings.
 
@@ -111,6 +112,7 @@ def estimate(
         sampling: what is known of the generation.
         words: the language of the notes.
         triggers: a network's trigger words, by any of its names.
+        misfit: see `Server`.
     """
     notes: list[str] = []
     if len(prompt) > LONGEST_PROMPT:
@@ -134,6 +136,17 @@ def estimate(
     if there and missing and sampling.all_or_none:
         notes.append(words("where one network is missing, this WebUI loads none of the prompt"))
         there = []
+    others = {tag: model for tag in there if (model := misfit(tag.name)) is not None}
+    said = [
+        words(
+            "{name} is for {model} and not for the model that is loaded, so it takes no part",
+            name=shown(tag.name),
+            model=model,
+        )
+        for tag, model in others.items()
+    ]
+    notes += _first(said, words)
+    there = [tag for tag in there if tag not in others]
     chosen, unknown = choose_pool(settings.pool, known)
     if settings.pool_by == "words":
         chosen = pool_by_words(chosen, parsed.text, settings.top_k, lambda name: triggers(name).meant)
@@ -166,7 +179,7 @@ def estimate(
         acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
         if composed:
             notes += _notes(settings, len(composed), len(of_pool), sampling, words)
-        elif not missing and not acts_alone:
+        elif not missing and not others and not acts_alone:
             notes.append(nothing_to_compose(words))
     notes += _notes_of_sides(
         [tag for tag in there if not tag.own.cond or tag.own.uncond], settings, sampling, words
@@ -237,6 +250,11 @@ def _notes_of_sides(
     if tags and not sampling.guided:
         return [words("there is no unconditional prediction for {names} to act in", **names)]
     return []
+
+
+def nothing_composed(obstacle: str, words: Words) -> str:
+    """What takes the place of the cost where nothing can be composed."""
+    return words("{obstacle}, so the networks will act merged, the usual way", obstacle=obstacle)
 
 
 def cost_line(found: Estimate, words: Words) -> str:

@@ -26,7 +26,7 @@ class Server:
         refresh: makes the host look at its folder of networks again.
         options: what the user has set for this server.
         words: the language of the page.
-        obstacle: why nothing, or not everything, can be composed with the loaded model; None: all can be.
+        obstacle: why nothing can be composed with the loaded model, or None.
         merged_on_top: see `estimate.PlannedSampling`.
         uncond_at_cfg_1: whether the unconditional is predicted at a CFG scale of 1 too, as AUTOMATIC1111's
             WebUI does (modules/sd_samplers_cfg_denoiser.py).
@@ -34,6 +34,9 @@ class Server:
         repeated: the same.
         all_or_none: the same.
         triggers: a network's trigger words, by any of its names.
+        remark: what cannot be composed with the loaded model, though the rest can, or None.
+        misfit: which other model than the loaded one a network is for, by any of its names; None: none that
+            is known of.
     """
 
     host: str
@@ -51,6 +54,8 @@ class Server:
     repeated: Repeated = "last"
     all_or_none: bool = False
     triggers: TriggersOf = lambda name: NO_TRIGGERS
+    remark: Callable[[], str | None] = lambda: None
+    misfit: Callable[[str], str | None] = lambda name: None
 
     def guided(self, cfg_scale: object) -> bool:
         """Whether there is an unconditional prediction at this CFG scale; yes for what is not a number."""

@@ -96,7 +96,9 @@ def test_estimate_with_and_without_guidance(client: TestClient, given: dict[str,
 
 def test_estimate_says_what_stands_in_the_way(server: Server, client_of: Callable[..., TestClient]) -> None:
     client = client_of(dataclasses.replace(server, obstacle=lambda: "no such model"))
-    assert client.post("estimate", json={"prompt": ""}).json()["obstacle"] == "no such model"
+    answer = client.post("estimate", json={"prompt": ""}).json()
+    assert answer["obstacle"] == "no such model"
+    assert answer["sentence"] == "no such model, so the networks will act merged, the usual way"
 
 
 def test_reports(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Answers about the cost that come late leave what was done meanwhile, with the gradio of each WebUI."""
+"""Answers about the cost that come late leave what was done meanwhile, with every gradio that is in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 PANEL = "#script_txt2img_loratorio_{}"
 GRID = f"{PANEL.format('place_picture')} .loratorio-grid svg"
 PROMPT = "#txt2img_prompt textarea"
-pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0"])
+pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
 
 
 @pytest.fixture

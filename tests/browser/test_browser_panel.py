@@ -1,4 +1,4 @@
-"""Panel and inspector alone, in a real browser, with the gradio of each WebUI."""
+"""Panel and inspector alone, in a real browser, with the gradio of each WebUI and the newest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 PANEL = "#script_{tab}_loratorio_{item}"
 FOLDED = ("Places and steps", "Advanced", "Pool: networks without a tag", "Presets of your own")
-pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0"])
+pytestmark = pytest.mark.parametrize("gradio", ["3.41.2", "4.40.0", "newest"])
 
 
 @pytest.fixture

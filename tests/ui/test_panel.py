@@ -141,6 +141,23 @@ def test_what_is_in_the_way_is_said_first(server: Server) -> None:
     html = cost_of(blocked, PageInputs(prompt=object()), ["<lora:star:1>", *values()])
     assert "the UNet is &lt;replaced&gt;" in html
     assert "<replaced>" not in html
+    assert "so the networks will act merged" in html and "composed:" not in html and "×" not in html
+
+
+def test_what_cannot_always_be_composed_is_said_beside_the_cost(server: Server) -> None:
+    partly = replace(server, remark=lambda: "videos are merged")
+    html = cost_of(partly, PageInputs(prompt=object()), ["<lora:star:1>", *values()])
+    assert "videos are merged" in html and "1 network composed" in html
+
+
+def test_a_network_for_another_model_is_named_and_not_counted(server: Server) -> None:
+    other = replace(server, misfit=lambda name: "Flux" if name == "moon" else None)
+    said = [
+        unescape(words_of(cost_of(other, PageInputs(prompt=object()), [prompt, *values()])))
+        for prompt in ("<lora:star:1> <lora:moon:1>", "<lora:moon:1>")
+    ]
+    assert all("'moon' is for Flux and not for the model that is loaded" in one for one in said)
+    assert "1 network composed" in said[0] and "composed" not in said[1]
 
 
 @pytest.mark.parametrize("changes", [{"start": 0.8, "end": 0.2}, {"temperature": None}, {"pool": "x" * 3000}])

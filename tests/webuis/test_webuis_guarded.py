@@ -118,3 +118,10 @@ def test_networks_that_cannot_be_put_back_end_no_generation(
     assert sum("this backend has no such thing" in comment for comment in p.comments) == 2
     assert webui.script_callbacks.errors == []
     assert torch.equal(draw("a cat")[0], plain)
+
+
+@pytest.mark.parametrize("strength", ["nan", "inf", "1e999"])
+def test_a_strength_that_is_not_finite_is_named(draw: Any, strength: str) -> None:
+    _, p = draw(f"a cat <lora:lin:1> <lora:te:{strength}>", {})
+    (comment,) = p.comments
+    assert f"strength {strength!r} of 'te' is not finite" in comment and "act merged" in comment

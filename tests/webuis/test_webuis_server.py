@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from loratorio_ext.networks.router import Router
@@ -184,6 +185,22 @@ def test_no_more_rows_share_a_call_than_the_limit_says(webui: Any, draw: Any) ->
     webui.opts.loratorio_rows = 3
     draw([PROMPT] * 2, {"recenter": 0.5})
     assert unlimited > 3 >= max(rows) > 0
+
+
+@pytest.mark.parametrize("mark", ["is_sd1", "is_sdxl", None])
+def test_a_file_for_another_model_is_told_from_one_that_fits(
+    webui: Any, monkeypatch: pytest.MonkeyPatch, mark: str | None
+) -> None:
+    layer, values = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", torch.zeros(2, 2048)
+    save_file({f"{layer}.lora_down.weight": values}, webui.folder / "xl.safetensors")
+    qkv = "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"
+    save_file({qkv: torch.zeros(2, 3072)}, webui.folder / "flux.safetensors")
+    webui.server.refresh()
+    if mark:
+        monkeypatch.setattr(webui.model, mark, True, raising=False)
+    assert webui.server.misfit("lin") is None and webui.server.misfit("nobody") is None
+    assert ("SDXL" in str(webui.server.misfit("xl"))) is (mark == "is_sd1")
+    assert ("Flux" in str(webui.server.misfit("flux"))) is (mark is not None)
 
 
 def test_a_network_named_twice_costs_what_the_webui_makes_of_it(webui: Any) -> None:

@@ -50,8 +50,12 @@ class A1111Services(WebuiServices):
     name = "AUTOMATIC1111"
 
     def obstacle(self) -> str | None:
-        """Why nothing, or not everything, can be composed; no model is loaded to find out."""
-        return unet_out_of_reach() or (THREE_PREDICTIONS if is_edit_model() else None)
+        """Why nothing can be composed; no model is loaded to find out."""
+        return unet_out_of_reach()
+
+    def remark(self) -> str | None:
+        """Of InstructPix2Pix."""
+        return THREE_PREDICTIONS if is_edit_model() else None
 
     def model_identity(self) -> tuple[int, str]:
         """Changes when another checkpoint is loaded, also into the same modules (modules/sd_models.py)."""

@@ -28,6 +28,9 @@ class Backend(Protocol):
     def obstacle(self) -> str | None:
         """Why nothing can be composed with the model that is loaded now, or None."""
 
+    def remark(self) -> str | None:
+        """What cannot be composed with the model that is loaded now, though the rest can, or None."""
+
     def check_latents(self, x: Tensor) -> None:
         """ValueError where steps with noisy latents ``x`` cannot be composed."""
 

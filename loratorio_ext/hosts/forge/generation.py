@@ -279,17 +279,24 @@ class ForgeGeneration(Generation[ComposedNetwork]):
         self._backend.load_for_sampling(webui.objects().unet, x)
 
 
-def forge_of(name: str, backend: Backend, *, all_or_none: bool = False) -> Webui:
+def forge_of(
+    name: str,
+    backend: Backend,
+    *,
+    all_or_none: bool = False,
+    generation: type[ForgeGeneration] = ForgeGeneration,
+) -> Webui:
     """The Forge that runs here.
 
     Args:
         name: for users.
         backend: what this Forge keeps in a form of its own.
         all_or_none: see `Server`.
+        generation: of this Forge.
     """
     return webui_of(
         webui.ForgeServices(name, backend),
-        partial(ForgeGeneration, backend),
+        partial(generation, backend),
         partial(forge_networks.network_of_pool, backend),
         merged_on_top=False,
         uncond_at_cfg_1=False,

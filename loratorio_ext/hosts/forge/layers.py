@@ -44,6 +44,8 @@ def _delta(
         return Dense(bias=_tensors(value)[0] * share)
     if kind != "weight":
         raise ValueError("neither a weight nor a bias, so it cannot be composed")
+    if _type(value) == "lora" and any(part is not None for part in _tensors(value)[5:6]):
+        raise ValueError("it changes the weight's shape, which cannot be composed")
     output_slice = _output_slice(offset)
     routable = function is None and (offset is None or output_slice is not None)
     if _type(value) == "lora" and set(_tensors(value)[4:]) <= {None} and routable:

@@ -92,6 +92,10 @@ class ForgeBackend(OwnBackend):
     def obstacle(self) -> None:
         """Every model's layers can be reached."""
 
+    def remark(self) -> str | None:
+        """Nothing to say."""
+        return None
+
     def check_latents(self, x: Tensor) -> None:
         """All latents are pictures."""
 

@@ -40,7 +40,8 @@ class OneTable(ABC):
         self._found: weakref.WeakKeyDictionary[Any, tuple[_Table, Mapping[PatchKey, _Table]]] = (
             weakref.WeakKeyDictionary()
         )
-        self._last: dict[bool, weakref.ref[Any]] = {}  # the patchers that were last put, of UNet and of text
+        # By the WebUI's patcher of the prompt: the table that was last put beside it, and its identity.
+        self._put: weakref.WeakKeyDictionary[Any, tuple[_Table, Any]] = weakref.WeakKeyDictionary()
 
     @abstractmethod
     def read_into_clones(self, file: str, unet: float, te: float) -> tuple[Any, Any]:
@@ -80,13 +81,15 @@ class OneTable(ABC):
             entries.sort(key=lambda entry: places.get(id(entry), len(places)))
         # Weights are merged anew for every identity that the WebUI does not know; Forge Classic has none, and
         # merges for every clone.
-        last = self._last.get(is_unet, lambda: None)()
-        original = _patcher(original_objects(), is_unet)
-        known = [one for one in (original, of_prompt, last) if one is not None and _same(one.patches, table)]
         patcher.patches = table
         if hasattr(patcher, "patches_uuid"):
-            patcher.patches_uuid = known[0].patches_uuid if known else uuid.uuid4()
-        self._last[is_unet] = weakref.ref(patcher)
+            theirs = (_patcher(original_objects(), is_unet), of_prompt)
+            known = [(one.patches, one.patches_uuid) for one in theirs]
+            known += [self._put[of_prompt]] if of_prompt in self._put else []
+            new = (table, uuid.uuid4())
+            patcher.patches_uuid = next(one for patches, one in (*known, new) if _same(patches, table))
+            copied = {name: [*entries] for name, entries in table.items()}
+            self._put[of_prompt] = copied, patcher.patches_uuid
         return patcher
 
     def _is_unet(self, patcher: Any) -> bool:

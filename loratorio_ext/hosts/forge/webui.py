@@ -39,6 +39,17 @@ class ForgeServices(WebuiServices):
         """Which networks fit is known only when they are bound."""
         return self._backend.obstacle()
 
+    def remark(self) -> str | None:
+        """What the backend says of the model that is loaded."""
+        return self._backend.remark()
+
+    def model_name(self) -> str | None:
+        """None also while another one is chosen, which Forge and Forge Neo load with the next picture."""
+        data = sd_models.model_data
+        chosen = getattr(data, "forge_loading_parameters", None)
+        waits = chosen is not None and str(chosen) != data.forge_hash
+        return None if waits else super().model_name()
+
     def model_identity(self) -> tuple[int, str]:
         """Changes when another model or text encoder is loaded."""
         return model_identity()

@@ -6,7 +6,8 @@ of patches for all networks, without the files that they come from (backend/patc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import networks as lora_networks
@@ -38,7 +39,20 @@ def missing_parts() -> list[str]:
         (lora_networks, "load_lora_state_dict"),
         (lora_networks, "loaded_networks"),
     )
-    return [f"{owner.__name__}.{name}" for owner, name in needed if not hasattr(owner, name)]
+    given, asked = (
+        getattr(args, "dynamic_args", None),
+        ("concat_latent", "nunchaku", "online_lora", "ref_latents"),
+    )
+    return [
+        *(f"{owner.__name__}.{name}" for owner, name in needed if not hasattr(owner, name)),
+        *(f"dynamic_args.{name}" for name in asked if not hasattr(given, name)),
+    ]
+
+
+def is_compiled() -> bool:
+    """Whether hooks on the model's layers may not be called (extensions-builtin/sd_forge_compile)."""
+    unet = getattr(getattr(getattr(shared, "sd_model", None), "forge_objects", None), "unet", None)
+    return getattr(getattr(unet, "model", None), "_torch_compile_config", None) is not None
 
 
 class NeoBackend(OneTable, OwnBackend):
@@ -48,18 +62,28 @@ class NeoBackend(OneTable, OwnBackend):
         """Where networks do not stand in patchers, or where hooks on layers are not called."""
         if args.dynamic_args.nunchaku:
             return "Nunchaku keeps networks inside its own model, where they cannot be evaluated one by one"
-        model = getattr(shared, "sd_model", None)
-        unet = getattr(getattr(model, "forge_objects", None), "unet", None)
-        if getattr(getattr(unet, "model", None), "_torch_compile_config", None) is not None:
+        if is_compiled():
             return "the model is compiled, and networks cannot be taken out of it; switch Torch Compile off"
         return None
 
+    def remark(self) -> str | None:
+        """Videos, and pictures that the model looks at window by window."""
+        if getattr(args.dynamic_args, "context_handler", None) is not None:
+            return "where this model looks at a picture window by window, the networks act merged"
+        if getattr(args.dynamic_args, "wan", False):
+            return "with a batch size above 4 this model draws a video, in which the networks act merged"
+        return None
+
     def check_latents(self, x: Tensor) -> None:
+        obstacle = self.obstacle()  # the model is compiled after networks are activated (process_batch)
+        if obstacle is not None:
+            raise ValueError(obstacle)
         if x.dim() == 5 and x.shape[2] != 1:
             raise ValueError(
                 f"the latents are a video of {x.shape[2]} frames; only still pictures can be composed"
             )
-        if getattr(args.dynamic_args.context_handler, "should_use_context", lambda x: False)(x):
+        windows = getattr(args.dynamic_args, "context_handler", None)
+        if getattr(windows, "should_use_context", lambda x: False)(x):
             raise ValueError("the model looks at the picture window by window")
 
     def calls_rows_alone(self) -> bool:
@@ -95,3 +119,32 @@ class NeoBackend(OneTable, OwnBackend):
             return plain_weight(layer)
         weight: Tensor = convert(layer.weight.detach())
         return weight.float()
+
+
+# ------------------------------------------------ pictures for reference (backend/diffusion_engine)
+
+
+def start_picture() -> Tensor | None:
+    """What img2img begins with, until encoding the positive prompt hands it to the model and drops it."""
+    found: Tensor | None = getattr(shared.sd_model, "ini_latent", None)
+    return found
+
+
+def has_references() -> bool:
+    """Whether the model sees other pictures beside its own, or encoding a prompt would change that."""
+    stitched = getattr(shared.sd_model, "ref_latents", ())
+    return bool(args.dynamic_args.ref_latents or stitched) or start_picture() is not None
+
+
+@contextmanager
+def keeping_references(start: Tensor | None) -> Iterator[None]:
+    """While this lasts, prompts are encoded with ``start``; afterwards the model sees what it saw before."""
+    model, seen = shared.sd_model, [*args.dynamic_args.ref_latents]
+    if start is not None:
+        model.ini_latent = start
+    try:
+        yield
+    finally:
+        if start is not None:
+            model.ini_latent = None
+        args.dynamic_args.ref_latents = seen

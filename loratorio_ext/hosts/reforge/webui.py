@@ -57,6 +57,10 @@ class LdmBackend(OneTable):
             return "the model is compiled, and networks cannot be taken out of it; switch torch.compile off"
         return None
 
+    def remark(self) -> str | None:
+        """Nothing to say."""
+        return None
+
     def check_latents(self, x: Tensor) -> None:
         """All latents are pictures."""
 

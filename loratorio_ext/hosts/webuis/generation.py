@@ -19,7 +19,7 @@ from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.hooks import Hooks
 from loratorio_ext.hosts.webuis.infotext import Infotext
-from loratorio_ext.hosts.webuis.networks import Pool, missing_networks, own_arguments_of
+from loratorio_ext.hosts.webuis.networks import Pool, endless_strength, missing_networks, own_arguments_of
 from loratorio_ext.hosts.webuis.sampling_pass import SamplingPass, unmatched_layers
 from loratorio_ext.networks.arguments import OwnArguments
 from loratorio_ext.networks.router import Router
@@ -111,7 +111,7 @@ class Generation(Hooks, Adapter[Network]):
             self._first_pass = None
         use_the_webui_s_caches(p)
         self.infotext.networks_activated(p)
-        obstacle = self.obstacle(p)
+        obstacle = self.obstacle(p) or endless_strength(data)
         if obstacle is not None:
             both = any(not own.cond for own in own_arguments_of(data)[0].values())
             sides = ", on both sides of the guidance also where their tags say cond=0" if both else ""
@@ -207,7 +207,7 @@ class Generation(Hooks, Adapter[Network]):
         self.networks = ()
         self._put_back(p, networks)
         encoded: list[Conditions] = []
-        failed = attempt(lambda: encoded.append(self._store.encode(p, None, self._services.encode)))
+        failed = attempt(lambda: encoded.append(self._store.encode(p, None, self.encode)))
         if failed is not None:
             say(p, f"and the prompt could not be encoded ({failed}), so their text encoder parts do not act")
         self._merged = encoded[0] if encoded else None
@@ -238,6 +238,10 @@ class Generation(Hooks, Adapter[Network]):
 
     # ------------------------------------------------ what these need
 
+    def encode(self, p: Any) -> tuple[Any, Any]:
+        """See `WebuiServices.encode`."""
+        return self._services.encode(p)
+
     def _put_back(self, p: Any, networks: Sequence[Network]) -> None:
         """All but networks for the unconditional alone: merged, they would act on the other side too."""
         left_out = [one for one in networks if not self._own(one).cond]
@@ -253,7 +257,7 @@ class Generation(Hooks, Adapter[Network]):
         """The prompts of the pass that ``p`` is in, with the text encoder parts of ``acting``."""
         key = self.text_key(self.networks, acting)
         with self.text_encoders(self.networks, acting):
-            return self._store.encode(p, key, self._services.encode)
+            return self._store.encode(p, key, self.encode)
 
     def _end_pass(self) -> None:
         """A sampler is done, if one was running."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from loratorio_ext.hosts.webuis.generation import Generation
 from loratorio_ext.hosts.webuis.hooks import Hooks, begin, forget, generation_of, is_copy
 from loratorio_ext.hosts.webuis.networks import Pool, path_below
 from loratorio_ext.hosts.webuis.postprocess import Overlay, Postprocess
-from loratorio_ext.networks.files import NO_TRIGGERS, TriggerReader, Triggers
+from loratorio_ext.networks.files import NO_TRIGGERS, TriggerReader, Triggers, changed_at, made_for
 from loratorio_ext.networks.prompt import Repeated
 from loratorio_ext.server.history import History
 from loratorio_ext.server.options import Options
@@ -87,6 +88,17 @@ def webui_of(
         file = services.available_files().get(name)
         return NO_TRIGGERS if file is None else reader.of(file)
 
+    # Asked at every key; a file that has changed is read again.
+    model_of_file = lru_cache(maxsize=1024)(lambda file, changed: made_for(file))
+
+    def misfit(name: str) -> str | None:
+        named, loaded = services.available_files().get(name), services.model_name()
+        if named is None or loaded is None:
+            return None
+        file = Path(named)
+        found = model_of_file(file, changed_at(file))
+        return None if found is None or loaded in found else found
+
     server = Server(
         host=services.name,
         version=services.version(),
@@ -103,6 +115,8 @@ def webui_of(
         repeated=repeated,
         all_or_none=all_or_none,
         triggers=triggers,
+        remark=services.remark,
+        misfit=misfit,
     )
     pool = Pool(services, network_of_pool, reader)
     return Webui(

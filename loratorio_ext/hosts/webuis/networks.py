@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -45,6 +46,21 @@ def own_arguments_of(data: ExtraNetworkData) -> tuple[dict[str, OwnArguments], l
             found[name] = own
         told += [f"network {name[:80]!r}: {problem}" for problem in problems]
     return found, told
+
+
+def endless_strength(data: ExtraNetworkData) -> str | None:
+    """A sentence about the first strength that is infinite or NaN, which a WebUI takes, or None."""
+    for params in tags_of_networks(data):
+        given = (*params.positional[1:3], *(params.named.get(name, "") for name in ("te", "unet")))
+        for text in given:
+            try:
+                finite = isfinite(float(text))
+            except ValueError:
+                continue
+            if not finite:
+                name = params.positional[0][:80]
+                return f"strength {text[:20]!r} of {name!r} is not finite; give a number such as 1"
+    return None
 
 
 def missing_networks(data: ExtraNetworkData, loaded: Sequence[LoadedNetwork]) -> list[str]:

@@ -48,7 +48,8 @@ def _left_out(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_MOST_NAMES])
     if len(names) > _MOST_NAMES:
         shown += f" and {len(names) - _MOST_NAMES} more"
+    part = "they take" if len(names) > 1 else "it takes"
     return (
-        f"no layer of this model is changed by {shown}, so they take no part (made for another architecture, "
-        "or are all their blocks set to 0?)"
+        f"no layer of this model is changed by {shown}, so {part} no part (made for another model, of a kind "
+        "that this WebUI does not load, or with all blocks at 0)"
     )

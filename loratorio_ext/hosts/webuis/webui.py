@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import networks as lora_networks
-from modules import images, launch_utils, paths_internal, processing, shared
+from modules import images, launch_utils, paths_internal, processing, sd_models, shared
 from PIL import Image
 
 from loratorio_ext.hosts.webuis.adapter import Api, LoadedNetwork, Picture
@@ -36,7 +36,17 @@ class WebuiServices(ABC):
 
     @abstractmethod
     def obstacle(self) -> str | None:
-        """Why nothing, or not everything, can be composed with the model that is loaded now; loads none."""
+        """Why nothing can be composed with the model that is loaded now, or None; loads none."""
+
+    @abstractmethod
+    def remark(self) -> str | None:
+        """What cannot be composed with it, though the rest can, or None."""
+
+    def model_name(self) -> str | None:
+        """Which Stable Diffusion is loaded now; None for other models, and where none is."""
+        model = sd_models.model_data.sd_model  # `shared.sd_model` would load one
+        names = {"is_sd1": "Stable Diffusion 1.x", "is_sd2": "Stable Diffusion 2.x", "is_sdxl": "SDXL"}
+        return next((name for mark, name in names.items() if getattr(model, mark, False)), None)
 
     @abstractmethod
     def model_identity(self) -> Hashable:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
+
+from loratorio_ext.networks.files.container import NetworkFileError, read_header
 
 BY_WIDTH = MappingProxyType(
     {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
@@ -239,3 +242,13 @@ def named_by_width(width: int) -> str:
     """A model by the width of the text that its cross-attention reads."""
     said = f"cross-attention width {width}"
     return f"{BY_WIDTH[width]} ({said})" if width in BY_WIDTH else f"a model of {said}"
+
+
+def made_for(path: Path) -> str | None:
+    """The model that a file is for; None where nothing tells, or where it cannot be read."""
+    try:
+        header = read_header(path)
+    except NetworkFileError:
+        return None
+    found = other_architecture(*header) or stable_diffusion(header.shapes)
+    return None if found is None or found.startswith("a ") else found

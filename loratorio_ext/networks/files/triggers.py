@@ -70,7 +70,7 @@ class TriggerReader:
         """As `triggers_of`."""
         path = Path(path)
         beside = (path, path.with_suffix(".json"), path.with_name(f"{path.stem}.civitai.info"))
-        times = tuple(map(_changed, beside))
+        times = tuple(map(changed_at, beside))
         known = self._read.get(path)
         if known is None or known[0] != times:
             known = self._read[path] = times, triggers_of(path)
@@ -81,7 +81,8 @@ TriggersOf = Callable[[str], Triggers]
 """By a network's name; no words for a name that means no network."""
 
 
-def _changed(path: Path) -> float:
+def changed_at(path: Path) -> float:
+    """Time of a file's last change; 0 where there is none."""
     try:
         return path.stat().st_mtime
     except OSError:

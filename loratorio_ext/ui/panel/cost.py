@@ -10,7 +10,13 @@ from typing import Any, Final
 
 import gradio as gr
 
-from loratorio_ext.server.estimate import PlannedSampling, cost_line, estimate, nothing_to_compose
+from loratorio_ext.server.estimate import (
+    PlannedSampling,
+    cost_line,
+    estimate,
+    nothing_composed,
+    nothing_to_compose,
+)
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
@@ -184,9 +190,18 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
         return _html("", "", [str(error)])
     # The cost is known before the box is ticked.
     found = estimate(
-        prompt, replace(settings, enabled=True), server.networks(), sampling, words, server.triggers
+        prompt,
+        replace(settings, enabled=True),
+        server.networks(),
+        sampling,
+        words,
+        server.triggers,
+        server.misfit,
     )
-    obstacles = [obstacle] if obstacle else []
+    if obstacle:
+        return _html("", "", [nothing_composed(obstacle, words), *found.notes])
+    remark = server.remark()
+    obstacles = [remark] if remark else []
     if not found.composed:
         # What is wrong with the tags that are there says enough.
         wrong = [note for note in found.notes if note != nothing_to_compose(words)]

@@ -31,7 +31,8 @@ def test_a_model_that_not_everything_can_be_composed_with_is_foretold(
     webui: Any, draw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webui.model, "cond_stage_key", "edit")
-    foretold = webui.server.obstacle()
+    assert webui.server.obstacle() is None
+    foretold = webui.server.remark()
     assert "image CFG scale other than 1" in foretold
     _, p = draw(PROMPT, {}, image_cfg_scale=1.5)
     assert any(foretold in comment for comment in p.comments)

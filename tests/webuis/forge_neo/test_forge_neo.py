@@ -36,6 +36,11 @@ def test_a_kept_network_is_merged_once(webui: Any, draw: Any) -> None:
     before = webui.called.times_merged
     _, p = draw(prompt, {})
     assert p.comments == {} and webui.called.times_merged == before + 1
+    for batches in (1, 3):
+        _, p = draw([prompt] * batches, {}, n_iter=batches)
+        assert p.comments == {} and webui.called.times_merged == before + 1
+    draw(prompt)
+    assert webui.called.times_merged == before + 2
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,68 @@ def test_a_compiled_model_is_foretold(webui: Any, draw: Any, close: Any) -> None
     picture, p = draw(TWO, {})
     assert any("the model is compiled" in comment for comment in p.comments)
     assert torch.equal(picture, merged)
+
+
+def test_a_model_that_is_compiled_after_networks_are_activated_is_said(webui: Any, draw: Any) -> None:
+    """As Neo's own script does it (extensions-builtin/sd_forge_compile)."""
+
+    class Compiles(webui.scripts.Script):  # type: ignore[name-defined, misc]
+        def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
+            webui.called._torch_compile_config = ("dynamic",)
+
+    merged, _ = draw(TWO)
+    picture, p = draw(TWO, {}, scripts=[webui.new_script(), Compiles()])
+    assert any("the model is compiled" in comment for comment in p.comments)
+    assert p.loratorio.passes == [] and torch.equal(picture, merged)
+
+
+def test_a_model_that_is_no_longer_compiled_is_composed(webui: Any, draw: Any) -> None:
+    class Stops(webui.scripts.Script):  # type: ignore[name-defined, misc]
+        def process_batch(self, p: Any, *args: object, **kwargs: Any) -> None:
+            webui.called._torch_compile_config = None
+
+    webui.called._torch_compile_config = ("dynamic",)
+    _, p = draw(TWO, {}, scripts=[webui.new_script(), Stops()])
+    assert p.comments == {} and p.loratorio.passes
+
+
+@pytest.mark.parametrize("name", ["concat_latent", "nunchaku", "online_lora", "ref_latents", "dynamic_args"])
+def test_a_neo_without_a_name_is_named_before_any_work(
+    standin: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    args = sys.modules["backend.args"]
+    monkeypatch.delattr(args if name == "dynamic_args" else args.dynamic_args, name)
+    standin.load_script()
+    owner = "backend.args" if name == "dynamic_args" else "dynamic_args"
+    assert f"(it has no {owner}.{name})" in str(standin.server.obstacle())
+
+
+def test_a_patch_of_another_shape_is_left_out_by_name(webui: Any, draw: Any) -> None:
+    """As a Flux control network has for one layer of many (weight_adapter/lora.py, ``reshape``)."""
+
+    class Widens(webui.scripts.Script):  # type: ignore[name-defined, misc]
+        def after_extra_networks_activate(self, p: Any, *args: object, **kwargs: Any) -> None:
+            patches = webui.model.forge_objects_after_applying_lora.unet.patches
+            name = next(name for name, entries in patches.items() if entries[0][1].name == "lora")
+            weights = patches[name][0][1].weights
+            patches[name][0][1].weights = (*weights[:5], (99, 99))
+
+    _, p = draw("a cat <lora:lin:1> <lora:locon:1>", {"looks": 0}, scripts=[Widens(), webui.new_script()])
+    (comment,) = p.comments
+    assert "network 'lin': 1 layers are left out (" in comment and "changes the weight's shape" in comment
+    assert len(p.loratorio.passes[0].report.composed) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("context_handler", object(), "window by window"), ("wan", True, "a batch size above 4")],
+)
+def test_what_only_some_pictures_cannot_have_is_foretold(
+    webui: Any, dynamic_args: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: object, said: str
+) -> None:
+    assert webui.server.remark() is None
+    monkeypatch.setattr(dynamic_args, name, value, raising=False)
+    assert said in webui.server.remark() and webui.server.obstacle() is None
 
 
 def of_a_video_model(webui: Any, monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
