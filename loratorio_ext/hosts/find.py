@@ -19,10 +19,8 @@ def this_webui() -> Webui:
 
     Where nothing can be composed, the server's obstacle and every generation say why.
     """
-    if not logger.isEnabledFor(
-        logging.WARNING
-    ):  # Forge Neo sets the root to ERROR (modules/logging_config.py)
-        logger.setLevel(logging.WARNING)
+    if not logger.isEnabledFor(logging.WARNING):
+        logger.setLevel(logging.WARNING)  # Forge Neo sets the root to ERROR (modules/logging_config.py)
     names: tuple[str, ...] = ("a1111",)
     if _is_older_forge():
         names = ("reforge",)

@@ -125,3 +125,11 @@ def test_a_strength_that_is_not_finite_is_named(draw: Any, strength: str) -> Non
     _, p = draw(f"a cat <lora:lin:1> <lora:te:{strength}>", {})
     (comment,) = p.comments
     assert f"strength {strength!r} of 'te' is not finite" in comment and "act merged" in comment
+
+
+def test_what_is_in_the_way_of_no_network_is_not_said(draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(draw("a cat", {})[1].loratorio)
+    monkeypatch.setattr(kind, "obstacle", lambda self, p: "the model is of glass")
+    for prompt, said in (("a cat", 0), ("a cat <lora:lin:1>", 1)):
+        _, p = draw(prompt, {})
+        assert sum("of glass; the networks act merged" in one for one in p.comments) == said

@@ -111,14 +111,15 @@ class Generation(Hooks, Adapter[Network]):
             self._first_pass = None
         use_the_webui_s_caches(p)
         self.infotext.networks_activated(p)
+        self._arguments, problems = own_arguments_of(data)
         obstacle = self.obstacle(p) or endless_strength(data)
         if obstacle is not None:
-            both = any(not own.cond for own in own_arguments_of(data)[0].values())
+            both = any(not own.cond for own in self._arguments.values())
             sides = ", on both sides of the guidance also where their tags say cond=0" if both else ""
-            say(p, f"{obstacle}; the networks act merged, the usual way{sides}")
+            if self._arguments or self.settings.pool:
+                say(p, f"{obstacle}; the networks act merged, the usual way{sides}")
             self.infotext.will_not_compose(p)
             return
-        self._arguments, problems = own_arguments_of(data)
         kept = {name for name, own in self._arguments.items() if own.as_merged}
         loaded = self._services.loaded()
         taken = {one.file for one in loaded}
@@ -174,9 +175,8 @@ class Generation(Hooks, Adapter[Network]):
     @guarded
     def finished(self, p: Any) -> None:
         """Tell the user the reports' warnings."""
-        for one in self.passes:
-            for warning in one.report.warnings:
-                say(p, warning)
+        for warning in [warning for one in self.passes for warning in one.report.warnings]:
+            say(p, warning)
         self.bound = None
         self._services.say_while_working(None)
 
