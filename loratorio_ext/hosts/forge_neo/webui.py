@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from loratorio_ext.hosts.forge.own_backend import OwnBackend, plain_weight
 from loratorio_ext.hosts.forge.tables import OneTable
 from loratorio_ext.hosts.forge.webui import original_objects
+from loratorio_ext.hosts.webuis.adapter import NotComposableError
 
 
 def missing_parts() -> list[str]:
@@ -77,14 +78,14 @@ class NeoBackend(OneTable, OwnBackend):
     def check_latents(self, x: Tensor) -> None:
         obstacle = self.obstacle()  # the model is compiled after networks are activated (process_batch)
         if obstacle is not None:
-            raise ValueError(obstacle)
+            raise NotComposableError(obstacle)
         if x.dim() == 5 and x.shape[2] != 1:
-            raise ValueError(
+            raise NotComposableError(
                 f"the latents are a video of {x.shape[2]} frames; only still pictures can be composed"
             )
         windows = getattr(args.dynamic_args, "context_handler", None)
         if getattr(windows, "should_use_context", lambda x: False)(x):
-            raise ValueError("the model looks at the picture window by window")
+            raise NotComposableError("the model looks at the picture window by window")
 
     def calls_rows_alone(self) -> bool:
         """References are for the rows of one image (nn/anima.py, nn/wan.py); their tokens follow its own."""

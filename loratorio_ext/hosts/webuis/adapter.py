@@ -26,6 +26,10 @@ ExtraNetworkData = Mapping[str, Iterable[Any]]
 """Kind → ``ExtraNetworkParams`` of its tags, with ``positional`` and ``named`` (extra_networks.py)."""
 
 
+class NotComposableError(ValueError):
+    """What an adapter expects of some models and pictures: it is said, and no traceback is logged."""
+
+
 class ComposedNetwork(Protocol):
     """A network that takes part; each adapter has its own class, whose objects are compared by identity."""
 

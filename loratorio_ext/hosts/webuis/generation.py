@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
-from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network
+from loratorio_ext.hosts.webuis.adapter import Adapter, ExtraNetworkData, Network, NotComposableError
 from loratorio_ext.hosts.webuis.comments import say
 from loratorio_ext.hosts.webuis.conditions import Conditions, ConditionStore, use_the_webui_s_caches
 from loratorio_ext.hosts.webuis.hooks import Hooks
@@ -44,7 +44,7 @@ def attempt(action: Callable[[], object], what: str = "composing") -> str | None
     try:
         action()
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be the base's alone
-        if str(error) != NONE_FITS:  # which is no failure
+        if not isinstance(error, NotComposableError):
             # As text: a log record that holds the exception would hold the frames too.
             logger.warning("%s failed\n%s", what, traceback.format_exc())
         return str(error) or type(error).__name__
@@ -277,7 +277,7 @@ class Generation(Hooks, Adapter[Network]):
             say(p, problem)
         layers = {one: found for one, found in layers.items() if found.deltas or one.changes_text}
         if not layers:
-            raise ValueError(NONE_FITS)
+            raise NotComposableError(NONE_FITS)
         conditions = self._conditions_of(p, tuple(layers))
         modules = {name: module for found in layers.values() for name, module in found.deltas.modules.items()}
         deltas = [found.deltas for found in layers.values()]

@@ -101,7 +101,9 @@ def test_a_compiled_model_is_foretold(webui: Any, draw: Any, close: Any) -> None
     assert torch.equal(picture, merged)
 
 
-def test_a_model_that_is_compiled_after_networks_are_activated_is_said(webui: Any, draw: Any) -> None:
+def test_a_model_that_is_compiled_after_networks_are_activated_is_said(
+    webui: Any, draw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """As Neo's own script does it (extensions-builtin/sd_forge_compile)."""
 
     class Compiles(webui.scripts.Script):  # type: ignore[name-defined, misc]
@@ -112,6 +114,7 @@ def test_a_model_that_is_compiled_after_networks_are_activated_is_said(webui: An
     picture, p = draw(TWO, {}, scripts=[webui.new_script(), Compiles()])
     assert any("the model is compiled" in comment for comment in p.comments)
     assert p.loratorio.passes == [] and torch.equal(picture, merged)
+    assert "the model is compiled" in caplog.text and "Traceback" not in caplog.text
 
 
 def test_a_model_that_is_no_longer_compiled_is_composed(webui: Any, draw: Any) -> None:
