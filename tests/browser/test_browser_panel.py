@@ -38,6 +38,7 @@ def test_place_and_steps_are_written_into_the_tag_that_is_chosen(page: Any, look
     look.write(page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
     look.show(page, "txt2img", "Places and steps")
     places = page.locator(of("txt2img", "place_at"))
+    places.get_by_text("bottom left", exact=True).wait_for()
     gaps = places.locator("label span").evaluate_all(
         "(words) => words.map((one) => getComputedStyle(one).marginLeft)"
     )
