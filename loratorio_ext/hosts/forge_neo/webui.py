@@ -40,10 +40,8 @@ def missing_parts() -> list[str]:
         (lora_networks, "load_lora_state_dict"),
         (lora_networks, "loaded_networks"),
     )
-    given, asked = (
-        getattr(args, "dynamic_args", None),
-        ("concat_latent", "nunchaku", "online_lora", "ref_latents"),
-    )
+    given = getattr(args, "dynamic_args", None)
+    asked = ("concat_latent", "nunchaku", "online_lora", "ref_latents")
     return [
         *(f"{owner.__name__}.{name}" for owner, name in needed if not hasattr(owner, name)),
         *(f"dynamic_args.{name}" for name in asked if not hasattr(given, name)),
