@@ -101,17 +101,19 @@ def packed(kind: str) -> Any:
     class Packed(torch.nn.Module):
         def __init__(self, linear: Any) -> None:
             super().__init__()
-            steps = {"gguf": 100, "four bits": 10, "fp8": 16}[kind]
+            steps = {"gguf": 100, "four bits": 10}.get(kind, 16)
             numbers = (linear.weight.detach() * steps).round()
-            stored = {"gguf": torch.int32, "four bits": torch.int8, "fp8": torch.float8_e4m3fn}[kind]
+            stored = {"gguf": torch.int32, "four bits": torch.int8}.get(kind, torch.float8_e4m3fn)
             self.weight = torch.nn.Parameter(numbers.to(stored), False)
             self.plain, self.bias = self.weight.float() / steps, linear.bias
             if kind == "gguf":
                 self.weight.gguf_cls = object()
             elif kind == "four bits":
                 self.weight.bnb_quantized = True
-            else:
+            elif kind == "fp8":
                 self.scale_weight = torch.tensor(1 / steps)
+            else:  # operations_mixed_precision.py of Forge Neo, ops.py of reForge
+                self.convert_weight = lambda weight, **more: weight.float() / steps
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.linear(x, self.plain, self.bias)
@@ -128,16 +130,23 @@ def unpacked(layer: Any) -> Any:
     return linear
 
 
-@pytest.mark.parametrize("kind", ["gguf", "four bits", "fp8"])
+@pytest.mark.parametrize(
+    ("webui_name", "kind"),
+    [(name, kind) for name in ("forge", "forge_neo") for kind in ("gguf", "four bits", "fp8")]
+    + [("forge_neo", "converted"), ("reforge", "converted")],
+    indirect=["webui_name"],
+)
 def test_quantised_weights_are_read_and_left_alone(webui: Any, draw: Any, close: Any, kind: str) -> None:
     """DoRA and LoHa need the plain weight of a layer that stores whole numbers."""
     prompt = "a cat <lora:dora:1> <lora:loha:0.7>"
-    webui.standin.replace_linears(webui.model, packed(kind))
+    layer = packed(kind)
+    webui.standin.replace_linears(webui.model, layer)
     stored = [one.weight.clone() for one in webui.unet.modules() if hasattr(one, "plain")]
     picture, p = draw(prompt, {})
     left = [one.weight for one in webui.unet.modules() if hasattr(one, "plain")]
     assert stored and all(torch.equal(*pair) for pair in zip(stored, left, strict=True))
-    webui.standin.replace_linears(webui.model, unpacked)
+    webui.standin.replace_linears(webui.model, unpacked, layer)
+    assert not any(hasattr(one, "plain") for one in webui.unet.modules())
     wanted, _ = draw(prompt, {})
     assert close(picture, wanted) and p.comments == {}
 

@@ -54,6 +54,10 @@ def test_one_file_twice_leaves_nothing_behind(draw: Any, tags: str) -> None:
     assert torch.equal(merged, after)
 
 
+def test_one_file_twice_at_one_strength_is_one_network(as_merged: Any) -> None:
+    as_merged("a cat <lora:te:0.5> <lora:te:0.5>")
+
+
 def test_a_refiner_in_the_same_unet(webui: Any, draw: Any, close: Any) -> None:
     """Neo forgets what it has loaded while the patches are there (apply_refiner with refiner_fast_sd)."""
 
@@ -252,4 +256,3 @@ def test_patches_of_a_network_that_cannot_be_told_apart(webui: Any, draw: Any) -
     picture, p = draw(TWO, {}, scripts=[Other(), webui.new_script()])
     assert any("cannot be told from what others have" in comment for comment in p.comments)
     assert torch.equal(picture, merged)
-    assert sys.modules["loratorio_ext.hosts.forge.tables"].OTHERS[0] == ""

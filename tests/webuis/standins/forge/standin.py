@@ -74,10 +74,10 @@ def encoder(model):
     return model.encoder
 
 
-def replace_linears(model, kind):
-    """Layers made by ``kind(layer)`` in place of the linear ones."""
+def replace_linears(model, kind, old=ForgeOperations.Linear):
+    """Layers made by ``kind(layer)`` in place of the linear ones, or of other ``old`` ones."""
     for name, module in list(model.k_model.named_modules()):
-        if isinstance(module, ForgeOperations.Linear):
+        if isinstance(module, old):
             parent, _, child = name.rpartition(".")
             setattr(model.k_model.get_submodule(parent), child, kind(module))
 

@@ -6,6 +6,7 @@ import functools
 
 from backend.args import dynamic_args
 from backend.patcher.lora import weight_adapter
+from backend.state_dict import state_dict_prefix_replace
 from backend.utils import load_torch_file
 from lora_patches import patches_in
 from modules import shared
@@ -37,7 +38,8 @@ def _with_adapters(patches):
 def load_lora_for_models(
     model, clip, lora, strength_model, strength_clip, filename="default", online_mode=False
 ):
-    unet_patches = _with_adapters(patches_in(lora, model.model, "lora"))
+    of_unet = state_dict_prefix_replace(lora, {"lora_unet_": "lora_diffusion_model_"})
+    unet_patches = _with_adapters(patches_in(of_unet, model.model, "lora"))
     clip_patches = _with_adapters(patches_in(lora, clip.cond_stage_model, "te"))
     if unet_patches:
         model = model.clone()
@@ -80,6 +82,8 @@ def load_networks(names, te_multipliers=None, unet_multipliers=None, dyn_dims=No
     objects.clip = current.forge_objects_original.clip
     for filename, unet, te, online in targets:
         tensors = load_lora_state_dict(filename)
+        if any(key.startswith("lora_unet__") for key in tensors):
+            tensors = state_dict_prefix_replace(tensors, {"lora_unet__": "lora_unet_"})
         objects.unet, objects.clip = load_lora_for_models(
             objects.unet, objects.clip, tensors, unet, te, filename=filename, online_mode=online
         )
