@@ -58,7 +58,7 @@ class Settings:
     )
     top_k: int = declare(
         0,
-        "Networks kept (top k)",
+        "Keep top k",
         "How many networks may speak at a time: those that differ most from the base model. Low: fewer "
         "networks mix, so they bleed less into each other, but some may never appear. High: more of them "
         "mix. 0, or as many as there are: all of them.",
@@ -113,7 +113,7 @@ class Settings:
     )
     batch_rows: int = declare(
         0,
-        "Rows per model call",
+        "Rows per call",
         "How many predictions the model is asked for at once. Low: less memory, slower. High: more memory, "
         "usually faster. 0: as many as fit.",
         (0, 1024, 1),

@@ -226,9 +226,7 @@ def _notes(
     if not modes & {"composed", "placed"}:
         notes.append(words("no step lies between Start and End, so the networks act merged"))
     if of_pool > _SMALL_POOL and settings.top_k == 0:
-        notes.append(
-            words("all {count} networks of the pool speak at once; set Networks kept (top k)", count=of_pool)
-        )
+        notes.append(words("all {count} networks of the pool speak at once; set Keep top k", count=of_pool))
     if settings.looks > 0 and max(settings.rescan, settings.reuse) > 1:
         notes.append(words("Rescan every and Evaluate networks every have no effect here: Looks is not 0"))
     elif settings.rescan > 1 and not schedule.choosing:

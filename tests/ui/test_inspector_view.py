@@ -95,6 +95,13 @@ def test_the_legend_says_how_much_of_the_picture_each_network_has(make: SimpleNa
     assert "B two 38% 0.38" in text
 
 
+def test_a_place_where_no_network_acts_is_nobody_s(make: SimpleNamespace) -> None:
+    maps = make.halves()
+    maps[:, 0, :2] = 0.0
+    text = text_in(page(make.finished(make.report(["one", "two"], [make.step(0, maps)]))))
+    assert "A one 25% 0.25" in text and "B two 25% 0.25" in text
+
+
 def test_the_mean_is_over_the_steps_that_have_maps(make: SimpleNamespace) -> None:
     steps = [make.step(0, mode="merged"), make.step(1, make.halves()), make.step(2, 1 - make.halves())]
     run = make.finished(make.report(["one", "two"], steps))

@@ -41,6 +41,7 @@ def test_the_panel_has_a_control_for_every_setting(webui: Any) -> None:
         ({"LoRAtorio enabled": "True", "LoRAtorio patch size": "abc", "LoRAtorio recenter": "7"}, {}),
         ({"LoRAtorio enabled": "True", "LoRAtorio compare": "denoised"}, {"compare": "denoised"}),
         ({"LoRAtorio enabled": "True", "LoRAtorio looks": "3"}, {"looks": 3}),
+        ({"LoRAtorio enabled": "True", "LoRAtorio looks": "5000"}, {"looks": 4}),
     ],
 )
 def test_a_pasted_infotext_sets_every_control(

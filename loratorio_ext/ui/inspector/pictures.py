@@ -67,7 +67,7 @@ def who_spoke(
             left = min(max(0, round(x * painted.width) - side // 2), max(0, painted.width - side))
             top = min(max(0, round(y * painted.height) - side // 2), max(0, painted.height - side))
             painted.paste(disc, (left, top), disc)
-    loudest = maps.argmax(axis=0)
+    loudest = np.where(maps.max(axis=0) > 0, maps.argmax(axis=0), -1)  # where no network acts, none is
     return painted, [float((loudest == place).mean()) for place in range(len(maps))]
 
 

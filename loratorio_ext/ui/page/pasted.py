@@ -104,7 +104,7 @@ def _refused(key: str, value: str, facts: Facts, now: Mapping[str, object], word
     setting = own or {one.infotext: one for one in SETTINGS}.get(key)
     if setting is None or setting.minimum is None or _parsed(setting, value) is not None:
         return _short(key)
-    kept = str(now.get(setting.name) if own else setting.unnamed)
+    kept = str(now.get(setting.name) if own else setting.default)
     limits = words("{low} to {high}", low=f"{setting.minimum:.16g}", high=f"{setting.maximum:.16g}")
     if own and setting.name not in now:
         return _short(key)

@@ -47,14 +47,16 @@ class FromInfotext:
         """The value; None leaves the control as it is.
 
         For a key that is missing see `Setting.unnamed`; a picture made without LoRAtorio has no key at all,
-        and only switches it off. What cannot be read is taken as missing.
+        and only switches it off. What cannot be read sets the default.
         """
         if _SWITCH.infotext not in found:
             return False if self.setting is _SWITCH else None
         try:
             return self.setting.parse(found[self.setting.infotext])
-        except (KeyError, ValueError):
+        except KeyError:
             return self.setting.unnamed
+        except ValueError:
+            return self.setting.default
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class NotPasted:
             except KeyError:  # noqa: PERF203 - a few keys
                 notes.append(f"{key[:60]!r} is no setting here")
             except ValueError as error:
-                notes.append(f"{error}; {known[key].unnamed} is set")
+                notes.append(f"{error}; {known[key].default} is set")
         listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
         return self.block.showing(listed and f'<div class="loratorio-cost"><ul>{listed}</ul></div>')
 
