@@ -138,7 +138,8 @@ class Composer:
         weights = composition.weights
         if self._settings.looks > 0:
             size = (cond.shape[-2], cond.shape[-1])
-            self._routes.look(composition.aggregation, size, ChosenNetworks.of(acting), plan.acting)
+            chosen = ChosenNetworks.of(acting)
+            self._routes.look(composition.aggregation, size, chosen, plan.acting, composition.selected)
         observed = Observed(
             similarity=rows.mean(everything.similarity.mean(dim=(-2, -1))),
             weight=rows.mean(weights.mean(dim=(-2, -1))),

@@ -170,6 +170,7 @@ class Routes:
         size: tuple[int, int],
         acting: ChosenNetworks,
         networks: tuple[int, ...],
+        selected: Tensor,
     ) -> None:
         """Take in the weights that a full step has found.
 
@@ -178,10 +179,15 @@ class Routes:
             size: H and W of the latent.
             acting: see the attribute.
             networks: those that took part, ascending.
+            selected: those that can have weight at each patch, bool [N, R, h, w].
         """
         weights, before = aggregation.weights, self.weights
         if before is not None and before.shape == weights.shape and self._maps_of == networks:
-            weights = torch.lerp(weights, before.to(weights), SMOOTHING)
+            smooth = torch.lerp(weights, before.to(weights), SMOOTHING)
+            kept = smooth.masked_fill(~selected, 0.0)
+            # What earlier looks gave to networks that this one has not chosen falls to those that it has.
+            lost, share = (kept != smooth).any(dim=0), weights.sum(dim=0) / kept.sum(dim=0)
+            weights = torch.where(lost & share.isfinite(), kept * share, kept)
         self.weights, self.acting, self._chosen = weights, acting.mask, acting.of_images
         gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)
         gamma = gamma if gamma.dim() == 3 else gamma[:, None, None]

@@ -46,6 +46,26 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
     torch.testing.assert_close(run.report.steps[1].maps, run.report.steps[0].maps)
 
 
+@pytest.mark.parametrize("scope", ["image", "patch"])
+@pytest.mark.parametrize(("top_k", "count"), [(1, 2), (1, 3), (2, 4), (3, 4)])
+def test_networks_that_a_later_look_chooses_act_at_their_full_share(
+    scope: str, top_k: int, count: int
+) -> None:
+    """Maps are smoothed over looks, but never with what networks had that no longer act."""
+    world = World(tuple(NetworkUse(name, 1.0) for name in "abcd"[:count]), total=20)
+    run = world.run(Settings(looks=4, top_k=top_k, top_k_scope=scope, score="step"))
+    cond = world.model.deltas["cond"]
+    for index in range(20):
+        if index == 1:
+            cond[:] = cond[::-1].copy()  # the others differ most from here on
+        run.step(world.evaluation(index))
+        weights, chosen = run.routes.weights, run.routes.acting
+        assert weights is not None and chosen is not None
+        torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
+        assert ((weights > 0).sum(0) <= top_k).all() and not (weights[~chosen[:, 0]] > 0).any()
+    assert scope == "patch" or len({step.chosen for step in run.report.steps}) > 1
+
+
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize("recenter", [0.5, 1.0])
 def test_a_placed_step_has_the_rows_of_a_plain_one(guided: bool, recenter: float) -> None:
