@@ -167,8 +167,8 @@ class Settings:
         "Looks",
         "At how many steps, half of them at most, every network is evaluated on its own, to see where it has "
         "something to say; most of them early. In the steps between, all networks act at once, each at its "
-        "own places, which costs no more than a plain step. Low: faster. High: networks react to the growing "
-        "picture. 0: every step.",
+        "own places, which costs hardly more than a plain step. Low: faster. High: networks react to the "
+        "growing picture. 0: every step.",
         (0, 50, 1),
         unnamed=0,
         usable=(0, 20),

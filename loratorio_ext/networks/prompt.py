@@ -37,6 +37,9 @@ MAX_NAME = 200
 KINDS = ("lora", "lyco")
 """Words that mean a LoRA network; the WebUI registers "lyco" as another name of "lora"."""
 
+WEIGHED = re.compile(r"\([^():]{1,200}:[\d. ]{1,20}\)|\[[^\[\]]{1,200}\]|\bAND\b")
+"""What the WebUIs weigh texts by, and who draws without one takes literally."""
+
 MAX_STRENGTH = 100.0
 """Strengths beyond ±100 are taken for a slip."""
 MAX_DYN = 100_000
@@ -124,11 +127,6 @@ class Prompt:
     def problems(self) -> tuple[str, ...]:
         """``told`` in English."""
         return tuple(map(str, self.told))
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """``lost`` in English."""
-        return tuple(map(str, self.lost))
 
 
 class _WrongTagError(Exception):

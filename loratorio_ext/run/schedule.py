@@ -200,8 +200,8 @@ def places_of_looks(length: int, looks: int) -> tuple[int, ...]:
     """Which evaluations of a window look where networks speak: dense early, when it is decided, sparse later.
 
     Look j of n comes after the fraction (q^j − 1) / (qⁿ − 1) of the window with q = `LOOK_GROWTH`. Not in the
-    paper; q was chosen on development tasks, and so was that at most half of a window looks: with 4 steps,
-    more looks cost more and show no more.
+    paper; q was chosen on development tasks. At most half of a window looks: with 4 steps, more looks cost
+    more and show no more (docs/evidence.md, "Few steps").
 
     Args:
         length: number of evaluations in the window; 0 or more.

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from loratorio_ext.networks.arguments import OwnArguments, Window
 from loratorio_ext.networks.files import NO_TRIGGERS, NetworkFolder, TriggersOf
 from loratorio_ext.networks.pool import choose_pool, pool_by_words
-from loratorio_ext.networks.prompt import Repeated, Tag, parse_prompt
+from loratorio_ext.networks.prompt import WEIGHED, Repeated, Tag, parse_prompt
 from loratorio_ext.run import cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.server.words import Words
@@ -26,8 +26,6 @@ _MOST_NOTES = 10
 _MOST_GUESSES = 3
 # Where the WebUIs split a prompt (re_AND, modules/prompt_parser.py); tags are out of it by then.
 _AND = re.compile(r"\bAND\b")
-# What the WebUIs weigh by, and who draws without one takes literally.
-_WEIGHED = re.compile(r"\([^():]{1,200}:[\d. ]{1,20}\)|\[[^\[\]]{1,200}\]|\bAND\b")
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def estimate(
     weighs_blocks = isinstance(known, NetworkFolder)
     parsed = parse_prompt(prompt[:LONGEST_PROMPT], sampling.repeated, weighs_blocks=weighs_blocks)
     notes.extend(problem.said(words) for problem in parsed.told)
-    if weighs_blocks and _WEIGHED.search(parsed.text):
+    if weighs_blocks and WEIGHED.search(parsed.text):
         notes.append(words("weights such as (…:1.3), […] and AND are read as plain text here"))
     tags: Sequence[Tag] = parsed.tags
     find: Callable[[str], str | None] = known.get

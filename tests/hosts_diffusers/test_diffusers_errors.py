@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -217,7 +218,7 @@ def test_the_folder_is_walked_once_for_a_picture(
 @pytest.mark.parametrize(
     ("cfg", "guidable", "negative", "words"),
     [
-        (1.0, True, "ugly", "cfg is 1"),
+        (1.0, True, "ugly", "the CFG scale is 1"),
         (7.0, False, "ugly", "this model"),
         (1.0, False, "ugly", "this model"),
         (1.0, True, " ", None),
@@ -231,6 +232,21 @@ def test_a_negative_prompt_that_counts_for_nothing_is_said(
     parsed = parse_request(request, factor=2, default_size=(16, 16), guidable=guidable)
     assert len(parsed.warnings) == (words is not None)
     assert all("negative prompt has no effect" in said and words in said for said in parsed.warnings)
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    named = Request(["cat"], steps=np.int64(3), cfg=np.float32(3), seeds=[np.int64(3), 4], width=np.int32(8))
+    assert named == Request(["cat"], steps=3, cfg=3.0, seeds=[3, 4], width=8)
+    assert Request(["cat"], seeds=np.arange(2)).seeds == [0, 1]
+    for one in (named.seeds[0], named.steps, named.width):
+        assert type(one) is int
+    assert type(named.cfg) is float
+
+
+@pytest.mark.parametrize("text", ["a (cat:1.3)", "a [cat:dog:3]", "a cat AND a dog"])
+def test_what_is_read_as_plain_text_is_said(text: str) -> None:
+    (said,) = parse_request(Request([text]), factor=2, default_size=(16, 16), guidable=True).warnings
+    assert "plain text" in said
 
 
 def test_a_file_is_read_once_until_it_changes(sd: Any, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_a_scheduler_that_is_handed_over_is_used_and_stays_as_it_was(sd: Any) ->
     before = dict(vars(scheduler))
     ours = draw(host, PROMPTS, sampler=scheduler)
     assert torch.equal(ours.latents, draw(host, PROMPTS, sampler="Euler").latents)
+    assert torch.equal(ours.latents, draw(host, PROMPTS, sampler=type(scheduler)).latents)
     assert vars(scheduler).keys() == before.keys()
     assert scheduler.step_index is None
     assert sd.scheduler.num_inference_steps is None

@@ -16,6 +16,7 @@ from diffusers.hooks import apply_group_offloading
 
 import loratorio_ext as loratorio
 from loratorio_ext.hosts.pipelines.adapters import tuner_layers
+from loratorio_ext.settings import Settings
 from tests.hosts_diffusers.pipelines import write_networks
 from tests.hosts_pipelines import models as draws
 from tests.hosts_pipelines.models import MODELS, Model
@@ -159,6 +160,10 @@ def test_a_state_that_cannot_be_composed_is_refused(
     [
         ({"adapters": ["a", "c"]}, "there is no adapter 'c'; loaded are 'a', 'b'"),
         ({"adapters": "a"}, r"adapters is 'a'; give a list of names, such as \['a'\]"),
+        ({"adapters": {"a": 0.5}}, r"adapters is \{'a': 0.5\}; give a list of names.*set_adapters"),
+        ({"adapters": Settings()}, r"adapters is Settings.*settings to settings="),
+        ({"adapters": [None]}, "give a list of names"),
+        ({"keep": 3}, "keep is 3; give a list of names"),
         ({"adapters": ["a", "a"]}, "adapter 'a' is named twice"),
         ({"adapters": ["a"], "keep": ["a"]}, "adapter 'a' is named twice"),
         ({"settings": {"looks": 2}}, r"give loratorio.Settings\(...\), as Settings\(looks=2\)"),
@@ -287,9 +292,23 @@ def test_after_loading_all_are_composed(tmp_path: Path) -> None:
     assert names == ("star", "grid")
     assert not [one for one in warned if "active" in one]
     pipeline.set_adapters(["grid"])
-    assert any("name them: compose(pipe, ['grid'])" in one for one in composed(model)[1])
+    assert any("write compose(pipe, ['grid'])" in one for one in composed(model)[1])
     pipeline.disable_lora()
     assert any("disabled (disable_lora)" in one for one in composed(model)[1])
+
+
+def test_other_adapters_chosen_inside_are_refused(model: Model) -> None:
+    model.pipeline.set_adapters(["a", "b"], [0.7, 1.0])
+    before = model.draw(num_inference_steps=2)
+    with loratorio.compose(model.pipeline):
+        first = model.draw(num_inference_steps=2)
+        model.pipeline.set_adapters(["a", "b"], [0.1, 1.0])  # other strengths count
+        assert not torch.equal(model.draw(num_inference_steps=2), first)
+        model.pipeline.set_adapters(["a"])
+        with pytest.raises(RuntimeError, match=r"chosen \(set_adapters\), enabled or deleted inside compose"):
+            model.draw(num_inference_steps=2)
+    model.pipeline.set_adapters(["a", "b"], [0.7, 1.0])
+    assert torch.equal(model.draw(num_inference_steps=2), before)
 
 
 def test_another_pipeline_inside_is_refused(model: Model) -> None:

@@ -222,6 +222,14 @@ def test_places_have_no_say_where_networks_are_merged() -> None:
     )
 
 
+def test_a_network_that_is_left_alone_acts_everywhere_and_not_by_the_maps_of_before() -> None:
+    world = World((NetworkUse("a", 0.8), NetworkUse("b", 1.0, steps="0-0.5")), total=10)
+    run, found = predictions(world, Settings(looks=2), 10)
+    _, single = predictions(alone(world, 0), Settings(looks=2), 10)
+    assert run.report.steps[7].mode == "placed" and run.report.steps[7].rows == 2
+    torch.testing.assert_close(found[7].cond, single[7].cond, rtol=1e-5, atol=1e-5)
+
+
 def test_the_report_names_those_alone_that_act() -> None:
     world = World((NetworkUse("a", 1.0), NetworkUse("b", 1.0, steps="0.5-1")), total=4)
     run, _ = predictions(world, Settings(looks=1), 4)

@@ -183,6 +183,22 @@ def test_looks_begin_at_once_and_come_less_and_less_often(length: int, looks: in
     assert all(b >= a - 1 for a, b in pairwise(distances))
 
 
+@pytest.mark.parametrize(
+    ("total", "end", "places"),
+    [
+        (4, 1.0, (0, 1)),
+        (8, 1.0, (0, 1, 2, 4)),
+        (20, 1.0, (0, 1, 4, 9)),
+        (30, 1.0, (0, 2, 6, 14)),
+        (40, 0.5, (0, 1, 4, 9)),
+    ],
+)
+def test_where_four_looks_are(total: int, end: float, places: tuple[int, ...]) -> None:
+    world = World(uses(3), total=total)
+    report = world.report(total, Settings(looks=4, end=end))
+    assert tuple(i for i, step in enumerate(report.steps) if step.mode == "composed") == places
+
+
 def test_networks_that_were_not_chosen_have_no_strength_in_placed_rows() -> None:
     uses = (NetworkUse("a", 0.8), NetworkUse("kept", 0.5, compose=False), NetworkUse("b", -1.0))
     world = World(uses, images=2)

@@ -58,7 +58,7 @@ def test_what_is_no_block_weight_is_said_and_left_out(text: str) -> None:
     with pytest.raises(ValueError, match="12, 17, 20 or 26 numbers"):
         BlockWeights.parse(text)
     prompt = parse_prompt(f"<lora:a:1:lbw={text}>")
-    assert prompt.tags[0].own == OwnArguments() and prompt.ignored == ()
+    assert prompt.tags[0].own == OwnArguments() and prompt.lost == ()
     (problem,) = prompt.problems
     assert "give NONE, ALL, ALL0.5, INS, IND, INALL, MIDD, OUTD, OUTS, OUTALL, or 12" in problem
 

@@ -236,7 +236,7 @@ def test_two_factors_after_steps_are_a_fade(tag: str, steps: str, fade: str, une
 
 def test_two_factors_anywhere_else_are_no_fade() -> None:
     for tag in ("0.8-0", "steps=0.2-0.6:fade=1-0:0.8-0", "steps=0-1:at=left:0.8-0", "steps=0-1:0.8-0:0.8-0"):
-        (problem,) = parse_prompt(f"<lora:knight:1:{tag}>").ignored
+        (problem,) = map(str, parse_prompt(f"<lora:knight:1:{tag}>").lost)
         assert "'0.8-0'; it must be a number" in problem
-    (problem,) = parse_prompt("<lora:knight:1:steps=0.2-0.6:0.8-0>", weighs_blocks=False).ignored
+    (problem,) = map(str, parse_prompt("<lora:knight:1:steps=0.2-0.6:0.8-0>", weighs_blocks=False).lost)
     assert "write 0.8-0 after steps= as fade=0.8-0; ignored the tag" in problem

@@ -65,7 +65,7 @@ def test_an_item_with_two_equals_signs_leaves_the_tag_out_and_says_so(item: str,
     prompt = parse_prompt("p" + form.format(item))
     assert (prompt.tags, prompt.text) == ((), "p")
     told = f"network 'a': {item!r} has more than one =; give one value, as in te=0.5; ignored the tag"
-    assert prompt.ignored == prompt.problems == (told,)
+    assert tuple(map(str, prompt.lost)) == prompt.problems == (told,)
 
 
 def test_a_name_may_hold_equals_signs_as_in_the_webui() -> None:
@@ -79,13 +79,13 @@ def test_strengths_that_change_with_the_steps_are_told(number: str, form: str) -
     """sd-webui-loractl's form."""
     prompt = parse_prompt(form.format(number))
     assert prompt.tags == ()
-    (problem,) = prompt.ignored
+    (problem,) = map(str, prompt.lost)
     assert f"{number!r}; strengths by steps (@) are not possible, give one number" in problem
 
 
 def test_every_kind_of_unknown_argument_has_its_sentence() -> None:
     prompt = parse_prompt("<lora:a:1:lbwe=A:stop=x:hello=1" + "".join(f":k{i}=1" for i in range(99)) + ">")
-    assert prompt.tags == (Tag("a"),) and prompt.ignored == ()
+    assert prompt.tags == (Tag("a"),) and prompt.lost == ()
     assert len(prompt.problems) == 3 and max(map(len, prompt.problems)) < 250
 
 
@@ -93,7 +93,7 @@ def test_every_kind_of_unknown_argument_has_its_sentence() -> None:
 def test_a_name_that_reads_as_an_argument_is_told(name: str) -> None:
     prompt = parse_prompt(f"<lora:{name}:0.8>")
     assert prompt.tags == ()
-    (problem,) = prompt.ignored
+    (problem,) = map(str, prompt.lost)
     assert repr(name.strip()) in problem and "read as an argument" in problem
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_reads_as_an_argument_is_told(name: str) -> None:
 def test_what_is_nearly_a_tag_is_told(text: str) -> None:
     prompt = parse_prompt(f"a cat {text}, <lora:b:1>")
     assert prompt.text == f"a cat {text}, " and prompt.tags == (Tag("b"),)
-    assert prompt.ignored == (
+    assert tuple(map(str, prompt.lost)) == (
         f"{shown(text, 40)} is read as plain text; to use a network, write <lora:name:1>",
     )
 
@@ -191,7 +191,7 @@ def test_what_is_no_tag_stays(text: str) -> None:
 def test_a_tag_that_is_not_closed_stays_and_is_told(text: str) -> None:
     prompt = parse_prompt(text)
     assert prompt.text.endswith(text[text.rindex("<") :])
-    assert prompt.problems == prompt.ignored and "no closing >" in prompt.problems[0]
+    assert prompt.told == prompt.lost and "no closing >" in prompt.problems[0]
 
 
 def test_nested_brackets_end_at_the_first_closing_one() -> None:

@@ -63,7 +63,7 @@ class NetworkCache:
         tags, repeated = folder.one_per_file(tags)
         names, unknown = choose_pool(settings.pool, folder)
         if unknown:
-            reason = f"the pool has it, but no network in {folder.folder} is meant by it"
+            reason = f"the pool has it, but no network in {folder.folder} matches"
             raise UnknownNetworkError(unknown[0], reason)
         tagged = {folder.find(tag.name) for tag in tags}
         names = [name for name in names if folder.find(name) not in tagged]

@@ -8,11 +8,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from loratorio_ext.networks.files import NetworkFolder
-from loratorio_ext.networks.prompt import Tag, parse_prompt
+from loratorio_ext.networks.prompt import WEIGHED, Tag, parse_prompt
 from loratorio_ext.run import Method, Report
 from loratorio_ext.settings import Settings
 
@@ -70,6 +71,14 @@ class Request:
     denoising_strength: float = 0.75
     hires_scale: float = 1.0
     hires_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Numbers of NumPy become Python's, also those of a sequence or an array of seeds."""
+        if isinstance(self.seeds, (list, tuple)) and any(isinstance(one, np.generic) for one in self.seeds):
+            object.__setattr__(self, "seeds", np.asarray(self.seeds))
+        for name, value in vars(self).items():
+            if isinstance(value, (np.generic, np.ndarray)):
+                object.__setattr__(self, name, value.tolist())
 
 
 @dataclass(frozen=True)
@@ -174,9 +183,13 @@ def parse_request(
         warnings.append("Tags in the negative prompt have no effect.")
     guided = guidable and request.cfg > 1
     if negative.text.strip() and not guided:
-        why = "cfg is 1, which means no guidance" if guidable else "this model needs no unconditional"
+        why = (
+            "the CFG scale is 1, which means no guidance" if guidable else "this model needs no unconditional"
+        )
         warnings.append(f"The negative prompt has no effect: {why}.")
     texts = tuple(prompt.text.strip() for prompt in (first, *others))
+    if any(WEIGHED.search(text) for text in texts):
+        warnings.append("Weights such as (…:1.3), […] and AND are read as plain text here.")
     without = negative.text.strip() if guided else None
     folder = _folder(request.network_dir, first.tags, request.settings.pool)
     return ParsedRequest(texts, without, first.tags, folder, seeds, passes, warnings)

@@ -78,14 +78,16 @@ def make_scheduler(sampler: Any, default: Any) -> Any:
     """A fresh scheduler of its own for one sampling pass.
 
     `sampler`: None (the model's own kind), a short name ("Euler a", "DPM++ 2M Karras"), a class name of
-    diffusers ("EulerDiscreteScheduler"), upper or lower case alike, or a scheduler, which is copied and so
-    never changed. `default`: the model's scheduler; a named one takes over its configuration (betas, what
-    the UNet predicts).
+    diffusers ("EulerDiscreteScheduler"), upper or lower case alike, the class itself, or a scheduler, which
+    is copied and so never changed. `default`: the model's scheduler; a named one takes over its configuration
+    (betas, what the UNet predicts).
 
     Raises ValueError for a name that is not known and a scheduler that does not fit Stable Diffusion.
     """
     if sampler is None or isinstance(sampler, str):
         scheduler = type(default).from_config(default.config) if sampler is None else _named(sampler, default)
+    elif inspect.isclass(sampler) and hasattr(sampler, "from_config"):
+        scheduler = sampler.from_config(default.config)
     else:
         scheduler = copy.deepcopy(sampler)
     prediction = getattr(getattr(scheduler, "config", None), "prediction_type", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from types import FrameType
 from typing import Any, Final
@@ -59,12 +59,8 @@ def _is_compiled(module: nn.Module) -> bool:
 def active_adapters(models: Sequence[nn.Module], loaded: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """(the adapters that the pipeline has been told to use, warnings about them).
 
-    These are the active ones; but all where each model has active what it has loaded last, since loading does
-    that, and `set_adapters` need not have been called.
-
-    Args:
-        models: that have adapters: the denoiser and the text encoders.
-        loaded: the names of all.
+    Of the adapters loaded into these models, the active ones; but all where each model has active what it has
+    loaded last, since loading does that, and `set_adapters` need not have been called.
     """
     found: set[str] = set()
     is_chosen = is_likely = is_off = False
@@ -86,7 +82,7 @@ def active_adapters(models: Sequence[nn.Module], loaded: Sequence[str]) -> tuple
         warning = f"{resting} loaded, but not active in the pipeline (set_adapters): at rest"
         return tuple(name for name in loaded if name in found), off + [warning] * bool(resting)
     warning = f"{resting} loaded, but not active in the pipeline, as after loading: composed all the same"
-    remedy = f"; to compose others, name them: compose(pipe, {sorted(found)})"
+    remedy = f"; to compose what is active alone, write compose(pipe, {sorted(found)})"
     return tuple(loaded), off + [warning + remedy] * (bool(resting) and is_likely)
 
 
@@ -99,23 +95,25 @@ def _learns(layers: Sequence[Any], name: str) -> bool:
     return any(parameter.requires_grad for parameter in parameters)
 
 
+def check_names(adapters: object, keep: object) -> None:
+    """Raise ValueError where these arguments of `compose` are no names, whatever is loaded."""
+    for argument, value in (("adapters", adapters), ("keep", keep)):
+        names = value if isinstance(value, Collection) and not isinstance(value, (str, Mapping)) else [None]
+        if value is not None and not all(isinstance(name, str) for name in names):
+            such = [value] if isinstance(value, str) else ["star", "grid"]
+            raise ValueError(
+                f"{argument} is {value!r:.80}; give a list of names, such as {such} (strengths go to "
+                "set_adapters, and settings to settings=)"
+            )
+
+
 def choose_adapters(
     adapters: Sequence[str] | None, keep: Sequence[str], loaded: Sequence[str]
 ) -> tuple[str, ...]:
-    """All adapters that act, composed ones first.
+    """All of the loaded adapters that act, composed ones first; arguments as `compose` was given them.
 
-    Args:
-        adapters: as `compose` was given them.
-        keep: the same.
-        loaded: the names of all that are loaded.
-
-    Raises:
-        ValueError: there is none, or a name is unknown, or given twice.
+    ValueError: there is none, or a name is unknown, or given twice.
     """
-    given: tuple[tuple[str, object], ...] = (("adapters", adapters), ("keep", keep))
-    for argument, value in given:
-        if isinstance(value, str):
-            raise ValueError(f"{argument} is {value!r}; give a list of names, such as [{value!r}]")
     if not loaded:
         raise ValueError(
             "the pipeline has no adapters: load some with load_lora_weights(..., adapter_name=...) first"
@@ -133,14 +131,7 @@ def choose_adapters(
 
 
 def check_caller(frame: FrameType | None, pipeline: Any, component: str, denoiser: Any) -> None:
-    """Raise RuntimeError where not this pipeline calls its denoiser; told from the frames of Python.
-
-    Args:
-        frame: from which the search for a caller begins, outwards.
-        pipeline: that is composed.
-        component: the denoiser's name in pipelines.
-        denoiser: that is called.
-    """
+    """Raise RuntimeError where not this pipeline calls its denoiser, told from the frames outwards."""
     kind = type(pipeline).__name__
     if getattr(pipeline, component) is not denoiser:
         raise RuntimeError(

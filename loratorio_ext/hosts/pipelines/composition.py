@@ -23,6 +23,7 @@ from loratorio_ext.hosts.pipelines.checks import (
     caller_level,
     check_caller,
     check_denoiser,
+    check_names,
     choose_adapters,
 )
 from loratorio_ext.hosts.pipelines.evaluation import Call
@@ -53,7 +54,8 @@ class PipelineComposition:
             raise ValueError(
                 f"settings is {settings!r:.80}; give loratorio.Settings(...), as Settings(looks=2)"
             )
-        self._pipeline, self._adapters, self._keep = pipeline, adapters, keep
+        check_names(adapters, keep)
+        self._pipeline, self._adapters, self._keep = pipeline, adapters, keep or ()
         self._family = family_of(pipeline)
         self._generation: Generation | None = None
         self._thread = 0  # of the generation
@@ -79,6 +81,7 @@ class PipelineComposition:
         self._layers = layers.values()
         self._encoders = [layer for one in encoders for layer in tuner_layers(one).values()]
         self._loaded, in_texts = names_of(self._layers), names_of(self._encoders)
+        self._active = _active(self._layers)
         loaded = tuple(dict.fromkeys((*self._loaded, *in_texts)))
         chosen = self._adapters
         self._warnings: list[str] = []
@@ -168,12 +171,11 @@ class PipelineComposition:
 
     def _begun(self) -> Generation:
         layers = tuner_layers(self._denoiser)
-        if names_of(layers.values()) != self._loaded or not all(
-            layer.disable_adapters for layer in layers.values()
-        ):
+        as_before = names_of(layers.values()) == self._loaded and _active(layers.values()) == self._active
+        if not as_before or not all(layer.disable_adapters for layer in layers.values()):
             raise RuntimeError(
-                "adapters were loaded, enabled or deleted while others are composed, and would act twice or "
-                "not at all; do that before compose() begins"
+                "adapters were loaded, chosen (set_adapters), enabled or deleted inside compose(), and would "
+                "act twice or not at all; do that before compose() begins"
             )
         adapters = [read_adapter(name, self._family.component, layers) for name in self._names]
         kept = frozenset(self._keep)
@@ -192,7 +194,8 @@ def compose(
 ) -> PipelineComposition:
     """Compose the adapters that a pipeline has loaded, place by place, in a `with` block.
 
-    Inside the context the pipeline is called as ever, any number of times, by one thread at a time. The
+    Inside the context the pipeline is called as ever, any number of times, by one thread at a time; other
+    strengths of the same adapters count from the next picture on, and `disable_lora` has no effect. The
     adapters of the denoiser (`unet` or `transformer`) rest in PEFT meanwhile and act through hooks, at the
     strengths of `set_adapters`; their parts in text encoders act merged. Afterwards all is as before, also
     after an exception. Another pipeline that shares the denoiser is refused inside: open a context for that
@@ -213,6 +216,10 @@ def compose(
             name is not known; nothing has been changed.
     """
     return PipelineComposition(pipeline, adapters, keep, settings)
+
+
+def _active(layers: Collection[Any]) -> frozenset[str]:
+    return frozenset(name for layer in layers for name in layer.active_adapters)
 
 
 def _warnings(

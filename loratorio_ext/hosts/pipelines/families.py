@@ -223,12 +223,14 @@ def family_of(pipeline: Any) -> Family:
     """The family of a pipeline, told by the name of its class or of a class that it inherits from.
 
     Raises:
-        ValueError: it is of no family whose calls are known.
+        ValueError: it is no pipeline, or of no family whose calls are known.
     """
     names = [kind.__name__ for kind in type(pipeline).__mro__]
     for family in FAMILIES:
         if any(family.pipelines.fullmatch(name) for name in names):
             return family
+    if not hasattr(pipeline, "components"):
+        raise ValueError(f"{pipeline!r:.80} is no pipeline of diffusers; give the pipeline itself")
     raise ValueError(
         f"{names[0]} cannot be composed: it is not known how it lays out its guidance. Known are the "
         "pipelines of Stable Diffusion 1.x, 2.x, XL and 3, Flux, Qwen-Image, Z-Image and Wan (text, img2img, "
