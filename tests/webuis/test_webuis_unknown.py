@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loratorio_ext.hosts.find import this_webui
+from loratorio_ext.ui.panel.cost import PageInputs, cost_of
 
 PROMPT = "a cat <lora:lin:1>"
 
@@ -32,6 +33,8 @@ def test_another_backend_is_refused_in_words(
     assert standin.start_app(api=True).get("/loratorio/v1/version").status_code == 404
     obstacle = standin.server.obstacle()
     assert obstacle is not None and "a backend that LoRAtorio does not know" in obstacle
+    told = cost_of(standin.server, PageInputs(prompt=object()), [PROMPT, True])
+    assert "does not know" in told and "among the networks" not in told
     p = standin.new_p(PROMPT, {})
     picture = standin.generate(p)
     (comment,) = p.comments

@@ -199,7 +199,8 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
         server.misfit,
     )
     if obstacle:
-        return _html("", "", [nothing_composed(obstacle, words), *found.notes])
+        notes = found.notes if server.networks() else ()  # an unknown WebUI's networks are not known
+        return _html("", "", [nothing_composed(obstacle, words), *notes])
     remark = server.remark()
     obstacles = [remark] if remark else []
     if not found.composed:
