@@ -44,6 +44,14 @@ def test_another_backend_is_refused_in_words(
     assert p.extra_generation_params == {}
 
 
+@pytest.mark.parametrize("webui_name", ["forge_neo"])
+def test_a_missing_name_is_told_without_its_file(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(standin.backend("patcher.lora"), "merge_lora_to_weight")
+    standin.load_script()
+    obstacle = str(standin.server.obstacle())
+    assert "lacks a part" in obstacle and "'backend.patcher.lora'" in obstacle and "/" not in obstacle
+
+
 @pytest.fixture
 def root_of_errors() -> Iterator[logging.Logger]:
     """Forge Neo's root logger shows errors alone."""
