@@ -37,8 +37,7 @@ def this_webui() -> Webui:
             if missing:
                 break
             logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
-            without_file = str(error).partition(" (/")[0]  # of a name, Python says where it has looked
-            return unsupported_webui(f"{_LACKING} ({without_file})")
+            return unsupported_webui(f"{_LACKING} ({str(error).partition(' (/')[0]})")  # without a path
         if not missing:
             webui: Webui = adapter.make_webui()
             return webui

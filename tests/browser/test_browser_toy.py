@@ -150,6 +150,7 @@ def test_what_is_typed_while_a_page_is_loaded_again_stays_and_a_run_is_seen_at_o
     page.wait_for_timeout(3000)
     assert page.locator("#txt2img_prompt textarea").input_value() == "typed meanwhile"
     assert page.locator("#loratorio_page_pictures input[type=number]").input_value() == "9"
+    assert look.pale(page) == []  # Stop can be pressed
     page.locator("#loratorio_page_stop").click()
     page.locator(STATUS).get_by_text("Stopped in picture").wait_for()
 

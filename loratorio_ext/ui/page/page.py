@@ -122,6 +122,12 @@ def _theme() -> Any:
     """Gradio's own, with enough contrast for small letters and for white ones on buttons."""
     # Its fonts would be asked of a server; these are on every machine.
     font, font_mono = ("ui-sans-serif", "system-ui", "sans-serif"), ("ui-monospace", "Consolas", "monospace")
+    buttons = {
+        f"button_{kind}_background_fill{state}{shade}": color
+        for kind, *colors in (("primary", "*primary_700", "*primary_800"), ("cancel", "#b91c1c", "#991b1b"))
+        for state, color in zip(("", "_hover"), colors, strict=True)
+        for shade in ("", "_dark")
+    }
     return gr.themes.Default(font=font, font_mono=font_mono).set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
@@ -130,8 +136,6 @@ def _theme() -> Any:
         block_label_text_color="*neutral_700",
         block_title_text_color="*neutral_700",
         button_primary_text_color="white",
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_800",
+        button_cancel_text_color="white",
+        **buttons,
     )

@@ -198,9 +198,8 @@ def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -
         server.triggers,
         server.misfit,
     )
-    if obstacle:
-        notes = found.notes if server.networks() else ()  # an unknown WebUI's networks are not known
-        return _html("", "", [nothing_composed(obstacle, words), *notes])
+    if obstacle:  # perhaps a WebUI whose networks are not known either
+        return _html("", "", [nothing_composed(obstacle, words), *(found.notes if server.networks() else ())])
     remark = server.remark()
     obstacles = [remark] if remark else []
     if not found.composed:
