@@ -27,11 +27,7 @@ PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Words:
-    """One language.
-
-    Attributes:
-        texts: English text → text; what is missing stays English.
-    """
+    """One language: English text → text; what is missing stays English."""
 
     texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

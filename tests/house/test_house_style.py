@@ -12,7 +12,7 @@ import pytest
 
 LONGEST_FILE = 350
 # Python of the extension, docstrings included. Whoever needs more says why, or finds what can go.
-MOST_FILES, MOST_LINES = 162, 23_660
+MOST_FILES, MOST_LINES = 162, 23_640
 MUTABLE_CALLS = frozenset(
     {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ChainMap"}
 )

@@ -94,13 +94,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Api:
-    """The API that the WebUI serves.
-
-    Attributes:
-        credentials: user → password of those who may use it; None: everyone.
-    """
+    """The API that the WebUI serves."""
 
     credentials: Mapping[str, str] | None = field(default=None, repr=False)
+    """User → password of those who may use it; None: everyone."""
 
 
 Network = TypeVar("Network", bound=ComposedNetwork)

@@ -19,13 +19,10 @@ _OWNER = "loratorio_owner"
 
 
 class Hooks:
-    """What a WebUI's hooks call for one generation; this base class does nothing.
-
-    Attributes:
-        passes: the sampling passes that composed, in order.
-    """
+    """What a WebUI's hooks call for one generation; this base class does nothing."""
 
     passes: Sequence[PassRecord] = ()
+    """The sampling passes that composed, in order."""
 
     def networks_activated(self, p: Any, data: ExtraNetworkData) -> None:
         """``after_extra_networks_activate``: the coming pass has its networks, but nothing is encoded yet."""

@@ -26,11 +26,7 @@ def keeps_conds() -> bool:
 
 
 class WebuiServices(ABC):
-    """What pages, API and all generations ask of a WebUI; each adapter implements the abstract methods.
-
-    Attributes:
-        name: of the WebUI.
-    """
+    """What pages, API and all generations ask of a WebUI; each adapter implements the abstract methods."""
 
     name: str
 

@@ -68,11 +68,7 @@ def check_fits(delta: Delta, name: str, module: nn.Module) -> None:
 
 
 class FittedLayers(dict[str, tuple[Delta, ...]]):
-    """One network's deltas by layer name, each checked once, when `add` adds it.
-
-    Attributes:
-        modules: the layers' modules, by the same names.
-    """
+    """One network's deltas by layer name, each checked once by `add`; ``modules`` has the layers' modules."""
 
     def __init__(self) -> None:
         super().__init__()

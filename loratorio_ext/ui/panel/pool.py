@@ -18,11 +18,7 @@ _SIGNS: Final = str.maketrans({",": "?", '"': "?", "[": "?", "]": "?"})
 
 
 class PoolPicker:
-    """A list with search that writes into the text box of the setting.
-
-    Attributes:
-        count: where the number of networks stands.
-    """
+    """A list with search that writes into the setting's text box; ``count`` has the number of networks."""
 
     def __init__(self, server: Server, elem_id: Callable[[str], str], words: Words) -> None:
         """Build it inside the current block."""
