@@ -37,7 +37,7 @@ def this_webui() -> Webui:
             if missing:
                 break
             logger.warning("this WebUI looks like %s but lacks a part of it: %s", name, error)
-            return unsupported_webui(f"{_LACKING} ({str(error).partition(' (/')[0]})")  # without a path
+            return unsupported_webui(f"{_LACKING} ({str(error).removesuffix(f' ({error.path})')})")
         if not missing:
             webui: Webui = adapter.make_webui()
             return webui

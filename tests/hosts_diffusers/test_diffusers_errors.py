@@ -238,6 +238,7 @@ def test_numbers_of_numpy_are_taken() -> None:
     named = Request(["cat"], steps=np.int64(3), cfg=np.float32(3), seeds=[np.int64(3), 4], width=np.int32(8))
     assert named == Request(["cat"], steps=3, cfg=3.0, seeds=[3, 4], width=8)
     assert Request(["cat"], seeds=np.arange(2)).seeds == [0, 1]
+    assert Request(["cat"], seeds=(np.uint64(2**63 - 1), 0)).seeds == (2**63 - 1, 0)  # no float between
     for one in (named.seeds[0], named.steps, named.width):
         assert type(one) is int
     assert type(named.cfg) is float

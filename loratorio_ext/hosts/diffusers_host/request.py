@@ -74,11 +74,12 @@ class Request:
 
     def __post_init__(self) -> None:
         """Numbers of NumPy become Python's, also those of a sequence or an array of seeds."""
-        if isinstance(self.seeds, (list, tuple)) and any(isinstance(one, np.generic) for one in self.seeds):
-            object.__setattr__(self, "seeds", np.asarray(self.seeds))
         for name, value in vars(self).items():
-            if isinstance(value, (np.generic, np.ndarray)):
+            if isinstance(value, np.generic) or (name == "seeds" and isinstance(value, np.ndarray)):
                 object.__setattr__(self, name, value.tolist())
+        if isinstance(self.seeds, (list, tuple)):
+            plain = [one.item() if isinstance(one, np.generic) else one for one in self.seeds]
+            object.__setattr__(self, "seeds", type(self.seeds)(plain))
 
 
 @dataclass(frozen=True)
