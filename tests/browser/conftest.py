@@ -145,7 +145,7 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="session")
 def look() -> SimpleNamespace:
     """The functions below, for the tests."""
-    shared = (repeated_ids, nameless, pale, pictures, write, show, set_number)
+    shared = (repeated_ids, nameless, pale, pictures, write, show, inspect, set_number)
     return SimpleNamespace(**{one.__name__: one for one in shared})
 
 
@@ -234,6 +234,14 @@ def show(page: Any, tab: str, *folded: str) -> None:
         page.locator(".tab-nav button", has_text=tab).first.click()
     for one in folded:
         page.locator(f"#script_{tab}_loratorio_enabled_accordion").get_by_text(one).first.click()
+
+
+def inspect(page: Any) -> None:
+    """Choose the inspector, which then asks for the newest run; that answer moves its controls."""
+    with page.expect_response(lambda one: one.request.method == "POST") as newest:
+        show(page, "Inspector")
+    newest.value.finished()
+    settled(page)
 
 
 def settled(page: Any, quiet: int = 500) -> None:

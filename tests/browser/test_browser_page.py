@@ -89,10 +89,9 @@ def test_from_a_prompt_to_the_same_picture_again(
     assert drawn.startswith(b"\x89PNG")
     assert b"parameters" in drawn
 
-    tab(page, "Inspector")
+    look.inspect(page)
     view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
-    page.wait_for_timeout(1500)  # until it has asked for the newest run
     page.locator("#loratorio_inspector_step input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     view.get_by_text("Step 1 of 8").first.wait_for()

@@ -128,10 +128,9 @@ def test_an_open_list_stays_whole_when_the_cost_comes(page: Any) -> None:
 
 
 def test_the_step_moves_by_keyboard(page: Any, look: SimpleNamespace) -> None:
-    look.show(page, "Inspector")
+    look.inspect(page)
     view = page.locator(".loratorio_inspector_view")
     view.get_by_text("Mean over all 8 steps").wait_for()
-    page.wait_for_timeout(1500)  # until it has asked for the newest run
     slider = page.locator("#loratorio_inspector_step input[type=range]")
     slider.focus()
     for _ in range(3):
