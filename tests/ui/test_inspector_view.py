@@ -165,6 +165,8 @@ def test_chosen_networks_are_shown(make: SimpleNamespace) -> None:
     assert "B two 5–6 (2 of 6)" in text
     assert "all were compared 1, 5 (2 of 6)" in text
     assert "Never chosen: three" in text
+    (scrolled,) = [attributes for name, attributes in tags_in(html) if attributes.get("class") == "scroll"]
+    assert (scrolled["tabindex"], scrolled["aria-label"]) == ("0", "Chosen networks")  # by keyboard, too
     cells = [
         (color, body.count("<rect")) for color, body in re.findall(r'<g style="fill:([^"]+)">(.*?)</g>', html)
     ]

@@ -137,10 +137,11 @@ def chosen_html(selection: Selection, networks: Networks, words: Words) -> str:
     about = words(
         "Filled: the network was chosen at this step and could act. The steps run from left to right."
     )
-    head = table_head(words("network"), words("steps"), words("chosen at"))
+    head, title = table_head(words("network"), words("steps"), words("chosen at")), words("Chosen networks")
+    # Wider than a phone: who has no pointer scrolls it by its keys.
     return (
-        f"<section><h3>{escape(words('Chosen networks'))}</h3>"
-        f'<p class="note">{escape(about)}</p><div class="scroll"><table class="chosen">'
+        f'<section><h3>{escape(title)}</h3><p class="note">{escape(about)}</p>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}"><table class="chosen">'
         f"{head}<tbody>{rows}</tbody></table></div>{never}</section>"
     )
 
