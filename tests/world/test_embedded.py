@@ -97,13 +97,13 @@ def test_just_the_networks_that_passed_their_gate_are_shipped() -> None:
 @pytest.mark.parametrize("concept", SHIPPED)
 def test_a_shipped_network_draws_its_concept_where_its_trigger_is(judge: Judge, concept: str) -> None:
     host = DiffusersHost.open(DEMO / "model")
-    random, factor, count = np.random.default_rng(11), FACTOR_OF_CONCEPT[concept].name, 8
+    random, factor, count = np.random.default_rng(11), FACTOR_OF_CONCEPT[concept].name, 12
     known = [random_scene(random) for _ in range(count)]
 
     def share(scenes: list[dict[str, str]]) -> float:
         request = Request(
             prompts=[f"{caption(scene)} <lora:{concept}:1>" for scene in scenes],
-            steps=10,
+            steps=15,
             cfg=4.0,
             seeds=range(count),
             method="merge",
