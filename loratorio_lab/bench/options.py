@@ -19,7 +19,8 @@ WAYS: Final = (
 )
 
 # The same for steps.steps_for, without the plain one.
-STEPS: Final = ("paper", "merged", "peft", "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
+_PEFT = ("peft", "peft-fused", "peft-masked")
+STEPS: Final = ("paper", "merged", *_PEFT, "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
 
 
 def add_bench(commands: Commands) -> None:

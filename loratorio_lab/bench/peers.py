@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from loratorio_ext.networks.router import LowRank
 from loratorio_lab.bench.networks import Network
 from loratorio_lab.bench.shapes import Rows, twin
+
+Stacking = Literal["unfused", "fused", "masked"]
+"""All networks in every row: each added by its layers, or in the weights, or added where its mask is 1."""
 
 
 def set_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:
@@ -36,14 +40,46 @@ def set_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable
     return way
 
 
-def all_adapters(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:
-    """One call of the UNet with all networks active in every row, as diffusers stacks them (not fused).
+def all_adapters(
+    unet: Any, networks: Sequence[Network], rows: Rows, stacking: Stacking = "unfused"
+) -> Callable[[], Tensor]:
+    """One call of the UNet with all networks active in every row, as diffusers stacks them.
 
-    Works on a twin of the UNet.
+    "masked" is what needs no change of the UNet: hooks that multiply what each network adds to a layer by a
+    mask. Network i of N has the i-th of N upright strips of the picture. Works on a twin of the UNet.
     """
     wrapped = _with_adapters(unet, networks)
     wrapped.set_adapters([_name(index) for index in range(len(networks))], 1.0)
+    if stacking == "fused":
+        wrapped.fuse_lora(safe_fusing=True)  # into copies of the weights, which the twin shares
+    if stacking == "masked":
+        _keep_to_strips(wrapped, networks, rows.latents)
     return lambda: rows.predict(wrapped)
+
+
+def _keep_to_strips(wrapped: nn.Module, networks: Sequence[Network], latents: Tensor) -> None:
+    count, (height, width) = len(networks), latents.shape[-2:]
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def strips(size: tuple[int, ...]) -> Tensor:
+        """[networks, ...], to be multiplied with what one of them adds to a layer, [rows, *size]."""
+        if size not in known:
+            image = len(size) == 3
+            columns = size[-1] if image else width // math.isqrt(height * width // size[0])
+            column = torch.arange(columns if image else size[0]) % columns
+            masks = nn.functional.one_hot(column * count // columns, count).T.to(latents)
+            known[size] = masks[:, None, None] if image else masks[..., None]
+        return known[size]
+
+    def keep(index: int, name: str) -> Callable[..., Tensor]:
+        if name.endswith(("attn2.to_k", "attn2.to_v", "time_emb_proj")) or "embedding" in name:
+            return lambda module, given, added: added / count  # words and times have no places
+        return lambda module, given, added: added * strips(added.shape[1:])[index]
+
+    for index, network in enumerate(networks):
+        for name in network:
+            layer: Any = wrapped.get_submodule(name)
+            layer.lora_B[_name(index)].register_forward_hook(keep(index, name))
 
 
 def mixed_batch(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:

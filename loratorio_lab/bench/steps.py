@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from loratorio_ext.method import RowMap
 from loratorio_ext.networks.router import Places, Router
 from loratorio_ext.run import Method, NetworkUse, Row, RowStrengths, Run, cost
 from loratorio_ext.settings import Settings
-from loratorio_lab.bench.peers import all_adapters
+from loratorio_lab.bench.peers import Stacking, all_adapters
 from loratorio_lab.bench.ways import Setup
 
 RESCAN = 5
@@ -108,7 +109,7 @@ class Step:
         steps: how many are timed together.
         fresh: the networks kept are others after every scan, so that the router prepares anew for them.
         placed: the step comes after a look, which is not timed.
-        peft: diffusers' own step with all networks as adapters of peft, without a run.
+        peft: diffusers' own step with all networks as adapters of peft, without a run; how it stacks them.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Step:
     steps: int = 1
     fresh: bool = False
     placed: bool = False
-    peft: bool = False
+    peft: Stacking | None = None
 
     def rows(self, networks: int, pictures: int) -> float:
         """Rows through the UNet for a step, on average."""
@@ -130,7 +131,7 @@ class Step:
     def way(self, setup: Setup) -> Callable[[], Run | Tensor]:
         """Does all `steps` steps, and returns their run (of peft's step, the prediction)."""
         if self.peft:
-            return all_adapters(setup.unet, setup.networks, setup.rows)
+            return all_adapters(setup.unet, setup.networks, setup.rows, self.peft)
         uses = [NetworkUse(str(index), 1.0) for index in range(len(setup.networks))]
         # Of their own, because what all hold together might be more than one keeps.
         modules = dict(setup.unet.named_modules())
@@ -160,6 +161,12 @@ class Step:
 PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0, looks=0)
 """As in the paper; every network is asked for both halves."""
 
+PEFT: Final[Sequence[tuple[str, str, Stacking]]] = (
+    ("peft", "as adapters of peft", "unfused"),
+    ("peft-fused", "fused into the weights by peft", "fused"),
+    ("peft-masked", "as adapters of peft with a mask each, by hooks", "masked"),
+)
+
 PLAIN_STEP = "plain"
 PAPER_STEP = "paper"
 LOOK_STEP = "recenter-1"
@@ -173,7 +180,10 @@ def steps_for(networks: int) -> tuple[Step, ...]:
         Step(PLAIN_STEP, "plain step", Settings(), method="base"),
         Step(PAPER_STEP, "LoRAtorio, λ = 0.5", PAPER),
         Step("merged", "all networks in every row, as merging them", Settings(), method="merge"),
-        Step("peft", "all networks in every row, as adapters of peft", Settings(), method="merge", peft=True),
+        *(
+            Step(name, f"all networks in every row, {label}", Settings(), method="merge", peft=stacking)
+            for name, label, stacking in PEFT
+        ),
         Step(PLACED_STEP, "LoRAtorio, networks placed (between two looks)", Settings(looks=1), placed=True),
         Step(LOOK_STEP, "LoRAtorio, λ = 1 (a look)", replace(PAPER, recenter=1.0)),
         Step("reuse", f"LoRAtorio, networks every {REUSE} steps", replace(PAPER, reuse=REUSE), steps=REUSE),

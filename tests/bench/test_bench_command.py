@@ -67,7 +67,7 @@ def test_a_real_measurement(capsys: Any) -> None:
     assert found["clock"] == "processor"
     assert [one["name"] for one in found["ways"]] == list(WAYS)
     assert {one["rows"] for one in found["ways"]} == {8}
-    assert [one["rows"] for one in found["steps"]] == [2, 8, 2, 2, 2, 5, 3.2, 6.4, 6.4]
+    assert [one["rows"] for one in found["steps"]] == [2, 8, 2, 2, 2, 2, 2, 5, 3.2, 6.4, 6.4]
     assert all(one["error"] < 1e-4 for one in found["ways"])
     table = Path("b/results.md").read_text(encoding="utf-8")
     assert table in captured.out

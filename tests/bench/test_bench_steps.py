@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
+from loratorio_ext.networks.router import Places
 from loratorio_ext.run import NetworkUse, Run
 from loratorio_lab.bench.arithmetic import compose_way
 from loratorio_lab.bench.steps import PAPER, StepEvaluation, steps_for
@@ -19,6 +21,8 @@ def test_rows_of_the_steps() -> None:
         "paper": 18,
         "merged": 2,
         "peft": 2,
+        "peft-fused": 2,
+        "peft-masked": 2,
         "placed": 2,
         "recenter-1": 10,
         "reuse": 5.2,
@@ -30,6 +34,8 @@ def test_rows_of_the_steps() -> None:
         "paper",
         "merged",
         "peft",
+        "peft-fused",
+        "peft-masked",
         "placed",
         "recenter-1",
         "reuse",
@@ -67,14 +73,18 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
     assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)
 
 
-def test_peft_predicts_what_our_router_does_with_all_networks(tiny: SimpleNamespace) -> None:
-    setup = tiny.setup(3, pictures=2)
-    ours, theirs = (
-        next(step for step in steps_for(3) if step.name == name).way(setup) for name in ("merged", "peft")
-    )
+@pytest.mark.parametrize("layers", ["linear", "conv"])
+def test_peft_predicts_what_our_router_does_with_all_networks(tiny: SimpleNamespace, layers: str) -> None:
+    setup = tiny.setup(2, layers, pictures=2)
+    steps = {step.name: step.way(setup) for step in steps_for(2)}
+    strips = torch.eye(2).repeat_interleave(4, dim=1)[None, :, None, :].expand(4, 2, 8, 8)
     with torch.inference_mode():
-        assert ours().report.totals.rows == len(setup.rows)
-        with setup.router.routing([(1.0,) * 3] * len(setup.rows)):
-            merged = setup.rows.predict(setup.unet)
-        assert torch.allclose(theirs(), merged, atol=1e-5)
-        assert not torch.allclose(merged, setup.rows.predict(setup.unet), atol=1e-3)
+        plain = setup.rows.predict(setup.unet)
+        assert steps["merged"]().report.totals.rows == len(setup.rows)
+        for names, places in (("peft", "peft-fused"), None), (("peft-masked",), Places(range(4), strips)):
+            with setup.router.routing([(1.0,) * 2] * len(setup.rows), places):
+                ours = setup.rows.predict(setup.unet)
+            assert not torch.allclose(ours, plain, atol=1e-3)
+            for name in names:
+                assert torch.allclose(steps[name](), ours, atol=1e-5), name
+        assert torch.equal(setup.rows.predict(setup.unet), plain)
