@@ -53,28 +53,28 @@ def methods() -> Iterator[str]:
         yield f"| {LABELS[arm]} | {' | '.join([*columns, *ahead])} | {mine[4]['ratio']:.2f} |"
 
 
-def of_both_worlds(estimates: list[Any]) -> dict[str, float]:
-    """The mean of two worlds with as many pictures each, and its error: they were drawn independently."""
+def of_all_worlds(estimates: list[Any]) -> dict[str, float]:
+    """The mean of worlds with as many pictures each, and its error: they were drawn independently."""
     return {
-        "mean": sum(one["mean"] for one in estimates) / 2,
-        "error": sum(one["error"] ** 2 for one in estimates) ** 0.5 / 2,
+        "mean": sum(one["mean"] for one in estimates) / len(estimates),
+        "error": sum(one["error"] ** 2 for one in estimates) ** 0.5 / len(estimates),
     }
 
 
 def looks() -> Iterator[str]:
-    worlds = [results(name)["cells"] for name in ("looks", "looks-2")]
+    worlds = [results(name)["cells"] for name in ("looks", "looks-2", "looks-3")]
     for arm in WAYS:
         mine = {
             n: [cell for cells in worlds for cell in cells if cell["arm"] == arm and cell["networks"] == n]
             for n in (1, 2, 3, 4)
         }
-        assert all(len(cells) == 2 for cells in mine.values())
-        columns = [shown(of_both_worlds([cell["presence"] for cell in mine[n]])) for n in (1, 2, 3, 4)]
+        assert all(len(cells) == len(worlds) for cells in mine.values())
+        columns = [shown(of_all_worlds([cell["presence"] for cell in mine[n]])) for n in (1, 2, 3, 4)]
         ahead = [
-            shown(of_both_worlds([cell["behind"] for cell in mine[n]]), "+") if mine[n][0]["behind"] else ""
+            shown(of_all_worlds([cell["behind"] for cell in mine[n]]), "+") if mine[n][0]["behind"] else ""
             for n in (3, 4)
         ]
-        complete = f"{sum(cell['complete']['mean'] for cell in mine[4]) / 2:.2f}"
+        complete = f"{sum(cell['complete']['mean'] for cell in mine[4]) / len(worlds):.2f}"
         yield f"| {WAYS[arm]} | {' | '.join([*columns, *ahead])} | {complete} | {mine[4][0]['ratio']:.2f} |"
 
 
