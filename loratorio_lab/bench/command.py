@@ -73,8 +73,10 @@ def run(arguments: Namespace, console: Console, work: Work) -> int:
         arguments.layers,
         arguments.pictures,
     )
-    merging = arguments.measure != "steps" and "merge-and-back" in arguments.ways
-    too_large = {part: part.does_not_fit(device, dtype, merging=merging) for part in asked}
+    copies = (arguments.measure != "steps" and "merge-and-back" in arguments.ways) + (
+        arguments.measure != "ways" and "peft-fused" in arguments.steps
+    )
+    too_large = {part: part.does_not_fit(device, dtype, copies=copies) for part in asked}
     wanted = [part for part in asked if too_large[part] is None]
     results = _Results(Path(arguments.out), machine(device, dtype), versions())
     results.left_out = [why for why in too_large.values() if why is not None]

@@ -28,13 +28,13 @@ def needed_bytes(
     layers: Layers,
     dtype: torch.dtype,
     *,
-    merging: bool,
+    copies: int,
 ) -> int:
-    """Estimate for all ways together: weights, their copy for merging, networks, and activations."""
+    """Estimate for all ways together: weights, their ``copies`` for merging, networks, and activations."""
     unet = build_unet(shape, torch.device("meta"), dtype)
     weights = sum(weight.numel() for weight in unet.parameters())
     chosen = [module for _, module in touched(unet, layers)]
-    backup = sum(module.weight.numel() for module in chosen) if merging else 0
+    backup = copies * sum(module.weight.numel() for module in chosen)
     factors = networks * sum(factors_size(module, rank) for module in chosen)
     activations = _ACTIVATIONS * rows * shape.config["block_out_channels"][0] * latent**2
     numbers: int = weights + backup + _COPIES * factors + activations

@@ -18,8 +18,8 @@ WAYS: Final = (
     "merge-and-back",
 )
 
+_PEFT: Final = ("peft", "peft-fused", "peft-masked")
 # The same for steps.steps_for, without the plain one.
-_PEFT = ("peft", "peft-fused", "peft-masked")
 STEPS: Final = ("paper", "merged", *_PEFT, "placed", "recenter-1", "reuse", "rescan", "rescan-fresh")
 
 

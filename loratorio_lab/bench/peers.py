@@ -45,13 +45,14 @@ def all_adapters(
 ) -> Callable[[], Tensor]:
     """One call of the UNet with all networks active in every row, as diffusers stacks them.
 
-    "masked" is what needs no change of the UNet: hooks that multiply what each network adds to a layer by a
-    mask. Network i of N has the i-th of N upright strips of the picture. Works on a twin of the UNet.
+    "masked" is what needs no change of the UNet: hooks that multiply what lies between a network's two
+    factors by a mask. Network i of N has the i-th of N upright strips of the picture (where a layer has fewer
+    columns than networks, some have none). Works on a twin of the UNet.
     """
     wrapped = _with_adapters(unet, networks)
     wrapped.set_adapters([_name(index) for index in range(len(networks))], 1.0)
     if stacking == "fused":
-        wrapped.fuse_lora(safe_fusing=True)  # into copies of the weights, which the twin shares
+        wrapped.fuse_lora(safe_fusing=True)  # not in place: the twin's weights are the UNet's own
     if stacking == "masked":
         _keep_to_strips(wrapped, networks, rows.latents)
     return lambda: rows.predict(wrapped)
@@ -62,7 +63,7 @@ def _keep_to_strips(wrapped: nn.Module, networks: Sequence[Network], latents: Te
     known: dict[tuple[int, ...], Tensor] = {}
 
     def strips(size: tuple[int, ...]) -> Tensor:
-        """[networks, ...], to be multiplied with what one of them adds to a layer, [rows, *size]."""
+        """[networks, ...], to be multiplied with what one of them has between its factors, [rows, *size]."""
         if size not in known:
             image = len(size) == 3
             columns = size[-1] if image else width // math.isqrt(height * width // size[0])
@@ -73,13 +74,14 @@ def _keep_to_strips(wrapped: nn.Module, networks: Sequence[Network], latents: Te
 
     def keep(index: int, name: str) -> Callable[..., Tensor]:
         if name.endswith(("attn2.to_k", "attn2.to_v", "time_emb_proj")) or "embedding" in name:
-            return lambda module, given, added: added / count  # words and times have no places
-        return lambda module, given, added: added * strips(added.shape[1:])[index]
+            # Words and times have no places: an equal share.
+            return lambda module, given, inner: inner / count
+        return lambda module, given, inner: inner * strips(inner.shape[1:])[index]
 
     for index, network in enumerate(networks):
         for name in network:
             layer: Any = wrapped.get_submodule(name)
-            layer.lora_B[_name(index)].register_forward_hook(keep(index, name))
+            layer.lora_A[_name(index)].register_forward_hook(keep(index, name))
 
 
 def mixed_batch(unet: Any, networks: Sequence[Network], rows: Rows) -> Callable[[], Tensor]:

@@ -52,23 +52,23 @@ class Part:
         """As JSON."""
         return asdict(self)
 
-    def does_not_fit(self, device: torch.device, dtype: torch.dtype, *, merging: bool) -> str | None:
+    def does_not_fit(self, device: torch.device, dtype: torch.dtype, *, copies: int) -> str | None:
         """Why the memory does not suffice; None: it does, as far as that is known.
 
-        merging: whether networks are merged into the weights too, which takes a copy of them.
+        copies: of the weights that networks touch, as ways and steps that merge take them.
         """
         rows = 2 * self.pictures * (1 + self.networks)
         shape = SHAPES[self.size]
         needed = needed_bytes(
-            shape, self.latent, rows, self.networks, self.rank, self.layers, dtype, merging=merging
+            shape, self.latent, rows, self.networks, self.rank, self.layers, dtype, copies=copies
         )
         available = available_bytes(device)
         if available is None or needed <= 0.9 * available:
             return None
         return (
             f"{self.title()}: it needs about {needed / 1e9:.1f} GB of memory on {device} and "
-            f"{available / 1e9:.1f} GB are there; fewer --networks or --ways, a smaller --latent or --rank "
-            "need less"
+            f"{available / 1e9:.1f} GB are there; fewer --networks, --ways or --steps, a smaller --latent or "
+            "--rank need less"
         )
 
 

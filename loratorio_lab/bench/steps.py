@@ -109,7 +109,8 @@ class Step:
         steps: how many are timed together.
         fresh: the networks kept are others after every scan, so that the router prepares anew for them.
         placed: the step comes after a look, which is not timed.
-        peft: diffusers' own step with all networks as adapters of peft, without a run; how it stacks them.
+        peft: how diffusers' own step, without a run, stacks all networks as adapters of peft; None: another
+            step.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Step:
 PAPER = Settings(recenter=0.5, weighting="difference", gain=0.0, looks=0)
 """As in the paper; every network is asked for both halves."""
 
-PEFT: Final[Sequence[tuple[str, str, Stacking]]] = (
+_PEFT: Final[Sequence[tuple[str, str, Stacking]]] = (
     ("peft", "as adapters of peft", "unfused"),
     ("peft-fused", "fused into the weights by peft", "fused"),
     ("peft-masked", "as adapters of peft with a mask each, by hooks", "masked"),
@@ -182,7 +183,7 @@ def steps_for(networks: int) -> tuple[Step, ...]:
         Step("merged", "all networks in every row, as merging them", Settings(), method="merge"),
         *(
             Step(name, f"all networks in every row, {label}", Settings(), method="merge", peft=stacking)
-            for name, label, stacking in PEFT
+            for name, label, stacking in _PEFT
         ),
         Step(PLACED_STEP, "LoRAtorio, networks placed (between two looks)", Settings(looks=1), placed=True),
         Step(LOOK_STEP, "LoRAtorio, λ = 1 (a look)", replace(PAPER, recenter=1.0)),

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 def needed(**changes: Any) -> int:
     values: dict[str, Any] = {"latent": 64, "rows": 10, "networks": 4, "rank": 16, "layers": "linear"}
-    values |= {"dtype": torch.float32, "merging": True} | changes
+    values |= {"dtype": torch.float32, "copies": 1} | changes
     return needed_bytes(SHAPES["sd15"], **values)
 
 
@@ -26,7 +26,7 @@ def test_the_need_grows_with_what_is_asked_for() -> None:
     assert needed(dtype=torch.float16) * 2 == usual
     for more in ({"latent": 128}, {"rows": 20}, {"networks": 8}, {"rank": 32}, {"layers": "conv"}):
         assert needed(**more) > usual
-    assert needed(merging=False) < usual
+    assert needed(copies=0) < usual < needed(copies=2)
 
 
 def test_what_takes_memory_is_seen_where_it_can_be() -> None:
@@ -39,7 +39,7 @@ def test_what_takes_memory_is_seen_where_it_can_be() -> None:
 
 def test_the_memory_of_an_unknown_device_is_enough() -> None:
     part = Part("sdxl", 128, 4, 16, "linear", 1)
-    assert part.does_not_fit(torch.device("meta"), torch.float32, merging=True) is None
+    assert part.does_not_fit(torch.device("meta"), torch.float32, copies=1) is None
 
 
 def test_a_latent_that_does_not_suit_is_refused() -> None:

@@ -73,9 +73,12 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
     assert torch.allclose(prediction.uncond, composed.uncond, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["shape", "xl"])
 @pytest.mark.parametrize("layers", ["linear", "conv"])
-def test_peft_predicts_what_our_router_does_with_all_networks(tiny: SimpleNamespace, layers: str) -> None:
-    setup = tiny.setup(2, layers, pictures=2)
+def test_peft_predicts_what_our_router_does_with_all_networks(
+    tiny: SimpleNamespace, layers: str, shape: str
+) -> None:
+    setup = tiny.setup(2, layers, pictures=2, shape=getattr(tiny, shape))
     steps = {step.name: step.way(setup) for step in steps_for(2)}
     strips = torch.eye(2).repeat_interleave(4, dim=1)[None, :, None, :].expand(4, 2, 8, 8)
     with torch.inference_mode():
