@@ -78,14 +78,14 @@ def test_the_step_composes_what_the_ways_predict(tiny: SimpleNamespace) -> None:
 def test_peft_predicts_what_our_router_does_with_all_networks(
     tiny: SimpleNamespace, layers: str, shape: str
 ) -> None:
-    setup = tiny.setup(2, layers, pictures=2, shape=getattr(tiny, shape))
-    steps = {step.name: step.way(setup) for step in steps_for(2)}
-    strips = torch.eye(2).repeat_interleave(4, dim=1)[None, :, None, :].expand(4, 2, 8, 8)
+    setup = tiny.setup(4, layers, pictures=2, shape=getattr(tiny, shape))
+    steps = {step.name: step.way(setup) for step in steps_for(4)}
+    strips = torch.eye(4).repeat_interleave(2, dim=1)[None, :, None, :].expand(4, 4, 8, 8)
     with torch.inference_mode():
         plain = setup.rows.predict(setup.unet)
         assert steps["merged"]().report.totals.rows == len(setup.rows)
         for names, places in (("peft", "peft-fused"), None), (("peft-masked",), Places(range(4), strips)):
-            with setup.router.routing([(1.0,) * 2] * len(setup.rows), places):
+            with setup.router.routing([(1.0,) * 4] * len(setup.rows), places):
                 ours = setup.rows.predict(setup.unet)
             assert not torch.allclose(ours, plain, atol=1e-3)
             for name in names:
