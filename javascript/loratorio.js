@@ -45,7 +45,9 @@
         clearTimeout(waiting.get(tab));
         waiting.set(tab, setTimeout(function () {
             const panel = panelOf(tab);
-            if (panel && !panel.button.disabled) {
+            if (panel?.button.dataset.asked) {
+                panel.button.dataset.again = 1; // loratorio_ext/ui/gradio_tools.py
+            } else if (panel && !panel.button.disabled) {
                 panel.button.click();
             }
         }, WAIT));

@@ -16,22 +16,41 @@ QUIET: Final[Mapping[str, Any]] = MappingProxyType({"queue": False, "show_progre
 """Arguments of an event whose answer is there at once."""
 
 
-def on_change(
-    control: Any, answer: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
-) -> None:
-    """Let ``answer`` follow every change of a control.
+def on_changes(
+    button: Any, controls: Sequence[Any], answer: Callable[..., Any], inputs: list[Any], outputs: list[Any]
+) -> Any:
+    """Let ``answer`` follow a button and every change of controls; gives the button's event.
 
-    An earlier answer may arrive after a later one, so each is followed by one more for the values of that
-    time.
+    One request at a time, and one more for what came meanwhile: of two that are under way together the
+    earlier could be answered last, and would stay.
     """
-    changed = control.change(answer, list(inputs), list(outputs), **QUIET)
-    changed.then(answer, list(inputs), list(outputs), **QUIET)
+    data, ask = f"document.getElementById('{button.elem_id}').dataset", asking(button.elem_id)
+    begin = f"(...values) => {{ {data}.asked = 1; return values.slice(0, {len(inputs)}); }}"
+    end = f"() => {{ const one = {data}; delete one.asked; one.again && delete one.again && ({ask})(); }}"
+    clicked = button.click(answer, inputs, outputs, **QUIET, **script(button.click, begin))
+    clicked.then(None, **script(clicked.then, end))
+    for control in controls:
+        control.change(None, **script(control.change, ask))
+    return clicked
+
+
+def asking(elem_id: str) -> str:
+    """JavaScript that asks what `on_changes` with this button answers, once gradio has taken values in."""
+    find = f"const one = document.getElementById('{elem_id}')"
+    act = "one?.dataset.asked ? (one.dataset.again = 1) : one?.click()"
+    return f"() => {{ setTimeout(() => {{ {find}; {act}; }}, 100); }}"
+
+
+def script(event: Callable[..., Any], text: str) -> dict[str, Any]:
+    """The argument of an event that brings JavaScript; gradio 3 calls it _js."""
+    return accepted(event, js=text, _js=text)
 
 
 def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     """Those of ``arguments`` that ``function`` names among its parameters; not all versions have the same."""
-    known = inspect.signature(function).parameters
-    return {name: value for name, value in arguments.items() if name in known}
+    return {
+        name: value for name, value in arguments.items() if name in inspect.signature(function).parameters
+    }
 
 
 def not_saved(component: Any) -> Any:

@@ -92,3 +92,30 @@ def test_place_and_mask_follow_each_other_and_the_prompt(page: Any) -> None:
     assert float(first.input_value()) == 0.2
     stroke(page, 0)
     assert ":at=11111111/00001111/" in settled(page)
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_the_cost_is_that_of_the_last_change_whichever_answer_is_late(
+    panel_page: Any, look: SimpleNamespace, late: int
+) -> None:
+    look.write(panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    panel_page.wait_for_timeout(1000)
+    asked: list[Any] = []
+
+    def hold(route: Any) -> None:
+        asked.append(route)
+        if len(asked) != late:
+            route.continue_()
+
+    panel_page.route("**/run/**", hold)
+    for name, value in (("#txt2img_steps", 30), (PANEL.format("looks"), 3), ("#txt2img_steps", 40)):
+        number = panel_page.locator(f"{name} input[type=number]").first
+        number.fill(str(value))
+        number.press("Tab")
+        panel_page.wait_for_timeout(1500)
+    if len(asked) >= late:
+        asked[late - 1].continue_()
+    cost = panel_page.locator(PANEL.format("cost")).first
+    cost.get_by_text("predictions at 3 of 40 steps").wait_for()
+    panel_page.wait_for_timeout(1500)
+    assert asked and "predictions at 3 of 40 steps" in cost.inner_text()

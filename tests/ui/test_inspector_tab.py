@@ -138,8 +138,8 @@ def test_gradio_builds_it(bench: Any, keep: Keep, real_run: FinishedRun) -> None
         build_inspector(bench.server)
         build_inspector(bench.server, "second")
     ids = [one.elem_id for one in blocks.blocks.values() if getattr(one, "elem_id", None)]
-    assert len(ids) == len(set(ids)) == 16
-    assert sum(one.startswith("loratorio_inspector_") for one in ids) == 8
+    assert len(ids) == len(set(ids)) == 18
+    assert sum(one.startswith("loratorio_inspector_") for one in ids) == 9
     for one in blocks.blocks.values():
         if isinstance(one, gr.Dropdown | gr.Slider):
             assert one.label

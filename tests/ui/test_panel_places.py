@@ -154,7 +154,7 @@ def writes(bench: Any) -> dict[str, Written]:
     """Event's control → what it answers."""
     with gr.Blocks() as blocks:
         prompt = gr.Textbox()
-        PlacePicker(bench.server, str, Words()).connect([prompt], lambda *values: (values[0], 20))
+        PlacePicker(bench.server, str, Words()).connect([prompt], lambda *values: (values[0], 20), "")
     ids = {number: block.elem_id for number, block in blocks.blocks.items()}
     return {ids[number]: one.fn for one in blocks.fns.values() for number, _ in one.targets if number in ids}
 

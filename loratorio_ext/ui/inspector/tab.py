@@ -20,7 +20,7 @@ from loratorio_ext.plots.pictures import overlay, png, scale_of
 from loratorio_ext.server.history import PassRecord, PictureRecord, Record
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import not_saved, on_change
+from loratorio_ext.ui.gradio_tools import not_saved, on_changes
 from loratorio_ext.ui.inspector.pictures import page_size, who_spoke, with_legend
 from loratorio_ext.ui.inspector.selection import STRENGTH, Selection, select
 from loratorio_ext.ui.inspector.view import gone, nothing_yet, view
@@ -81,14 +81,13 @@ def build_inspector(
     with gr.Row():
         about = words("Which step to look at. 0: the mean over all steps.")
         look: dict[str, Any] = {"minimum": 0, "min_width": 260}
-        step = made(
-            gr.Slider, "step", words("Step"), about, page.step, maximum=page.last_step, step=1, **look
-        )
-        not_saved(step)
+        ends = {"maximum": page.last_step, "step": 1, **look}
+        step = not_saved(made(gr.Slider, "step", words("Step"), about, page.step, **ends))
         about = words("How strongly the colors cover the picture. 0: the picture alone. 1: colors on grey.")
         label = words("Strength of colors")
         strength = made(gr.Slider, "strength", label, about, STRENGTH, maximum=1, step=0.05, **look)
     html = gr.HTML(value=page.html, elem_classes=[f"{elem_prefix}_view"])
+    redraw = gr.Button("", elem_id=f"{elem_prefix}_redraw", elem_classes=["loratorio-redraw"])  # hidden
     about = words("Make files to download: the report, and the pictures as shown")
     make = gr.Button(about, elem_id=f"{elem_prefix}_make_files")
     hidden = {"interactive": False, "visible": False, "elem_id": f"{elem_prefix}_files"}
@@ -114,8 +113,7 @@ def build_inspector(
     for one in (run, picture, sampling_pass):
         one.input(follow, choice, shown, queue=False)
     # Change, not release: the keyboard moves sliders too.
-    for one in (step, strength):
-        on_change(one, draw, choice, [html])
+    on_changes(redraw, [step, strength], draw, choice, [html])
     make.click(write, choice, [files], queue=False)
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:

@@ -16,7 +16,7 @@ from PIL import Image
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS
-from loratorio_ext.ui.gradio_tools import QUIET, accepted, showing
+from loratorio_ext.ui.gradio_tools import QUIET, accepted, asking, showing
 from loratorio_ext.ui.inspector.tab import Event
 from loratorio_ext.ui.page.controls import LONG_LIST, PromptControls, Results, SamplingControls, panel_id
 from loratorio_ext.ui.page.generator import (
@@ -36,11 +36,9 @@ from loratorio_ext.ui.panel.build import Panel
 logger = logging.getLogger("loratorio")
 # The bar moves this often; more keeps a slow computer's browser from doing anything else.
 _SECONDS_BETWEEN_NEWS: Final = 0.3
+_MOST_KEYS: Final = 20
 # What the program writes into the prompt is no typing, which javascript/loratorio.js waits for.
-# A moment later: gradio hands a new prompt to the page's controls after the event has ended.
-_SHOW_COST: Final = (
-    f"() => {{ setTimeout(() => document.getElementById('{panel_id('estimate')}')?.click(), 100); }}"
-)
+_SHOW_COST: Final = asking(panel_id("estimate"))
 # When a page is opened its button is not there at once.
 _SHOW_COST_SOON: Final = f"() => {{ setTimeout({_SHOW_COST}, 500); }}"
 # Browsers have a clipboard at https and on the same computer alone.
@@ -90,12 +88,7 @@ class Drawing:
         return [self.results.status, self.prompt.stop, self.results.gallery, self.results.infotext]
 
 
-_MOST_KEYS: Final = 20
-
-
-def connect_lists(
-    controls: PromptControls, refresh: Any, examples: Any, sampling: SamplingControls, server: Server
-) -> None:
+def connect_lists(controls: PromptControls, refresh: Any, examples: Any, server: Server) -> None:
     """Clicks on networks and examples write the prompt; the panel's cost follows what the program writes."""
 
     def toggle(prompt: object, sample: Sequence[object]) -> str:
@@ -119,8 +112,6 @@ def connect_lists(
     for event in (toggled, examples):
         if event is not None:
             event.then(None, js=_SHOW_COST)
-    for one in (sampling.steps, sampling.cfg):
-        one.change(None, js=_SHOW_COST)
     controls.find.input(find, [controls.find], [controls.networks], **QUIET)
     refresh.click(read_again, None, [controls.find, controls.networks], **QUIET)
 

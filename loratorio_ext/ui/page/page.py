@@ -109,7 +109,7 @@ def build_page(server: Server, generator: Generator, look: dict[str, Any]) -> An
             with gr.Tab(words("Inspector"), id="inspect", elem_id=f"{PREFIX}_inspect"):
                 newest = build_inspector(server, words=words)
         runs = Runs(generator, server.history)
-        connect_lists(prompt, refresh, examples, sampling, server)
+        connect_lists(prompt, refresh, examples, server)
         drawing = Drawing(prompt, sampling, panel, results, newest)
         connect_run(drawing, runs, generator, words)
         connect_paste(drawing, generator, words)

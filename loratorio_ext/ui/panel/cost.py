@@ -20,7 +20,7 @@ from loratorio_ext.server.estimate import (
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
 from loratorio_ext.settings import SETTINGS, settings_from_arguments
-from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, on_change
+from loratorio_ext.ui.gradio_tools import HtmlBlock, asking, on_changes
 from loratorio_ext.ui.panel.places import PlacePicker
 from loratorio_ext.ui.panel.pool import PoolPicker, count_of_pool
 from loratorio_ext.ui.panel.presets import PresetControls
@@ -163,17 +163,11 @@ class CostRow:
 
         inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
-        clicked = self._button.click(answer, inputs, outputs, **QUIET)
-        of_prompt = [clicked, clicked.then(answer, inputs, outputs, **QUIET)]  # see `on_change`
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
         watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
-        for control in (*watched, *controls):
-            on_change(control, answer, inputs, outputs)
+        places.heed(on_changes(self._button, [*watched, *controls], answer, inputs, outputs))
         if page_inputs.prompt is not None:
-            written = places.connect(page_inputs.inputs, read)
-            of_prompt += [one.then(answer, inputs, outputs, **QUIET) for one in written]
-        for one in of_prompt:
-            places.heed(one)
+            places.connect(page_inputs.inputs, read, asking(self._button.elem_id))
 
 
 def cost_of(server: Server, page_inputs: PageInputs, values: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from loratorio_ext.plots.colors import network_color
 from loratorio_ext.server.estimate import LONGEST_PROMPT
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved, script
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
 PLACES: Final = (
@@ -156,11 +156,10 @@ class PlacePicker:
         the user has not gone on with it since.
         """
         controls = [self._told, *self._controls]
-        script = accepted(event.then, js=_HEED, _js=_HEED)  # gradio 3 calls it _js
-        event.then(None, [self._news, *controls], controls, **script)
+        event.then(None, [self._news, *controls], controls, **script(event.then, _HEED))
 
-    def connect(self, page: Sequence[Any], read: Callable[..., tuple[str, int]]) -> list[Any]:
-        """Let the controls write the prompt; gives the events after which it is another one.
+    def connect(self, page: Sequence[Any], read: Callable[..., tuple[str, int]], then: str) -> None:
+        """Let the controls write the prompt, after which the JavaScript ``then`` runs.
 
         ``page``: the prompt first, then what else ``read`` needs to know prompt and number of steps.
         """
@@ -206,7 +205,6 @@ class PlacePicker:
         inputs = [*page, *self.inputs[1:]]
         self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
         given, told, spans = [prompt, self._network], [prompt, self._told], [self._first, self._last]
-        events: list[Any] = []
         for event, answer, controls, other in (
             (self._place.input, place, [self._place], [self._mask]),
             (self._masked.click, mask, [self._mask], [self._place]),
@@ -217,8 +215,8 @@ class PlacePicker:
             in_turn = accepted(event, trigger_mode="always_last")
             asked = ([*given, *controls], [*told, *other])
             done = event(answer, *asked, **QUIET, **in_turn)
-            events.append(done if in_turn else done.then(answer, *asked, **QUIET))
-        return events
+            done = done if in_turn else done.then(answer, *asked, **QUIET)
+            done.then(None, **script(done.then, then))
 
 
 def _tags_of(prompt: str) -> dict[str, Tag]:
