@@ -21,14 +21,14 @@ def on_changes(
 ) -> Any:
     """Let ``answer`` follow a button and every change of controls; gives the button's event.
 
-    One request at a time, and one more for what came meanwhile: of two that are under way together the
-    earlier could be answered last, and would stay.
+    One request at a time, and one more for what came meanwhile: of two the earlier could be answered last.
     """
     data, ask = f"document.getElementById('{button.elem_id}').dataset", asking(button.elem_id)
     begin = f"(...values) => {{ {data}.asked = 1; return values.slice(0, {len(inputs)}); }}"
     end = f"() => {{ const one = {data}; delete one.asked; one.again && delete one.again && ({ask})(); }}"
     clicked = button.click(answer, inputs, outputs, **QUIET, **script(button.click, begin))
-    clicked.then(None, **script(clicked.then, end))
+    for done in (getattr(clicked, name) for name in ("then", "failure") if hasattr(clicked, name)):
+        done(None, **script(done, end))
     for control in controls:
         control.change(None, **script(control.change, ask))
     return clicked

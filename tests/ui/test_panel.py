@@ -95,10 +95,13 @@ def test_every_control_keeps_the_cost_line_current(server: Server) -> None:
 
 def test_answers_cannot_overtake_as_one_event_has_them_all(server: Server) -> None:
     _, blocks = built(server)
-    to_cost = [one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs)]
-    assert [[blocks.blocks[number].elem_id for number, _ in one.targets] for one in to_cost] == [
-        ["txt2img_estimate"]
-    ]
+    (to_cost,) = (one for one in blocks.fns.values() if "txt2img_cost" in map(name_of, one.outputs))
+    assert [blocks.blocks[number].elem_id for number, _ in to_cost.targets] == ["txt2img_estimate"]
+    # Nor must a request that fails keep all others waiting: gradio 6 tells that apart.
+    ends = [one for one in blocks.fns.values() if "delete one.asked" in str(one.js)]
+    assert {one.trigger_after for one in ends} == {to_cost._id}
+    assert [getattr(one, "trigger_only_on_failure", False) for one in ends] == [False, True][: len(ends)]
+    assert len(ends) == 1 + hasattr(to_cost, "trigger_only_on_failure")
 
 
 def test_ids_differ_between_the_tabs(server: Server) -> None:
