@@ -103,7 +103,7 @@ class Toy:
 
     def draw(self, job: Job, seed: int, on_step: OnStep) -> Drawn:
         for step in range(job.steps):
-            time.sleep(0.05)
+            time.sleep(0.05 if job.steps < 150 else 0.5)  # so many are for runs that are to be stopped
             on_step(step + 1, job.steps, lambda: Image.new("RGB", (64, 64), (90, 130, 170)))
         color = (seed * 37 % 256, seed * 91 % 256, seed * 53 % 256)
         report = Report(job.settings, [NetworkUse("cat", 1.0)], "loratorio", 5, "toy")
