@@ -44,13 +44,16 @@
     function showCost(tab) {
         clearTimeout(waiting.get(tab));
         waiting.set(tab, setTimeout(function () {
-            const panel = panelOf(tab);
-            if (panel?.button.dataset.asked) {
-                panel.button.dataset.again = 1; // loratorio_ext/ui/gradio_tools.py
-            } else if (panel && !panel.button.disabled) {
-                panel.button.click();
-            }
+            ask(panelOf(tab)?.button);
         }, WAIT));
+    }
+
+    function ask(button) {
+        if (button?.dataset.asked) {
+            button.dataset.again = 1; // loratorio_ext/ui/gradio_tools.py
+        } else if (button && !button.disabled) {
+            button.click();
+        }
     }
 
     function inStep() {
@@ -168,7 +171,7 @@
     function writeMask(prefix, rows) {
         give(root().querySelector(`#${prefix}place_mask :is(input, textarea)`), rows.join("/"));
         // gradio takes the text in after this event.
-        setTimeout(() => root().querySelector(`#${prefix}place_masked`).click(), TAKEN);
+        setTimeout(() => ask(root().querySelector(`#${prefix}place_masked`)), TAKEN);
     }
 
     /*

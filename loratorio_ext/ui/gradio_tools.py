@@ -17,9 +17,9 @@ QUIET: Final[Mapping[str, Any]] = MappingProxyType({"queue": False, "show_progre
 
 
 def on_changes(
-    button: Any, controls: Sequence[Any], answer: Callable[..., Any], inputs: list[Any], outputs: list[Any]
+    button: Any, events: Sequence[Any], answer: Callable[..., Any], inputs: list[Any], outputs: list[Any]
 ) -> Any:
-    """Let ``answer`` follow a button and every change of controls; gives the button's event.
+    """Let ``answer`` follow a button and events of controls, as slider.change; gives the button's event.
 
     One request at a time, and one more for what came meanwhile: of two the earlier could be answered last.
     """
@@ -29,8 +29,8 @@ def on_changes(
     clicked = button.click(answer, inputs, outputs, **QUIET, **script(button.click, begin))
     for done in (getattr(clicked, name) for name in ("then", "failure") if hasattr(clicked, name)):
         done(None, **script(done, end))
-    for control in controls:
-        control.change(None, **script(control.change, ask))
+    for event in events:
+        event(None, **script(event, ask))
     return clicked
 
 

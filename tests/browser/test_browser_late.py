@@ -94,12 +94,8 @@ def test_place_and_mask_follow_each_other_and_the_prompt(page: Any) -> None:
     assert ":at=11111111/00001111/" in settled(page)
 
 
-@pytest.mark.parametrize("late", [1, 2, 3])
-def test_the_cost_is_that_of_the_last_change_whichever_answer_is_late(
-    panel_page: Any, look: SimpleNamespace, late: int
-) -> None:
-    look.write(panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
-    panel_page.wait_for_timeout(1000)
+def holding(page: Any, late: int) -> list[Any]:
+    """The requests from now on; the one with this number is held back, until `let_go`."""
     asked: list[Any] = []
 
     def hold(route: Any) -> None:
@@ -107,15 +103,47 @@ def test_the_cost_is_that_of_the_last_change_whichever_answer_is_late(
         if len(asked) != late:
             route.continue_()
 
-    panel_page.route("**/run/**", hold)
+    page.route("**/run/**", hold)
+    return asked
+
+
+def let_go(asked: list[Any], late: int) -> None:
+    assert asked
+    if len(asked) >= late:
+        asked[late - 1].continue_()
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_the_cost_is_that_of_the_last_change_whichever_answer_is_late(
+    panel_page: Any, look: SimpleNamespace, late: int
+) -> None:
+    look.write(panel_page, "txt2img", "<lora:cat:1> <lora:fox:1>", "2 networks composed")
+    panel_page.wait_for_timeout(1000)
+    asked = holding(panel_page, late)
     for name, value in (("#txt2img_steps", 30), (PANEL.format("looks"), 3), ("#txt2img_steps", 40)):
         number = panel_page.locator(f"{name} input[type=number]").first
         number.fill(str(value))
         number.press("Tab")
         panel_page.wait_for_timeout(1500)
-    if len(asked) >= late:
-        asked[late - 1].continue_()
+    let_go(asked, late)
     cost = panel_page.locator(PANEL.format("cost")).first
     cost.get_by_text("predictions at 3 of 40 steps").wait_for()
     panel_page.wait_for_timeout(1500)
-    assert asked and "predictions at 3 of 40 steps" in cost.inner_text()
+    assert "predictions at 3 of 40 steps" in cost.inner_text()
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_the_last_press_is_written_whichever_answer_is_late(page: Any, late: int) -> None:
+    slider = page.locator(f"{PANEL.format('place_last')} input[type=range]")
+    asked = holding(page, late)
+    for presses in (2, 1):
+        slider.focus()
+        for _ in range(presses):
+            page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(2500)
+    let_go(asked, late)
+    wanted = "<lora:cat:1:steps=0-0.85> <lora:fox:1>"
+    find = "([prompt, wanted]) => document.querySelector(prompt).value === wanted"
+    page.wait_for_function(find, arg=[PROMPT, wanted])
+    page.wait_for_timeout(1500)
+    assert (page.locator(PROMPT).input_value(), slider.input_value()) == (wanted, "0.85")

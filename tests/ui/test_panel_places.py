@@ -66,7 +66,7 @@ def test_numbers_of_steps_fit_into_the_sliders(
     assert shown(picker, prompt, "star", total)[3:] == (first, last)
     *_, picture = picker.following(prompt, total, None, "star")
     assert f'x="{first * 120:.1f}" y="94"' in picture["value"] and "inf" not in picture["value"]
-    assert writes["place_first"](prompt, "star", 0.15, last)[0] == f"<lora:star:1:steps=0.15-{last:g}>"
+    assert writes["place_stepped"](prompt, "star", 0.15, last)[0] == f"<lora:star:1:steps=0.15-{last:g}>"
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def writes(bench: Any) -> dict[str, Written]:
 
 
 def test_what_the_page_sends_is_written_or_left(writes: dict[str, Written]) -> None:
-    assert writes["place_at"]("<lora:star:1>", "star", "top")[0] == "<lora:star:1:at=top>"
-    assert writes["place_at"]("<lora:star:1:at=top>", "star", "everywhere")[0] == "<lora:star:1>"
-    assert writes["place_first"]("<lora:star:1>", "star", 0.7, 0.2)[0] == "<lora:star:1:steps=0.2-0.7>"
-    assert writes["place_last"]("<lora:star:1:steps=0-0.5>", "star", 0, 1)[0] == "<lora:star:1>"
+    assert writes["place_placed"]("<lora:star:1>", "star", "top")[0] == "<lora:star:1:at=top>"
+    assert writes["place_placed"]("<lora:star:1:at=top>", "star", "everywhere")[0] == "<lora:star:1>"
+    assert writes["place_stepped"]("<lora:star:1>", "star", 0.7, 0.2)[0] == "<lora:star:1:steps=0.2-0.7>"
+    assert writes["place_stepped"]("<lora:star:1:steps=0-0.5>", "star", 0, 1)[0] == "<lora:star:1>"
     for sent in ((None, None, None, None), ("x", "star", "?", 0.5), ("x", "star", float("nan"), 9)):
-        assert writes["place_first"](*sent) == [gr.update()] * 2
-    assert writes["place_at"]("x", ["star"], {}) == [gr.update()] * 3
+        assert writes["place_stepped"](*sent) == [gr.update()] * 2
+    assert writes["place_placed"]("x", ["star"], {}) == [gr.update()] * 3
 
 
 def test_what_is_painted_is_written_or_left(writes: dict[str, Written]) -> None:
@@ -183,10 +183,10 @@ def test_what_is_written_is_told_with_it_and_place_and_mask_show_each_other(
     writes: dict[str, Written],
 ) -> None:
     painted = "/".join(["1" * 8] * 4 + ["0" * 8] * 4)
-    prompt, told, mask = writes["place_at"]("<lora:star:1>", "star", "top")
+    prompt, told, mask = writes["place_placed"]("<lora:star:1>", "star", "top")
     assert mask["value"] == painted
     assert writes["place_masked"](prompt, "star", painted)[2]["value"] is None
-    prompt, other = writes["place_first"](prompt, "star", 0.5, 1)
+    prompt, other = writes["place_stepped"](prompt, "star", 0.5, 1)
     assert prompt == "<lora:star:1:at=top:steps=0.5-1>" and other != told
 
 

@@ -113,7 +113,7 @@ def build_inspector(
     for one in (run, picture, sampling_pass):
         one.input(follow, choice, shown, queue=False)
     # Change, not release: the keyboard moves sliders too.
-    on_changes(redraw, [step, strength], draw, choice, [html])
+    on_changes(redraw, [step.change, strength.change], draw, choice, [html])
     make.click(write, choice, [files], queue=False)
     # A page that is opened later than it was built shows what was done in between.
     if Context.root_block is not None:

@@ -164,8 +164,8 @@ class CostRow:
         inputs = [presets.listed, *places.inputs, *page_inputs.inputs, *controls]
         outputs = [self._line.component, picker.count.component, *presets.parts, *places.parts]
         # The prompt changes with every key; javascript/loratorio.js waits for the end of a word.
-        watched = [one for one in page_inputs.inputs if one is not page_inputs.prompt]
-        places.heed(on_changes(self._button, [*watched, *controls], answer, inputs, outputs))
+        watched = [one for one in (*page_inputs.inputs, *controls) if one is not page_inputs.prompt]
+        places.heed(on_changes(self._button, [one.change for one in watched], answer, inputs, outputs))
         if page_inputs.prompt is not None:
             places.connect(page_inputs.inputs, read, asking(self._button.elem_id))
 

@@ -16,7 +16,7 @@ from loratorio_ext.plots.colors import network_color
 from loratorio_ext.server.estimate import LONGEST_PROMPT
 from loratorio_ext.server.server import Server
 from loratorio_ext.server.words import Words
-from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, accepted, not_saved, script
+from loratorio_ext.ui.gradio_tools import QUIET, HtmlBlock, not_saved, on_changes, script
 
 # As they lie in the picture, row by row, three in a row; panel.css lays the buttons out so.
 PLACES: Final = (
@@ -124,6 +124,11 @@ class PlacePicker:
                     (1.0, words("Acts until"), "place_last"),
                 )
             )
+        # Hidden by panel.css: place and steps are written when these are clicked.
+        self._placed, self._stepped = (
+            gr.Button("", elem_id=elem_id(name), elem_classes=["loratorio-write"])
+            for name in ("place_placed", "place_stepped")
+        )
         self._controls = [self._place, self._mask, self._first, self._last]
         self.inputs = [self._listed, self._network, self._told, *self._controls]
         self.parts = [self._network, self._listed, self._news, self._picture.component]
@@ -205,17 +210,12 @@ class PlacePicker:
         inputs = [*page, *self.inputs[1:]]
         self.heed(self._network.input(choose, inputs, self.parts[2:], **QUIET))
         given, told, spans = [prompt, self._network], [prompt, self._told], [self._first, self._last]
-        for event, answer, controls, other in (
-            (self._place.input, place, [self._place], [self._mask]),
-            (self._masked.click, mask, [self._mask], [self._place]),
-            (self._first.input, steps, spans, []),
-            (self._last.input, steps, spans, []),
+        for button, events, answer, controls, other in (
+            (self._placed, [self._place.input], place, [self._place], [self._mask]),
+            (self._masked, [], mask, [self._mask], [self._place]),
+            (self._stepped, [one.input for one in spans], steps, spans, []),
         ):
-            # In turn, and the last in any case: gradio 3 drops what comes meanwhile, and so writes once more.
-            in_turn = accepted(event, trigger_mode="always_last")
-            asked = ([*given, *controls], [*told, *other])
-            done = event(answer, *asked, **QUIET, **in_turn)
-            done = done if in_turn else done.then(answer, *asked, **QUIET)
+            done = on_changes(button, events, answer, [*given, *controls], [*told, *other])
             done.then(None, **script(done.then, then))
 
 
