@@ -26,8 +26,8 @@ class Routes:
     """The strengths of every row and, between looks, the maps by which networks share a row.
 
     To first order in what networks add, e(Σ m_i Δ_i) ≈ e_θ + Σ m_i (e_i − e_θ), which is the method's step 6
-    with its gain: so the maps are N^g · Ω̂_i, and for the unconditional (1 − λ) times their mean over an
-    image's rows.
+    with its gain: so the maps are N^g · Ω̂_i, at most 1, since a network breaks at more than its own strength
+    (docs/evidence.md), and for the unconditional (1 − λ) times their mean over an image's rows.
 
     Attributes:
         has_areas: whether a composed network may speak in a part of the picture only.
@@ -191,7 +191,7 @@ class Routes:
         self.weights, self.acting, self._chosen = weights, acting.mask, acting.of_images
         gamma = aggregation.counts.clamp(min=1.0).pow(aggregation.gain)
         gamma = gamma if gamma.dim() == 3 else gamma[:, None, None]
-        maps = upsample(weights * gamma, aggregation.patch_size, size)
+        maps = upsample((weights * gamma).clamp(max=1.0), aggregation.patch_size, size)
         self._keep(maps, aggregation.rows, aggregation.recenter, networks)
 
     def place(

@@ -28,7 +28,8 @@ ROW_MAPS = {"one": RowMap.one_each(1), "batch": RowMap.one_each(2), "AND": RowMa
 def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
     rows: str, recenter: float, top_k: int, at: str
 ) -> None:
-    # Predictions do not depend on the step here, so the full method gives the same at every one.
+    # Predictions do not depend on the step here, so the full method gives the same at every one. Without gain:
+    # a full step makes networks stronger than their tags say, a placed one does not.
     uses = (
         NetworkUse("a", 0.8, at=at),
         NetworkUse("kept", 0.5, compose=False),
@@ -36,7 +37,7 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
         NetworkUse("c", 1),
     )
     world = World(uses, images=ROW_MAPS[rows].images, rows=ROW_MAPS[rows])
-    settings = Settings(looks=1, recenter=recenter, top_k=top_k, score="step")
+    settings = Settings(looks=1, recenter=recenter, top_k=top_k, score="step", gain=0.0)
     run = world.run(settings)
     look, placed = (run.step(world.evaluation(index)) for index in range(2))
     assert [step.mode for step in run.report.steps] == ["composed", "placed"]
@@ -44,6 +45,27 @@ def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
     torch.testing.assert_close(placed.uncond, look.uncond, rtol=1e-5, atol=1e-5)
     assert run.report.steps[1].chosen == run.report.steps[0].chosen
     torch.testing.assert_close(run.report.steps[1].maps, run.report.steps[0].maps)
+
+
+@pytest.mark.parametrize("gain", [0.35, 1.0])
+@pytest.mark.parametrize("recenter", [0.0, 0.5, 1.0])
+def test_gain_makes_no_network_stronger_than_its_tag_says_where_it_is_placed(
+    gain: float, recenter: float
+) -> None:
+    strengths = (0.8, -1.0, 1.0)
+    world = World(tuple(map(NetworkUse, "abc", strengths)), images=2)
+    run = world.run(Settings(looks=1, gain=gain, recenter=recenter))
+    _, placed = (run.step(world.evaluation(index)) for index in range(2))
+    assert run.routes.weights is not None
+    weights = run.routes.weights.numpy().repeat(2, axis=-2).repeat(2, axis=-1)[..., :4, :5]
+    maps = np.minimum(1, 3**gain * weights)
+    assert (maps == 1).any() and (maps < 1).any()
+    for branch, found, share in (("cond", placed.cond, 1), ("uncond", placed.uncond, 1 - recenter)):
+        added = (maps[:, :, None] * np.reshape(strengths, (3, 1, 1, 1, 1)) * world.model.deltas[branch]).sum(
+            0
+        )
+        wanted = torch.tensor(world.model.base[branch] + share * added)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("scope", ["image", "patch"])
