@@ -28,8 +28,8 @@ ROW_MAPS = {"one": RowMap.one_each(1), "batch": RowMap.one_each(2), "AND": RowMa
 def test_where_the_model_is_linear_a_placed_step_is_the_full_one(
     rows: str, recenter: float, top_k: int, at: str
 ) -> None:
-    # Predictions do not depend on the step here, so the full method gives the same at every one; without gain,
-    # since a full step makes networks stronger than their tags say, and a placed one does not.
+    # Predictions do not depend on the step here, so the full method gives the same at every one. Without
+    # gain, since a full step makes networks stronger than their tags say, and a placed one does not.
     uses = (
         NetworkUse("a", 0.8, at=at),
         NetworkUse("kept", 0.5, compose=False),
