@@ -62,7 +62,7 @@ def of_all_worlds(estimates: list[Any]) -> dict[str, float]:
 
 
 def looks() -> Iterator[str]:
-    worlds = [results(name)["cells"] for name in ("looks", "looks-2", "looks-3", "looks-4")]
+    worlds = [results(name)["cells"] for name in ("looks", "looks-2")]
     for arm in WAYS:
         mine = {
             n: [cell for cells in worlds for cell in cells if cell["arm"] == arm and cell["networks"] == n]
