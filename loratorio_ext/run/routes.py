@@ -208,8 +208,7 @@ class Routes:
         self.weights = maps
         self.acting = torch.zeros(len(maps), rows.images, dtype=torch.bool, device=maps.device)
         acting = tuple(range(len(maps))) if networks is None else networks
-        for network in acting:
-            self.acting[network] = True
+        self.acting[list(acting)] = True
         self._chosen = (acting,) * rows.images
         self._keep(maps, rows, recenter, networks)
 

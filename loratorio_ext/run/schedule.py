@@ -64,8 +64,7 @@ class Schedule:
     evaluated at scans, and at every ``reuse``-th evaluation from the first one of the window.
 
     With ``looks`` full steps happen only at `places_of_looks` of the window, and where a network begins or
-    ends to act; networks are placed between them. A single network is placed everywhere from the first step
-    on.
+    ends to act; networks are placed between them. A single network is placed everywhere, without a look.
 
     ``settings.enabled`` is not read: the host decides whether there is a run at all.
 
@@ -75,8 +74,7 @@ class Schedule:
         networks: number of composed networks N.
         switch_every: Switch moves on to the next network after this many evaluations; at least 1.
         windows: at which evaluations each network acts; empty: all of them at every one.
-        has_areas: whether networks have a part of the picture of their own, so that even one alone is looked
-            at.
+        has_areas: whether networks have a part of the picture of their own; then even one alone is looked at.
     """
 
     settings: Settings
@@ -90,9 +88,7 @@ class Schedule:
         if self.method not in get_args(Method):
             raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(get_args(Method))}")
         if type(self.switch_every) is not int or self.switch_every < 1:
-            raise ValueError(
-                f"switch_every is {self.switch_every!r}; it must be a whole number of at least 1"
-            )
+            raise ValueError(f"switch_every is {self.switch_every!r}; it must be a whole number above 0")
         if self.networks < 0:
             raise ValueError(f"networks is {self.networks}; it must be at least 0")
 
@@ -231,10 +227,11 @@ def cost(
     switch_every: int = 5,
     windows: tuple[Window, ...] = (),
     has_areas: bool = False,
+    first_pass: int = 0,
 ) -> tuple[int, ...]:
     """Rows that each evaluation of a generation sends through the model, known before it runs.
 
-    Takes time in proportion to ``total`` alone.
+    Takes time in proportion to ``total`` and ``first_pass`` alone.
 
     Args:
         settings: the settings of the generation.
@@ -248,10 +245,10 @@ def cost(
         switch_every: as for ``Run``.
         windows: at which evaluations each composed network acts; empty: all of them at every one.
         has_areas: whether any of them has a part of the picture of its own.
+        first_pass: evaluations of the pass whose maps this one, a hires pass, goes on with; 0: there is none.
 
     Returns:
-        The number of rows for each evaluation, the same numbers as in the report afterwards. A plain
-        generation has ``cond_rows`` rows, and ``images`` more with guidance.
+        The rows of each, the same as in the report; plain ones have ``cond_rows``, and ``images`` if guided.
 
     Raises:
         ValueError: a number is out of its range.
@@ -259,19 +256,23 @@ def cost(
     cond_rows = images if cond_rows is None else cond_rows
     if total < 1 or images < 1 or cond_rows < images:
         raise ValueError(
-            f"total is {total}, images is {images}, cond_rows is {cond_rows}; the first two must be at least "
-            "1, and cond_rows at least images"
+            f"total is {total}, images {images}, cond_rows {cond_rows}; give images ≤ cond_rows, none below 1"
         )
     schedule = Schedule(settings, method, networks, switch_every, windows, has_areas)
     sizes = {"cond": cond_rows, "uncond": images}
+    known: tuple[int, ...] | None = None  # the networks that the maps of the first pass are for
+    for index in range(first_pass if settings.looks > 0 else 0):
+        plan = schedule.plan(index, first_pass)
+        known = plan.acting if plan.mode in ("composed", "placed") else known
     costs = []
     for index in range(total):
         plan = schedule.plan(index, total)
+        if known is not None and plan.mode in ("composed", "placed"):
+            looks = plan.acting != known and (len(plan.acting) > 1 or has_areas)
+            known, plan = plan.acting, replace(plan, mode="composed" if looks else "placed", scan=looks)
         of_base, of_networks = schedule.branches(plan, guided, base_is_given)
-        between_scans = plan.choosing and not plan.scan
         sources = len(schedule.sources(plan))
-        if between_scans:
+        if plan.choosing and not plan.scan:
             sources = min(settings.top_k, sources)
-        rows = sum(sizes[branch] for branch in of_base) + sources * sum(sizes[one] for one in of_networks)
-        costs.append(rows)
+        costs.append(sum(sizes[one] for one in of_base) + sources * sum(sizes[one] for one in of_networks))
     return tuple(costs)

@@ -159,20 +159,20 @@ def estimate(
     plain = cond_rows + sampling.guided
     passes = [(plain,) * steps for steps in (sampling.steps, sampling.hires_steps)]
     if settings.enabled:
-        # With looks a hires pass goes on with the maps of the first, at the cost of a plain one.
-        counted = 1 if settings.looks > 0 or not sampling.hires_steps else 2
-        passes[:counted] = [
+        passes = [
             cost(
                 settings,
                 len(composed),
                 sampling.guided,
-                total=len(rows),
+                total=steps,
                 cond_rows=cond_rows,
                 base_is_given=sampling.merged_on_top,
                 windows=tuple(Window.parse(own.steps, own.fade) for own in of_composed),
                 has_areas=any(own.at for own in of_composed),
+                first_pass=before,
             )
-            for rows in passes[:counted]
+            for steps, before in ((sampling.steps, 0), (sampling.hires_steps, sampling.steps))
+            if steps
         ]
         acts_alone = any(not tag.own.as_merged for tag in there if not tag.compose)
         if composed:

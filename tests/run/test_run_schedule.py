@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from loratorio_ext.method import RowMap
-from loratorio_ext.run import Row, cost
+from loratorio_ext.run import NetworkUse, Row, cost
 from loratorio_ext.run.schedule import Schedule
 from loratorio_ext.settings import Settings
 from tests.run.world import World, uses
@@ -211,6 +211,39 @@ def test_what_the_host_has_is_used_as_if_it_were_predicted(method: str, reuse: i
         assert not [row for call in world.model.calls for row in call if row.source == "base"]
 
 
+@given(
+    windows=st.lists(st.sampled_from(["", "0-0.5", "0.5-1", "0.3-0.6"]), min_size=1, max_size=3),
+    totals=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    looks=st.integers(0, 3),
+    bounds=st.tuples(*[st.sampled_from([0.0, 0.4, 0.7, 1.0])] * 2).map(sorted),
+    at=st.sampled_from(["", "0-0.6,0-1"]),
+)
+@settings(deadline=None, max_examples=60)
+def test_cost_of_a_hires_pass_is_what_it_does(
+    windows: list[str], totals: tuple[int, int], looks: int, bounds: list[float], at: str
+) -> None:
+    chosen = Settings(looks=looks, start=bounds[0], end=bounds[1])
+    if at and (bounds[0] > 0 or bounds[1] < 1):
+        at = ""  # a part of the picture needs every step
+    used = tuple(NetworkUse(f"n{i}", 1.0, steps=one, at=at) for i, one in enumerate(windows))
+    passes = [World(used, total=total) for total in totals]
+    runs = [world.run(chosen) for world in passes]
+    for world, run in zip(passes, runs, strict=True):
+        if run is not runs[0]:
+            run.go_on_from(runs[0], (4, 5))
+        for index in range(world.total):
+            run.step(world.evaluation(index))
+    foretold = cost(
+        chosen,
+        len(used),
+        total=totals[1],
+        windows=tuple(use.window for use in used),
+        has_areas=bool(at),
+        first_pass=totals[0],
+    )
+    assert tuple(step.rows for step in runs[1].report.steps) == foretold
+
+
 def test_cost_with_the_base_given() -> None:
     chosen = Settings(looks=0, recenter=0.5, start=0.5)
     assert cost(chosen, 2, total=4) == (2, 2, 6, 6)
@@ -243,7 +276,7 @@ def test_cost_of_reuse() -> None:
 
 @pytest.mark.parametrize("wrong", [{"total": 0}, {"total": 1, "images": 0}, {"total": 1, "cond_rows": 0}])
 def test_cost_refuses_impossible_numbers(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(ValueError, match="none below 1"):
         cost(Settings(looks=0), 2, **wrong)
 
 

@@ -105,6 +105,11 @@ def test_a_hires_pass_counts_with_its_size(
     assert cost_line(found, WORDS).endswith(f"about {ratio:.1f} ×, with the 2 steps of Hires. fix")
 
 
+def test_a_hires_pass_looks_where_other_networks_act_than_at_the_end_of_the_first() -> None:
+    planned = PlannedSampling(4, hires_steps=4, hires_scale=2.0)
+    assert of("<lora:anna:1> <lora:bert:1:steps=0-0.5>", planned, looks=1).rows == (4, 2, 2, 2) * 2
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
