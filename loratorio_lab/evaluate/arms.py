@@ -57,10 +57,12 @@ class Sampling:
     Attributes:
         steps: of the sampler.
         cfg: guidance scale.
+        sampler: see `Request`.
     """
 
     steps: int
     cfg: float
+    sampler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def arms_from(arguments: Namespace) -> list[MethodArm]:
     Raises:
         ValueError: a sweep that cannot be; InputError, which is one, where it has no values.
     """
-    settings, sampling = settings_from(arguments), Sampling(arguments.steps, arguments.cfg)
+    settings = settings_from(arguments)
+    sampling = Sampling(arguments.steps, arguments.cfg, arguments.sampler)
     names = dict.fromkeys(arguments.methods)
     arms = [arm(name, settings, arguments.switch_every, sampling) for name in names]
     more: list[MethodArm] = []

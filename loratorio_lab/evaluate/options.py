@@ -102,6 +102,8 @@ def add_evaluate(commands: Commands) -> None:
     )
     text = "steps of the sampler (default 20; composlora: the testbed's 200 for anime, 100 for reality)"
     add_whole(parser, "--steps", 1, 200, text)
+    text = f"as for `generate` (default: the model's own; composlora: {SAMPLER})"
+    add_text(parser, "--sampler", "NAME", text)
     text = "guidance scale (default 4; composlora: the testbed's 10 for anime, 7 for reality)"
     add_number(parser, "--cfg", 1, 1000, text)
     text = "pictures of one combination drawn at once (default 8; composlora 1)"
@@ -171,7 +173,6 @@ def _add_composlora(options: Options) -> None:
     add_text(options, "--prefix", "TEXT", "what prompts begin with (default: the testbed's)")
     add_text(options, "--negative", "TEXT", "what the pictures should not show (default: the testbed's)")
     add_number(options, "--strength", -100, 100, f"of every network (default {STRENGTH:g})")
-    add_text(options, "--sampler", "NAME", f"as for `generate` (default {SAMPLER})")
     sizes = ", ".join(f"{style.width} × {style.height} for {style.name}" for style in styles)
     add_whole(options, "--width", 8, 8192, f"pixels (default: {sizes})")
     add_whole(options, "--height", 8, 8192, "pixels")

@@ -81,7 +81,7 @@ class PoolSuite(WorldSuite[PoolArm, Choice]):
         """As the options say; raises ValueError for a world that cannot be used."""
         arms = pool_arms(
             settings_from(arguments),
-            Sampling(arguments.steps, arguments.cfg),
+            Sampling(arguments.steps, arguments.cfg, arguments.sampler),
             *(sorted(set(given)) for given in (arguments.pool_sizes, arguments.keep, arguments.rescans)),
         )
         super().__init__(arguments, tools, Choice, arms, {"suite": "pool"})

@@ -167,6 +167,7 @@ def look(
         seeds=[task.seed for task in tasks],
         steps=arm.sampling.steps,
         cfg=arm.sampling.cfg,
+        sampler=arm.sampling.sampler,
         settings=arm.settings,
         method=arm.method,
         switch_every=switch_every,

@@ -51,6 +51,13 @@ def test_switch_moves_on_when_it_was_told_to(model: Any, tools: Any) -> None:
     assert {request.switch_every for request in model.requests} == {3}
 
 
+def test_every_way_has_the_sampler_that_was_named(model: Any, tools: Any) -> None:
+    assert main([*COMMAND, "--sampler", "Heun"], tools) == 0
+    assert {request.sampler for request in model.requests} == {"Heun"}
+    assert main([*COMMAND, "--out", "usual"], tools) == 0
+    assert model.requests[-1].sampler is None
+
+
 @pytest.mark.parametrize("batch", [1, 2, 6, 13])
 def test_an_interrupt_loses_no_picture_and_draws_none_twice(
     batch: int, model: Any, tools: Any, capsys: Any
