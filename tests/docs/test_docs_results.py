@@ -95,6 +95,14 @@ def few_steps() -> Iterator[str]:
             yield f"| {steps} | {ways[arm].strip('*')} | {' | '.join(columns)} | {mine[4]['ratio']:.2f} |"
 
 
+def samplers() -> Iterator[str]:
+    for name, called in (("dpm", "DPM++ 2M, 20 steps"), ("heun", "Heun, 10 steps")):
+        for cell in results(f"sampler-{name}")["cells"]:
+            ahead = shown(cell["behind"], "+") if cell["behind"] else ""
+            way = WAYS[cell["arm"]].strip("*")
+            yield f"| {called} | {way} | {shown(cell['presence'])} | {ahead} | {cell['ratio']:.2f} |"
+
+
 def pools() -> Iterator[str]:
     for name in ("pool-8", "pool-64", "pool-words"):
         for cell in results(name)["cells"]:
@@ -117,7 +125,7 @@ def reuse() -> Iterator[str]:
         yield f"| {label} | {shown(cell['presence'])} | {cell['ratio']:.2f} |"
 
 
-@pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, few_steps, pools, reuse])
+@pytest.mark.parametrize("table", [methods, looks, numbers_of_looks, few_steps, samplers, pools, reuse])
 def test_the_evidence_has_every_line(table: Any) -> None:
     lines = list(table())
     assert lines
