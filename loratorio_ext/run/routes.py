@@ -26,7 +26,7 @@ class Routes:
     """The strengths of every row and, between looks, the maps by which networks share a row.
 
     To first order in what networks add, e(Σ m_i Δ_i) ≈ e_θ + Σ m_i (e_i − e_θ), which is the method's step 6
-    with its gain: so the maps are N^g · Ω̂_i, at most 1, since a network breaks at more than its own strength
+    with its gain: so the maps are N^g · Ω̂_i, at most 1, since weak networks can break above their strength
     (docs/evidence.md), and for the unconditional (1 − λ) times their mean over an image's rows.
 
     Attributes:

@@ -248,7 +248,7 @@ def cost(
         first_pass: evaluations of the pass whose maps this one, a hires pass, goes on with; 0: there is none.
 
     Returns:
-        The rows of each, the same as in the report; plain ones have ``cond_rows``, and ``images`` if guided.
+        For each evaluation its rows, as in the report; a plain one has ``cond_rows``, guided ``images`` more.
 
     Raises:
         ValueError: a number is out of its range.

@@ -61,9 +61,8 @@ def test_gain_makes_no_network_stronger_than_its_tag_says_where_it_is_placed(
     maps = np.minimum(1, 3**gain * weights)
     assert (maps == 1).any() and (maps < 1).any()
     for branch, found, share in (("cond", placed.cond, 1), ("uncond", placed.uncond, 1 - recenter)):
-        added = (maps[:, :, None] * np.reshape(strengths, (3, 1, 1, 1, 1)) * world.model.deltas[branch]).sum(
-            0
-        )
+        acting = maps[:, :, None] * np.reshape(strengths, (3, 1, 1, 1, 1))
+        added = (acting * world.model.deltas[branch]).sum(axis=0)
         wanted = torch.tensor(world.model.base[branch] + share * added)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
